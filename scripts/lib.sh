@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Shared by all scripts: how they speak, the cache, and the toolchain root.
+
+set -euo pipefail
+
+top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/daxmf
+# shellcheck source=scripts/versions
+. "$top/scripts/versions"
+
+say()
+{
+	echo "==> $*" >&2
+}
+
+die()
+{
+	echo "daxmf: $*" >&2
+	exit 1
+}
+
+# Run a command quietly; say what is being done and how long it took. Its
+# output is shown only if it fails.
+step()
+{
+	local what=$1 log start status=0
+	shift
+	log=$(mktemp)
+	start=${EPOCHREALTIME/[.,]/}
+	printf '==> %s … ' "$what" >&2
+	"$@" </dev/null >"$log" 2>&1 || status=$?
+	local tenths=$(((${EPOCHREALTIME/[.,]/} - start) / 100000))
+	if [ "$status" = 0 ]; then
+		printf '%d.%d s\n' $((tenths / 10)) $((tenths % 10)) >&2
+	else
+		echo "failed:" >&2
+		tail -n 40 "$log" >&2
+	fi
+	rm -f "$log"
+	return "$status"
+}
+
+hash_of()
+{
+	sha256sum | cut -c1-16
+}
+
+need_space() # GiB, for what
+{
+	local free
+	mkdir -p "$cache"
+	free=$(df --output=avail -BG "$cache" | tail -n 1 | tr -dc 0-9)
+	[ "$free" -ge "$1" ] ||
+		die "$2 needs $1 GiB in $cache, $free GiB are free: make room, or set XDG_CACHE_HOME to a larger disk"
+}
+
+mirror=${MIRROR:-http://deb.debian.org/debian}
+need_mirror()
+{
+	local to
+	to=$(mktemp)
+	/usr/lib/apt/apt-helper -o Acquire::Retries=0 \
+		-o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15 \
+		download-file "$mirror/dists/$SUITE/InRelease" "$to" >/dev/null 2>&1 ||
+		die "no answer from the Debian mirror $mirror: check the network, or name another with MIRROR=http://…/debian"
+	rm -f "$to"
+}
+
+# Remove a directory that may hold read-only folders or, after an interrupted
+# mmdebstrap of an ordinary user, files of that user's subordinate ids.
+remove_tree()
+{
+	[ -e "$1" ] || return 0
+	chmod -R u+rwX "$1" 2>/dev/null || true
+	rm -rf "$1" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$1"
+}
+
+# cached NAME BUILDER [ARG...]: make the cache entry NAME unless it is there.
+# BUILDER gets the folder to fill as its last argument. The entry appears by
+# rename, so a reader never sees half of one; the lock makes a second run wait
+# for the first, and whoever holds it removes what a killed run left.
+cached()
+{
+	local entry=$cache/$1 lock
+	shift
+	[ ! -d "$entry" ] || return 0
+	mkdir -p "$cache"
+	exec {lock}>"$entry.lock"
+	if ! flock -n "$lock"; then
+		say "waiting for another run that makes ${entry##*/}"
+		flock "$lock"
+	fi
+	if [ ! -d "$entry" ]; then
+		remove_tree "$entry.tmp"
+		mkdir "$entry.tmp"
+		"$@" "$entry.tmp"
+		mv "$entry.tmp" "$entry"
+	fi
+	exec {lock}>&-
+}
+
+packages()
+{
+	sed 's/#.*//; /^$/d' "$top/scripts/packages"
+}
+
+root_key()
+{
+	{ echo "$SUITE"; packages; cat "$top/scripts/root"; } | hash_of
+}
+
+# The root's folder; scripts/root makes it.
+root_dir()
+{
+	echo "$cache/root-$(root_key)"
+}
+
+# What a kernel tree depends on: the versions of the tools, not every package.
+toolchain_id()
+{
+	hash_of <"$(root_dir)/toolchain"
+}
+
+# in_root COMMAND...: run in the toolchain root, with the project and the cache
+# at their own paths and nothing of the host's environment. Further bwrap
+# options are taken from the array root_options. All mounts and processes vanish
+# with bwrap.
+root_options=()
+in_root()
+{
+	local root ids=()
+	root=$(root_dir)/fs
+	[ "$(id -u)" = 0 ] || ids=(--unshare-user --uid 0 --gid 0)
+	bwrap "${ids[@]}" --unshare-pid --unshare-ipc --unshare-uts \
+		--hostname daxmf --die-with-parent \
+		--ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc \
+		--ro-bind "$root/var" /var --symlink usr/bin /bin \
+		--symlink usr/sbin /sbin --symlink usr/lib /lib \
+		--symlink usr/lib64 /lib64 --proc /proc --dev /dev \
+		--dev-bind-try /dev/kvm /dev/kvm --dir /sys --dir /mnt \
+		--tmpfs /tmp --tmpfs /run --dir /root \
+		--ro-bind "$top/scripts/cargo.toml" /root/.cargo/config.toml \
+		--bind "$cache" "$cache" --bind "$top" "$top" --chdir "$top" \
+		--clearenv --setenv PATH /usr/sbin:/usr/bin:/sbin:/bin \
+		--setenv HOME /root --setenv LANG C.UTF-8 \
+		--setenv XDG_CACHE_HOME "${cache%/daxmf}" \
+		--setenv TERM "${TERM:-dumb}" "${root_options[@]}" "$@"
+}
