@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The parent's end of an owner process.
+
+use std::env::current_exe;
+use std::io::{self, Read, Write};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
+
+use crate::owner::Command;
+use crate::report::{Report, REPORT_LEN};
+use crate::spec::Spec;
+
+/// How an owner answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// It sent this report.
+    Report(Report),
+    /// It ended without a report; the number of the signal that killed it, or 0.
+    Died(i32),
+}
+
+/// A running owner, killed if it is dropped early.
+pub struct Owner {
+    /// What it was asked to map.
+    pub spec: Spec,
+    /// Where the page is in its address space.
+    pub vaddr: u64,
+    /// Where the page is in memory.
+    pub phys: u64,
+    child: Child,
+    commands: ChildStdin,
+    reports: ChildStdout,
+}
+
+impl Owner {
+    /// Starts an owner and waits until it has mapped its page.
+    ///
+    /// # Errors
+    ///
+    /// Fails if the process cannot be started, and with the owner's own answer if it does not come
+    /// to hold the page.
+    pub fn start(spec: Spec) -> Result<Self, String> {
+        let mut child =
+            Process::new(current_exe().map_err(|e| format!("cannot find this program: {e}"))?)
+                .arg("owner")
+                .arg(spec.to_string())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .map_err(|e| format!("cannot start an owner: {e}"))?;
+        let (Some(commands), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err("an owner has no pipes".into());
+        };
+        let mut owner = Self {
+            spec,
+            vaddr: 0,
+            phys: 0,
+            child,
+            commands,
+            reports,
+        };
+        match owner.answer() {
+            Answer::Report(Report::Ready { vaddr, phys }) => {
+                owner.vaddr = vaddr;
+                owner.phys = phys;
+                Ok(owner)
+            }
+            other => Err(format!(
+                "{}: {}",
+                owner.spec.file.display(),
+                describe(other)
+            )),
+        }
+    }
+
+    /// Process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives a command and waits for the answer to it.
+    ///
+    /// An owner that was signalled in the meantime answers with its signal. The kernel delivers a
+    /// pending signal before the owner can read the command, so no signal is ever missed here.
+    pub fn tell(&mut self, command: Command) -> Answer {
+        // An owner that has exited has left its last report in the pipe.
+        let _ = self.commands.write_all(&[command as u8]);
+        self.answer()
+    }
+
+    fn answer(&mut self) -> Answer {
+        let mut bytes = [0; REPORT_LEN];
+        match self.reports.read_exact(&mut bytes) {
+            Ok(()) => Report::decode(&bytes).map_or(Answer::Died(0), Answer::Report),
+            Err(_) => Answer::Died(self.exit_signal().unwrap_or(0)),
+        }
+    }
+
+    fn exit_signal(&mut self) -> io::Result<i32> {
+        Ok(self.child.wait()?.signal().unwrap_or(0))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Puts an unexpected answer into words.
+pub fn describe(answer: Answer) -> String {
+    match answer {
+        Answer::Report(Report::Ready { .. }) => "ready again".into(),
+        Answer::Report(Report::Quiet) => "no signal".into(),
+        Answer::Report(Report::Errno(errno)) => io::Error::from_raw_os_error(errno).to_string(),
+        Answer::Report(Report::Signalled(s)) => format!(
+            "{} at {:#x}, lsb {}, while {:?}",
+            code_name(s.code),
+            s.addr,
+            s.lsb,
+            s.phase
+        ),
+        Answer::Died(0) => "ended without an answer".into(),
+        Answer::Died(signal) => format!("killed by signal {signal}"),
+    }
+}
+
+/// Name of a SIGBUS `si_code`.
+pub fn code_name(code: i32) -> String {
+    match code {
+        libc::BUS_ADRALN => "BUS_ADRALN".into(),
+        libc::BUS_ADRERR => "BUS_ADRERR".into(),
+        libc::BUS_OBJERR => "BUS_OBJERR".into(),
+        libc::BUS_MCEERR_AR => "BUS_MCEERR_AR".into(),
+        libc::BUS_MCEERR_AO => "BUS_MCEERR_AO".into(),
+        other => format!("si_code {other}"),
+    }
+}

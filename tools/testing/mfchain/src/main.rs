@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Runs one memory failure against a set of owners and judges what each was told.
+//!
+//! `mfchain run --source mce /mnt/a /mnt/b,offset=64K /mnt/c,quiet` starts one process for each
+//! file named, has it map and touch the page, injects a failure into the first owner's page, waits
+//! until the kernel is done with it, and prints what every owner was told. It exits 0 if each was
+//! told exactly what it had to be, 1 if not, and 2 if the run was not possible.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+mod child;
+mod device;
+mod owner;
+mod report;
+mod source;
+mod spec;
+mod verdict;
+
+use child::{describe, Answer, Owner};
+use device::Device;
+use owner::{Command, PAGE_SIZE};
+use report::Report;
+use source::{KernelLog, Source};
+use spec::{parse_bytes, Expect, Spec};
+use verdict::{Outcome, Verdict};
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Start the owners, inject a failure into the first one's page, and judge.
+    Run {
+        /// Where the failure comes from.
+        #[arg(long, value_enum)]
+        source: Source,
+        /// What the kernel's log must say of the recovery.
+        #[arg(long, default_value = "Recovered")]
+        recovery: String,
+        /// How long to wait for the kernel, in seconds.
+        #[arg(long, default_value_t = 60)]
+        timeout: u64,
+        /// `FILE[,offset=N][,length=N][,lsb=N][,private][,write][,late][,quiet]`.
+        #[arg(required = true)]
+        owners: Vec<Spec>,
+    },
+    /// Print the physical address of a page of a file.
+    Phys {
+        /// The file, which must be on a DAX filesystem.
+        file: PathBuf,
+        /// Offset in the file.
+        #[arg(long, default_value = "0", value_parser = parse_bytes)]
+        offset: u64,
+    },
+    /// Touch a page of a file; exits 1 and says why if that fails.
+    Touch {
+        /// `FILE[,offset=N][,length=N][,private][,write]`.
+        owner: Spec,
+    },
+    /// Be an owner (started by `run`).
+    #[command(hide = true)]
+    Owner {
+        /// What to map.
+        spec: Spec,
+    },
+}
+
+/// Says which owners do not hold the page that they must, or do hold the one that they must not.
+fn check_pages(owners: &[Owner], phys: u64) -> Result<(), String> {
+    for owner in owners {
+        if (owner.phys == phys) != (owner.spec.expect == Expect::Signal) {
+            return Err(format!(
+                "{}, offset {:#x} is at {:#x}, the failure at {phys:#x}",
+                owner.spec.file.display(),
+                owner.spec.offset,
+                owner.phys
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Has an owner say what it was told, and ends it.
+fn settle(owner: &mut Owner) -> Answer {
+    if owner.spec.late {
+        let answer = owner.tell(Command::Touch);
+        if answer != Answer::Report(Report::Quiet) {
+            return answer;
+        }
+    }
+    owner.tell(Command::Finish)
+}
+
+fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, String> {
+    let device = Device::of_file(&specs[0].file)?;
+    let mut owners = specs
+        .into_iter()
+        .map(Owner::start)
+        .collect::<Result<Vec<_>, _>>()?;
+    let phys = owners[0].phys;
+    if source != Source::Unbind {
+        check_pages(&owners, phys)?;
+    }
+    let mut log = KernelLog::open().map_err(|e| format!("/dev/kmsg: {e}"))?;
+
+    let injected_ns = owner::monotonic_ns();
+    let mut poisoner = None;
+    if source == Source::Madvise {
+        poisoner = Some(owners[0].tell(Command::Poison));
+    }
+    source::inject(source, phys, &device)?;
+    let recovery = match source {
+        Source::Unbind => "Recovered".into(),
+        _ => log.wait_done(phys, timeout)?,
+    };
+
+    let mut outcomes = Vec::new();
+    for owner in &mut owners {
+        // The first answer of the process that called madvise() has been read already.
+        let (poisoner, answer) = match poisoner.take() {
+            Some(answer) => (true, answer),
+            None => (false, settle(owner)),
+        };
+        outcomes.push(Outcome {
+            spec: owner.spec.clone(),
+            pid: owner.pid(),
+            vaddr: owner.vaddr,
+            poisoner,
+            answer,
+        });
+    }
+    let range = match source {
+        Source::Unbind => (0, device.size),
+        _ => (phys.wrapping_sub(device.start), PAGE_SIZE),
+    };
+    Ok(Verdict {
+        source,
+        device,
+        range,
+        recovery,
+        injected_ns,
+        outcomes,
+    })
+}
+
+fn act(action: Action) -> Result<bool, String> {
+    match action {
+        Action::Run {
+            source,
+            recovery,
+            timeout,
+            owners,
+        } => {
+            let verdict = run(source, Duration::from_secs(timeout), owners)?;
+            let mut faults = verdict.faults();
+            if verdict.recovery != recovery {
+                faults.push(format!(
+                    "recovery: expected {recovery}; got {}",
+                    verdict.recovery
+                ));
+            }
+            println!("{}", verdict.table());
+            for fault in &faults {
+                println!("{fault}");
+            }
+            println!("{}", verdict.summary());
+            Ok(faults.is_empty())
+        }
+        Action::Phys { file, offset } => {
+            let spec = format!("{},offset={offset}", file.display());
+            println!("{:#x}", Owner::start(spec.parse()?)?.phys);
+            Ok(true)
+        }
+        Action::Touch { owner } => match Owner::start(owner) {
+            Ok(mut owner) => {
+                let answer = owner.tell(Command::Touch);
+                if answer != Answer::Report(Report::Quiet) {
+                    println!("{}", describe(answer));
+                }
+                Ok(answer == Answer::Report(Report::Quiet))
+            }
+            Err(why) => {
+                println!("{why}");
+                Ok(false)
+            }
+        },
+        Action::Owner { spec } => owner::run(&spec).map(|()| true).map_err(|e| e.to_string()),
+    }
+}
+
+fn main() -> ExitCode {
+    match act(Cli::parse().action) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("mfchain: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
