@@ -77,16 +77,29 @@ remove_tree()
 	rm -rf "$1" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$1"
 }
 
+# Remove what killed runs left: half-made entries that nobody holds the lock of.
+sweep()
+{
+	local half lock
+	for half in "$cache"/*.tmp; do
+		[ -d "$half" ] || continue
+		exec {lock}>"${half%.tmp}.lock"
+		! flock -n "$lock" || remove_tree "$half"
+		exec {lock}>&-
+	done
+}
+
 # cached NAME BUILDER [ARG...]: make the cache entry NAME unless it is there.
 # BUILDER gets the folder to fill as its last argument. The entry appears by
 # rename, so a reader never sees half of one; the lock makes a second run wait
-# for the first, and whoever holds it removes what a killed run left.
+# for the first.
 cached()
 {
 	local entry=$cache/$1 lock
 	shift
 	[ ! -d "$entry" ] || return 0
 	mkdir -p "$cache"
+	sweep
 	exec {lock}>"$entry.lock"
 	if ! flock -n "$lock"; then
 		say "waiting for another run that makes ${entry##*/}"
@@ -95,7 +108,9 @@ cached()
 	if [ ! -d "$entry" ]; then
 		remove_tree "$entry.tmp"
 		mkdir "$entry.tmp"
+		trap 'remove_tree "$entry.tmp"' EXIT
 		"$@" "$entry.tmp"
+		trap - EXIT
 		mv "$entry.tmp" "$entry"
 	fi
 	exec {lock}>&-
