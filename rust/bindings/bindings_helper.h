@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Headers that the kernel crate's own bindings lack.
+ *
+ * Types that those bindings have (struct device, struct page…) are taken from them, see
+ * bindgen_parameters.
+ */
+
+#include <linux/badblocks.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/dax.h>
+#include <linux/libnvdimm.h>
+#include <linux/memremap.h>
+#include <linux/nd.h>
+#include <linux/set_memory.h>
+
+/* The nvdimm core's own: drivers/nvdimm/nd.h */
+#include "nd.h"
+
+/* `bindgen` gets confused at certain things. */
+const blk_features_t RUST_CONST_HELPER_BLK_FEAT_WRITE_CACHE = BLK_FEAT_WRITE_CACHE;
+const blk_features_t RUST_CONST_HELPER_BLK_FEAT_FUA = BLK_FEAT_FUA;
+const blk_features_t RUST_CONST_HELPER_BLK_FEAT_DAX = BLK_FEAT_DAX;
+const blk_features_t RUST_CONST_HELPER_BLK_FEAT_SYNCHRONOUS = BLK_FEAT_SYNCHRONOUS;
+const blk_features_t RUST_CONST_HELPER_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
+const blk_opf_t RUST_CONST_HELPER_REQ_FUA = REQ_FUA;
+const blk_opf_t RUST_CONST_HELPER_REQ_PREFLUSH = REQ_PREFLUSH;
+const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_READ = BLK_OPEN_READ;
+
+/* drivers/dax/dax-private.h, whose other contents are of no use here. */
+struct inode *dax_inode(struct dax_device *dax_dev);

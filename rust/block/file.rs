@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Block devices as their users open them.
+//!
+//! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
+
+use core::ptr::{
+    self,
+    NonNull, //
+};
+
+use kernel::{
+    error::from_err_ptr,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    range::{
+        PAGE_SHIFT,
+        SECTOR_SHIFT, //
+    },
+};
+
+/// An open block device, a disk or a partition of one.
+///
+/// # Invariants
+///
+/// `self.0` is a file that `bdev_file_open_by_path()` has opened.
+pub struct DeviceFile(NonNull<bindings::file>);
+
+// SAFETY: The file may be used and closed on any thread.
+unsafe impl Send for DeviceFile {}
+
+// SAFETY: A shared `DeviceFile` is only looked at.
+unsafe impl Sync for DeviceFile {}
+
+impl DeviceFile {
+    /// Opens the block device at `path` for reading, without keeping others from it.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOENT` if there is nothing at `path`.
+    /// - `ENOTBLK` if it is not a block device.
+    /// - `ENXIO` if the device is gone.
+    pub fn open(path: &CStr) -> Result<Self> {
+        // SAFETY: `path` is a valid C string. Without a holder there are no holder operations.
+        let file = from_err_ptr(unsafe {
+            bindings::bdev_file_open_by_path(
+                path.as_char_ptr(),
+                bindings::BLK_OPEN_READ,
+                ptr::null_mut(),
+                ptr::null(),
+            )
+        })?;
+
+        // INVARIANT: The file was just opened.
+        Ok(Self(NonNull::new(file).ok_or(ENXIO)?))
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::block_device {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::file_bdev(self.0.as_ptr()) }
+    }
+
+    /// Whether the disk has DAX.
+    pub fn has_dax(&self) -> bool {
+        // SAFETY: A block device that is open has a queue.
+        let features = unsafe { (*(*self.as_raw()).bd_queue).limits.features };
+
+        features & bindings::BLK_FEAT_DAX != 0
+    }
+
+    /// Whether the device starts and ends at a page boundary of its disk.
+    pub fn is_page_aligned(&self) -> bool {
+        const SECTORS: u64 = 1 << (PAGE_SHIFT - SECTOR_SHIFT);
+
+        // SAFETY: The block device is open.
+        let (start, len) = unsafe {
+            let bdev = self.as_raw();
+
+            ((*bdev).bd_start_sect, (*bdev).bd_nr_sectors)
+        };
+
+        start % SECTORS == 0 && len % SECTORS == 0
+    }
+}
+
+impl Drop for DeviceFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the file is not used afterwards.
+        unsafe { bindings::bdev_fput(self.0.as_ptr()) };
+    }
+}

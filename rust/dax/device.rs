@@ -1,0 +1,485 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The provider's side of a DAX device.
+//!
+//! 1. [`Allocated::new()`] gives a device that nobody can find. Its [`Device`] may already be
+//!    shared, for example with the code that will receive memory failures.
+//! 2. [`Allocated::register()`] puts the driver's data in place and makes the device that of a
+//!    disk, so that filesystems find it.
+//! 3. Dropping the [`Registration`] tells the holder that the device goes, then waits until no
+//!    operation is running. None runs afterwards.
+
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    error::{
+        from_err_ptr,
+        from_result,
+        to_result, //
+    },
+    iov::IovIterSource,
+    prelude::*,
+    sync::{
+        aref::{
+            ARef,
+            AlwaysRefCounted, //
+        },
+        Arc,
+        UniqueArc, //
+    },
+    types::Opaque, //
+};
+
+use crate::{
+    bindings,
+    block::Disk,
+    memory_failure::{
+        Flags,
+        Outcome,
+        Reason, //
+    },
+    pagemap::Access,
+    range::{
+        ByteRange,
+        FrameRange, //
+    },
+};
+
+/// What an access to a DAX device is for.
+///
+/// C: `enum dax_access_mode`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessMode {
+    /// An ordinary access, which must not touch bad memory.
+    Normal,
+    /// An access in order to write bad memory anew.
+    RecoveryWrite,
+}
+
+impl AccessMode {
+    const fn from_raw(mode: bindings::dax_access_mode) -> Self {
+        match mode {
+            bindings::dax_access_mode_DAX_RECOVERY_WRITE => Self::RecoveryWrite,
+            _ => Self::Normal,
+        }
+    }
+}
+
+/// Operations of a DAX device. They are called in process context and may sleep.
+///
+/// Pages are counted from the start of the device.
+///
+/// C: `struct dax_operations`
+pub trait Operations: Send + Sync + Sized + 'static {
+    /// Gives access to the memory of as many of `pages` as possible, from the first one on.
+    ///
+    /// # Errors
+    ///
+    /// - `EHWPOISON` if the first page is bad and `mode` is [`AccessMode::Normal`].
+    /// - `ENXIO` if the first page lies beyond the end of the device.
+    fn direct_access(&self, pages: FrameRange, mode: AccessMode) -> Result<Access<'_>>;
+
+    /// Zeroes whole pages, and mends bad ones where the device can.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a page is bad and cannot be mended.
+    fn zero_page_range(&self, pages: FrameRange) -> Result;
+
+    /// Writes over bad memory: mends the byte range of the device, then fills it from `from`.
+    ///
+    /// Returns the number of bytes written, 0 if the memory cannot be mended.
+    fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize;
+}
+
+/// A DAX device, shared by reference counting: see [`ARef`].
+///
+/// # Invariants
+///
+/// A `Device` is a valid `struct dax_device`.
+#[repr(transparent)]
+pub struct Device(Opaque<bindings::dax_device>);
+
+// SAFETY: `put_dax()` may be called from any thread.
+unsafe impl Send for Device {}
+
+// SAFETY: All methods of `Device` call C functions that do their own synchronization, with
+// `dax_srcu` and atomic accesses to the flags.
+unsafe impl Sync for Device {}
+
+// SAFETY: The reference count of a `struct dax_device` is that of its inode.
+unsafe impl AlwaysRefCounted for Device {
+    fn inc_ref(&self) {
+        // SAFETY: By the type invariants, the inode is valid, and `&self` proves that its count is
+        // not 0.
+        unsafe { bindings::ihold(bindings::dax_inode(self.as_raw())) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference.
+        unsafe { bindings::put_dax(obj.as_ptr().cast()) };
+    }
+}
+
+impl Device {
+    /// Allocates a device whose operations get `private`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `EOPNOTSUPP` if the kernel has no DAX on this machine.
+    ///
+    /// # Safety
+    ///
+    /// `ops` must be null, or `private` must be what its functions expect from the time that the
+    /// device is registered with a disk until `kill_dax()` returned.
+    unsafe fn new(
+        private: *mut c_void,
+        ops: *const bindings::dax_operations,
+    ) -> Result<ARef<Self>> {
+        // SAFETY: `ops` is null or points to a static table with `zero_page_range` set, by the
+        // safety requirements.
+        let device = from_err_ptr(unsafe { bindings::alloc_dax(private, ops) })?;
+
+        // SAFETY: `alloc_dax()` returns an error pointer or a device with a reference.
+        unsafe { Self::from_raw(device) }.ok_or(ENOMEM)
+    }
+
+    /// Takes over the caller's reference to a device, [`None`] if the pointer is null.
+    ///
+    /// # Safety
+    ///
+    /// `device` must be null, or a valid device with a reference that the caller owns.
+    pub(super) unsafe fn from_raw(device: *mut bindings::dax_device) -> Option<ARef<Self>> {
+        // SAFETY: By the safety requirements. `Device` is a transparent wrapper.
+        NonNull::new(device.cast()).map(|device| unsafe { ARef::from_raw(device) })
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::dax_device {
+        self.0.get()
+    }
+
+    /// Whether a holder is registered, at this moment.
+    pub fn is_held(&self) -> bool {
+        // SAFETY: By the type invariants.
+        !unsafe { bindings::dax_holder(self.as_raw()) }.is_null()
+    }
+
+    /// Tells the device's holder that the bytes `range` of the device failed.
+    ///
+    /// The holder's callback runs before this returns; it may sleep.
+    ///
+    /// C: `dax_holder_notify_failure()`
+    pub fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+        // SAFETY: By the type invariants. The function takes `dax_srcu` by itself.
+        let answer = to_result(unsafe {
+            bindings::dax_holder_notify_failure(
+                self.as_raw(),
+                range.start(),
+                range.len(),
+                flags.as_raw(),
+            )
+        });
+
+        match answer {
+            Ok(()) => Outcome::Delivered,
+            Err(EOPNOTSUPP) if self.is_held() => Outcome::Declined(Reason::NotSupported),
+            Err(EOPNOTSUPP) => Outcome::Declined(Reason::NoHolder),
+            // The device is dead, `dax_alive()` is false.
+            Err(ENXIO) => Outcome::Declined(Reason::Removed),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// Whether `dax_flush()` writes back CPU caches.
+    pub fn write_cache(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::dax_write_cache_enabled(self.as_raw()) }
+    }
+
+    /// Sets whether `dax_flush()` must write back CPU caches for data to be durable.
+    pub fn set_write_cache(&self, enabled: bool) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::dax_write_cache(self.as_raw(), enabled) };
+    }
+
+    /// States that a store is durable once it left the CPU, so that `MAP_SYNC` works.
+    pub fn set_synchronous(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::set_dax_synchronous(self.as_raw()) };
+    }
+
+    /// States that copies into the device must bypass the CPU caches, and that copies out of it
+    /// must survive machine checks.
+    pub fn set_persistent_memory(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::set_dax_nocache(self.as_raw()) };
+        // SAFETY: By the type invariants.
+        unsafe { bindings::set_dax_nomc(self.as_raw()) };
+    }
+}
+
+/// The life of a device: when dropped, its holder is told, no operation starts any more, and those
+/// that run are waited for, with all other readers of `dax_srcu`.
+pub(super) struct Alive(ARef<Device>);
+
+impl Alive {
+    /// Allocates a device that has neither operations nor a disk.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(super) fn without_operations() -> Result<Self> {
+        // SAFETY: There are no operations.
+        unsafe { Device::new(ptr::null_mut(), ptr::null()) }.map(Self)
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        // SAFETY: `self.0` is valid.
+        unsafe { bindings::kill_dax(self.0.as_raw()) };
+    }
+}
+
+/// A DAX device that nobody can find yet, with room for the driver's data.
+///
+/// # Invariants
+///
+/// The private pointer of `alive` points to `data`, and its operations are those of
+/// [`VTable<T>`].
+pub struct Allocated<T: Operations> {
+    alive: Alive,
+    data: UniqueArc<MaybeUninit<T>>,
+}
+
+impl<T: Operations> Allocated<T> {
+    /// Allocates a device.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `EOPNOTSUPP` if the kernel has no DAX on this machine.
+    pub fn new() -> Result<Self> {
+        let data = UniqueArc::<T>::new_uninit(GFP_KERNEL)?;
+
+        // SAFETY: Operations are called for a device that a disk was registered for, see
+        // `dax_add_host()`. `register()` initializes `data` before that, and the registration
+        // keeps it in place until it has killed the device.
+        let device =
+            unsafe { Device::new(UniqueArc::as_ptr(&data) as *mut c_void, &VTable::<T>::OPS) }?;
+
+        // INVARIANT: Both were handed to `alloc_dax()` above.
+        Ok(Self {
+            alive: Alive(device),
+            data,
+        })
+    }
+
+    /// The device.
+    pub fn device(&self) -> &ARef<Device> {
+        &self.alive.0
+    }
+
+    /// Puts the driver's data in place and registers the device as that of `disk`.
+    ///
+    /// The disk must not be added yet: filesystems look for the device as soon as they can open
+    /// the disk.
+    ///
+    /// # Errors
+    ///
+    /// - The error of `init`.
+    /// - `EBUSY` if the disk already has a DAX device.
+    /// - `ENOMEM` if memory is short.
+    pub fn register(
+        self,
+        disk: &Arc<Disk>,
+        init: impl PinInit<T, Error>,
+    ) -> Result<Registration<T>> {
+        let data = Arc::from(self.data.pin_init_with(init)?);
+        let host = Host::new(&self.alive.0, disk)?;
+
+        Ok(Registration {
+            _host: host,
+            alive: self.alive,
+            data,
+        })
+    }
+}
+
+/// The entry of a device in the table of disks with DAX, removed when dropped.
+///
+/// # Invariants
+///
+/// `dax_add_host()` succeeded for the disk.
+struct Host(Arc<Disk>);
+
+impl Host {
+    fn new(device: &Device, disk: &Arc<Disk>) -> Result<Self> {
+        // SAFETY: Both are valid by their type invariants.
+        to_result(unsafe { bindings::dax_add_host(device.as_raw(), disk.as_raw()) })?;
+
+        // INVARIANT: `dax_add_host()` just succeeded.
+        Ok(Self(disk.clone()))
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // SAFETY: `self.0` is valid by its type invariants, and has an entry by ours.
+        unsafe { bindings::dax_remove_host(self.0.as_raw()) };
+    }
+}
+
+/// A DAX device that filesystems can find through its disk.
+///
+/// When dropped, the device is taken from the disk, its holder is told that all of it goes
+/// ([`Flags::MEM_PRE_REMOVE`]), and running operations are waited for. Must not be dropped in an
+/// operation or in a holder's callback, which the drop would wait for.
+///
+/// # Invariants
+///
+/// The operations of `alive` get a pointer to `data`.
+// The fields are dropped in this order: nobody new can find the device, nobody uses it any more,
+// and only then the data goes.
+pub struct Registration<T: Operations> {
+    _host: Host,
+    alive: Alive,
+    data: Arc<T>,
+}
+
+impl<T: Operations> Registration<T> {
+    /// The device.
+    pub fn device(&self) -> &ARef<Device> {
+        &self.alive.0
+    }
+
+    /// The driver's data.
+    pub fn data(&self) -> &Arc<T> {
+        &self.data
+    }
+}
+
+/// The operations table of `T`.
+struct VTable<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> VTable<T> {
+    /// Borrows the driver's data, [`None`] if the device is dead.
+    ///
+    /// A device can die while an operation starts: `kill_dax()` clears the flag that
+    /// `dax_get_private()` looks at before it waits for operations.
+    ///
+    /// # Safety
+    ///
+    /// `dax_dev` must be a device of an [`Allocated<T>`] that was registered, and `dax_srcu` must
+    /// be held for reading since the device was seen alive, for the duration of `'a`.
+    unsafe fn data<'a>(dax_dev: *mut bindings::dax_device) -> Option<&'a T> {
+        // SAFETY: `dax_dev` is valid. By the type invariants of `Registration`, the pointer is
+        // null or that of its `data`, which lives until `kill_dax()` has waited for the readers
+        // of `dax_srcu`.
+        unsafe { bindings::dax_get_private(dax_dev).cast::<T>().as_ref() }
+    }
+
+    /// # Safety
+    ///
+    /// - Called by `dax_direct_access()` only, for a live device with this table, under `dax_srcu`.
+    /// - `kaddr` and `pfn` are null or valid for writes.
+    unsafe extern "C" fn direct_access(
+        dax_dev: *mut bindings::dax_device,
+        pgoff: c_ulong,
+        nr_pages: c_long,
+        mode: bindings::dax_access_mode,
+        kaddr: *mut *mut c_void,
+        pfn: *mut c_ulong,
+    ) -> c_long {
+        // SAFETY: The caller holds `dax_srcu`.
+        let Some(data) = (unsafe { Self::data(dax_dev) }) else {
+            return ENXIO.to_errno() as c_long;
+        };
+
+        let access = u64::try_from(nr_pages)
+            .ok()
+            .and_then(|count| FrameRange::new(pgoff as u64, count))
+            .ok_or(EINVAL)
+            .and_then(|pages| data.direct_access(pages, AccessMode::from_raw(mode)));
+
+        let access = match access {
+            Ok(access) => access,
+            // CAST: An errno fits every integer.
+            Err(error) => return error.to_errno() as c_long,
+        };
+
+        if !kaddr.is_null() {
+            // SAFETY: `kaddr` is valid for writes by the safety requirements.
+            unsafe { *kaddr = access.as_ptr() };
+        }
+        if !pfn.is_null() {
+            // SAFETY: `pfn` is valid for writes by the safety requirements.
+            unsafe { *pfn = access.frames().first() as c_ulong };
+        }
+
+        c_long::try_from(access.frames().count()).unwrap_or(c_long::MAX)
+    }
+
+    /// # Safety
+    ///
+    /// Called by `dax_zero_page_range()` only, for a live device with this table, under `dax_srcu`.
+    unsafe extern "C" fn zero_page_range(
+        dax_dev: *mut bindings::dax_device,
+        pgoff: c_ulong,
+        nr_pages: usize,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The caller holds `dax_srcu`.
+            let data = unsafe { Self::data(dax_dev) }.ok_or(ENXIO)?;
+            let pages = FrameRange::new(pgoff as u64, nr_pages as u64).ok_or(EINVAL)?;
+
+            data.zero_page_range(pages).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// - Called by `dax_recovery_write()` only, for a live device with this table, under `dax_srcu`.
+    /// - `iter` is a valid source iterator.
+    unsafe extern "C" fn recovery_write(
+        dax_dev: *mut bindings::dax_device,
+        pgoff: c_ulong,
+        addr: *mut c_void,
+        bytes: usize,
+        iter: *mut bindings::iov_iter,
+    ) -> usize {
+        // SAFETY: The caller holds `dax_srcu`.
+        let Some(data) = (unsafe { Self::data(dax_dev) }) else {
+            return 0;
+        };
+
+        // `addr` is the address of the first byte in the page `pgoff`; only its offset in the page
+        // is news.
+        let in_page = addr as u64 % crate::range::PAGE_SIZE;
+        let range = FrameRange::new(pgoff as u64, 1)
+            .and_then(FrameRange::bytes)
+            .and_then(|page| page.start().checked_add(in_page))
+            .and_then(|start| ByteRange::new(start, bytes as u64));
+
+        match range {
+            // SAFETY: `iter` is a valid source iterator by the safety requirements, and nobody
+            // else uses it during the call.
+            Some(range) => data.recovery_write(range, unsafe { IovIterSource::from_raw(iter) }),
+            None => 0,
+        }
+    }
+
+    const OPS: bindings::dax_operations = bindings::dax_operations {
+        direct_access: Some(Self::direct_access),
+        zero_page_range: Some(Self::zero_page_range),
+        recovery_write: Some(Self::recovery_write),
+    };
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Abstractions for the DAX memory-failure chain.
+//!
+//! When memory under a DAX mapping goes bad, the kernel knows a page frame. On the way to those who
+//! must act it becomes a range of a device, then of a file. This crate has the stations of that
+//! way as safe types:
+//!
+//! - [`pagemap`]: memory with page frames, whose [`memory_failure()`] callback starts the way.
+//! - [`dax`]: the DAX device that the memory belongs to, and the holder that is told.
+//! - [`memory_failure`]: flags, outcomes and counters of a failure, and the signals to processes.
+//! - [`range`]: the arithmetic on the way, without a kernel.
+//!
+//! A provider of memory also needs [`nvdimm`] (namespace drivers), [`block`] (disks) and
+//! [`badblocks`].
+//!
+//! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; modules
+//! that use it link against its symbols.
+//!
+//! [`memory_failure()`]: pagemap::Operations::memory_failure
+
+pub mod badblocks;
+mod bindings;
+pub mod block;
+pub mod dax;
+pub mod memory_failure;
+pub mod module_param;
+pub mod nvdimm;
+pub mod pagemap;
+pub mod range;
+
+use kernel::prelude::*;
+
+module! {
+    type: Daxmf,
+    name: "daxmf",
+    authors: ["The daxmf developers"],
+    description: "Rust abstractions for the DAX memory-failure chain",
+    license: "GPL",
+}
+
+/// The library module has no state of its own: it is loaded for its symbols.
+struct Daxmf;
+
+impl kernel::Module for Daxmf {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: A module is initialized once, before its symbols can be used.
+        unsafe { dax::holder::init() };
+
+        Ok(Self)
+    }
+}

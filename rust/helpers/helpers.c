@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Non-trivial C macros cannot be used in Rust, and inlined C functions cannot be called. The
+ * functions here wrap those that the crate needs and that rust/helpers/ of the kernel lacks.
+ *
+ * Sorted alphabetically.
+ */
+
+#include "device.c"
+#include "page-flags.c"
+#include "string.c"

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory failures: their flags, what became of them, and the processes they hit.
+//!
+//! A memory failure starts with a page frame, in `memory_failure()`. It ends in exactly one
+//! [`Outcome`], which [`Counters`] count.
+//!
+//! C header: [`include/linux/mm.h`](srctree/include/linux/mm.h)
+//!
+//! Reference: `memory_failure()`, `mf_dax_kill_procs()` in
+//! [`mm/memory-failure.c`](srctree/mm/memory-failure.c)
+
+use core::ops::{
+    BitAnd,
+    BitOr, //
+};
+
+use kernel::{
+    error::to_result,
+    fmt,
+    fs::File,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Relaxed, //
+    },
+};
+
+use crate::bindings;
+
+/// Flags of a memory failure, as they were given to `memory_failure()`.
+///
+/// They travel along the chain unchanged. Combine them with `|`.
+///
+/// C: `enum mf_flags`
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::memory_failure::Flags;
+///
+/// let flags = Flags::ACTION_REQUIRED | Flags::SW_SIMULATED;
+/// assert!(flags.contains(Flags::ACTION_REQUIRED));
+/// assert!(!flags.contains(Flags::MEM_PRE_REMOVE));
+/// assert_eq!(Flags::from_raw(flags.as_raw()), flags);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(c_int);
+
+impl Flags {
+    /// No flag: the failure was found by a scrub, no process has consumed it yet.
+    pub const NONE: Self = Self(0);
+
+    /// A page reference was held by the caller of `memory_failure()`, which has dropped it.
+    pub const COUNT_INCREASED: Self = Self::of(bindings::mf_flags_MF_COUNT_INCREASED);
+
+    /// The current process consumed the data and cannot go on.
+    pub const ACTION_REQUIRED: Self = Self::of(bindings::mf_flags_MF_ACTION_REQUIRED);
+
+    /// The current process must be killed, it may not handle the signal.
+    pub const MUST_KILL: Self = Self::of(bindings::mf_flags_MF_MUST_KILL);
+
+    /// The failure is simulated, the memory is good.
+    pub const SW_SIMULATED: Self = Self::of(bindings::mf_flags_MF_SW_SIMULATED);
+
+    /// The memory is about to be removed; it is still good.
+    pub const MEM_PRE_REMOVE: Self = Self::of(bindings::mf_flags_MF_MEM_PRE_REMOVE);
+
+    // CAST: Every flag is a small positive number.
+    const fn of(flag: bindings::mf_flags) -> Self {
+        Self(flag as c_int)
+    }
+
+    /// Takes the flags as C passes them.
+    #[inline]
+    pub const fn from_raw(raw: c_int) -> Self {
+        Self(raw)
+    }
+
+    /// The flags as C takes them.
+    #[inline]
+    pub const fn as_raw(self) -> c_int {
+        self.0
+    }
+
+    /// Whether all of `flags` are set.
+    #[inline]
+    pub const fn contains(self, flags: Self) -> bool {
+        self.0 & flags.0 == flags.0
+    }
+}
+
+impl BitOr for Flags {
+    type Output = Self;
+
+    fn bitor(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
+impl BitAnd for Flags {
+    type Output = Self;
+
+    fn bitand(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+}
+
+/// Why nobody along the chain dealt with a memory failure.
+///
+/// The kernel's generic path takes over: it finds and signals the processes that map the page by
+/// itself, without a filesystem's help.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Nobody holds the device.
+    NoHolder,
+    /// The holder is there, but cannot tell who owns the range.
+    NotSupported,
+    /// The device is being removed.
+    Removed,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoHolder => "no holder",
+            Self::NotSupported => "not supported by the holder",
+            Self::Removed => "device is being removed",
+        })
+    }
+}
+
+/// What became of a memory failure.
+#[must_use = "an outcome must be counted and returned to the kernel"]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The consumer took it and has dealt with it.
+    Delivered,
+    /// Nobody took it.
+    Declined(Reason),
+    /// The consumer took it and failed.
+    Failed(Error),
+}
+
+impl Outcome {
+    /// The answer that `memory_failure()` expects.
+    ///
+    /// # Errors
+    ///
+    /// - `EOPNOTSUPP` if the failure was declined. This errno alone makes the kernel go on with its
+    ///   generic path.
+    /// - The consumer's errno if it failed.
+    pub fn into_result(self) -> Result {
+        match self {
+            Self::Delivered => Ok(()),
+            Self::Declined(_) => Err(EOPNOTSUPP),
+            Self::Failed(error) => Err(error),
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Delivered => f.write_str("delivered"),
+            Self::Declined(reason) => {
+                f.write_str("declined: ")?;
+                fmt::Display::fmt(reason, f)
+            }
+            Self::Failed(error) => write!(f, "failed: {error:?}"),
+        }
+    }
+}
+
+/// Counts of the memory failures of one device.
+///
+/// A failure is counted as received when it arrives and as exactly one of delivered, declined and
+/// failed when it is answered, so the three add up to the first whenever none is under way.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::memory_failure::{Counters, Outcome, Reason};
+///
+/// let counters = Counters::new();
+///
+/// let outcome = counters.count(|| Outcome::Declined(Reason::NoHolder));
+/// assert_eq!(outcome.into_result(), Err(EOPNOTSUPP));
+/// assert_eq!((counters.received(), counters.declined()), (1, 1));
+/// ```
+pub struct Counters {
+    received: Atomic<u64>,
+    delivered: Atomic<u64>,
+    declined: Atomic<u64>,
+    failed: Atomic<u64>,
+}
+
+impl Counters {
+    /// Creates counters that stand at 0.
+    pub const fn new() -> Self {
+        Self {
+            received: Atomic::new(0),
+            delivered: Atomic::new(0),
+            declined: Atomic::new(0),
+            failed: Atomic::new(0),
+        }
+    }
+
+    /// Counts one memory failure, which `handle` deals with.
+    pub fn count(&self, handle: impl FnOnce() -> Outcome) -> Outcome {
+        self.received.fetch_add(1, Relaxed);
+
+        let outcome = handle();
+
+        match outcome {
+            Outcome::Delivered => &self.delivered,
+            Outcome::Declined(_) => &self.declined,
+            Outcome::Failed(_) => &self.failed,
+        }
+        .fetch_add(1, Relaxed);
+
+        outcome
+    }
+
+    /// The number of memory failures that arrived.
+    pub fn received(&self) -> u64 {
+        self.received.load(Relaxed)
+    }
+
+    /// The number of those that a consumer has dealt with.
+    pub fn delivered(&self) -> u64 {
+        self.delivered.load(Relaxed)
+    }
+
+    /// The number of those that nobody took, see [`Reason`].
+    pub fn declined(&self) -> u64 {
+        self.declined.load(Relaxed)
+    }
+
+    /// The number of those that a consumer failed to deal with.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Relaxed)
+    }
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Unmaps pages of a DAX file from every process, and signals the processes.
+///
+/// The pages are `count` pages of the file from page `index` on. Each process that maps one of them
+/// and asked for it (`PR_MCE_KILL`, `vm.memory_failure_early_kill`), and the current process if
+/// `flags` say that it consumed the data, gets SIGBUS with the address and size of its mapping.
+///
+/// May sleep. The caller holds no lock that a page fault on the file takes.
+///
+/// # Errors
+///
+/// - `EBUSY` if a page is not a DAX page any more.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::memory_failure::{kill_procs, Flags};
+/// use kernel::fs::File;
+///
+/// /// Tells the owners of the first page of `file` that it is lost.
+/// fn first_page_lost(file: &File) -> Result {
+///     kill_procs(file, 0, 1, Flags::NONE)
+/// }
+/// ```
+///
+/// C: `mf_dax_kill_procs()`
+pub fn kill_procs(file: &File, index: usize, count: usize, flags: Flags) -> Result {
+    // SAFETY: `file` is a valid `struct file`, whose `f_mapping` is set when it is opened and
+    // stays valid as long as the file does.
+    let mapping = unsafe { (*file.as_ptr()).f_mapping };
+
+    // SAFETY: `mapping` is valid by the above. `mf_dax_kill_procs()` takes the locks that it needs
+    // by itself.
+    to_result(unsafe { bindings::mf_dax_kill_procs(mapping, index, count, flags.as_raw()) })
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registration of namespace drivers.
+//!
+//! Reference: [`drivers/nvdimm/bus.c`](srctree/drivers/nvdimm/bus.c)
+
+use core::mem::offset_of;
+
+use kernel::{
+    device::{
+        CoreInternal,
+        Device, //
+    },
+    driver,
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*,
+    sync::Arc,
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+use super::{
+    namespace::Binding,
+    Namespace, //
+};
+
+/// News about a namespace.
+///
+/// C: `enum nvdimm_event`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The list of bad ranges may have grown, see
+    /// [`Bound::populate_badblocks()`](super::namespace::Bound::populate_badblocks).
+    RevalidatePoison,
+    /// The region may have become read-only, or writable.
+    RevalidateRegion,
+}
+
+impl TryFrom<bindings::nvdimm_event> for Event {
+    type Error = Error;
+
+    fn try_from(event: bindings::nvdimm_event) -> Result<Self> {
+        match event {
+            bindings::nvdimm_event_NVDIMM_REVALIDATE_POISON => Ok(Self::RevalidatePoison),
+            bindings::nvdimm_event_NVDIMM_REVALIDATE_REGION => Ok(Self::RevalidateRegion),
+            _ => Err(EINVAL),
+        }
+    }
+}
+
+/// A driver for namespaces. The value is the driver's data for one of them, and is dropped when
+/// the driver is unbound.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::nvdimm::{Driver, Namespace};
+/// use kernel::sync::Arc;
+///
+/// struct Idle;
+///
+/// impl Driver for Idle {
+///     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
+///         dev_info!(namespace.device(), "size {}\n", namespace.range().len());
+///         Ok(Self)
+///     }
+/// }
+/// ```
+pub trait Driver: Send + Sync + Sized + 'static {
+    /// Binds the driver to a namespace.
+    fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error>;
+
+    /// Tells that something happened to the namespace.
+    fn notify(&self, _event: Event) {}
+
+    /// Called before the driver's data is dropped, and when the machine shuts down.
+    fn quiesce(&self) {}
+}
+
+/// An adapter for the registration of namespace drivers.
+pub struct Adapter<T: Driver>(T);
+
+// SAFETY:
+// - `bindings::nd_device_driver` is a C type declared as `repr(C)`.
+// - `Binding<T>` is the type of the driver's device private data.
+// - `struct nd_device_driver` embeds a `struct device_driver` at the offset of `drv`.
+unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
+    type DriverType = Raw;
+    type DriverData<'bound> = Binding<T>;
+    const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::nd_device_driver, drv);
+}
+
+/// A `struct nd_device_driver` that starts out zeroed.
+#[repr(transparent)]
+pub struct Raw(bindings::nd_device_driver);
+
+impl Default for Raw {
+    fn default() -> Self {
+        Self(bindings::nd_device_driver {
+            drv: pin_init::zeroed(),
+            type_: 0,
+            probe: None,
+            remove: None,
+            shutdown: None,
+            notify: None,
+        })
+    }
+}
+
+// SAFETY: `driver_unregister()` undoes what `__nd_driver_register()` did.
+unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
+    unsafe fn register(
+        driver: &Opaque<Raw>,
+        name: &'static CStr,
+        module: &'static ThisModule,
+    ) -> Result {
+        const TYPES: bindings::nd_driver_flags = bindings::nd_driver_flags_ND_DRIVER_NAMESPACE_IO
+            | bindings::nd_driver_flags_ND_DRIVER_NAMESPACE_PMEM;
+
+        let driver = driver.get().cast::<bindings::nd_device_driver>();
+
+        // SAFETY: The driver is valid, and not registered yet.
+        unsafe {
+            (*driver).drv.name = name.as_char_ptr();
+            (*driver).type_ = TYPES as c_ulong;
+            (*driver).probe = Some(Self::probe_callback);
+            (*driver).remove = Some(Self::quiesce_callback);
+            (*driver).shutdown = Some(Self::quiesce_callback);
+            (*driver).notify = Some(Self::notify_callback);
+        }
+
+        // SAFETY: The driver is set up, and stays in place until it is unregistered.
+        to_result(unsafe {
+            bindings::__nd_driver_register(driver, module.as_ptr(), name.as_char_ptr())
+        })
+    }
+
+    unsafe fn unregister(driver: &Opaque<Raw>) {
+        // SAFETY: The driver was registered.
+        unsafe { bindings::driver_unregister(driver.get().cast()) };
+    }
+}
+
+impl<T: Driver> Adapter<T> {
+    /// Borrows the driver's data.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be bound to this driver for the duration of `'a`.
+    unsafe fn data<'a>(dev: *mut bindings::device) -> &'a T {
+        // SAFETY: `dev` is a valid device.
+        let dev = unsafe { Device::<CoreInternal<'_>>::from_raw(dev) };
+
+        // SAFETY: A bound device has the data that `probe_callback()` has set.
+        unsafe { dev.drvdata_borrow::<Binding<T>>() }
+            .get_ref()
+            .data()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the nd bus only, for a device that is to be bound to this driver.
+    unsafe extern "C" fn probe_callback(dev: *mut bindings::device) -> c_int {
+        // SAFETY: The bus passes a valid device, with its lock held.
+        let dev = unsafe { Device::<CoreInternal<'_>>::from_raw(dev) };
+
+        from_result(|| {
+            let namespace = Namespace::probe(dev)?;
+
+            dev.set_drvdata(Binding::new(namespace.clone(), T::probe(namespace)))?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the nd bus only, for a device that is bound to this driver.
+    unsafe extern "C" fn quiesce_callback(dev: *mut bindings::device) {
+        // SAFETY: The bus holds the device's lock, so it stays bound.
+        unsafe { Self::data(dev) }.quiesce();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the nd bus only, for a device that is bound to this driver.
+    unsafe extern "C" fn notify_callback(
+        dev: *mut bindings::device,
+        event: bindings::nvdimm_event,
+    ) {
+        let Ok(event) = Event::try_from(event) else {
+            return;
+        };
+
+        // SAFETY: The bus holds the device's lock, so it stays bound.
+        unsafe { Self::data(dev) }.notify(event);
+    }
+}
+
+/// Declares a kernel module that exposes a single namespace driver.
+///
+/// # Examples
+///
+/// ```ignore
+/// daxmf::module_nvdimm_driver! {
+///     type: MyDriver,
+///     name: "my_driver",
+///     authors: ["Author name"],
+///     description: "Description",
+///     license: "GPL",
+/// }
+/// ```
+#[macro_export]
+macro_rules! module_nvdimm_driver {
+    ($($f:tt)*) => {
+        ::kernel::module_driver!(<T>, $crate::nvdimm::Adapter<T>, { $($f)* });
+    };
+}

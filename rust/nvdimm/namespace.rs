@@ -1,0 +1,370 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Namespaces.
+//!
+//! Reference: [`drivers/nvdimm/namespace_devs.c`](srctree/drivers/nvdimm/namespace_devs.c),
+//! [`drivers/nvdimm/region_devs.c`](srctree/drivers/nvdimm/region_devs.c)
+
+use kernel::{
+    device::{
+        self,
+        CoreInternal,
+        Device, //
+    },
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
+    new_srcu,
+    prelude::*,
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        srcu,
+        Arc,
+        Srcu, //
+    },
+};
+
+use crate::{
+    badblocks::Badblocks,
+    bindings,
+    block::{
+        Bio,
+        Disk, //
+    },
+    range::ByteRange, //
+};
+
+/// A namespace that a driver of ours is, or was, bound to.
+///
+/// What needs the namespace to be bound goes through [`bound()`](Self::bound).
+///
+/// # Invariants
+///
+/// `device` is that of a `struct nd_namespace_io`. While `is_bound` is set, it is bound to our
+/// driver, and so is its parent, a region.
+#[pin_data]
+pub struct Namespace {
+    device: ARef<Device>,
+    range: ByteRange,
+    #[pin]
+    users: Srcu,
+    is_bound: Atomic<bool>,
+}
+
+impl Namespace {
+    /// Probes a device of the nd bus.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODEV` if it is not a namespace for us.
+    /// - `ENXIO` if another device has taken it over, for example because of an info block.
+    /// - `EACCES` if the DIMM is locked.
+    /// - `EBUSY` if the memory is in use.
+    /// - `EINVAL` if it is too small.
+    pub(super) fn probe(device: &Device<CoreInternal<'_>>) -> Result<Arc<Self>> {
+        let raw = core::ptr::from_ref(device).cast_mut().cast();
+
+        // SAFETY: `raw` is a device of the nd bus.
+        let has_info_block = unsafe {
+            bindings::is_nd_btt(raw) || bindings::is_nd_pfn(raw) || bindings::is_nd_dax(raw)
+        };
+
+        if has_info_block {
+            return Err(ENODEV);
+        }
+
+        // SAFETY: `raw` is a device of the nd bus that is being probed.
+        let namespace = from_err_ptr(unsafe { bindings::nvdimm_namespace_common_probe(raw) })
+            .inspect_err(|error| {
+                dev_err!(
+                    device,
+                    "cannot be used: {error:?}; see ndctl list -Ni for its size and state\n"
+                )
+            })?;
+
+        find_info_block(device, raw, namespace)?;
+
+        // SAFETY: Every namespace that a driver is bound to is a `struct nd_namespace_io`, which
+        // starts with its `struct nd_namespace_common`.
+        let resource = unsafe { &(*namespace.cast::<bindings::nd_namespace_io>()).res };
+        let range = resource
+            .end
+            .checked_add(1)
+            .and_then(|end| ByteRange::between(resource.start, end))
+            .ok_or(EINVAL)?;
+
+        // INVARIANT: The device is being bound, until `Binding` is dropped.
+        Arc::pin_init(
+            try_pin_init!(Self {
+                device: (&***device).into(),
+                range,
+                users <- new_srcu!("Namespace::users"),
+                is_bound: Atomic::new(true),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The namespace's device.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Its physical addresses.
+    pub fn range(&self) -> ByteRange {
+        self.range
+    }
+
+    /// Keeps the namespace bound, as long as the guard is there. Returns [`None`] if it is not
+    /// bound any more.
+    ///
+    /// The driver's data must not be dropped with a guard held, its drop would wait for it.
+    pub fn bound(&self) -> Option<Bound<'_>> {
+        let guard = self.users.read_lock();
+
+        // INVARIANT: `Binding` clears the flag, then waits for us, then lets the device go.
+        self.is_bound.load(Acquire).then_some(Bound {
+            namespace: self,
+            _guard: guard,
+        })
+    }
+
+    fn as_raw(&self) -> *mut bindings::device {
+        core::ptr::from_ref(self.device()).cast_mut().cast()
+    }
+}
+
+/// Looks for an info block at the start of a namespace, which says that it is not a raw one.
+///
+/// # Errors
+///
+/// - `ENXIO` if there is one; the nd bus has made a device for it.
+/// - `EOPNOTSUPP` if there is one that this kernel cannot use.
+/// - `EBUSY` if the memory is in use.
+fn find_info_block(
+    device: &Device<CoreInternal<'_>>,
+    raw: *mut bindings::device,
+    namespace: *mut bindings::nd_namespace_common,
+) -> Result {
+    /// The bytes that info blocks may lie in, `nd_info_block_reserve()`.
+    const RESERVE: u64 = 8192;
+
+    // SAFETY: Both are valid, and the device is being probed.
+    to_result(unsafe { bindings::devm_namespace_enable(raw, namespace, RESERVE) })
+        .inspect_err(|error| dev_err!(device, "cannot be read: {error:?}, is it in use?\n"))?;
+
+    for probe in [
+        bindings::nd_btt_probe,
+        bindings::nd_pfn_probe,
+        bindings::nd_dax_probe,
+    ] {
+        // SAFETY: As above, and the namespace is enabled.
+        match to_result(unsafe { probe(raw, namespace) }) {
+            Ok(()) => {
+                dev_info!(device, "has an info block, left to nd_pmem\n");
+                return Err(ENXIO);
+            }
+            Err(EOPNOTSUPP) => {
+                dev_err!(device, "has an info block that this kernel cannot use\n");
+                return Err(EOPNOTSUPP);
+            }
+            // No info block of this kind.
+            Err(_) => (),
+        }
+    }
+
+    // SAFETY: The namespace was enabled above.
+    unsafe { bindings::devm_namespace_disable(raw, namespace) };
+    Ok(())
+}
+
+/// A namespace that stays bound as long as this is there.
+///
+/// # Invariants
+///
+/// The namespace's device is bound to our driver.
+#[must_use]
+pub struct Bound<'a> {
+    namespace: &'a Namespace,
+    _guard: srcu::Guard<'a>,
+}
+
+impl Bound<'_> {
+    fn region(&self) -> *mut bindings::nd_region {
+        // SAFETY: By the type invariants of `Namespace`, the parent is a region.
+        unsafe { bindings::to_nd_region((*self.namespace.as_raw()).parent) }
+    }
+
+    fn raw_namespace(&self) -> *mut bindings::nd_namespace_common {
+        // SAFETY: The device is embedded in the namespace, by the type invariants of `Namespace`.
+        unsafe {
+            kernel::container_of!(self.namespace.as_raw(), bindings::nd_namespace_common, dev)
+        }
+    }
+
+    /// The namespace's device.
+    pub fn device(&self) -> &Device<device::Bound> {
+        // SAFETY: The device is bound by the type invariants.
+        unsafe { self.namespace.device().as_bound() }
+    }
+
+    /// The NUMA node of the memory.
+    pub fn node(&self) -> i32 {
+        // SAFETY: The device is valid.
+        unsafe { bindings::dev_to_node(self.namespace.as_raw()) }
+    }
+
+    /// The size of a logical block in bytes.
+    pub fn sector_size(&self) -> u32 {
+        // SAFETY: The namespace is valid.
+        unsafe { bindings::pmem_sector_size(self.raw_namespace()) }
+    }
+
+    /// The name of the namespace's disk, for example `pmem0`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub fn disk_name(&self) -> Result<CString> {
+        let mut name = [0; bindings::DISK_NAME_LEN as usize];
+
+        // SAFETY: The namespace is valid, and the buffer as large as the function expects it.
+        let name = unsafe {
+            bindings::nvdimm_namespace_disk_name(self.raw_namespace(), name.as_mut_ptr());
+            CStr::from_char_ptr(name.as_ptr())
+        };
+
+        Ok(CString::try_from(name)?)
+    }
+
+    /// Whether writes can be made durable by [`flush()`](Self::flush). [`None`] if the platform
+    /// does not say.
+    pub fn has_flush(&self) -> Option<bool> {
+        // SAFETY: The region is bound.
+        match unsafe { bindings::nvdimm_has_flush(self.region()) } {
+            0 => Some(false),
+            flush if flush > 0 => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Whether CPU caches must be written back for data to be durable.
+    pub fn has_cache(&self) -> bool {
+        // SAFETY: The region is bound.
+        unsafe { bindings::nvdimm_has_cache(self.region()) != 0 }
+    }
+
+    /// Whether stores need no flush of the region.
+    pub fn is_synchronous(&self) -> bool {
+        // SAFETY: The region is bound.
+        unsafe { bindings::is_nvdimm_sync(self.region()) }
+    }
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the platform failed to.
+    /// - `ENOMEM` if memory is short.
+    pub fn flush(&self) -> Result {
+        // SAFETY: The region is bound.
+        to_result(unsafe { bindings::nvdimm_flush(self.region(), core::ptr::null_mut()) })
+    }
+
+    /// Makes all that was written durable, then completes the bio. That may be after this returned.
+    pub fn flush_bio(&self, bio: Bio) {
+        let bio = bio.into_raw();
+
+        // SAFETY: The region is bound, and the bio ours.
+        let answer = unsafe { bindings::nvdimm_flush(self.region(), bio.as_ptr()) };
+
+        // CAST: A small positive number.
+        if answer == bindings::NVDIMM_FLUSH_ASYNC as c_int {
+            return;
+        }
+
+        // SAFETY: The region has left the completion to us.
+        unsafe { Bio::from_raw(bio) }.end(to_result(answer));
+    }
+
+    /// Asks the platform to mend the bytes `range` of physical memory. What they hold is undefined
+    /// afterwards, and whoever asked writes them anew.
+    ///
+    /// Returns how many bytes from the start of the range were mended.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOTTY` or another errno of the platform if it cannot.
+    /// - `EINVAL` if the range is too long.
+    pub fn clear_poison(&self, range: ByteRange) -> Result<u64> {
+        let len = u32::try_from(range.len()).map_err(|_| EINVAL)?;
+
+        // SAFETY: The device is bound to a driver of the nd bus.
+        let cleared =
+            unsafe { bindings::nvdimm_clear_poison(self.namespace.as_raw(), range.start(), len) };
+
+        u64::try_from(cleared).map_err(|_| {
+            // CAST: What is negative is an errno.
+            to_result(cleared as c_int).err().unwrap_or(EIO)
+        })
+    }
+
+    /// Enters in `list` what the platform knows to be bad of the namespace, counted from the
+    /// namespace's start.
+    pub fn populate_badblocks(&self, list: &Badblocks) {
+        let range = self.namespace.range().into();
+
+        // SAFETY: The region is bound, the list is valid and has a lock of its own.
+        unsafe { bindings::nvdimm_badblocks_populate(self.region(), list.as_raw(), &range) };
+        list.notify();
+    }
+
+    /// Makes a disk of the namespace read-only or writable, as the region is.
+    pub fn update_read_only(&self, disk: &Disk) {
+        // SAFETY: The disk is valid, its parent is the device of the namespace.
+        unsafe { bindings::nvdimm_check_and_set_ro(disk.as_raw()) };
+    }
+}
+
+/// The binding of a driver to a namespace, which is the device's private data.
+#[pin_data]
+pub struct Binding<T> {
+    // Dropped first, for it may need the namespace to be bound.
+    #[pin]
+    data: T,
+    _unbind: Unbind,
+}
+
+impl<T> Binding<T> {
+    pub(super) fn new(
+        namespace: Arc<Namespace>,
+        data: impl PinInit<T, Error>,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _unbind: Unbind(namespace),
+            data <- data,
+        })
+    }
+
+    pub(super) fn data(&self) -> &T {
+        &self.data
+    }
+}
+
+/// Lets a namespace go when dropped: nobody can take it for bound any more, and those who did are
+/// waited for.
+struct Unbind(Arc<Namespace>);
+
+impl Drop for Unbind {
+    fn drop(&mut self) {
+        self.0.is_bound.store(false, Release);
+        self.0.users.synchronize();
+    }
+}

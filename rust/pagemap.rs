@@ -1,0 +1,477 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Device memory with page frames: `struct dev_pagemap`.
+//!
+//! A [`PageMap`] gives `struct page`s to a range of physical memory, so that it can be mapped by
+//! DAX filesystems, and receives the memory failures of its frames.
+//!
+//! Unsupported: other types than `MEMORY_DEVICE_FS_DAX`, several ranges, a page map on the device
+//! itself (altmap).
+//!
+//! C header: [`include/linux/memremap.h`](srctree/include/linux/memremap.h)
+//!
+//! Reference: [`mm/memremap.c`](srctree/mm/memremap.c)
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+use kernel::{
+    container_of,
+    error::{
+        from_err_ptr,
+        from_result, //
+    },
+    io::resource::{
+        self,
+        Region,
+        Resource, //
+    },
+    iov::IovIterSource,
+    prelude::*,
+    str::CString,
+    types::Opaque, //
+};
+
+use crate::{
+    bindings,
+    block::Segment,
+    memory_failure::{
+        Flags,
+        Outcome, //
+    },
+    range::{
+        ByteRange,
+        FrameRange,
+        PAGE_SHIFT,
+        PAGE_SIZE, //
+    },
+};
+
+// `range` is built without the kernel, too.
+const _: () = assert!(PAGE_SHIFT as usize == kernel::page::PAGE_SHIFT);
+
+/// Callbacks of a page map.
+///
+/// C: `struct dev_pagemap_ops`
+pub trait Operations: Send + Sync + 'static {
+    /// Deals with a memory failure.
+    ///
+    /// Called in process context under the kernel's one `mf_mutex`; may sleep, but must not wait
+    /// for another memory failure. It may be called before [`PageMap::new()`] has returned.
+    fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome;
+}
+
+/// Frames of a page map that is there.
+///
+/// # Invariants
+///
+/// Each frame has a `struct page` for the duration of `'a`.
+#[derive(Clone, Copy)]
+pub struct Frames<'a> {
+    range: FrameRange,
+    _map: PhantomData<&'a ()>,
+}
+
+impl Frames<'_> {
+    /// The numbers of the frames.
+    pub fn range(&self) -> FrameRange {
+        self.range
+    }
+
+    /// Marks each frame as poisoned (`PG_hwpoison`).
+    pub fn set_poisoned(&self) {
+        for_each_page(self.range, |_, page| {
+            // SAFETY: `page` is valid by the type invariants. The flag is set atomically.
+            unsafe { bindings::SetPageHWPoison(page) };
+        });
+    }
+}
+
+/// Calls `f` with the number and the page of each frame.
+// CAST: A frame number is a `u64` here and an `unsigned long` in C, which are the same.
+fn for_each_page(frames: FrameRange, mut f: impl FnMut(c_ulong, *mut bindings::page)) {
+    for pfn in frames.first()..frames.end() {
+        // SAFETY: The conversion is arithmetic, whether there is a page or not.
+        f(pfn as c_ulong, unsafe {
+            bindings::pfn_to_page(pfn as c_ulong)
+        });
+    }
+}
+
+/// Claims a range of physical memory, so that no other driver uses it.
+///
+/// `name` is what `/proc/iomem` shows.
+///
+/// # Errors
+///
+/// - `EBUSY` if the range, or a part of it, is in use.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::{pagemap, range::ByteRange};
+/// use kernel::str::CString;
+///
+/// // Nobody can have the range that the kernel's own code lies in.
+/// let low = ByteRange::new(0x100_0000, 0x1000).ok_or(EINVAL)?;
+/// let name = CString::try_from_fmt(fmt!("example"))?;
+///
+/// assert!(pagemap::claim(low, name).is_err());
+/// # Ok::<(), Error>(())
+/// ```
+pub fn claim(range: ByteRange, name: CString) -> Result<Region> {
+    // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
+    // transparent wrapper.
+    let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
+
+    iomem
+        .request_region(
+            range.start(),
+            range.len(),
+            name,
+            resource::Flags::IORESOURCE_MEM,
+        )
+        .ok_or(EBUSY)
+}
+
+/// The number of bytes that start and size of a page map must be a multiple of.
+///
+/// C: `memremap_compat_align()`
+pub fn alignment() -> u64 {
+    // SAFETY: The function returns a constant of the architecture.
+    let align = unsafe { bindings::memremap_compat_align() };
+
+    // CAST: An `unsigned long` is a `u64` here.
+    align as u64
+}
+
+/// No NUMA node in particular.
+pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
+
+/// A range of physical memory with page frames.
+///
+/// Offsets are in bytes, counted from the start of the range.
+///
+/// When dropped, running callbacks are waited for, and the pages go. Whoever mapped them must have
+/// given them up: the holder of the DAX device on top has been told
+/// ([`Flags::MEM_PRE_REMOVE`]).
+///
+/// # Invariants
+///
+/// - `pgmap` is mapped, as far as `addr` is.
+/// - `addr` is the address of `size` bytes of memory that stay mapped as long as `self` exists.
+#[pin_data(PinnedDrop)]
+pub struct PageMap<T: Operations> {
+    // The callback uses this as soon as the pages are there, so it comes first.
+    ops: T,
+    #[pin]
+    pgmap: Opaque<bindings::dev_pagemap>,
+    addr: *mut u8,
+    size: u64,
+    start: u64,
+    // What the pages are made of; given back last.
+    _region: Region,
+}
+
+// SAFETY: A page map may be dropped on any thread if its callbacks may.
+unsafe impl<T: Operations> Send for PageMap<T> {}
+
+// SAFETY: The memory may be accessed by all processors at once, as raw bytes; everything else is
+// constant, or `Sync` by the bounds of `Operations`.
+unsafe impl<T: Operations> Sync for PageMap<T> {}
+
+impl<T: Operations> PageMap<T> {
+    /// Maps a range of memory, with a memory map that is allocated on NUMA node `node`.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if start or size are not multiples of [`alignment()`].
+    /// - `ENXIO` if the range is ordinary memory.
+    /// - `ENOMEM` if memory is short.
+    pub fn new(region: Region, node: i32, ops: T) -> impl PinInit<Self, Error> {
+        let (start, size) = (region.start(), region.size());
+        let mut addr = ptr::null_mut();
+
+        try_pin_init!(Self {
+            ops,
+            pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
+                let range = ByteRange::new(start, size).ok_or(EINVAL)?;
+
+                if !range.is_aligned(alignment()) {
+                    return Err(EINVAL);
+                }
+
+                // SAFETY: `pgmap` is valid for writes.
+                unsafe { Self::describe(pgmap, range) };
+
+                // SAFETY: `pgmap` is set up and stays in place until the pages are unmapped.
+                addr = from_err_ptr(unsafe { bindings::memremap_pages(pgmap, node) })?;
+                Ok(())
+            }),
+            addr: addr.cast(),
+            size,
+            start,
+            _region: region,
+        })
+    }
+
+    /// Describes a range of physical addresses to `memremap_pages()`.
+    ///
+    /// # Safety
+    ///
+    /// `pgmap` must be valid for writes.
+    unsafe fn describe(pgmap: *mut bindings::dev_pagemap, physical: ByteRange) {
+        // SAFETY: `pgmap` is valid for writes, and all of its fields may be zero. Of the two ways
+        // to give ranges, `range` is the one for a single range.
+        unsafe {
+            ptr::write_bytes(pgmap, 0, 1);
+            (*pgmap).type_ = bindings::memory_type_MEMORY_DEVICE_FS_DAX;
+            (*pgmap).ops = &VTable::<T>::OPS;
+            (*pgmap).nr_range = 1;
+            *(*pgmap).__bindgen_anon_1.range.as_mut() = physical.into();
+        }
+    }
+
+    /// The callbacks.
+    pub fn operations(&self) -> &T {
+        &self.ops
+    }
+
+    /// The size in bytes.
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// The address of `range`.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of it lies outside the map.
+    #[inline]
+    fn address(&self, range: ByteRange) -> Result<*mut u8> {
+        if range.end() > self.size {
+            return Err(ERANGE);
+        }
+
+        // CAST: A `u64` is a `usize` here.
+        Ok(self.addr.wrapping_add(range.start() as usize))
+    }
+
+    /// Gives access to the memory of `range`, which consists of whole pages.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of it lies outside the map.
+    #[inline]
+    pub fn access(&self, pages: FrameRange) -> Result<Access<'_>> {
+        let range = pages.bytes().ok_or(ERANGE)?;
+        let addr = self.address(range)?;
+        let first = (self.start >> PAGE_SHIFT)
+            .checked_add(pages.first())
+            .ok_or(ERANGE)?;
+
+        // INVARIANT: `address()` has checked the range.
+        Ok(Access {
+            addr,
+            frames: FrameRange::new(first, pages.count()).ok_or(ERANGE)?,
+            _map: PhantomData,
+        })
+    }
+
+    /// Reads the memory from `offset` on into a piece of a bio. Bad memory is survived.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a byte is bad.
+    /// - `ERANGE` if the memory lies outside the map.
+    #[inline]
+    pub fn read(&self, offset: u64, to: &Segment<'_>) -> Result {
+        let range = ByteRange::new(offset, to.range().len()).ok_or(ERANGE)?;
+        let from = self.address(range)?;
+        // The length of a segment is an `unsigned int` in C.
+        let len = u32::try_from(range.len()).map_err(|_| ERANGE)?;
+
+        // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
+        // are raw memory that others may change at any time.
+        let left = unsafe { bindings::copy_mc_to_kernel(to.as_ptr(), from.cast(), len) };
+
+        if left == 0 {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Writes a piece of a bio to the memory from `offset` on, past the CPU caches.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if the memory lies outside the map.
+    #[inline]
+    pub fn write(&self, offset: u64, from: &Segment<'_>) -> Result {
+        let range = ByteRange::new(offset, from.range().len()).ok_or(ERANGE)?;
+        let to = self.address(range)?;
+
+        // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
+        // are raw memory that others may change at any time.
+        unsafe {
+            bindings::memcpy_flushcache(to.cast(), from.as_ptr(), range.len() as usize);
+        }
+        Ok(())
+    }
+
+    /// Writes zeroes to whole pages, past the CPU caches.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a page lies outside the map.
+    pub fn write_zeroes(&self, pages: FrameRange) -> Result {
+        static ZEROES: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
+
+        let mut to = self.address(pages.bytes().ok_or(ERANGE)?)?;
+
+        for _ in 0..pages.count() {
+            // SAFETY: `address()` has checked the range, of which a page is left.
+            unsafe {
+                bindings::memcpy_flushcache(to.cast(), ZEROES.as_ptr().cast(), ZEROES.len());
+            }
+            to = to.wrapping_add(ZEROES.len());
+        }
+        Ok(())
+    }
+
+    /// Fills `range` from an iterator, past the CPU caches.
+    ///
+    /// Returns the number of bytes written, which is less than asked for if the source faults.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if the memory lies outside the map.
+    pub fn write_from_iter(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> Result<usize> {
+        let to = self.address(range)?;
+
+        // SAFETY: `address()` has checked the range. The iterator is valid.
+        Ok(unsafe {
+            bindings::_copy_from_iter_flushcache(to.cast(), range.len() as usize, from.as_raw())
+        })
+    }
+
+    /// Takes the poison mark from the frames that `range` touches, and makes those that had one
+    /// present in the kernel's linear map again.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of it lies outside the map.
+    pub fn clear_poisoned(&self, range: ByteRange) -> Result {
+        let access = self.access(range.frames())?;
+
+        for_each_page(access.frames, |pfn, page| {
+            // SAFETY: `access()` has checked that the frame is one of ours, so it has a page.
+            if unsafe { bindings::TestClearPageHWPoison(page) } != 0 {
+                // SAFETY: The frame is in the linear map, where the machine check handler made it
+                // not present.
+                unsafe { bindings::clear_mce_nospec(pfn) };
+            }
+        });
+        Ok(())
+    }
+
+    /// Throws away what the CPU caches hold of `range`.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of it lies outside the map.
+    pub fn invalidate(&self, range: ByteRange) -> Result {
+        let addr = self.address(range)?;
+
+        // SAFETY: `address()` has checked the range.
+        unsafe { bindings::arch_invalidate_pmem(addr.cast(), range.len() as usize) };
+        Ok(())
+    }
+}
+
+#[pinned_drop]
+impl<T: Operations> PinnedDrop for PageMap<T> {
+    fn drop(self: Pin<&mut Self>) {
+        // SAFETY: The pages were mapped by `memremap_pages()`. This waits for callbacks.
+        unsafe { bindings::memunmap_pages(self.pgmap.get()) };
+    }
+}
+
+impl From<ByteRange> for bindings::range {
+    fn from(range: ByteRange) -> Self {
+        Self {
+            start: range.start(),
+            // The end of a `struct range` is its last byte.
+            end: range.end().saturating_sub(1),
+        }
+    }
+}
+
+/// Memory of a page map, to be handed to `dax_direct_access()`.
+///
+/// # Invariants
+///
+/// `addr` is the address of the memory of `frames`, which stays mapped for the duration of `'a`.
+pub struct Access<'a> {
+    addr: *mut u8,
+    frames: FrameRange,
+    _map: PhantomData<&'a ()>,
+}
+
+impl Access<'_> {
+    /// The numbers of the page frames.
+    #[inline]
+    pub fn frames(&self) -> FrameRange {
+        self.frames
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(&self) -> *mut c_void {
+        self.addr.cast()
+    }
+}
+
+/// The operations table of `T`.
+struct VTable<T: Operations>(PhantomData<T>);
+
+impl<T: Operations> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by `memory_failure()` only, for a page map of a [`PageMap<T>`], with a reference to
+    /// it.
+    unsafe extern "C" fn memory_failure(
+        pgmap: *mut bindings::dev_pagemap,
+        pfn: c_ulong,
+        nr_pages: c_ulong,
+        mf_flags: c_int,
+    ) -> c_int {
+        // `Opaque` is a transparent wrapper.
+        let pgmap = pgmap.cast::<Opaque<bindings::dev_pagemap>>();
+
+        // SAFETY: `pgmap` is the field of a `PageMap<T>`, whose callbacks are initialized before
+        // it. It is not unmapped before the reference was given up. The other fields may not be
+        // initialized yet, so there is no reference to the whole.
+        let ops = unsafe { &(*container_of!(pgmap, PageMap<T>, pgmap)).ops };
+
+        from_result(|| {
+            // INVARIANT: The reference to the page map keeps its pages.
+            let frames = Frames {
+                range: FrameRange::new(pfn as u64, nr_pages as u64).ok_or(EINVAL)?,
+                _map: PhantomData,
+            };
+
+            ops.memory_failure(frames, Flags::from_raw(mf_flags))
+                .into_result()
+                .map(|()| 0)
+        })
+    }
+
+    const OPS: bindings::dev_pagemap_ops = bindings::dev_pagemap_ops {
+        memory_failure: Some(Self::memory_failure),
+        ..pin_init::zeroed()
+    };
+}
