@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A driver for persistent memory whose failures reach the filesystem on it.
+//!
+//! It takes the place of `nd_pmem` on a raw or labelled namespace: see
+//! `Documentation/daxmf_pmem.rst`.
+
+mod failures;
+mod media;
+
+use daxmf::{
+    badblocks::Badblocks,
+    block::{
+        self,
+        Disk,
+        Features, //
+    },
+    dax,
+    nvdimm::{
+        self,
+        namespace::Bound,
+        Event,
+        Namespace, //
+    },
+    pagemap, //
+};
+use kernel::{
+    prelude::*,
+    str::CString,
+    sync::Arc, //
+};
+
+use crate::{
+    failures::Failures,
+    media::Media, //
+};
+
+daxmf::module_nvdimm_driver! {
+    type: Pmem,
+    name: "daxmf_pmem",
+    authors: ["The daxmf developers"],
+    description: "Persistent memory with memory-failure notification",
+    license: "GPL",
+}
+
+/// The driver's data for one namespace.
+// The fields are dropped in this order. The holder is told while the disk still works, then the
+// disk goes. With the last user of the media the pages go, and with the pages their failures.
+struct Pmem {
+    _dax: dax::device::Registration<Media>,
+    disk: block::Registration<Media>,
+    namespace: Arc<Namespace>,
+}
+
+impl nvdimm::Driver for Pmem {
+    fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
+        Self::new(namespace.clone())
+            .inspect_err(|error| dev_err!(namespace.device(), "not bound: {error:?}\n"))
+    }
+
+    fn notify(&self, event: Event) {
+        let Some(bound) = self.namespace.bound() else {
+            return;
+        };
+
+        match event {
+            Event::RevalidatePoison => bound.populate_badblocks(self.disk.data().badblocks()),
+            Event::RevalidateRegion => bound.update_read_only(self.disk.disk()),
+        }
+    }
+
+    fn quiesce(&self) {
+        if let Err(error) = self.disk.data().flush() {
+            dev_err!(self.namespace.device(), "cannot be flushed: {error:?}\n");
+        }
+    }
+}
+
+impl Pmem {
+    fn new(namespace: Arc<Namespace>) -> Result<Self> {
+        let bound = namespace.bound().ok_or(ENODEV)?;
+        let device = namespace.device();
+        let range = namespace.range();
+
+        check_alignment(&namespace)?;
+
+        let region = pagemap::claim(range, CString::try_from_fmt(fmt!("{}", device.name()))?)
+            .inspect_err(|_| dev_err!(device, "memory is in use, see /proc/iomem\n"))?;
+
+        let badblocks = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
+        bound.populate_badblocks(&badblocks);
+
+        let disk = Disk::new(bound.sector_size(), features(&bound), bound.node())?;
+        let dax = dax::device::Allocated::new()?;
+
+        dax.device().set_persistent_memory();
+        dax.device().set_write_cache(bound.has_cache());
+        if bound.is_synchronous() {
+            dax.device().set_synchronous();
+        }
+
+        let failures = Failures::new(namespace.clone(), dax.device().clone(), badblocks.clone());
+        let media = Media::new(namespace.clone(), region, bound.node(), failures);
+        let dax = dax.register(&disk, media)?;
+
+        let config = block::disk::Config {
+            name: &bound.disk_name()?,
+            capacity: range.len(),
+            badblocks,
+        };
+        let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
+
+        bound.update_read_only(disk.disk());
+        drop(bound);
+
+        Ok(Self {
+            _dax: dax,
+            disk,
+            namespace,
+        })
+    }
+}
+
+/// Checks that all of a namespace can be mapped with page frames.
+fn check_alignment(namespace: &Namespace) -> Result {
+    let range = namespace.range();
+    let align = pagemap::alignment();
+
+    if range.is_aligned(align) {
+        return Ok(());
+    }
+
+    dev_err!(
+        namespace.device(),
+        "start {:#x} and size {:#x} must be multiples of {:#x}, see ndctl create-namespace --align\n",
+        range.start(),
+        range.len(),
+        align
+    );
+    Err(EINVAL)
+}
+
+/// What the disk of a namespace can do.
+fn features(bound: &Bound<'_>) -> Features {
+    let features = Features::DAX | Features::SYNCHRONOUS | Features::WRITE_CACHE;
+
+    match bound.has_flush() {
+        Some(true) => features | Features::FUA,
+        Some(false) => features,
+        None => {
+            dev_warn!(
+                bound.device(),
+                "unable to guarantee persistence of writes\n"
+            );
+            features
+        }
+    }
+}

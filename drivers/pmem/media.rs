@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a namespace, as a DAX device and as a disk.
+
+use daxmf::{
+    badblocks::Badblocks,
+    block::{
+        self,
+        attribute::Group,
+        Attribute,
+        Bio,
+        Segment, //
+    },
+    dax::{
+        self,
+        device::AccessMode, //
+    },
+    nvdimm::Namespace,
+    pagemap::{
+        Access,
+        PageMap, //
+    },
+    range::{
+        ByteRange,
+        FrameRange,
+        PAGE_SIZE, //
+    },
+};
+use kernel::{
+    io::resource::Region,
+    iov::IovIterSource,
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::failures::Failures;
+
+/// The memory of a namespace. Offsets are in bytes from its start.
+#[pin_data]
+pub(crate) struct Media {
+    #[pin]
+    map: PageMap<Failures>,
+    badblocks: Arc<Badblocks>,
+    namespace: Arc<Namespace>,
+}
+
+impl Media {
+    pub(crate) fn new(
+        namespace: Arc<Namespace>,
+        region: Region,
+        node: i32,
+        failures: Failures,
+    ) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            badblocks: failures.badblocks().clone(),
+            map <- PageMap::new(region, node, failures),
+            namespace,
+        })
+    }
+
+    pub(crate) fn badblocks(&self) -> &Badblocks {
+        &self.badblocks
+    }
+
+    /// Makes all that was written durable.
+    pub(crate) fn flush(&self) -> Result {
+        self.namespace.bound().ok_or(ENXIO)?.flush()
+    }
+
+    /// Mends as much as possible of `range`, from its start on. Returns what was mended, which
+    /// must be written before it is taken from the bad blocks.
+    fn mend(&self, range: ByteRange) -> Result<ByteRange> {
+        let physical = range
+            .offset_by(self.namespace.range().start())
+            .ok_or(ERANGE)?;
+        let mended = self
+            .namespace
+            .bound()
+            .ok_or(ENXIO)?
+            .clear_poison(physical)?;
+
+        let mended = ByteRange::new(range.start(), mended.min(range.len())).ok_or(EIO)?;
+
+        self.map.clear_poisoned(mended)?;
+        self.map.invalidate(mended)?;
+        Ok(mended)
+    }
+
+    /// Writes to `range` by `write`, and mends it first if a part of it is bad.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if not all of the range can be mended. Nothing is written then.
+    fn write(&self, range: ByteRange, write: impl FnOnce() -> Result) -> Result {
+        if self.badblocks.first_in(range).is_none() {
+            return write();
+        }
+
+        let mended = self.mend(range).map_err(|_| EIO)?;
+
+        if mended != range {
+            return Err(EIO);
+        }
+
+        write()?;
+        self.badblocks.clear(range)
+    }
+
+    fn read_segment(&self, segment: &Segment<'_>) -> Result {
+        if self.badblocks.first_in(segment.range()).is_some() {
+            return Err(EIO);
+        }
+
+        self.map.read(segment.range().start(), segment)
+    }
+
+    fn write_segment(&self, segment: &Segment<'_>) -> Result {
+        self.write(segment.range(), || {
+            self.map.write(segment.range().start(), segment)
+        })
+    }
+
+    /// Moves the data of a bio.
+    fn transfer(&self, bio: &Bio) -> Result {
+        let _accounting = bio.account();
+
+        if bio.is_write() {
+            bio.segments()
+                .try_for_each(|segment| self.write_segment(&segment))
+        } else {
+            bio.segments()
+                .try_for_each(|segment| self.read_segment(&segment))
+        }
+    }
+}
+
+#[vtable]
+impl block::Operations for Media {
+    const GROUPS: &'static [Group<Self>] = &[
+        Group {
+            name: c"dax",
+            attributes: &[Attribute::flag(
+                c"write_cache",
+                |media: &Media| media.map.operations().device().write_cache(),
+                |media: &Media, enabled| media.map.operations().device().set_write_cache(enabled),
+            )],
+        },
+        Group {
+            name: c"memory_failure",
+            attributes: &[
+                Attribute::number(c"received", |media: &Media| {
+                    media.map.operations().counters().received()
+                }),
+                Attribute::number(c"delivered", |media: &Media| {
+                    media.map.operations().counters().delivered()
+                }),
+                Attribute::number(c"declined", |media: &Media| {
+                    media.map.operations().counters().declined()
+                }),
+                Attribute::number(c"failed", |media: &Media| {
+                    media.map.operations().counters().failed()
+                }),
+            ],
+        },
+    ];
+
+    fn submit_bio(&self, bio: Bio) {
+        if bio.is_preflush() {
+            if let Err(error) = self.flush() {
+                return bio.end(Err(error));
+            }
+        }
+
+        if bio.has_data() {
+            if let Err(error) = self.transfer(&bio) {
+                return bio.end(Err(error));
+            }
+        }
+
+        if !bio.is_fua() {
+            return bio.end(Ok(()));
+        }
+
+        match self.namespace.bound() {
+            Some(bound) => bound.flush_bio(bio),
+            None => bio.end(Err(ENXIO)),
+        }
+    }
+}
+
+impl dax::Operations for Media {
+    fn direct_access(&self, pages: FrameRange, mode: AccessMode) -> Result<Access<'_>> {
+        let whole = ByteRange::new(0, self.map.size()).ok_or(ERANGE)?;
+        let range = pages
+            .bytes()
+            .and_then(|range| range.clip(whole))
+            .ok_or(ERANGE)?;
+
+        let good = match self.badblocks.first_in(range) {
+            None => range.frames().count(),
+            Some(bad) => bad.start().saturating_sub(range.start()) / PAGE_SIZE,
+        };
+
+        let count = match (good, mode) {
+            (0, AccessMode::Normal) => return Err(EHWPOISON),
+            // A page at a time: what clears poison does not like more.
+            (0, AccessMode::RecoveryWrite) => 1,
+            (good, _) => good,
+        };
+
+        self.map
+            .access(FrameRange::new(pages.first(), count).ok_or(ERANGE)?)
+    }
+
+    fn zero_page_range(&self, pages: FrameRange) -> Result {
+        let range = pages.bytes().ok_or(ERANGE)?;
+
+        self.write(range, || self.map.write_zeroes(pages))
+    }
+
+    fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize {
+        self.try_recovery_write(range, from).unwrap_or(0)
+    }
+}
+
+impl Media {
+    fn try_recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> Result<usize> {
+        if self.badblocks.first_in(range).is_none() {
+            return self.map.write_from_iter(range, from);
+        }
+
+        if !range.is_aligned(PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+        if self.mend(range)? != range {
+            return Err(EIO);
+        }
+
+        let written = self.map.write_from_iter(range, from)?;
+
+        // The source may fault half-way. A page that was not written whole is mended, but what it
+        // holds is undefined.
+        let whole_pages = written as u64 & !(PAGE_SIZE - 1);
+
+        if let Some(range) = ByteRange::new(range.start(), whole_pages) {
+            self.badblocks.clear(range)?;
+        }
+        Ok(written)
+    }
+}
