@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The smallest holder of a DAX device.
+//!
+//! It claims the device that the parameter `device` names, until it is unloaded, and is told of
+//! memory failures:
+//!
+//! ```sh
+//! insmod rust_dax_holder.ko device=/dev/pmem0
+//! cat /sys/kernel/debug/rust_dax_holder/notified
+//! ```
+//!
+//! A real holder finds out whom the failed range belongs to, and returns `EOPNOTSUPP` where it
+//! cannot.
+
+use daxmf::{
+    block::DeviceFile,
+    dax::{
+        holder::Registration,
+        Holder, //
+    },
+    memory_failure::Flags,
+    range::ByteRange, //
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        File, //
+    },
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+};
+
+module! {
+    type: RustDaxHolder,
+    name: "rust_dax_holder",
+    authors: ["The daxmf developers"],
+    description: "Rust DAX holder sample",
+    license: "GPL",
+    params: {
+        delay_ms: u32 {
+            default: 0,
+            description: "how long the callback takes, in milliseconds",
+        },
+    },
+}
+
+daxmf::string_param! {
+    device: 64, "block device to hold, a path"
+}
+
+/// Counts what it is told.
+struct Counter {
+    notified: Atomic<u64>,
+}
+
+impl Holder for Counter {
+    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Result {
+        pr_info!(
+            "memory failure at offset {:#x} length {:#x} flags {:#x}\n",
+            range.start(),
+            range.len(),
+            flags.as_raw()
+        );
+        fsleep(Delta::from_millis(
+            module_parameters::delay_ms.value().into(),
+        ));
+        self.notified.fetch_add(1, Relaxed);
+        pr_info!("memory failure dealt with\n");
+        Ok(())
+    }
+}
+
+#[pin_data]
+struct RustDaxHolder {
+    _registration: Registration<Counter>,
+    #[pin]
+    _notified: File<Arc<Counter>>,
+    _debugfs: Dir,
+}
+
+impl kernel::InPlaceModule for RustDaxHolder {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _debugfs: Dir::new(c"rust_dax_holder"),
+            _registration: claim(device.value())?,
+            _notified <- _debugfs.read_callback_file(
+                c"notified",
+                _registration.holder().clone(),
+                &|counter: &Arc<Counter>, f| writeln!(f, "{}", counter.notified.load(Relaxed)),
+            ),
+        })
+    }
+}
+
+/// Claims the DAX device of the block device at `path`.
+fn claim(path: &CStr) -> Result<Registration<Counter>> {
+    let counter = Counter {
+        notified: Atomic::new(0),
+    };
+
+    DeviceFile::open(path)
+        .and_then(|file| Registration::new(&file, Arc::new(counter, GFP_KERNEL)?))
+        .inspect_err(|error| pr_err!("device={path:?} cannot be held: {error:?}\n"))
+}
