@@ -20,6 +20,10 @@ use crate::{
     },
 };
 
+/// The length in bytes that the C functions can deal with at a time: they count the sectors of a
+/// range in an `int`, and go round for ever when that is too small.
+const MAX_LEN: u64 = 1 << 39;
+
 /// A list of the ranges of a device that are known to be bad.
 ///
 /// Ranges are in bytes; they are kept in whole sectors, rounded outwards. The list has room for
@@ -35,12 +39,14 @@ use crate::{
 /// let page = ByteRange::new(0x3000, 0x1000).ok_or(EINVAL)?;
 /// let behind = ByteRange::new(0x4000, 0x1000).ok_or(EINVAL)?;
 ///
-/// assert!(bad.set(page).is_ok());
-/// assert_eq!(bad.first_in(ByteRange::ALL), Some(page));
+/// assert!(bad.mark(page).is_ok());
+/// let device = ByteRange::new(0, 0x10_0000).ok_or(EINVAL)?;
+///
+/// assert_eq!(bad.first_in(device), Some(page));
 /// assert_eq!(bad.first_in(behind), None);
 ///
 /// bad.clear(page);
-/// assert_eq!(bad.first_in(ByteRange::ALL), None);
+/// assert_eq!(bad.first_in(device), None);
 /// # Ok::<(), Error>(())
 /// ```
 ///
@@ -112,7 +118,23 @@ impl Badblocks {
     }
 
     fn lookup(&self, range: ByteRange) -> Option<ByteRange> {
-        let (sector, count) = range.sectors();
+        let mut start = range.start();
+
+        loop {
+            let window = ByteRange::new(start, MAX_LEN)
+                .and_then(|window| window.clip(range))
+                .or(ByteRange::between(start, range.end()))?;
+
+            if let Some(bad) = self.lookup_window(window) {
+                return bad.clip(range);
+            }
+            start = window.end();
+        }
+    }
+
+    /// The first bad range that touches `window`, which is not longer than [`MAX_LEN`].
+    fn lookup_window(&self, window: ByteRange) -> Option<ByteRange> {
+        let (sector, count) = window.sectors();
         let (mut first, mut bad) = (0, 0);
 
         // SAFETY: The list is valid by the type invariants.
@@ -127,17 +149,19 @@ impl Badblocks {
         ByteRange::new(
             first.checked_shl(SECTOR_SHIFT)?,
             bad.checked_shl(SECTOR_SHIFT)?,
-        )?
-        .clip(range)
+        )
     }
 
     /// Enters `range` as bad.
     ///
+    /// C: `badblocks_set()`
+    ///
     /// # Errors
     ///
     /// - `ENOSPC` if the list is full.
-    pub fn set(&self, range: ByteRange) -> Result {
-        let (sector, count) = range.sectors();
+    /// - `EINVAL` if the range is longer than 512 GiB.
+    pub fn mark(&self, range: ByteRange) -> Result {
+        let (sector, count) = checked_sectors(range)?;
 
         // SAFETY: The list is valid by the type invariants.
         let is_set = unsafe { bindings::badblocks_set(self.as_raw(), sector, count, 1) };
@@ -151,8 +175,9 @@ impl Badblocks {
     /// # Errors
     ///
     /// - `ENOSPC` if the range divides a bad one and the list is full. It stays bad then.
+    /// - `EINVAL` if the range is longer than 512 GiB.
     pub fn clear(&self, range: ByteRange) -> Result {
-        let (sector, count) = range.sectors();
+        let (sector, count) = checked_sectors(range)?;
 
         // SAFETY: The list is valid by the type invariants.
         let is_clear = unsafe { bindings::badblocks_clear(self.as_raw(), sector, count) };
@@ -162,10 +187,106 @@ impl Badblocks {
     }
 }
 
+/// The sectors of a range that the C functions can deal with.
+fn checked_sectors(range: ByteRange) -> Result<(u64, u64)> {
+    if range.len() > MAX_LEN {
+        return Err(EINVAL);
+    }
+
+    Ok(range.sectors())
+}
+
 #[pinned_drop]
 impl PinnedDrop for Badblocks {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: The list is valid by the type invariants, and not used afterwards.
         unsafe { bindings::badblocks_exit(self.as_raw()) };
+    }
+}
+
+#[kunit_tests(daxmf_badblocks)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, len: u64) -> Result<ByteRange> {
+        ByteRange::new(start, len).ok_or(EINVAL)
+    }
+
+    #[test]
+    fn is_clipped_to_what_was_asked() -> Result {
+        let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
+
+        bad.mark(range(0x2000, 0x2000)?)?;
+
+        assert_eq!(bad.first_in(range(0, 0x2000)?), None);
+        assert_eq!(bad.first_in(range(0, 0x2001)?), ByteRange::new(0x2000, 1));
+        assert_eq!(
+            bad.first_in(range(0x3000, 0x9000)?),
+            ByteRange::new(0x3000, 0x1000)
+        );
+        assert_eq!(bad.first_in(range(0x4000, 0x1000)?), None);
+        Ok(())
+    }
+
+    #[test]
+    fn is_rounded_to_sectors() -> Result {
+        let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
+
+        bad.mark(range(0x201, 1)?)?;
+
+        assert_eq!(
+            bad.first_in(range(0, 0x10_0000)?),
+            ByteRange::new(0x200, 0x200)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn clearing_divides_a_range() -> Result {
+        let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
+
+        bad.mark(range(0, 0x3000)?)?;
+        bad.clear(range(0x1000, 0x1000)?)?;
+
+        assert_eq!(
+            bad.first_in(range(0, 0x10_0000)?),
+            ByteRange::new(0, 0x1000)
+        );
+        assert_eq!(
+            bad.first_in(range(0x1000, 0x9000)?),
+            ByteRange::new(0x2000, 0x1000)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn is_found_far_behind_the_start() -> Result {
+        let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
+        let far = range(3 << 40, 0x1000)?;
+
+        bad.mark(far)?;
+
+        assert_eq!(bad.first_in(range(0, 1 << 42)?), Some(far));
+        assert_eq!(bad.first_in(range(0, 3 << 40)?), None);
+        assert_eq!(bad.mark(range(0, 1 << 42)?), Err(EINVAL));
+        Ok(())
+    }
+
+    #[test]
+    fn is_full_at_last() -> Result {
+        let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
+        let mut entered = 0;
+
+        while entered < 1000 && bad.mark(range(entered * 0x400, 0x200)?).is_ok() {
+            entered += 1;
+        }
+
+        assert!(entered > 400 && entered < 1000);
+        // What could be entered is there.
+        assert_eq!(
+            bad.first_in(range((entered - 1) * 0x400, 0x400)?).is_some(),
+            true
+        );
+        Ok(())
     }
 }

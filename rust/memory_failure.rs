@@ -283,3 +283,53 @@ pub fn kill_procs(file: &File, index: usize, count: usize, flags: Flags) -> Resu
     // by itself.
     to_result(unsafe { bindings::mf_dax_kill_procs(mapping, index, count, flags.as_raw()) })
 }
+
+#[kunit_tests(daxmf_memory_failure)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcome_is_answer() {
+        let declined = Outcome::Declined(Reason::Removed);
+
+        assert_eq!(Outcome::Delivered.into_result(), Ok(()));
+        assert_eq!(declined.into_result(), Err(EOPNOTSUPP));
+        assert_eq!(Outcome::Failed(EIO).into_result(), Err(EIO));
+    }
+
+    #[test]
+    fn counters_add_up() {
+        let counters = Counters::new();
+        let outcomes = [
+            Outcome::Delivered,
+            Outcome::Delivered,
+            Outcome::Delivered,
+            Outcome::Declined(Reason::NoHolder),
+            Outcome::Declined(Reason::NotSupported),
+            Outcome::Failed(EIO),
+        ];
+
+        for outcome in outcomes {
+            assert_eq!(counters.count(|| outcome), outcome);
+        }
+
+        assert_eq!(counters.received(), 6);
+        assert_eq!(counters.delivered(), 3);
+        assert_eq!(counters.declined(), 2);
+        assert_eq!(counters.failed(), 1);
+    }
+
+    #[test]
+    fn counts_on_arrival() {
+        let counters = Counters::new();
+
+        let outcome = counters.count(|| {
+            assert_eq!(counters.received(), 1);
+            assert_eq!(counters.delivered(), 0);
+            Outcome::Delivered
+        });
+
+        assert_eq!(outcome, Outcome::Delivered);
+        assert_eq!(counters.delivered(), 1);
+    }
+}

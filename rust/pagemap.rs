@@ -359,8 +359,8 @@ impl<T: Operations> PageMap<T> {
         })
     }
 
-    /// Takes the poison mark from the frames that `range` touches, and makes those that had one
-    /// present in the kernel's linear map again.
+    /// Takes the poison mark from the frames that `range` touches, and makes them present in the
+    /// kernel's linear map again.
     ///
     /// # Errors
     ///
@@ -369,11 +369,14 @@ impl<T: Operations> PageMap<T> {
         let access = self.access(range.frames())?;
 
         for_each_page(access.frames, |pfn, page| {
-            // SAFETY: `access()` has checked that the frame is one of ours, so it has a page.
-            if unsafe { bindings::TestClearPageHWPoison(page) } != 0 {
-                // SAFETY: The frame is in the linear map, where the machine check handler made it
-                // not present.
-                unsafe { bindings::clear_mce_nospec(pfn) };
+            // A frame that a former driver's map had taken from the linear map has lost its mark,
+            // so the mark does not tell whether it must be brought back.
+            //
+            // SAFETY: `access()` has checked that the frame is one of ours, so it has a page and a
+            // place in the linear map.
+            unsafe {
+                bindings::TestClearPageHWPoison(page);
+                bindings::clear_mce_nospec(pfn);
             }
         });
         Ok(())

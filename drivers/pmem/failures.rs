@@ -69,7 +69,7 @@ impl Failures {
         frames.set_poisoned();
 
         // The platform enters it, too, but only after it has told us.
-        if let Err(error) = self.badblocks.set(range) {
+        if let Err(error) = self.badblocks.mark(range) {
             dev_warn!(
                 self.namespace.device(),
                 "badblocks is full, {:#x}..{:#x} is not in it: {error:?}\n",

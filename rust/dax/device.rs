@@ -483,3 +483,34 @@ impl<T: Operations> VTable<T> {
         recovery_write: Some(Self::recovery_write),
     };
 }
+
+#[kunit_tests(daxmf_dax_device)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_to_tell() -> Result {
+        let alive = Alive::without_operations()?;
+
+        assert_eq!(alive.0.is_held(), false);
+        assert_eq!(
+            alive.0.notify_failure(ByteRange::ALL, Flags::NONE),
+            Outcome::Declined(Reason::NoHolder)
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn dead_device_declines() -> Result {
+        let alive = Alive::without_operations()?;
+        let device = alive.0.clone();
+
+        drop(alive);
+
+        assert_eq!(
+            device.notify_failure(ByteRange::ALL, Flags::NONE),
+            Outcome::Declined(Reason::Removed)
+        );
+        Ok(())
+    }
+}

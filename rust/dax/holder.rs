@@ -322,3 +322,25 @@ impl<H: Holder> VTable<H> {
         notify_failure: Some(Self::notify_failure),
     };
 }
+
+#[kunit_tests(daxmf_dax_holder)]
+mod tests {
+    use super::*;
+
+    struct One;
+    struct Other;
+
+    #[test]
+    fn table_tells_types_apart() -> Result {
+        let data = ptr::dangling_mut::<u64>().cast();
+        let entry = Entry::new(data, TypeId::of::<One>())?;
+
+        assert!(Entry::exists(data, TypeId::of::<One>()));
+        assert!(!Entry::exists(data, TypeId::of::<Other>()));
+        assert!(!Entry::exists(ptr::null_mut(), TypeId::of::<One>()));
+
+        drop(entry);
+        assert!(!Entry::exists(data, TypeId::of::<One>()));
+        Ok(())
+    }
+}
