@@ -20,6 +20,7 @@ mod report;
 mod source;
 mod spec;
 mod verdict;
+mod watch;
 
 use child::{describe, Answer, Owner};
 use device::Device;
@@ -27,7 +28,8 @@ use owner::{Command, PAGE_SIZE};
 use report::Report;
 use source::{KernelLog, Source};
 use spec::{parse_bytes, Expect, Spec};
-use verdict::{Outcome, Verdict};
+use verdict::{due, Outcome, Verdict};
+use watch::Watch;
 
 #[derive(Parser)]
 #[command(about, version)]
@@ -49,6 +51,9 @@ enum Action {
         /// How long to wait for the kernel, in seconds.
         #[arg(long, default_value_t = 60)]
         timeout: u64,
+        /// A sysfs attribute that must be notified (`POLLPRI`), such as a disk's `badblocks`.
+        #[arg(long)]
+        watch: Option<PathBuf>,
         /// `FILE[,offset=N][,length=N][,lsb=N][,private][,write][,late][,quiet]`.
         #[arg(required = true)]
         owners: Vec<Spec>,
@@ -125,17 +130,14 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
 
     let mut outcomes = Vec::new();
     for owner in &mut owners {
-        // The first answer of the process that called madvise() has been read already.
-        let (poisoner, answer) = match poisoner.take() {
-            Some(answer) => (true, answer),
-            None => (false, settle(owner)),
-        };
+        // The answer of the process that called madvise() has been read already.
+        let poisoned = poisoner.take();
         outcomes.push(Outcome {
             spec: owner.spec.clone(),
             pid: owner.pid(),
             vaddr: owner.vaddr,
-            poisoner,
-            answer,
+            due: due(source, owner.spec.late, poisoned.is_some()),
+            answer: poisoned.unwrap_or_else(|| settle(owner)),
         });
     }
     let range = match source {
@@ -158,10 +160,21 @@ fn act(action: Action) -> Result<bool, String> {
             source,
             recovery,
             timeout,
+            watch,
             owners,
         } => {
-            let verdict = run(source, Duration::from_secs(timeout), owners)?;
+            let timeout = Duration::from_secs(timeout);
+            let watch = watch.map(|path| (Watch::new(&path), path));
+            let verdict = run(source, timeout, owners)?;
             let mut faults = verdict.faults();
+            if let Some((watch, path)) = watch {
+                if !watch
+                    .and_then(|w| w.changed(timeout))
+                    .map_err(|e| format!("{}: {e}", path.display()))?
+                {
+                    faults.push(format!("{}: no notification", path.display()));
+                }
+            }
             if verdict.recovery != recovery {
                 faults.push(format!(
                     "recovery: expected {recovery}; got {}",

@@ -10,6 +10,19 @@ use crate::report::{Phase, Report};
 use crate::source::Source;
 use crate::spec::{Expect, Spec};
 
+/// The `si_code` due to an owner, and what it has to be doing when the signal comes.
+///
+/// `poisoner` is the process that called `madvise(MADV_HWPOISON)`. Removal of a device waits for no
+/// owner to touch its page again.
+pub fn due(source: Source, late: bool, poisoner: bool) -> (i32, Phase) {
+    match (source, late, poisoner) {
+        (Source::Unbind, _, _) => (libc::BUS_MCEERR_AO, Phase::Waiting),
+        (_, _, true) => (libc::BUS_MCEERR_AR, Phase::Poisoning),
+        (_, true, _) => (libc::BUS_MCEERR_AR, Phase::Touching),
+        _ => (libc::BUS_MCEERR_AO, Phase::Waiting),
+    }
+}
+
 /// One owner and what became of it.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -19,8 +32,8 @@ pub struct Outcome {
     pub pid: u32,
     /// Where the page was in its address space.
     pub vaddr: u64,
-    /// Whether it was the process that called `madvise(MADV_HWPOISON)`.
-    pub poisoner: bool,
+    /// The `si_code` due, and what the owner has to be doing when it comes.
+    pub due: (i32, Phase),
     /// What it answered.
     pub answer: Answer,
 }
@@ -31,18 +44,9 @@ impl Outcome {
         matches!(self.answer, Answer::Report(Report::Signalled(_)))
     }
 
-    /// The `si_code` due, and what the owner has to be doing when it comes.
-    fn due(&self) -> (i32, Phase) {
-        match (self.spec.late, self.poisoner) {
-            (true, _) => (libc::BUS_MCEERR_AR, Phase::Touching),
-            (false, true) => (libc::BUS_MCEERR_AR, Phase::Poisoning),
-            (false, false) => (libc::BUS_MCEERR_AO, Phase::Waiting),
-        }
-    }
-
     /// What is wrong with the answer, if anything.
     fn fault(&self) -> Option<String> {
-        let (code, phase) = self.due();
+        let (code, phase) = self.due;
         let right = match (self.spec.expect, self.answer) {
             (Expect::Nothing, Answer::Report(Report::Quiet)) => true,
             (Expect::Signal, Answer::Report(Report::Signalled(s))) => {
@@ -179,11 +183,12 @@ mod tests {
     const VADDR: u64 = 0x7f00_0000_0000;
 
     fn outcome(spec: &str, answer: Answer) -> Outcome {
+        let spec: Spec = spec.parse().unwrap();
         Outcome {
-            spec: spec.parse().unwrap(),
+            due: due(Source::Mce, spec.late, false),
+            spec,
             pid: 1,
             vaddr: VADDR,
-            poisoner: false,
             answer,
         }
     }
@@ -226,13 +231,12 @@ mod tests {
     }
 
     #[test]
-    fn the_poisoner_is_told_at_once() {
-        let mut poisoner = outcome(
-            "/a",
-            sigbus(libc::BUS_MCEERR_AR, VADDR, 12, Phase::Poisoning),
-        );
-        assert!(poisoner.fault().is_some());
-        poisoner.poisoner = true;
-        assert_eq!(poisoner.fault(), None);
+    fn what_is_due_depends_on_the_source() {
+        let ar = libc::BUS_MCEERR_AR;
+        assert_eq!(due(Source::Madvise, false, true), (ar, Phase::Poisoning));
+        assert_eq!(due(Source::CorruptPfn, true, false), (ar, Phase::Touching));
+        let at_once = (libc::BUS_MCEERR_AO, Phase::Waiting);
+        assert_eq!(due(Source::Madvise, false, false), at_once);
+        assert_eq!(due(Source::Unbind, true, false), at_once);
     }
 }

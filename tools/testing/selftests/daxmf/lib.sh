@@ -54,11 +54,25 @@ check() {
 	fi
 }
 
+# check_ours NAME COMMAND... -- a case that holds for our driver only.
+check_ours() {
+	if [ "$DRIVER" = daxmf_pmem ]; then
+		check "$@"
+	else
+		ktap_test_skip "$1"
+	fi
+}
+
 # require COMMAND... -- a step without which the test is pointless.
 require() {
 	"$@" >"$TMP/out" 2>&1 </dev/null && return
 	sed 's/^/# /' "$TMP/out"
 	ktap_exit_fail_msg "$*"
+}
+
+# require_ns KIND [N] -- skip the test if there is no such namespace; sets NS.
+require_ns() {
+	NS=$(ns_find "$@") || skip_all "no namespace of kind $1 here"
 }
 
 # skip_all WHY -- end the test: it cannot work here.
@@ -213,7 +227,7 @@ ns_find() {
 		left=$((left - 1))
 		[ $left = 0 ] && echo "$ns" && return
 	done
-	fail "no namespace of kind $1 (number ${2:-1})" >&2
+	return 1
 }
 
 # ns_get NS ATTRIBUTE
@@ -279,11 +293,12 @@ mount_dax() {
 	findmnt -no OPTIONS $MNT | grep -q dax=always || fail "$1 has no DAX"
 }
 
-# xfs_on NS -- bind it, make XFS on it and mount that; sets DISK.
+# xfs_on NS [OPTION...] -- bind it, make XFS on it and mount that; sets DISK.
 xfs_on() {
 	ns_bind "$1" || return
 	DISK=$(ns_disk "$1")
-	make_xfs "/dev/$DISK" && mount_dax "/dev/$DISK"
+	shift
+	make_xfs "$@" "/dev/$DISK" && mount_dax "/dev/$DISK"
 }
 
 # ext4_on NS -- the same with ext4.
@@ -308,7 +323,30 @@ share() {
 	sync "$2"
 }
 
-# --- What a failure leaves behind ---
+# --- Failures ---
+
+# poison ADDRESS -- report the page frame there as failed, whoever uses it or not.
+#
+# The write ends when the kernel is done with it, and returns what memory_failure() did.
+poison() {
+	module_loaded hwpoison_inject || modprobe hwpoison-inject || return
+	printf '%#x' $(($1 / PAGE)) >/sys/kernel/debug/hwpoison/corrupt-pfn
+}
+
+# told SOURCE OWNER... -- every owner is told of a failure in the first one's page.
+told() {
+	[ "$1" != corrupt-pfn ] || modprobe hwpoison-inject || return
+	mfchain run --source "$@"
+}
+
+# forget_poison -- take the NVDIMMs away and back: only that clears what nfit knows as bad.
+forget_poison() {
+	local device=ACPI0012:00 driver
+
+	driver=$(readlink -f /sys/bus/platform/devices/$device/driver) || return
+	unload_modules
+	echo $device >"$driver/unbind" && echo $device >"$driver/bind" && udevadm settle
+}
 
 # counters DISK -- received, delivered, declined and failed.
 counters() {
@@ -334,12 +372,9 @@ counters_moved() {
 		fail "counters (received delivered declined failed): ${now[*]}, not $want"
 }
 
-# page_poisoned ADDRESS -- the frame has its HWPoison flag (bit 19 of kpageflags).
-page_poisoned() {
-	local flags
-
-	flags=$(od -An -tu8 -j $(($1 / (PAGE / 8))) -N 8 /proc/kpageflags)
-	[ $((flags >> 19 & 1)) = 1 ] || fail "page $1 is not flagged HWPoison"
+# dax_read FILE PAGE -- one page, straight from media.
+dax_read() {
+	dd if="$1" of=/dev/null bs=$PAGE skip="$2" count=1 iflag=direct status=none
 }
 
 # bad_range DISK OFFSET LENGTH -- all of it is in the list of bad blocks.
@@ -350,4 +385,48 @@ bad_range() {
 		[ "$start" -le $first ] && [ $((start + count)) -ge $end ] && return
 	done <"/sys/block/$1/badblocks"
 	fail "badblocks of $1 lacks sectors $first..$end: $(paste -sd, "/sys/block/$1/badblocks")"
+}
+
+# --- Tests that several sources share ---
+
+# source_cases SOURCE -- what must come of a failure, whatever its source. Eight cases.
+source_cases() {
+	local source=$1 before file
+
+	require_ns "$KIND"
+	[ "$source" != mce ] || on_exit forget_poison
+	require xfs_on "$NS"
+	cd $MNT || exit
+	on_exit cd /
+	for file in alone shared late; do
+		require fill $file 16
+	done
+	require share shared clone
+	require cp --reflink=never shared stranger
+	before=$(has_counters "$DISK" && counters "$DISK")
+
+	check "an owner of an unshared page is told" \
+		told "$source" alone,offset=8K stranger,offset=8K,quiet
+	check "every owner of a shared page is told" \
+		told "$source" shared,offset=12K clone,offset=12K stranger,offset=12K,quiet
+	check "a private mapping is told" \
+		told "$source" alone,offset=20K,private
+	check_ours "a process that wants no early signal is told when it touches the page" \
+		told "$source" late,offset=4K late,offset=4K,late
+	check_ours "the counters add up" \
+		counters_moved "$DISK" "$before" 4 0 0
+	check_ours "the failed page is recorded as bad" \
+		file_page_bad alone 2
+	check_ours "a read of the failed page fails" \
+		fails_with "Input/output error" dax_read alone 2
+	check "a read of its neighbour does not" \
+		dax_read alone 3
+}
+
+# file_page_bad FILE PAGE -- it is in the disk's list of bad blocks.
+file_page_bad() {
+	local sector
+
+	sector=$(xfs_io -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p')
+	bad_range "$DISK" $((sector * 512)) $PAGE
 }

@@ -45,6 +45,7 @@ make_files() {
 
 [ "$(id -u)" = 0 ] || { echo "run.sh: needs root"; exit 1; }
 NS=$(ns_find "$KIND") || exit 1
+on_exit forget_poison
 step "bind $NS to $DRIVER" ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 step "make XFS on /dev/$DISK (rmapbt=1,reflink=1)" make_xfs "/dev/$DISK"

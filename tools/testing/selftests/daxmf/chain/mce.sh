@@ -1,0 +1,12 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Failures from real machine checks: the memory scrubber reports pages of an NVDIMM.
+
+KIND=${KIND:-nvdimm}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+begin 8
+source_cases mce
+finish
