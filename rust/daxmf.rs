@@ -14,8 +14,8 @@
 //! A provider of memory also needs [`nvdimm`] (namespace drivers), [`block`] (disks) and
 //! [`badblocks`].
 //!
-//! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; modules
-//! that use it link against its symbols.
+//! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; the
+//! modules that use it link against its symbols.
 //!
 //! [`memory_failure()`]: pagemap::Operations::memory_failure
 

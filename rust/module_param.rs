@@ -110,6 +110,10 @@ impl Entry {
 /// }
 /// ```
 #[macro_export]
+#[allow(
+    clippy::crate_in_macro_def,
+    reason = "the parameter is that of the calling module"
+)]
 macro_rules! string_param {
     ($(#[$meta:meta])* $name:ident: $size:literal, $description:literal) => {
         $(#[$meta])*

@@ -90,6 +90,7 @@ impl ByteRange {
 
     /// The number of bytes, never 0.
     #[inline]
+    #[allow(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub const fn len(self) -> u64 {
         self.len
     }

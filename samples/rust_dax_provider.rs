@@ -12,8 +12,8 @@
 //! cat /sys/kernel/debug/rust_dax_provider/received
 //! ```
 //!
-//! A real provider goes on with [`daxmf::dax`] and [`daxmf::block`], as `daxmf_pmem` does, so that a
-//! filesystem can use the memory and be told in turn.
+//! A real provider goes on with [`daxmf::dax`] and [`daxmf::block`], as `daxmf_pmem` does, so that
+//! a filesystem can use the memory and be told in turn.
 
 use daxmf::{
     memory_failure::{

@@ -65,6 +65,7 @@ impl<T: Operations> Attribute<T> {
         Self::new(name, 0o644, Kind::Flag(show, store))
     }
 
+    #[allow(clippy::needless_update, reason = "lockdep adds fields")]
     const fn new(name: &'static CStr, mode: bindings::umode_t, kind: Kind<T>) -> Self {
         // INVARIANT: The callbacks are ours.
         Self {

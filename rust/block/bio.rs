@@ -139,7 +139,7 @@ impl Bio {
 
 impl Drop for Bio {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants the bio is ours, and it is not used afterwards.
+        // INVARIANT: The bio is still ours to complete, and `self` does not touch it again.
         Self(self.0).end(Err(EIO));
     }
 }

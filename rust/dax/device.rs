@@ -253,8 +253,7 @@ impl Drop for Alive {
 ///
 /// # Invariants
 ///
-/// The private pointer of `alive` points to `data`, and its operations are those of
-/// [`VTable<T>`].
+/// The private pointer of `alive` points to `data`, and its operations are those of `T`.
 pub struct Allocated<T: Operations> {
     alive: Alive,
     data: UniqueArc<MaybeUninit<T>>,
@@ -270,11 +269,12 @@ impl<T: Operations> Allocated<T> {
     pub fn new() -> Result<Self> {
         let data = UniqueArc::<T>::new_uninit(GFP_KERNEL)?;
 
+        let private = UniqueArc::as_ptr(&data).cast_mut().cast();
+
         // SAFETY: Operations are called for a device that a disk was registered for, see
         // `dax_add_host()`. `register()` initializes `data` before that, and the registration
         // keeps it in place until it has killed the device.
-        let device =
-            unsafe { Device::new(UniqueArc::as_ptr(&data) as *mut c_void, &VTable::<T>::OPS) }?;
+        let device = unsafe { Device::new(private, &VTable::<T>::OPS) }?;
 
         // INVARIANT: Both were handed to `alloc_dax()` above.
         Ok(Self {
@@ -447,7 +447,8 @@ impl<T: Operations> VTable<T> {
 
     /// # Safety
     ///
-    /// - Called by `dax_recovery_write()` only, for a live device with this table, under `dax_srcu`.
+    /// - Called by `dax_recovery_write()` only, for a live device with this table, under
+    ///   `dax_srcu`.
     /// - `iter` is a valid source iterator.
     unsafe extern "C" fn recovery_write(
         dax_dev: *mut bindings::dax_device,

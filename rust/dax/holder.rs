@@ -72,8 +72,8 @@ pub trait Holder: Send + Sync + Sized + 'static {
     /// [`Flags::MEM_PRE_REMOVE`] says that all of it goes.
     ///
     /// Called in process context under the read side of `dax_srcu`, and for failures also under
-    /// the kernel's one `mf_mutex`: it may sleep and may notify another device's holder, but it must
-    /// not wait for a memory failure or for a DAX device to go. So it must not drop a
+    /// the kernel's one `mf_mutex`: it may sleep and may notify another device's holder, but it
+    /// must not wait for a memory failure or for a DAX device to go. So it must not drop a
     /// [`Registration`], of either side.
     ///
     /// # Errors
