@@ -66,6 +66,20 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
     #[test]
+    fn aligned_is_what_divides_both(range in byte_range(), align in edgy()) {
+        let divides = align != 0 && range.start() % align == 0 && range.len() % align == 0;
+
+        prop_assert_eq!(range.is_aligned(align), divides);
+    }
+
+    #[test]
+    fn whole_pages_are_aligned(first in 0..1u64 << 40, count in 1..1u64 << 10) {
+        let bytes = FrameRange::new(first, count).and_then(FrameRange::bytes);
+
+        prop_assert!(bytes.is_some_and(|bytes| bytes.is_aligned(PAGE_SIZE)));
+    }
+
+    #[test]
     fn new_accepts_what_is_neither_empty_nor_wraps(start in edgy(), len in edgy()) {
         let fits = u128::from(start) + u128::from(len) < TOP;
         let range = ByteRange::new(start, len);
