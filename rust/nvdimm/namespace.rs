@@ -83,10 +83,13 @@ impl Namespace {
         // SAFETY: `raw` is a device of the nd bus that is being probed.
         let namespace = from_err_ptr(unsafe { bindings::nvdimm_namespace_common_probe(raw) })
             .inspect_err(|error| {
-                dev_err!(
-                    device,
-                    "cannot be used: {error:?}; see ndctl list -Ni for its size and state\n"
-                )
+                // A namespace that another device has taken over is nothing to report.
+                if *error != ENXIO {
+                    dev_err!(
+                        device,
+                        "cannot be used: {error:?}; see ndctl list -Ni for its size and state\n"
+                    )
+                }
             })?;
 
         find_info_block(device, raw, namespace)?;
