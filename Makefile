@@ -1,16 +1,42 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a person types. kbuild reads Kbuild instead; this file only calls scripts.
+# What a person types; 'make help' lists it. kbuild reads the file Kbuild and
+# knows nothing of this one, which only calls scripts.
 
+MAKEFLAGS += --no-print-directory
 KERNEL ?= stock
 export KERNEL
 
-all: modules
+help:
+	@scripts/help
+
+run: KERNEL = stock
+run: modules tools
+	@SCRIPT=tools/testing/selftests/daxmf/run.sh PMEM=nvdimm NVDIMMS=1 \
+		scripts/vm
+
+test: modules tools
+	@scripts/test
+
+check:
+	@scripts/check
 
 modules:
-	@scripts/modules $(if $(KDIR),"$(KDIR)",$(KERNEL))
+	@scripts/modules $(if $(KDIR),$(abspath $(KDIR)),$(KERNEL))
 
-vm: modules
+tools:
+	@scripts/tools build
+
+vm: modules tools
 	@scripts/vm
 
-.PHONY: all modules vm
+kdir:
+	@scripts/kdir
+
+clean:
+	rm -rf build
+
+distclean: clean
+	@scripts/distclean
+
+.PHONY: help run test check modules tools vm kdir clean distclean
