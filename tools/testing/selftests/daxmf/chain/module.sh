@@ -1,0 +1,44 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Modules that are in use stay; those that are not can go, and come back.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+data_is_there() {
+	ns_bind "$NS" && mount_dax "/dev/$(ns_disk "$NS")" && cmp "$TMP/file" $MNT/file
+}
+
+# A holder has no part in keeping the driver's module: it is told, and the device is gone.
+unload_under_holder() {
+	hold "$DISK" && rmmod "$DRIVER" || return
+	log_says "rust_dax_holder: memory failure at offset 0x0 length 0xffffffffffffffff" || return
+	release
+}
+
+begin 7
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_ns "$KIND"
+require xfs_on "$NS"
+require fill $MNT/file 64
+cp $MNT/file "$TMP/file"
+
+check "the driver stays while a filesystem is mounted" \
+	fails_with "in use" rmmod "$DRIVER"
+check "the mounted filesystem works on" \
+	cmp "$TMP/file" $MNT/file
+check "the crate stays while the driver uses it" \
+	fails_with "in use by" rmmod daxmf
+require unmount
+check "the driver goes when nothing is mounted" \
+	rmmod "$DRIVER"
+check "its namespaces have no driver then" \
+	fails_with "has no disk" ns_disk "$NS"
+check "loaded again, the data is there" \
+	data_is_there
+require unmount
+check "the driver goes under a holder, which is told" \
+	unload_under_holder
+finish

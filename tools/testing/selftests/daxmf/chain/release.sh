@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The holder goes while a notification is in flight: it must be waited for, and none is lost.
+
+KIND=${KIND:-virtio}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# The holder takes this long to deal with a failure.
+DELAY_MS=2000
+ROUNDS=10
+
+# start_slow_failure -- returns when the holder's callback has begun.
+start_slow_failure() {
+	hold "$DISK" delay_ms=$DELAY_MS || return
+	poison "$START" &
+	wait_for log_says "rust_dax_holder: memory failure at" "$1"
+}
+
+# dealt_with_before MARK -- the callback had ended when the mark was made.
+dealt_with_before() {
+	log_since "$1 start" | sed "/^$1 end/q" >"$TMP/log"
+	grep -q "^$1 end" "$TMP/log" || fail "no mark in the log" || return
+	grep -q "rust_dax_holder: memory failure dealt with" "$TMP/log" ||
+		fail "the callback was still running"
+}
+
+# in_flight NAME COMMAND... -- the command must wait for a callback that has begun.
+in_flight() {
+	local name=$1
+
+	shift
+	log_mark "$name start"
+	start_slow_failure "$name start" && "$@" || return
+	log_mark "$name end"
+	wait
+	dealt_with_before "$name"
+}
+
+# fail_pages -- one after the other, until told to stop; writes down how many.
+fail_pages() {
+	local n=0
+
+	until [ -e "$TMP/stop" ]; do
+		poison $((START + n % 1024 * PAGE))
+		n=$((n + 1))
+	done 2>/dev/null
+	echo $n >"$TMP/failures"
+}
+
+# Failures all the time, while holders come and go.
+storm() {
+	local i failures
+	local -a was now
+
+	read -ra was <<<"$(counters "$DISK")"
+	fail_pages &
+	for ((i = 0; i < ROUNDS; i++)); do
+		hold "$DISK" || break
+		release || break
+	done
+	touch "$TMP/stop"
+	wait
+	failures=$(cat "$TMP/failures")
+	read -ra now <<<"$(counters "$DISK")"
+	echo "$failures failures; received delivered declined failed: ${was[*]}, then ${now[*]}"
+	[ $i = $ROUNDS ] || fail "a holder could not come" || return
+	[ $((now[0] - was[0])) = "$failures" ] || fail "not all were received" || return
+	[ $((now[1] + now[2] + now[3])) = "${now[0]}" ] || fail "the counters do not add up" || return
+	[ "${now[1]}" -gt "${was[1]}" ] || fail "no holder was told of any"
+}
+
+begin 3
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_ns "$KIND"
+START=$(($(ns_get "$NS" resource)))
+require modprobe hwpoison-inject
+require ns_bind "$NS"
+DISK=$(ns_disk "$NS")
+
+check "a holder that goes waits for its callback" \
+	in_flight "release" release
+check "every failure is counted while holders come and go" \
+	storm
+check "a device that goes waits for the holder's callback" \
+	in_flight "removal" ns_unbind "$NS"
+finish
