@@ -148,7 +148,7 @@ log_mark() {
 
 # log_since [MARK] -- what the kernel has said since.
 log_since() {
-	dmesg --notime | sed "1,/^${1:-$LOG_MARK}/d"
+	dmesg --notime | sed "1,\\%^${1:-$LOG_MARK}%d"
 }
 
 # log_says PATTERN [MARK] -- a line since the mark matches.
@@ -269,6 +269,62 @@ ns_bind() {
 	[ -b "/dev/$(ns_disk "$1")" ]
 }
 
+# bind_fails WHY NS -- our driver must refuse it in one line, and leave it as it was. The kernel
+# may have a word of its own.
+bind_fails() {
+	local mark="bind $2 $RANDOM" lines
+
+	load_driver daxmf_pmem || return
+	log_mark "$mark"
+	echo "$2" >"$ND/drivers/daxmf_pmem/bind" && fail "$2 was bound" && return 1
+	log_since "$mark" | grep "^daxmf_pmem $2: " |
+		grep -vE "probe with driver|could not reserve region" >"$TMP/lines"
+	cat "$TMP/lines"
+	lines=$(wc -l <"$TMP/lines")
+	[ "$lines" = 1 ] || fail "$lines lines in the log" || return
+	grep -qE "$1" "$TMP/lines" || fail "the line does not say '$1'" || return
+	[ ! -e "$ND/devices/$2/driver" ] || fail "$2 has a driver" || return
+	fails_with "has no disk" ns_disk "$2"
+}
+
+# --- The sample holder ---
+
+# hold DISK [PARAMETER...] -- have rust_dax_holder claim it.
+hold() {
+	local disk=$1
+
+	shift
+	modprobe rust_dax_holder "device=/dev/$disk" "$@"
+}
+
+# hold_fails ERRNO PATH -- it must be refused, with one line in the log that says why.
+#
+# The kernel's line tells more than modprobe, which takes ENOENT for an unknown symbol.
+hold_fails() {
+	local mark="hold $2 $RANDOM"
+
+	log_mark "$mark"
+	modprobe rust_dax_holder "device=$2" && fail "$2 can be held" && return 1
+	log_says "rust_dax_holder: device=\"$2\" cannot be held: $1" "$mark"
+}
+
+release() {
+	rmmod rust_dax_holder
+}
+
+# notified -- how many failures the holder was told of.
+notified() {
+	cat /sys/kernel/debug/rust_dax_holder/notified
+}
+
+# is COMMAND... VALUE -- the command prints this.
+is() {
+	local want=${*: -1} got
+
+	got=$("${@:1:$#-1}") || return
+	[ "$got" = "$want" ] || fail "'${*:1:$#-1}' is $got, not $want"
+}
+
 # --- Filesystems ---
 
 # XFS as the chain needs it: it finds the owners by its reverse map.
@@ -339,6 +395,39 @@ told() {
 	mfchain run --source "$@"
 }
 
+# kernel_word ADDRESS|SYMBOL -- 64 bits of the kernel's memory, read by a probe event.
+kernel_word() {
+	local tracing=/sys/kernel/tracing
+
+	echo "p:daxmf/peek __x64_sys_getppid word=@$1:x64" >$tracing/kprobe_events || return
+	echo >$tracing/trace
+	echo 1 >$tracing/events/daxmf/peek/enable
+	sh -c : # a shell asks for its parent's number
+	echo 0 >$tracing/events/daxmf/peek/enable
+	sed -n 's/.* word=\(0x[0-9a-f]*\).*/\1/p' $tracing/trace | head -n 1
+	echo >$tracing/kprobe_events
+}
+
+# frame_flags ADDRESS -- of its struct page. /proc/kpageflags does not know device memory.
+frame_flags() {
+	local base page_struct=64
+
+	base=$(kernel_word vmemmap_base) || return
+	kernel_word "$(printf '%#x' $((base + $1 / (PAGE / page_struct))))"
+}
+
+# frame_flagged FAILED GOOD -- the frame of the failed address has one flag more than that of the
+# good one. Neither has been used by anybody, so the flag is PG_hwpoison.
+frame_flagged() {
+	local failed good extra
+
+	failed=$(frame_flags "$1") && good=$(frame_flags "$2") || return
+	extra=$((failed ^ good))
+	if [ $((failed & extra)) = 0 ] || [ $((extra & (extra - 1))) != 0 ]; then
+		fail "flags of the failed frame: $failed, of the good one: $good"
+	fi
+}
+
 # forget_poison -- take the NVDIMMs away and back: only that clears what nfit knows as bad.
 forget_poison() {
 	local device=ACPI0012:00 driver
@@ -370,6 +459,11 @@ counters_moved() {
 	read -ra now <<<"$(counters "$1")"
 	[ "${now[*]}" = "$want" ] ||
 		fail "counters (received delivered declined failed): ${now[*]}, not $want"
+}
+
+# file_sector FILE PAGE -- where on the disk it is.
+file_sector() {
+	xfs_io -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p'
 }
 
 # dax_read FILE PAGE -- one page, straight from media.
@@ -425,8 +519,5 @@ source_cases() {
 
 # file_page_bad FILE PAGE -- it is in the disk's list of bad blocks.
 file_page_bad() {
-	local sector
-
-	sector=$(xfs_io -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p')
-	bad_range "$DISK" $((sector * 512)) $PAGE
+	bad_range "$DISK" $(($(file_sector "$1" "$2") * 512)) $PAGE
 }

@@ -7,6 +7,8 @@ KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
+OFFSET=0x100000
+
 # told_generically -- the owner gets its signal, and the driver says that it passed the event on.
 told_generically() {
 	local before
@@ -27,15 +29,17 @@ on_xfs_without_rmap() {
 
 # Nobody maps the page and nobody holds the device.
 unused() {
-	local before offset=$((1 << 20))
+	local before
 
 	before=$(has_counters "$DISK" && counters "$DISK")
-	poison $(($(ns_get "$NS" resource) + offset))
+	poison $((START + OFFSET)) && fail "the kernel says it could do something" &&
+		return 1
 	counters_moved "$DISK" "$before" 0 1 0
 }
 
-begin 5
+begin 6
 require_ns "$KIND"
+START=$(($(ns_get "$NS" resource)))
 check "an owner on ext4 is told by the generic path" \
 	on_ext4
 require unmount
@@ -44,8 +48,10 @@ check "so is one on XFS without a reverse map" \
 require unmount
 check "a failure in a page that nobody uses is declined" \
 	unused
-check_ours "it is recorded as bad nevertheless" \
-	bad_range "$DISK" $((1 << 20)) $PAGE
+check_ours "its frame is flagged nevertheless" \
+	frame_flagged $((START + OFFSET)) $((START + OFFSET + PAGE))
+check_ours "it is recorded as bad" \
+	bad_range "$DISK" $OFFSET $PAGE
 check_ours "the log says why it was declined" \
-	log_says "daxmf_pmem $NS: .*offset 0x100000 .*declined"
+	log_says "daxmf_pmem $NS: .*offset $OFFSET .*declined"
 finish

@@ -1,0 +1,73 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A bad block reads as an error; a write mends it where the device can be mended.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+SECTOR=8192
+BAD=$((SECTOR * 512 / PAGE))
+
+bad_block_fails() {
+	echo "$SECTOR 8" >"/sys/block/$DISK/badblocks"
+	fails_with "Input/output error" dax_read "/dev/$DISK" $BAD &&
+		dax_read "/dev/$DISK" $((BAD - 1)) &&
+		dax_read "/dev/$DISK" $((BAD + 1))
+}
+
+write_page() {
+	seq 100000 | head -c $PAGE >"$TMP/page"
+	dd if="$TMP/page" of="/dev/$DISK" bs=$PAGE seek=$BAD oflag=direct conv=notrunc status=none
+}
+
+write_mends() {
+	write_page || return
+	dd if="/dev/$DISK" bs=$PAGE skip=$BAD count=1 iflag=direct status=none | cmp - "$TMP/page" &&
+		is cat "/sys/block/$DISK/badblocks" ''
+}
+
+write_fails() {
+	fails_with "Input/output error" write_page && bad_range "$DISK" $((SECTOR * 512)) $PAGE
+}
+
+# A file's bad page: read(2) fails, a mapping is signalled, and write(2) of the page mends it.
+file_is_mended() {
+	xfs_on "$1" && fill $MNT/file 16 || return
+	echo "$(file_sector $MNT/file 2) 8" >"/sys/block/$DISK/badblocks"
+	fails_with "Input/output error" dax_read $MNT/file 2 &&
+		fails_with "BUS_MCEERR_AR" mfchain touch $MNT/file,offset=8K &&
+		dd if="$TMP/page" of=$MNT/file bs=$PAGE seek=2 conv=notrunc status=none &&
+		dd if=$MNT/file bs=$PAGE skip=2 count=1 status=none | cmp - "$TMP/page" &&
+		mfchain touch $MNT/file,offset=8K &&
+		is cat "/sys/block/$DISK/badblocks" ''
+	local status=$?
+	unmount
+	return $status
+}
+
+# The firmware's own record of a machine check reaches the disk, and whoever polls the list.
+platform_record() {
+	on_exit forget_poison
+	xfs_on "$1" && fill $MNT/file 16 || return
+	mfchain run --source mce --watch "/sys/block/$DISK/badblocks" $MNT/file,offset=8K || return
+	wait_for grep -q . "$ND/devices/$1/../badblocks" &&
+		bad_range "$DISK" $(($(file_sector $MNT/file 2) * 512)) $PAGE
+}
+
+begin 9
+for kind in virtio memmap nvdimm; do
+	NS=$(ns_find $kind) || skip_all "no namespace of kind $kind here"
+	require ns_bind "$NS"
+	DISK=$(ns_disk "$NS")
+	check "$kind: a bad block reads as an error" bad_block_fails
+	if [ $kind = nvdimm ]; then
+		check "$kind: a write fails, and mends nothing" write_fails
+		require ns_unbind "$NS"
+		check_ours "$kind: a machine check is in the platform's record" platform_record "$NS"
+	else
+		check "$kind: a write mends it" write_mends
+		check "$kind: a file's bad page is mended by a write" file_is_mended "$NS"
+	fi
+done
+finish
