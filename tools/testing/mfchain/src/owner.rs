@@ -229,12 +229,12 @@ fn map_and_obey(spec: &Spec) -> io::Result<()> {
     set_early_kill(!spec.late)?;
     let mapping = Mapping::new(spec)?;
     mapping.touch();
+    set_phase(Phase::Waiting);
     send(Report::Ready {
         vaddr: mapping.addr(),
         phys: mapping.phys()?,
     })?;
 
-    set_phase(Phase::Waiting);
     while let Some(command) = receive()? {
         match command {
             Command::Poison => {

@@ -200,9 +200,15 @@ unload_modules() {
 
 # --- Namespaces ---
 
-# ns_kind NS -- nvdimm, labelled, virtio or memmap; fails for a seed.
+# dimm_has_labels NMEM -- it has an area for labels, written or not.
+dimm_has_labels() {
+	cat "$ND/devices/$1/available_slots" >/dev/null 2>&1
+}
+
+# ns_kind NS -- nvdimm, labelled, virtio or memmap; fails for a seed, and for the space of an NVDIMM
+# whose labels have not been written.
 ns_kind() {
-	local dir=$ND/devices/$1
+	local dir=$ND/devices/$1 dimm
 
 	[ "$(cat "$dir/size")" != 0 ] || return
 	case $(readlink -f "$dir") in
@@ -211,7 +217,10 @@ ns_kind() {
 	*)
 		case $(cat "$dir/devtype") in
 		nd_namespace_pmem) echo labelled ;;
-		*) echo nvdimm ;;
+		*)
+			IFS=, read -r dimm _ <"$dir/../mapping0"
+			! dimm_has_labels "$dimm" && echo nvdimm
+			;;
 		esac
 		;;
 	esac

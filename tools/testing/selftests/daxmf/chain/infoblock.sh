@@ -28,14 +28,15 @@ refused() {
 	reconfigure "$@" && forget_claim && bind_fails "info block" "$NS" && rmmod daxmf_pmem
 }
 
-# The device that a claimed namespace has become is no namespace.
-claimed() {
-	local device
+cannot_bind() {
+	fails_with "No such device" tee $ND/drivers/daxmf_pmem/bind <<<"$1"
+}
 
-	reconfigure fsdax --map=mem && load_driver daxmf_pmem || return
-	device=$(ns_get "$NS" holder)
-	fails_with "No such device" tee $ND/drivers/daxmf_pmem/bind <<<"$device" &&
-		bind_fails "cannot be used" "$NS" && rmmod daxmf_pmem
+# A namespace that another device has claimed, and that device: no fault, so no line in the log.
+claimed() {
+	reconfigure fsdax --map=mem && load_driver daxmf_pmem &&
+		cannot_bind "$NS" && cannot_bind "$(ns_get "$NS" holder)" &&
+		fails_with "has no disk" ns_disk "$NS" && rmmod daxmf_pmem
 }
 
 raw_again() {

@@ -11,7 +11,7 @@ find_labels() {
 	local dir
 
 	for dir in "$ND"/devices/nmem*; do
-		! cat "$dir/available_slots" >/dev/null 2>&1 || DIMM=${dir##*/}
+		! dimm_has_labels "${dir##*/}" || DIMM=${dir##*/}
 	done
 	[ -n "$DIMM" ] || return
 	for dir in "$ND"/devices/region*; do

@@ -7,7 +7,7 @@ KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-ROUNDS=8
+ROUNDS=4
 
 # One turn of a driver: all that the last one wrote is there, and new data is added.
 turn() {
@@ -36,7 +36,7 @@ same_disk() {
 			fill "/dev/$disk" 4096
 		fi
 		echo "$disk $(blockdev --getsize64 --getss --getpbsz "/dev/$disk" | paste -sd' ')" \
-			"$(sha256sum <"/dev/$disk")" >"$TMP/$driver"
+			"$(head -c 64M "/dev/$disk" | sha256sum)" >"$TMP/$driver"
 	done
 	cmp "$TMP/daxmf_pmem" "$TMP/nd_pmem"
 }
