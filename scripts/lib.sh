@@ -147,7 +147,9 @@ in_root()
 {
 	local root ids=()
 	root=$(root_dir)/fs
-	[ "$(id -u)" = 0 ] || ids=(--unshare-user --uid 0 --gid 0)
+	# virtiofsd wants to set its capabilities; these are the namespace's.
+	[ "$(id -u)" = 0 ] ||
+		ids=(--unshare-user --uid 0 --gid 0 --cap-add ALL)
 	bwrap "${ids[@]}" --unshare-pid --unshare-ipc --unshare-uts \
 		--hostname daxmf --die-with-parent \
 		--ro-bind "$root/usr" /usr --ro-bind "$root/etc" /etc \
