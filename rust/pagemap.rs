@@ -369,8 +369,8 @@ impl<T: Operations> PageMap<T> {
         let access = self.access(range.frames())?;
 
         for_each_page(access.frames, |pfn, page| {
-            // A frame that a former driver's map had taken from the linear map has lost its mark,
-            // so the mark does not tell whether it must be brought back.
+            // A former driver may have left a hole in the linear map without a mark on our page,
+            // so the mark does not tell whether the frame must be brought back.
             //
             // SAFETY: `access()` has checked that the frame is one of ours, so it has a page and a
             // place in the linear map.
@@ -380,6 +380,25 @@ impl<T: Operations> PageMap<T> {
             }
         });
         Ok(())
+    }
+
+    /// Makes the frames that the machine check handler took from the kernel's linear map present
+    /// again. A hole would outlast the pages: whoever maps the memory next would run into it.
+    fn mend_linear_map(&self) {
+        let frames = FrameRange::new(0, self.size >> PAGE_SHIFT);
+
+        let Some(Ok(all)) = frames.map(|frames| self.access(frames)) else {
+            return;
+        };
+
+        for_each_page(all.frames, |pfn, page| {
+            // SAFETY: All frames are ours, so they have pages and a place in the linear map.
+            unsafe {
+                if bindings::TestClearPageHWPoison(page) != 0 {
+                    bindings::clear_mce_nospec(pfn);
+                }
+            }
+        });
     }
 
     /// Throws away what the CPU caches hold of `range`.
@@ -399,6 +418,8 @@ impl<T: Operations> PageMap<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for PageMap<T> {
     fn drop(self: Pin<&mut Self>) {
+        self.mend_linear_map();
+
         // SAFETY: The pages were mapped by `memremap_pages()`. This waits for callbacks.
         unsafe { bindings::memunmap_pages(self.pgmap.get()) };
     }
