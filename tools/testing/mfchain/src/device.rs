@@ -94,7 +94,7 @@ mod tests {
 
     #[test]
     fn mount_is_found_by_number() {
-        let text = "22 1 0:21 / /proc rw shared:1 - proc proc rw\n\
+        let text = "22 1 0:21 / /tmp rw shared:1 - tmpfs none rw\n\
                     90 1 259:0 / /mnt rw,relatime - xfs /dev/pmem0 rw,dax=always\n";
         assert_eq!(
             find_mount(text, "259:0"),
