@@ -121,9 +121,11 @@ packages()
 	sed 's/#.*//; /^$/d' "$top/scripts/packages"
 }
 
+# Of all that determines what is in the root.
 root_key()
 {
-	{ echo "$SUITE"; packages; cat "$top/scripts/root"; } | hash_of
+	{ echo "$SUITE"; packages
+		sed -n '/^bootstrap()/,/^}/p' "$top/scripts/root"; } | hash_of
 }
 
 # The root's folder; scripts/root makes it.
