@@ -19,6 +19,7 @@ mod owner;
 mod report;
 mod source;
 mod spec;
+mod trace;
 mod verdict;
 mod watch;
 
@@ -28,6 +29,7 @@ use owner::{Command, PAGE_SIZE};
 use report::Report;
 use source::{KernelLog, Source};
 use spec::{parse_bytes, Expect, Spec};
+use trace::MceTrace;
 use verdict::{due, Outcome, Verdict};
 use watch::Watch;
 
@@ -117,7 +119,11 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
     }
     let mut log = KernelLog::open().map_err(|e| format!("/dev/kmsg: {e}"))?;
 
-    let injected_ns = owner::monotonic_ns();
+    let mce = match source {
+        Source::Mce => MceTrace::start().ok(),
+        _ => None,
+    };
+    let asked_ns = owner::monotonic_ns();
     let mut poisoner = None;
     if source == Source::Madvise {
         poisoner = Some(owners[0].tell(Command::Poison));
@@ -127,6 +133,7 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
         Source::Unbind => "Recovered".into(),
         _ => log.wait_done(phys, timeout)?,
     };
+    let injected_ns = mce.and_then(|trace| trace.first_ns()).unwrap_or(asked_ns);
 
     let mut outcomes = Vec::new();
     for owner in &mut owners {
