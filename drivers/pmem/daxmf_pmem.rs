@@ -25,6 +25,7 @@ use daxmf::{
     pagemap, //
 };
 use kernel::{
+    io::resource::Region,
     prelude::*,
     str::CString,
     sync::Arc, //
@@ -54,8 +55,12 @@ struct Pmem {
 
 impl nvdimm::Driver for Pmem {
     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
-        Self::new(namespace.clone())
-            .inspect_err(|error| dev_err!(namespace.device(), "not bound: {error:?}\n"))
+        check_alignment(&namespace)?;
+
+        let region = claim(&namespace)?;
+
+        Self::new(namespace.clone(), region)
+            .inspect_err(|error| dev_err!(namespace.device(), "cannot be set up: {error:?}\n"))
     }
 
     fn notify(&self, event: Event) {
@@ -77,16 +82,8 @@ impl nvdimm::Driver for Pmem {
 }
 
 impl Pmem {
-    fn new(namespace: Arc<Namespace>) -> Result<Self> {
+    fn new(namespace: Arc<Namespace>, region: Region) -> Result<Self> {
         let bound = namespace.bound().ok_or(ENODEV)?;
-        let device = namespace.device();
-        let range = namespace.range();
-
-        check_alignment(&namespace)?;
-
-        let region = pagemap::claim(range, CString::try_from_fmt(fmt!("{}", device.name()))?)
-            .inspect_err(|_| dev_err!(device, "memory is in use, see /proc/iomem\n"))?;
-
         let badblocks = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
         bound.populate_badblocks(&badblocks);
 
@@ -105,7 +102,7 @@ impl Pmem {
 
         let config = block::disk::Config {
             name: &bound.disk_name()?,
-            capacity: range.len(),
+            capacity: namespace.range().len(),
             badblocks,
         };
         let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
@@ -138,6 +135,15 @@ fn check_alignment(namespace: &Namespace) -> Result {
         align
     );
     Err(EINVAL)
+}
+
+/// Claims the memory of a namespace.
+fn claim(namespace: &Namespace) -> Result<Region> {
+    let device = namespace.device();
+    let name = CString::try_from_fmt(fmt!("{}", device.name()))?;
+
+    pagemap::claim(namespace.range(), name)
+        .inspect_err(|_| dev_err!(device, "memory is in use, see /proc/iomem\n"))
 }
 
 /// What the disk of a namespace can do.
