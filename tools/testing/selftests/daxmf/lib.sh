@@ -309,12 +309,15 @@ hold() {
 # hold_fails ERRNO PATH -- it must be refused, with one line in the log that says why.
 #
 # The kernel's line tells more than modprobe, which takes ENOENT for an unknown symbol.
+#
+# A kernel without CONFIG_SYMBOLIC_ERRNAME prints the number.
 hold_fails() {
-	local mark="hold $2 $RANDOM"
+	local mark="hold $2 $RANDOM" number
 
+	number=$(python3 -c "import errno; print(errno.$1)") || return
 	log_mark "$mark"
 	modprobe rust_dax_holder "device=$2" && fail "$2 can be held" && return 1
-	log_says "rust_dax_holder: device=\"$2\" cannot be held: $1" "$mark"
+	log_says "rust_dax_holder: device=\"$2\" cannot be held: ($1|Error\\($number\\))\$" "$mark"
 }
 
 release() {
