@@ -188,12 +188,17 @@ load_driver() {
 	[ $status = 0 ] || fail "modprobe $1 failed"
 }
 
+# unload NAME -- udev may still be looking at what the driver had.
+unload() {
+	udevadm settle && rmmod "$1"
+}
+
 unload_modules() {
 	local module status=0
 
 	for module in "${MODULES[@]}"; do
 		module_loaded "$module" || continue
-		rmmod "$module" || status=1
+		unload "$module" || status=1
 	done
 	return $status
 }

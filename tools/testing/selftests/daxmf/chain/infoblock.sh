@@ -9,7 +9,7 @@
 
 # reconfigure MODE... -- as ndctl does with the stock driver, which is then unloaded.
 reconfigure() {
-	load_driver nd_pmem && ndctl create-namespace -f -e "$NS" -m "$@" && rmmod nd_pmem
+	load_driver nd_pmem && ndctl create-namespace -f -e "$NS" -m "$@" && unload nd_pmem
 }
 
 # forget_claim -- have the namespace appear anew, as after a boot, with no driver.
@@ -25,7 +25,7 @@ forget_claim() {
 }
 
 refused() {
-	reconfigure "$@" && forget_claim && bind_fails "info block" "$NS" && rmmod daxmf_pmem
+	reconfigure "$@" && forget_claim && bind_fails "info block" "$NS" && unload daxmf_pmem
 }
 
 cannot_bind() {
@@ -36,7 +36,7 @@ cannot_bind() {
 claimed() {
 	reconfigure fsdax --map=mem && load_driver daxmf_pmem &&
 		cannot_bind "$NS" && cannot_bind "$(ns_get "$NS" holder)" &&
-		fails_with "has no disk" ns_disk "$NS" && rmmod daxmf_pmem
+		fails_with "has no disk" ns_disk "$NS" && unload daxmf_pmem
 }
 
 raw_again() {

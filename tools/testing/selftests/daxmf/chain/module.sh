@@ -13,7 +13,7 @@ data_is_there() {
 
 # A holder has no part in keeping the driver's module: it is told, and the device is gone.
 unload_under_holder() {
-	hold "$DISK" && rmmod "$DRIVER" || return
+	hold "$DISK" && unload "$DRIVER" || return
 	log_says "rust_dax_holder: memory failure at offset 0x0 length 0xffffffffffffffff" || return
 	release
 }
@@ -34,7 +34,7 @@ check "the crate stays while the driver uses it" \
 	fails_with "in use by" rmmod daxmf
 require unmount
 check "the driver goes when nothing is mounted" \
-	rmmod "$DRIVER"
+	unload "$DRIVER"
 check "its namespaces have no driver then" \
 	fails_with "has no disk" ns_disk "$NS"
 check "loaded again, the data is there" \

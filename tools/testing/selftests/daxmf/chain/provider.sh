@@ -49,7 +49,7 @@ check "it is told of failures in its first and last page" \
 	is_told
 check "a namespace whose memory is taken is refused" \
 	taken_memory
-require rmmod rust_dax_provider
+require unload rust_dax_provider
 check "memory of a bound namespace" \
 	bound_namespace
 require ns_unbind "$NS"
