@@ -38,7 +38,7 @@ many_copies() {
 	told corrupt-pfn "${owners[@]}"
 }
 
-begin 6
+begin 7
 require_ns "$KIND"
 require xfs_on "$NS"
 cd $MNT || exit
@@ -56,6 +56,9 @@ check "a block that one file has at two offsets tells both" \
 require rewrite 8192
 check "a copy that was written to is no longer an owner" \
 	told corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
+# The kernel gives a shared page to the last process of a file that touches it.
+check_ours "a process that another one of the same file took the page from is told on touch" \
+	told corrupt-pfn whole,offset=12K,late whole,offset=12K clone,offset=12K
 check "thirty copies are all told" \
 	many_copies
 finish
