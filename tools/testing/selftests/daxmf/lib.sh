@@ -156,12 +156,15 @@ log_says() {
 	log_since "${2:-}" | grep -qE "$1" || fail "the kernel's log does not say '$1'"
 }
 
+COMPLAINTS='WARNING: |BUG: |kernel BUG at|Oops|KASAN|KCSAN|UBSAN|general protection'
+COMPLAINTS+='|suspicious RCU|possible (circular|recursive) locking|INFO: task .* blocked'
+COMPLAINTS+='|rust_kernel: panicked|kmemleak: [0-9]+ new'
+
 # log_complaints -- WARN, BUG, sanitizer and lockdep reports since the start of the test.
 #
 # One is known: stock fs/dax.c warns when a page that several files share changes hands.
 log_complaints() {
-	log_since | grep -E 'WARNING: |BUG: |kernel BUG at|Oops|KASAN|KCSAN|UBSAN|general protection|suspicious RCU|possible circular locking|possible recursive locking|INFO: task .* blocked|rust_kernel: panicked|kmemleak: [0-9]+ new' |
-		grep -vE 'WARNING: .* at dax_disassociate_entry'
+	log_since | grep -E "$COMPLAINTS" | grep -v 'WARNING: .* at dax_disassociate_entry'
 }
 
 log_clean() {

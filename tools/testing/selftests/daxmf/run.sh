@@ -63,7 +63,8 @@ status=$?
 head -n -1 "$TMP/verdict"
 if has_counters "$DISK"; then
 	read -r received delivered declined failed <<<"$(counters "$DISK")"
-	echo "/dev/$DISK: $received received, $delivered delivered, $declined declined, $failed failed"
+	echo "/dev/$DISK: $received received, $delivered delivered," \
+		"$declined declined, $failed failed"
 	counters_moved "$DISK" "$before" 1 0 0 || status=1
 fi
 tail -n 1 "$TMP/verdict"

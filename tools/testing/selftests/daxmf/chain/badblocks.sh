@@ -23,7 +23,8 @@ write_page() {
 
 write_mends() {
 	write_page || return
-	dd if="/dev/$DISK" bs=$PAGE skip=$BAD count=1 iflag=direct status=none | cmp - "$TMP/page" &&
+	dd if="/dev/$DISK" bs=$PAGE skip=$BAD count=1 iflag=direct status=none |
+		cmp - "$TMP/page" &&
 		is cat "/sys/block/$DISK/badblocks" ''
 }
 

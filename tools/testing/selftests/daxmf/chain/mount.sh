@@ -12,8 +12,8 @@ HUGE=$((2 << 20))
 # huge_file -- of one extent, aligned so that one entry of the page table can map it.
 huge_file() {
 	xfs_io -f -c "extsize $HUGE" $MNT/file
-	fallocate -l $((2 * HUGE)) $MNT/file && dd if=/dev/zero of=$MNT/file bs=$HUGE count=2 conv=notrunc status=none &&
-		sync $MNT/file
+	fallocate -l $((2 * HUGE)) $MNT/file &&
+		dd if=/dev/zero of=$MNT/file bs=$HUGE count=2 conv=notrunc,fsync status=none
 }
 
 # si_addr_lsb tells the size of the mapping that was torn down.

@@ -12,10 +12,12 @@ attributes() {
 	local file
 
 	for file in size ro removable range ext_range dax/write_cache \
-		queue/{dax,write_cache,fua,rotational,add_random,logical_block_size,physical_block_size} \
-		queue/{minimum_io_size,optimal_io_size,max_hw_sectors_kb,discard_max_bytes,dma_alignment} \
-		queue/{iostats,nomerges,stable_writes,write_zeroes_max_bytes,zoned,nr_zones}; do
-		[ ! -e "/sys/block/$1/$file" ] || echo "$file $(cat "/sys/block/$1/$file")"
+		queue/{dax,write_cache,fua,rotational,add_random,iostats,nomerges,stable_writes} \
+		queue/{logical_block_size,physical_block_size,minimum_io_size,optimal_io_size} \
+		queue/{max_hw_sectors_kb,discard_max_bytes,write_zeroes_max_bytes,dma_alignment} \
+		queue/{zoned,nr_zones}; do
+		file=/sys/block/$1/$file
+		[ ! -e "$file" ] || echo "$file $(cat "$file")"
 	done
 }
 

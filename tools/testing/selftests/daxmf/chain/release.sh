@@ -67,7 +67,8 @@ storm() {
 	echo "$failures failures; received delivered declined failed: ${was[*]}, then ${now[*]}"
 	[ $i = $ROUNDS ] || fail "a holder could not come" || return
 	[ $((now[0] - was[0])) = "$failures" ] || fail "not all were received" || return
-	[ $((now[1] + now[2] + now[3])) = "${now[0]}" ] || fail "the counters do not add up" || return
+	[ $((now[1] + now[2] + now[3])) = "${now[0]}" ] ||
+		fail "the counters do not add up" || return
 	[ "${now[1]}" -gt "${was[1]}" ] || fail "no holder was told of any"
 }
 
