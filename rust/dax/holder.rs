@@ -276,9 +276,13 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        ENTRIES
-            .lock()
-            .retain(|entry| *entry != (self.data, self.type_id));
+        let mut entries = ENTRIES.lock();
+
+        entries.retain(|entry| *entry != (self.data, self.type_id));
+        // Nobody drops a static when the module goes, so an empty table owns no memory.
+        if entries.is_empty() {
+            *entries = KVec::new();
+        }
     }
 }
 
