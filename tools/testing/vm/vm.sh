@@ -1,0 +1,111 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Test scripts/vm, on the host: what comes of a script in the guest, and of a
+# kernel that is in trouble.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../../scripts/lib.sh"
+
+kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
+# shellcheck disable=SC1091
+. "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# run COMMAND...: sets its status and output.
+run()
+{
+	status=0
+	output=$("$@" </dev/null 2>&1) || status=$?
+}
+
+in_guest() # command of a shell
+{
+	echo "$1" >"$work/script"
+	SCRIPT=$work/script FILES=$work run "$top/scripts/vm"
+}
+
+# The last command ended with this status and said these words.
+came_to() # status, words
+{
+	[ "$status" = "$1" ] && [[ $output == *"$2"* ]] && return
+	echo "status $status, not $1 with '$2':"
+	echo "$output"
+	return 1
+}
+
+check() # name, command...
+{
+	local name=$1
+	shift
+	if "$@" >"$work/said"; then
+		ktap_test_pass "$name"
+	else
+		sed 's/^/# /' "$work/said"
+		ktap_test_fail "$name"
+	fi
+}
+
+script_ends()
+{
+	# shellcheck disable=SC2016 # the guest expands it
+	in_guest 'echo "this is $(uname -n)"; exit 7'
+	came_to 7 'this is daxmf'
+}
+
+folder_is_shared()
+{
+	echo from the host >"$work/there"
+	in_guest 'tr a-z A-Z </host/there >/host/back'
+	came_to 0 '' && grep -qx 'FROM THE HOST' "$work/back"
+}
+
+kernel_panics()
+{
+	in_guest 'echo c >/proc/sysrq-trigger'
+	came_to 1 'vm: panic: '
+}
+
+time_is_over()
+{
+	TIMEOUT=12 in_guest 'sleep infinity'
+	came_to 124 'vm: time-out: the guest was stopped after 12 s'
+}
+
+refused() # variable=value, words
+{
+	run env SCRIPT="$work/script" "$1" "$top/scripts/vm"
+	came_to 1 "daxmf: $1: $2" && [[ $output != *booting* ]]
+}
+
+# Consoles of kernels that were in trouble; a module of ours was made to fail.
+told() # file, words
+{
+	run "$top/scripts/console-check" "$top/tools/testing/vm/consoles/$1" daxmf_pmem daxmf
+	came_to 1 "vm: $2: "
+}
+
+not_ours()
+{
+	run "$top/scripts/console-check" "$top/tools/testing/vm/consoles/$1" daxmf_pmem daxmf
+	came_to 0 "vm: note: a warning of the kernel's own: "
+}
+
+ktap_print_header
+ktap_set_plan 14
+check "a script's output and status come back" script_ends
+check "the guest and the host share a folder" folder_is_shared
+check "a panic is told" kernel_panics
+check "a time-out is told" time_is_over
+check "an unknown kernel is refused" refused KERNEL=old "there are"
+check "a size without a unit is refused" refused NVDIMM_SIZE=1 "wanted is a size"
+check "an unknown kind of memory is refused" refused PMEM=disk "there are"
+check "a KASAN report is told" told kasan.log "KASAN report"
+check "a lockdep report is told" told lockdep.log "lockdep report"
+check "sleeping in atomic context is told" told sleep.log "BUG"
+check "a leak is told" told leak.log "kernel memory leak"
+check "an oops is told" told oops.log "oops"
+check "a warning from our modules is told" told warning.log "WARN from our modules"
+check "a warning of the kernel's own is only noted" not_ours stock-warning.log
+ktap_finished
