@@ -259,6 +259,60 @@ impl FrameRange {
         self.first.saturating_add(self.count)
     }
 
+    /// The frames that this range and `bounds` have in common.
+    ///
+    /// Returns [`None`] if there are none.
+    #[inline]
+    pub const fn clip(self, bounds: Self) -> Option<Self> {
+        let first = if self.first > bounds.first {
+            self.first
+        } else {
+            bounds.first
+        };
+        let end = if self.end() < bounds.end() {
+            self.end()
+        } else {
+            bounds.end()
+        };
+
+        match end.checked_sub(first) {
+            None => None,
+            Some(count) => Self::new(first, count),
+        }
+    }
+
+    /// The smallest range that holds this one and `other`.
+    #[inline]
+    pub const fn hull(self, other: Self) -> Self {
+        let first = if self.first < other.first {
+            self.first
+        } else {
+            other.first
+        };
+        let end = if self.end() > other.end() {
+            self.end()
+        } else {
+            other.end()
+        };
+
+        // INVARIANT: It is not smaller than either, and ends where one of them ends.
+        Self {
+            first,
+            count: end.saturating_sub(first),
+        }
+    }
+
+    /// The range without its first `count` frames.
+    ///
+    /// Returns [`None`] if none is left.
+    #[inline]
+    pub const fn skip(self, count: u64) -> Option<Self> {
+        match (self.first.checked_add(count), self.count.checked_sub(count)) {
+            (Some(first), Some(count)) => Self::new(first, count),
+            _ => None,
+        }
+    }
+
     /// The bytes of all frames.
     ///
     /// Returns [`None`] if the last frame is the one at the very top of the 64-bit address space,

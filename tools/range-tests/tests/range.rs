@@ -62,6 +62,17 @@ fn byte_range() -> impl Strategy<Value = ByteRange> {
     })
 }
 
+fn frame_range() -> impl Strategy<Value = FrameRange> {
+    byte_range().prop_map(ByteRange::frames)
+}
+
+fn frame_model(range: FrameRange) -> Model {
+    Model {
+        start: range.first().into(),
+        end: range.end().into(),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
@@ -160,6 +171,32 @@ proptest! {
         if let Some(range) = range {
             prop_assert_eq!((range.first(), range.count()), (first, count));
             prop_assert_eq!(u128::from(range.end()), end);
+        }
+    }
+
+    #[test]
+    fn clip_of_frames_is_the_intersection(a in frame_range(), b in frame_range()) {
+        prop_assert_eq!(a.clip(b).map(frame_model), frame_model(a).clip(frame_model(b)));
+        prop_assert_eq!(a.clip(a), Some(a));
+    }
+
+    #[test]
+    fn hull_is_the_least_that_holds_both(a in frame_range(), b in frame_range()) {
+        let hull = a.hull(b);
+
+        prop_assert_eq!(hull.first(), a.first().min(b.first()));
+        prop_assert_eq!(hull.end(), a.end().max(b.end()));
+        prop_assert_eq!(FrameRange::new(hull.first(), hull.count()), Some(hull));
+    }
+
+    #[test]
+    fn skip_leaves_the_rest(a in frame_range(), count in edgy()) {
+        let rest = a.skip(count);
+
+        prop_assert_eq!(rest.is_some(), count < a.count());
+        if let Some(rest) = rest {
+            prop_assert_eq!(rest.first(), a.first() + count);
+            prop_assert_eq!(rest.end(), a.end());
         }
     }
 
