@@ -28,5 +28,8 @@ pub use self::{
         Operations,
         Registration, //
     },
-    file::DeviceFile, //
+    file::{
+        DeviceFile,
+        DiskRef, //
+    },
 };

@@ -18,7 +18,8 @@ pub mod holder;
 pub use self::{
     device::{
         Device,
-        Operations, //
+        Operations,
+        ReadLock, //
     },
     holder::Holder, //
 };

@@ -63,6 +63,23 @@ impl DeviceFile {
         unsafe { bindings::file_bdev(self.0.as_ptr()) }
     }
 
+    /// The disk that the device is, or is a partition of.
+    pub fn disk(&self) -> DiskRef {
+        // SAFETY: A block device that is open has a disk.
+        let disk = unsafe { NonNull::new_unchecked((*self.as_raw()).bd_disk) };
+
+        // INVARIANT: The reference is taken here.
+        // SAFETY: The disk is valid as long as the block device is open.
+        unsafe { bindings::get_device(disk_to_dev(disk.as_ptr())) };
+        DiskRef(disk)
+    }
+
+    /// Whether the device is a partition.
+    pub fn is_partition(&self) -> bool {
+        // SAFETY: A block device that is open has a disk.
+        unsafe { (*(*self.as_raw()).bd_disk).part0 != self.as_raw() }
+    }
+
     /// Whether the disk has DAX.
     pub fn has_dax(&self) -> bool {
         // SAFETY: A block device that is open has a queue.
@@ -84,6 +101,46 @@ impl DeviceFile {
 
         start % SECTORS == 0 && len % SECTORS == 0
     }
+}
+
+/// A reference to a disk, whoever drives it. It keeps nobody from removing the disk.
+///
+/// # Invariants
+///
+/// `self.0` is a valid disk with a reference to its device that we own.
+pub struct DiskRef(NonNull<bindings::gendisk>);
+
+// SAFETY: The reference count of a device is atomic.
+unsafe impl Send for DiskRef {}
+
+// SAFETY: A shared `DiskRef` is only looked at.
+unsafe impl Sync for DiskRef {}
+
+impl DiskRef {
+    /// The size in bytes; 0 if the disk was removed.
+    pub fn size(&self) -> u64 {
+        // SAFETY: By the type invariants. A disk has its first partition until it is freed.
+        let sectors = unsafe { (*(*self.0.as_ptr()).part0).bd_nr_sectors };
+
+        sectors.saturating_mul(1 << SECTOR_SHIFT)
+    }
+}
+
+impl Drop for DiskRef {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the disk is not used afterwards.
+        unsafe { bindings::put_device(disk_to_dev(self.0.as_ptr())) };
+    }
+}
+
+/// C: `disk_to_dev()`
+///
+/// # Safety
+///
+/// `disk` must be valid.
+unsafe fn disk_to_dev(disk: *mut bindings::gendisk) -> *mut bindings::device {
+    // SAFETY: By the safety requirements. A disk has its first partition until it is freed.
+    unsafe { &raw mut (*(*disk).part0).bd_device }
 }
 
 impl Drop for DeviceFile {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The provider's side of a DAX device.
+//! DAX devices, and the provider's side of them.
+//!
+//! Whoever knows a disk finds its [`Device`] by [`Device::of()`], and where its memory is by
+//! [`Device::frames()`]. A provider makes one:
 //!
 //! 1. [`Allocated::new()`] gives a device that nobody can find. Its [`Device`] may already be
 //!    shared, for example with the code that will receive memory failures.
@@ -34,12 +37,18 @@ use kernel::{
         Arc,
         UniqueArc, //
     },
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    },
 };
 
 use crate::{
     bindings,
-    block::Disk,
+    block::{
+        DeviceFile,
+        Disk, //
+    },
     memory_failure::{
         Flags,
         Outcome,
@@ -166,6 +175,87 @@ impl Device {
         self.0.get()
     }
 
+    /// Finds the DAX device of the disk that `file` is, or is a partition of.
+    ///
+    /// # Errors
+    ///
+    /// - `EOPNOTSUPP` if the disk has no DAX.
+    /// - `EINVAL` if the start or the size of the partition is not a multiple of the page size.
+    /// - `ENXIO` if the device is being removed.
+    pub fn of(file: &DeviceFile) -> Result<ARef<Self>> {
+        if !file.has_dax() {
+            return Err(EOPNOTSUPP);
+        }
+        if !file.is_page_aligned() {
+            return Err(EINVAL);
+        }
+
+        // SAFETY: Nobody is called without a holder.
+        unsafe { Self::get_by_bdev(file, ptr::null_mut(), ptr::null()) }.ok_or(ENXIO)
+    }
+
+    /// Gets the DAX device of a disk, and claims it unless `holder` is null.
+    ///
+    /// # Safety
+    ///
+    /// `holder` is null, or the callback of `ops` accepts it from now on until the claim has been
+    /// given up by `fs_put_dax()` and the readers of `dax_srcu` have been waited for.
+    pub(super) unsafe fn get_by_bdev(
+        file: &DeviceFile,
+        holder: *mut c_void,
+        ops: *const bindings::dax_holder_operations,
+    ) -> Option<ARef<Self>> {
+        let mut start = 0;
+
+        // SAFETY: The block device is valid while `file` is open. `holder` and `ops` are as the
+        // function expects them by the safety requirements.
+        let device =
+            unsafe { bindings::fs_dax_get_by_bdev(file.as_raw(), &mut start, holder, ops) };
+
+        // SAFETY: A device that is not null comes with a reference.
+        unsafe { Self::from_raw(device) }
+    }
+
+    /// The page frames of `pages` of the device, as many from the first page on as lie in a row.
+    ///
+    /// Bad pages have frames, too.
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
+    /// - `EIO` if nothing is mapped at the first page of a mapped device.
+    /// - `EOPNOTSUPP` if the device has no operations.
+    ///
+    /// C: `dax_direct_access()`
+    pub fn frames(&self, pages: FrameRange, _lock: &ReadLock) -> Result<FrameRange> {
+        // More than this in one step overflows in the `unsigned int` that nd_pmem has for a number
+        // of sectors.
+        const MAX_PAGES: u64 = 1 << 28;
+
+        let count = pages.count().min(MAX_PAGES);
+        let mut first = 0;
+
+        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held, and `first` is
+        // valid for a write. The address is not asked for. Ordinary access would stop at the very
+        // pages that failed.
+        let count = unsafe {
+            bindings::dax_direct_access(
+                self.as_raw(),
+                pages.first() as c_ulong,
+                count as c_long,
+                bindings::dax_access_mode_DAX_RECOVERY_WRITE,
+                ptr::null_mut(),
+                &mut first,
+            )
+        };
+
+        match u64::try_from(count) {
+            Ok(count) => FrameRange::new(first as u64, count).ok_or(ERANGE),
+            // CAST: What is negative is an errno.
+            Err(_) => Err(to_result(count as c_int).err().unwrap_or(ERANGE)),
+        }
+    }
+
     /// Whether a holder is registered, at this moment.
     pub fn is_held(&self) -> bool {
         // SAFETY: By the type invariants.
@@ -223,6 +313,35 @@ impl Device {
         unsafe { bindings::set_dax_nocache(self.as_raw()) };
         // SAFETY: By the type invariants.
         unsafe { bindings::set_dax_nomc(self.as_raw()) };
+    }
+}
+
+/// The read side of `dax_srcu`: a device that is alive in it stays so until it ends.
+///
+/// Holders are called in such a section. Sections nest, and may sleep.
+///
+/// # Invariants
+///
+/// `dax_read_lock()` returned `self.0`, on this thread.
+///
+/// C: `dax_read_lock()`
+#[must_use = "the section ends when the lock is dropped"]
+pub struct ReadLock(c_int, NotThreadSafe);
+
+impl ReadLock {
+    /// Enters a section.
+    #[allow(clippy::new_without_default, reason = "a lock has no default")]
+    pub fn new() -> Self {
+        // INVARIANT: By the call.
+        // SAFETY: May be called in any process context.
+        Self(unsafe { bindings::dax_read_lock() }, NotThreadSafe)
+    }
+}
+
+impl Drop for ReadLock {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::dax_read_unlock(self.0) };
     }
 }
 

@@ -10,8 +10,7 @@
 
 use core::{
     any::TypeId,
-    marker::PhantomData,
-    ptr, //
+    marker::PhantomData, //
 };
 
 use kernel::{
@@ -174,25 +173,14 @@ impl Claim {
         data: *mut c_void,
         ops: &'static bindings::dax_holder_operations,
     ) -> Result<Self> {
-        if !file.has_dax() {
-            return Err(EOPNOTSUPP);
-        }
-        if !file.is_page_aligned() {
-            return Err(EINVAL);
-        }
-
         // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so look
         // first. What remains is the race of two claims.
-        //
-        // SAFETY: Nobody is called without a holder.
-        let device = unsafe { get_by_bdev(file, ptr::null_mut(), ptr::null()) }.ok_or(ENXIO)?;
-
-        if device.is_held() {
+        if Device::of(file)?.is_held() {
             return Err(EBUSY);
         }
 
         // SAFETY: By the safety requirements.
-        let device = unsafe { get_by_bdev(file, data, ops) }.ok_or(EBUSY)?;
+        let device = unsafe { Device::get_by_bdev(file, data, ops) }.ok_or(EBUSY)?;
 
         // INVARIANT: With a holder, `fs_dax_get_by_bdev()` returns a device that it could claim.
         Ok(Self { device, data })
@@ -208,26 +196,6 @@ impl Drop for Claim {
         // was killed in between, which `fs_put_dax()` allows.
         unsafe { bindings::fs_put_dax(device.as_ptr().cast(), self.data) };
     }
-}
-
-/// Gets the DAX device of a disk, and claims it unless `data` is null.
-///
-/// # Safety
-///
-/// `data` is null, or as for [`Claim::new()`].
-unsafe fn get_by_bdev(
-    file: &DeviceFile,
-    data: *mut c_void,
-    ops: *const bindings::dax_holder_operations,
-) -> Option<ARef<Device>> {
-    let mut start = 0;
-
-    // SAFETY: The block device is valid while `file` is open. `data` and `ops` are as the function
-    // expects them by the safety requirements.
-    let device = unsafe { bindings::fs_dax_get_by_bdev(file.as_raw(), &mut start, data, ops) };
-
-    // SAFETY: A device that is not null comes with a reference.
-    unsafe { Device::from_raw(device) }
 }
 
 /// The entry of a holder in the table of all holders, removed when dropped.
@@ -329,6 +297,8 @@ impl<H: Holder> VTable<H> {
 
 #[kunit_tests(daxmf_dax_holder)]
 mod tests {
+    use core::ptr;
+
     use super::*;
 
     struct One;
