@@ -118,6 +118,8 @@ pub enum Reason {
     NotSupported,
     /// The device is being removed.
     Removed,
+    /// No device above uses the memory.
+    Unused,
 }
 
 impl fmt::Display for Reason {
@@ -126,6 +128,7 @@ impl fmt::Display for Reason {
             Self::NoHolder => "no holder",
             Self::NotSupported => "not supported by the holder",
             Self::Removed => "device is being removed",
+            Self::Unused => "not used by a device above",
         })
     }
 }
@@ -143,6 +146,28 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// What became of a failure that concerned two consumers: failed if one of them failed,
+    /// declined if both declined.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::memory_failure::{Outcome, Reason};
+    ///
+    /// let declined = Outcome::Declined(Reason::NotSupported);
+    ///
+    /// assert_eq!(declined.and(Outcome::Delivered), Outcome::Delivered);
+    /// assert_eq!(Outcome::Delivered.and(Outcome::Failed(EIO)), Outcome::Failed(EIO));
+    /// ```
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Failed(error), _) | (_, Self::Failed(error)) => Self::Failed(error),
+            (Self::Delivered, _) | (_, Self::Delivered) => Self::Delivered,
+            // The later reason is of somebody who was there to give it.
+            (Self::Declined(_), Self::Declined(reason)) => Self::Declined(reason),
+        }
+    }
+
     /// The answer that `memory_failure()` expects.
     ///
     /// # Errors
