@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is above what, as folders in configfs.
+
+use kernel::{
+    configfs::{
+        configfs_attrs,
+        Group,
+        GroupOperations,
+        Subsystem, //
+    },
+    debugfs::Dir,
+    prelude::*,
+    sync::Arc, //
+};
+
+use crate::{
+    edges::Edges,
+    lower::{
+        Attachment,
+        Lower, //
+    },
+    statistics::Statistics, //
+};
+
+/// The top folder.
+pub(crate) struct Root {
+    debugfs: Dir,
+    edges: Arc<Edges>,
+}
+
+impl Root {
+    pub(crate) fn subsystem() -> impl PinInit<Subsystem<Self>, Error> {
+        let kind = configfs_attrs! {
+            container: Subsystem<Root>,
+            data: Root,
+            child: LowerGroup,
+            attributes: [],
+        };
+
+        Subsystem::new(c"daxmf_stack", kind, Self::new())
+    }
+
+    fn new() -> Result<Self> {
+        Ok(Self {
+            debugfs: Dir::new(c"daxmf_stack"),
+            edges: Arc::pin_init(Edges::new(), GFP_KERNEL)?,
+        })
+    }
+}
+
+#[vtable]
+impl GroupOperations for Root {
+    type Child = LowerGroup;
+
+    fn make_group(&self, name: &CStr) -> Result<impl PinInit<Group<LowerGroup>, Error>> {
+        let kind = configfs_attrs! {
+            container: Group<LowerGroup>,
+            data: LowerGroup,
+            child: UpperGroup,
+            attributes: [],
+        };
+        let lower = Lower::new(name, self.edges.clone())?;
+        let debugfs = self.debugfs.subdir(name);
+
+        Ok(Group::new(
+            name.try_into()?,
+            kind,
+            LowerGroup::new(lower, debugfs),
+        ))
+    }
+}
+
+/// The folder of a device below.
+#[pin_data]
+pub(crate) struct LowerGroup {
+    lower: Arc<Lower>,
+    #[pin]
+    statistics: Statistics,
+}
+
+impl LowerGroup {
+    fn new(lower: Arc<Lower>, debugfs: Dir) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            statistics <- Statistics::new(debugfs, lower.counters().clone()),
+            lower,
+        })
+    }
+}
+
+#[vtable]
+impl GroupOperations for LowerGroup {
+    type Child = UpperGroup;
+
+    fn make_group(&self, name: &CStr) -> Result<impl PinInit<Group<UpperGroup>, Error>> {
+        let kind = configfs_attrs! {
+            container: Group<UpperGroup>,
+            data: UpperGroup,
+            attributes: [],
+        };
+        let attachment = self.lower.attach(name).inspect_err(|error| {
+            pr_err!(
+                "{name:?} cannot be attached above {:?}: {error:?}\n",
+                self.lower.name()
+            );
+        })?;
+        let debugfs = self.statistics.dir().subdir(name);
+
+        Ok(Group::new(
+            name.try_into()?,
+            kind,
+            UpperGroup::new(attachment, debugfs),
+        ))
+    }
+}
+
+/// The folder of a device above.
+#[pin_data]
+pub(crate) struct UpperGroup {
+    _attachment: Attachment,
+    #[pin]
+    _statistics: Statistics,
+}
+
+impl UpperGroup {
+    fn new(attachment: Attachment, debugfs: Dir) -> impl PinInit<Self, Error> {
+        let counters = attachment.upper().counters().clone();
+
+        try_pin_init!(Self {
+            _statistics <- Statistics::new(debugfs, counters),
+            _attachment: attachment,
+        })
+    }
+}

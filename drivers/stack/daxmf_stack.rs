@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Takes memory failures of a device to the mapped devices above it.
+//!
+//! Device-mapper does not claim the DAX devices that it maps, and tells nobody of their failures.
+//! This module does, for each device that is attached:
+//!
+//! ```sh
+//! mkdir -p /sys/kernel/config/daxmf_stack/pmem0/dm-0    # dm-0 is above pmem0
+//! rmdir /sys/kernel/config/daxmf_stack/pmem0/dm-0
+//! ```
+//!
+//! See `Documentation/daxmf_stack.rst`.
+
+mod config;
+mod edges;
+mod lower;
+mod memory;
+mod statistics;
+mod upper;
+
+use kernel::{
+    configfs::Subsystem,
+    prelude::*, //
+};
+
+use crate::config::Root;
+
+module! {
+    type: Stack,
+    name: "daxmf_stack",
+    authors: ["The daxmf developers"],
+    description: "Memory-failure notification through mapped devices",
+    license: "GPL",
+}
+
+#[pin_data]
+struct Stack {
+    #[pin]
+    _config: Subsystem<Root>,
+}
+
+impl kernel::InPlaceModule for Stack {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _config <- Root::subsystem(),
+        })
+    }
+}
