@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-/// A persistent-memory disk, its namespace and what uses it.
+/// A persistent-memory disk and its namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     /// Name of the whole disk: `pmem0`.
@@ -21,9 +21,16 @@ pub struct Device {
     pub start: u64,
     /// Size in bytes.
     pub size: u64,
-    /// Type of the filesystem that the file is on.
-    pub fs_type: String,
-    /// Where that is mounted.
+}
+
+/// A mounted filesystem.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filesystem {
+    /// Its type.
+    pub kind: String,
+    /// Name of the device that it is on: `pmem0p1` or `dm-0`.
+    pub device: String,
+    /// Where it is mounted.
     pub mount_point: PathBuf,
 }
 
@@ -52,32 +59,49 @@ fn find_mount(mountinfo: &str, dev: &str) -> Option<(String, PathBuf)> {
     })
 }
 
-impl Device {
-    /// Finds the device that `file` lives on.
+impl Filesystem {
+    /// Finds the filesystem that `file` lives on.
     pub fn of_file(file: &Path) -> Result<Self, String> {
         let meta = fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
         let dev = format!("{}:{}", major(meta.dev()), minor(meta.dev()));
         Self::of_number(&dev)
-            .ok_or_else(|| format!("{}: not on a persistent-memory disk", file.display()))
+            .ok_or_else(|| format!("{}: its filesystem is not on a disk", file.display()))
     }
 
     fn of_number(dev: &str) -> Option<Self> {
-        let mut disk = fs::canonicalize(format!("/sys/dev/block/{dev}")).ok()?;
-        if disk.join("partition").exists() {
-            disk.pop();
-        }
-        let namespace = fs::canonicalize(disk.join("device")).ok()?;
-        let driver = fs::canonicalize(namespace.join("driver")).ok()?;
+        let device = fs::canonicalize(format!("/sys/dev/block/{dev}")).ok()?;
         let mountinfo = fs::read_to_string("/proc/self/mountinfo").ok()?;
-        let (fs_type, mount_point) = find_mount(&mountinfo, dev)?;
+        let (kind, mount_point) = find_mount(&mountinfo, dev)?;
         Some(Self {
-            disk: file_name(&disk)?,
-            namespace: file_name(&namespace)?,
+            kind,
+            device: file_name(&device)?,
+            mount_point,
+        })
+    }
+}
+
+impl Device {
+    /// Finds the device that has this physical address.
+    pub fn at(phys: u64) -> Result<Self, String> {
+        fs::read_dir("/sys/bus/nd/devices")
+            .map_err(|e| format!("/sys/bus/nd/devices: {e}"))?
+            .filter_map(|entry| Self::of_namespace(&entry.ok()?.path()))
+            .find(|device| {
+                phys.checked_sub(device.start)
+                    .is_some_and(|o| o < device.size)
+            })
+            .ok_or_else(|| format!("{phys:#x} is not in a persistent-memory disk"))
+    }
+
+    fn of_namespace(namespace: &Path) -> Option<Self> {
+        let disk = fs::read_dir(namespace.join("block")).ok()?.next()?.ok()?;
+        let driver = fs::canonicalize(namespace.join("driver")).ok()?;
+        Some(Self {
+            disk: file_name(&disk.path())?,
+            namespace: file_name(namespace)?,
             driver: file_name(&driver)?,
             start: read_number(&namespace.join("resource"))?,
             size: read_number(&namespace.join("size"))?,
-            fs_type,
-            mount_point,
         })
     }
 

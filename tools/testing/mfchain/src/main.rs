@@ -24,7 +24,7 @@ mod verdict;
 mod watch;
 
 use child::{describe, Answer, Owner};
-use device::Device;
+use device::{Device, Filesystem};
 use owner::{Command, PAGE_SIZE};
 use report::Report;
 use source::{KernelLog, Source};
@@ -108,12 +108,13 @@ fn settle(owner: &mut Owner) -> Answer {
 }
 
 fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, String> {
-    let device = Device::of_file(&specs[0].file)?;
+    let filesystem = Filesystem::of_file(&specs[0].file)?;
     let mut owners = specs
         .into_iter()
         .map(Owner::start)
         .collect::<Result<Vec<_>, _>>()?;
     let phys = owners[0].phys;
+    let device = Device::at(phys)?;
     if source != Source::Unbind {
         check_pages(&owners, phys)?;
     }
@@ -154,6 +155,7 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
     Ok(Verdict {
         source,
         device,
+        filesystem,
         range,
         recovery,
         injected_ns,

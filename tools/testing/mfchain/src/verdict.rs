@@ -5,7 +5,7 @@
 use std::fmt::Write as _;
 
 use crate::child::{code_name, describe, Answer};
-use crate::device::Device;
+use crate::device::{Device, Filesystem};
 use crate::report::{Phase, Report};
 use crate::source::Source;
 use crate::spec::{Expect, Spec};
@@ -108,6 +108,8 @@ pub struct Verdict {
     pub source: Source,
     /// The device that failed.
     pub device: Device,
+    /// The filesystem that the owners' files are on.
+    pub filesystem: Filesystem,
     /// The failed range of the device: offset and length.
     pub range: (u64, u64),
     /// What the kernel's log said of the failure.
@@ -145,7 +147,7 @@ impl Verdict {
         let mut text = format!(
             "source    {}\n\
              device    /dev/{} ({}, {}), offset {:#x}, length {:#x}\n\
-             consumer  {} on {}\n\
+             consumer  {} on {} (/dev/{})\n\
              recovery  {}\n\n",
             self.source,
             device.disk,
@@ -153,8 +155,9 @@ impl Verdict {
             device.driver,
             self.range.0,
             self.range.1,
-            device.fs_type,
-            device.mount_point.display(),
+            self.filesystem.kind,
+            self.filesystem.mount_point.display(),
+            self.filesystem.device,
             self.recovery
         );
         let head = ["file", "offset", "pid", "signal", "si_addr", "lsb", "after"];
