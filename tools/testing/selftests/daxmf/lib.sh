@@ -22,7 +22,7 @@ MNT=/mnt/daxmf
 PAGE=4096
 DEADLINE=60
 # Modules that a test may have loaded, users before what they use.
-MODULES=(rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
+MODULES=(daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
 
 UNDO=()
 
@@ -102,6 +102,17 @@ fails_with() {
 # on_exit COMMAND... -- undo something at the end of the test, last thing first.
 on_exit() {
 	UNDO=("$(printf '%q ' "$@")" "${UNDO[@]}")
+}
+
+# clean COMMAND... -- undo what it set up when it ends.
+clean() {
+	local status=0 undo=("${UNDO[@]}")
+
+	UNDO=()
+	"$@" || status=1
+	undo_all
+	UNDO=("${undo[@]}")
+	return $status
 }
 
 undo_all() {
@@ -399,6 +410,106 @@ share() {
 	sync "$2"
 }
 
+# --- Mapped devices ---
+
+STACK=/sys/kernel/config/daxmf_stack
+
+# require_disks -- two disks on which poison is cleared by writing: sets A, of 512 MiB, and B.
+# shellcheck disable=SC2034 # for the tests
+require_disks() {
+	require_ns virtio
+	require ns_bind "$NS"
+	B=$(ns_disk "$NS")
+	require_ns memmap
+	require ns_bind "$NS"
+	A=$(ns_disk "$NS")
+}
+
+# map NAME [TABLE...] -- a mapped device with a table, or with the lines on standard input; sets
+# DM to its name in the kernel.
+map() {
+	local name=$1
+
+	shift
+	if [ $# -gt 0 ]; then
+		dmsetup create "$name" --table "$*"
+	else
+		dmsetup create "$name"
+	fi || return
+	on_exit unmap "$name"
+	dm_name "$name"
+}
+
+# linear START COUNT DISK FROM -- a line of a table, in MiB.
+linear() {
+	echo $(($1 * 2048)) $(($2 * 2048)) linear "/dev/$3" $(($4 * 2048))
+}
+
+# unmap NAME -- udev may still be looking at it.
+unmap() {
+	udevadm settle && dmsetup remove "$1"
+}
+
+dm_name() {
+	udevadm settle
+	DM=$(basename "$(readlink -f "/dev/mapper/$1")")
+}
+
+# lvm_quietly COMMAND... -- a guest has no lvmdbusd and no event daemon.
+lvm_quietly() {
+	"$@" -qq --yes --config 'activation/monitoring=0 global/notify_dbus=0'
+}
+
+# volume_group DISK... -- the group vg, until the end.
+volume_group() {
+	lvm_quietly pvcreate "$@" && lvm_quietly vgcreate vg "$@" && on_exit remove_group "$@"
+}
+
+remove_group() {
+	udevadm settle
+	lvm_quietly vgremove vg && lvm_quietly pvremove "$@"
+}
+
+# volume NAME OPTION... -- sets DM.
+volume() {
+	local name=$1
+
+	shift
+	lvm_quietly lvcreate -n "$name" -Wn -Zn "$@" vg && dm_name "vg-$name"
+}
+
+# attach LOWER UPPER -- by their names in the kernel.
+attach() {
+	modprobe daxmf_stack && mkdir -p "$STACK/$1/$2" || return
+	on_exit detach "$1" "$2"
+}
+
+detach() {
+	[ ! -d "$STACK/$1/$2" ] || rmdir "$STACK/$1/$2" || return
+	[ ! -d "$STACK/$1" ] || rmdir --ignore-fail-on-non-empty "$STACK/$1"
+}
+
+# told_on_dm SOURCE -- every owner of a shared page is told, at both ends of the mapped device.
+told_on_dm() {
+	local source=$1 status=0
+
+	make_xfs "/dev/$DM" && mount_dax "/dev/$DM" && cd $MNT || return
+	fill first 16 && share first clone &&
+		fallocate -l $(($(blockdev --getsize64 "/dev/$DM") * 3 / 4)) gap &&
+		fill last 16 && share last copy &&
+		told "$source" first,offset=8K clone,offset=8K last,offset=8K,quiet &&
+		told "$source" last,offset=60K copy,offset=60K first,offset=60K,quiet || status=1
+	cd / && unmount
+	return $status
+}
+
+# stack_counters LOWER[/UPPER] -- received, delivered, declined and failed.
+stack_counters() {
+	local dir=/sys/kernel/debug/daxmf_stack/$1
+
+	cat "$dir/received" "$dir/delivered" "$dir/declined" "$dir/failed" | paste -sd' '
+}
+
 # --- Failures ---
 
 # poison ADDRESS -- report the page frame there as failed, whoever uses it or not.
@@ -434,6 +545,16 @@ frame_flags() {
 
 	base=$(kernel_word vmemmap_base) || return
 	kernel_word "$(printf '%#x' $((base + $1 / (PAGE / page_struct))))"
+}
+
+# mend DISK -- write over what is bad.
+mend() {
+	local start count
+
+	while read -r start count && [ -n "$start" ]; do
+		dd if=/dev/zero "of=/dev/$1" seek="$start" count="$count" oflag=direct status=none ||
+			return
+	done <<<"$(cat "/sys/block/$1/badblocks")"
 }
 
 # frame_flagged FAILED GOOD -- the frame of the failed address has one flag more than that of the

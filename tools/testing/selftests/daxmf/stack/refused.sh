@@ -1,0 +1,88 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What cannot be attached is refused with a reason, and nothing changes.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# refused WHY LOWER UPPER -- by the kernel, in one line of its log.
+refused() {
+	local mark="attach $RANDOM" why=$1
+
+	log_mark "$mark"
+	mkdir -p "$STACK/$2"
+	mkdir "$STACK/$2/$3" && fail "$3 was attached above $2" && return 1
+	rmdir "$STACK/$2" || return
+	log_says "^daxmf_stack: .*\"$3\" cannot be attached above .*\"$2\": $why\$" "$mark"
+}
+
+# The slot is free for a filesystem on the bare disk.
+slot_is_free() {
+	mend "$A" && make_xfs "/dev/$A" && mount_dax "/dev/$A" && cd $MNT || return
+	fill first 16 && share first clone && told corrupt-pfn first,offset=8K clone,offset=8K
+	local status=$?
+	cd / && unmount
+	return $status
+}
+
+# A filesystem on one partition has the slot of the whole disk.
+held_by_filesystem() {
+	printf 'label: gpt\nsize=400M\nsize=200M\n' | sfdisk -q "/dev/$B" && udevadm settle &&
+		on_exit sfdisk -q --delete "/dev/$B" &&
+		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "/dev/${B}p1" && mount_dax "/dev/${B}p1" &&
+		map one <<<"$(linear 0 100 "${B}p2" 16)" && refused EBUSY "$B" "$DM" &&
+		fails_with "$B below it is in use: xfs on $MNT" daxmf stack attach "$DM"
+}
+
+looped() {
+	local low
+
+	map low <<<"$(linear 0 100 "$A" 16)" && low=$DM && map high <<<"$(linear 0 50 "$low" 0)" &&
+		attach "$low" "$DM" && refused ELOOP "$DM" "$low" && refused ELOOP "$A" "$A"
+}
+
+without_dax() {
+	local loop
+
+	modprobe loop && truncate -s 16M "$TMP/disk" && loop=$(losetup -f --show "$TMP/disk") &&
+		on_exit losetup -d "$loop" && map plain 0 2048 linear "$loop" 0 &&
+		refused EOPNOTSUPP "$A" "$DM"
+}
+
+module_stays() {
+	map one <<<"$(linear 0 100 "$A" 16)" && attach "$A" "$DM" &&
+		fails_with "in use" rmmod daxmf_stack
+}
+
+# What is attached keeps the disk from no one: it can be removed, and so can the mapped device.
+not_pinned() {
+	map one <<<"$(linear 0 100 "$A" 16)" && attach "$A" "$DM" && unmap one &&
+		! poison "$(ns_get "$NS" resource)" || return
+	is stack_counters "$A" "1 0 1 0"
+}
+
+begin 9
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_disks
+require modprobe daxmf_stack
+
+check "a device that does not exist" \
+	refused ENOENT "$A" dm-77
+check "a disk that has no memory of the other" \
+	refused ENODEV "$A" "$B"
+check "a device without DAX" \
+	clean without_dax
+check "a loop" \
+	clean looped
+check "nothing above" \
+	fails_with "nothing is below it" daxmf stack attach "/dev/$A"
+check "a mapped device can be removed while it is attached" \
+	clean not_pinned
+check "the module stays while something is attached" \
+	clean module_stays
+check "a disk that a filesystem holds" \
+	clean held_by_filesystem
+check "a filesystem finds the slot free afterwards" \
+	slot_is_free
+finish
