@@ -12,7 +12,7 @@ help:
 
 run: KERNEL = stock
 run: modules tools
-	@SCRIPT=tools/testing/selftests/daxmf/run.sh PMEM=nvdimm NVDIMMS=1 \
+	@SCRIPT=tools/testing/selftests/daxmf/run.sh PMEM=nvdimm NVDIMMS=2 \
 		scripts/vm
 
 test: modules tools

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The chain before your eyes: XFS on an NVDIMM, processes that share one page of it through files
-# and reflinked copies, and a machine check in that page.
+# The chain before your eyes: XFS on an NVDIMM, and on a volume of LVM on one; processes that share
+# one page of it through files and reflinked copies, and a machine check in that page.
 #
 # The last line is "N owners, N notified, 0 missed"; the exit status is 0 only if every owner got
 # the right signal and the driver's counters add up.
@@ -43,29 +43,68 @@ make_files() {
 		cp --reflink=never original stranger
 }
 
+# scene DEVICE -- a machine check in a page of DISK, with XFS on DEVICE; adds to the sums.
+scene() {
+	local before sum
+
+	step "make XFS on $1 (rmapbt=1,reflink=1)" make_xfs "$1"
+	step "mount it (dax=always)" mount_dax "$1"
+	step "write a file and share it by reflink" make_files
+	before=$(has_counters "$DISK" && counters "$DISK")
+
+	printf '\nNow a machine check in a page that five processes own.\n\n'
+	mfchain run --source mce \
+		original,offset=$((3 * PAGE)) clone,offset=$((3 * PAGE)) \
+		sibling,offset=$((3 * PAGE)) partial,offset=$((8 * PAGE)) \
+		partial,offset=$((32 * PAGE)) stranger,offset=$((3 * PAGE)),quiet \
+		>"$TMP/verdict" || status=1
+	head -n -1 "$TMP/verdict"
+	if has_counters "$DISK"; then
+		print_counters "/dev/$DISK" "$(counters "$DISK")"
+		counters_moved "$DISK" "$before" 1 0 0 || status=1
+	fi
+	read -ra sum <<<"$(tail -n 1 "$TMP/verdict" | tr -d ,)"
+	owners=$((owners + sum[0])) notified=$((notified + sum[2])) missed=$((missed + sum[4]))
+}
+
+print_counters() {
+	local -a count
+
+	read -ra count <<<"$2"
+	echo "$1: ${count[0]} received, ${count[1]} delivered," \
+		"${count[2]} declined, ${count[3]} failed"
+}
+
+# use N -- bind the Nth namespace; sets DISK.
+use() {
+	NS=$(ns_find "$KIND" "$1") || exit 1
+	step "bind $NS to $DRIVER" ns_bind "$NS"
+	DISK=$(ns_disk "$NS")
+}
+
+make_volume() {
+	volume_group "/dev/$DISK" && volume lv -l 100%FREE
+}
+
+attach_volume() {
+	modprobe daxmf_stack && daxmf stack attach /dev/vg/lv && on_exit daxmf stack detach --all
+}
+
 [ "$(id -u)" = 0 ] || { echo "run.sh: needs root"; exit 1; }
-NS=$(ns_find "$KIND") || exit 1
+owners=0 notified=0 missed=0 status=0
 on_exit forget_poison
-step "bind $NS to $DRIVER" ns_bind "$NS"
-DISK=$(ns_disk "$NS")
-step "make XFS on /dev/$DISK (rmapbt=1,reflink=1)" make_xfs "/dev/$DISK"
-step "mount it (dax=always)" mount_dax "/dev/$DISK"
-step "write a file and share it by reflink" make_files
-before=$(has_counters "$DISK" && counters "$DISK")
 
-printf '\nNow a machine check in a page that five processes own.\n\n'
-mfchain run --source mce \
-	original,offset=$((3 * PAGE)) clone,offset=$((3 * PAGE)) sibling,offset=$((3 * PAGE)) \
-	partial,offset=$((8 * PAGE)) partial,offset=$((32 * PAGE)) \
-	stranger,offset=$((3 * PAGE)),quiet >"$TMP/verdict"
-status=$?
+printf '%s\n\n' "--- XFS on persistent memory ---"
+use 1
+scene "/dev/$DISK"
 
-head -n -1 "$TMP/verdict"
-if has_counters "$DISK"; then
-	read -r received delivered declined failed <<<"$(counters "$DISK")"
-	echo "/dev/$DISK: $received received, $delivered delivered," \
-		"$declined declined, $failed failed"
-	counters_moved "$DISK" "$before" 1 0 0 || status=1
-fi
-tail -n 1 "$TMP/verdict"
+printf '\n%s\n\n' "--- XFS on a volume of LVM on persistent memory ---"
+cd / && unmount
+use 2
+step "make a volume on it" make_volume
+step "attach it with daxmf_stack" attach_volume
+scene /dev/vg/lv
+print_counters "daxmf_stack, $DISK to $DM" "$(stack_counters "$DISK/$DM")"
+
+printf '\n%s\n' "$owners owners, $notified notified, $missed missed"
 exit $status
