@@ -60,7 +60,9 @@ impl GroupOperations for Root {
             child: UpperGroup,
             attributes: [],
         };
-        let lower = Lower::new(name, self.edges.clone())?;
+        let lower = Lower::new(name, self.edges.clone()).inspect_err(|error| {
+            pr_err!("nothing can be attached above {name:?}: {error:?}\n");
+        })?;
         let debugfs = self.debugfs.subdir(name);
 
         Ok(Group::new(

@@ -50,7 +50,17 @@ pub(crate) struct Lower {
 }
 
 impl Lower {
+    /// Prepares the device that the kernel calls `name` for others above it.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it is a partition.
+    /// - `ENOENT`, `ENOTBLK`, `EOPNOTSUPP` if there is no such device, or if it has no DAX.
+    /// - `ENOMEM` if memory is short.
     pub(crate) fn new(name: &CStr, edges: Arc<Edges>) -> Result<Arc<Self>> {
+        // Looked up again when it is claimed: it may go and come until then.
+        Mapping::new(&open(name)?)?;
+
         let name = CString::try_from(name)?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
 

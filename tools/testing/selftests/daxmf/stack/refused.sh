@@ -17,6 +17,22 @@ refused() {
 	log_says "^daxmf_stack: .*\"$3\" cannot be attached above .*\"$2\": $why\$" "$mark"
 }
 
+# refused_below WHY LOWER -- nothing can be above it.
+refused_below() {
+	local mark="attach $RANDOM"
+
+	log_mark "$mark"
+	mkdir "$STACK/$2" && rmdir "$STACK/$2" && fail "$2 can be below another device" && return 1
+	log_says "^daxmf_stack: nothing can be attached above .*\"$2\": $1\$" "$mark"
+}
+
+without_dax_below() {
+	local loop
+
+	modprobe loop && truncate -s 16M "$TMP/disk" && loop=$(losetup -f --show "$TMP/disk") &&
+		on_exit losetup -d "$loop" && refused_below EOPNOTSUPP "${loop#/dev/}"
+}
+
 # The slot is free for a filesystem on the bare disk.
 slot_is_free() {
 	mend "$A" && make_xfs "/dev/$A" && mount_dax "/dev/$A" && cd $MNT || return
@@ -31,6 +47,7 @@ held_by_filesystem() {
 	printf 'label: gpt\nsize=400M\nsize=200M\n' | sfdisk -q "/dev/$B" && udevadm settle &&
 		on_exit sfdisk -q --delete "/dev/$B" &&
 		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "/dev/${B}p1" && mount_dax "/dev/${B}p1" &&
+		refused_below EINVAL "${B}p2" &&
 		map one <<<"$(linear 0 100 "${B}p2" 16)" && refused EBUSY "$B" "$DM" &&
 		fails_with "$B below it is in use: xfs on $MNT" daxmf stack attach "$DM"
 }
@@ -62,13 +79,17 @@ not_pinned() {
 	is stack_counters "$A" "1 0 1 0"
 }
 
-begin 9
+begin 11
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
 require modprobe daxmf_stack
 
 check "a device that does not exist" \
 	refused ENOENT "$A" dm-77
+check "a disk that does not exist" \
+	refused_below ENOENT pmem77
+check "a disk without DAX" \
+	clean without_dax_below
 check "a disk that has no memory of the other" \
 	refused ENODEV "$A" "$B"
 check "a device without DAX" \
