@@ -51,7 +51,7 @@ need_space() # GiB, for what
 {
 	local free
 	mkdir -p "$cache"
-	free=$(df --output=avail -BG "$cache" | tail -n 1 | tr -dc 0-9)
+	free=$(($(df --output=avail -k "$cache" | tail -n 1) >> 20))
 	[ "$free" -ge "$1" ] ||
 		die "$2 needs $1 GiB in $cache, $free GiB are free: make room, or set XDG_CACHE_HOME to a larger disk"
 }
