@@ -18,6 +18,24 @@ pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
 /// Binary logarithm of the size of a sector in bytes.
 pub const SECTOR_SHIFT: u32 = 9;
 
+/// `Ord::min()` is not const.
+const fn min(a: u64, b: u64) -> u64 {
+    if a < b {
+        a
+    } else {
+        b
+    }
+}
+
+/// `Ord::max()` is not const.
+const fn max(a: u64, b: u64) -> u64 {
+    if a > b {
+        a
+    } else {
+        b
+    }
+}
+
 /// A range of bytes that is not empty.
 ///
 /// The range is half-open: it holds the bytes from [`start`](Self::start) up to but not including
@@ -135,18 +153,7 @@ impl ByteRange {
     /// ```
     #[inline]
     pub const fn clip(self, bounds: Self) -> Option<Self> {
-        let start = if self.start > bounds.start {
-            self.start
-        } else {
-            bounds.start
-        };
-        let end = if self.end() < bounds.end() {
-            self.end()
-        } else {
-            bounds.end()
-        };
-
-        Self::between(start, end)
+        Self::between(max(self.start, bounds.start), min(self.end(), bounds.end()))
     }
 
     /// The part of this range that lies in `window`, counted from the window's start.
@@ -264,18 +271,9 @@ impl FrameRange {
     /// Returns [`None`] if there are none.
     #[inline]
     pub const fn clip(self, bounds: Self) -> Option<Self> {
-        let first = if self.first > bounds.first {
-            self.first
-        } else {
-            bounds.first
-        };
-        let end = if self.end() < bounds.end() {
-            self.end()
-        } else {
-            bounds.end()
-        };
+        let first = max(self.first, bounds.first);
 
-        match end.checked_sub(first) {
+        match min(self.end(), bounds.end()).checked_sub(first) {
             None => None,
             Some(count) => Self::new(first, count),
         }
@@ -284,21 +282,12 @@ impl FrameRange {
     /// The smallest range that holds this one and `other`.
     #[inline]
     pub const fn hull(self, other: Self) -> Self {
-        let first = if self.first < other.first {
-            self.first
-        } else {
-            other.first
-        };
-        let end = if self.end() > other.end() {
-            self.end()
-        } else {
-            other.end()
-        };
+        let first = min(self.first, other.first);
 
         // INVARIANT: It is not smaller than either, and ends where one of them ends.
         Self {
             first,
-            count: end.saturating_sub(first),
+            count: max(self.end(), other.end()).saturating_sub(first),
         }
     }
 
