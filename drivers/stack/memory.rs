@@ -173,14 +173,20 @@ impl Frames {
     /// If memory is too short to list them, the set has the frames between them, too: more owners
     /// are told then, but none is left out.
     fn new<I: Iterator<Item = FrameRange>>(ranges: impl Fn() -> I) -> Option<Self> {
-        let bounds = ranges().reduce(FrameRange::hull)?;
-        let runs = match ranges().nth(1) {
-            Some(_) => Self::list(ranges()).unwrap_or_default(),
-            None => KVVec::new(),
-        };
+        let mut rest = ranges();
+        let first = rest.next()?;
 
         // INVARIANT: `list()` sorts, and joins what overlaps.
-        Some(Self { bounds, runs })
+        Some(match rest.next() {
+            None => Self {
+                bounds: first,
+                runs: KVVec::new(),
+            },
+            Some(second) => Self {
+                bounds: rest.fold(first.hull(second), FrameRange::hull),
+                runs: Self::list(ranges()).unwrap_or_default(),
+            },
+        })
     }
 
     fn list(ranges: impl Iterator<Item = FrameRange>) -> Result<KVVec<FrameRange>> {
