@@ -22,14 +22,15 @@ pub(crate) struct Edges {
     list: Mutex<KVec<Pair>>,
 }
 
+#[derive(Clone)]
 struct Pair {
     lower: ARef<Device>,
     upper: ARef<Device>,
 }
 
 impl Pair {
-    fn is(&self, lower: &Device, upper: &Device) -> bool {
-        ptr::eq(&*self.lower, lower) && ptr::eq(&*self.upper, upper)
+    fn is(&self, other: &Self) -> bool {
+        ptr::eq(&*self.lower, &*other.lower) && ptr::eq(&*self.upper, &*other.upper)
     }
 }
 
@@ -52,25 +53,22 @@ impl Edges {
         lower: &ARef<Device>,
         upper: &ARef<Device>,
     ) -> Result<Edge> {
+        let pair = Pair {
+            lower: lower.clone(),
+            upper: upper.clone(),
+        };
         let mut list = self.list.lock();
 
         if is_above(&list, lower, upper) {
             return Err(ELOOP);
         }
-        if list.iter().any(|pair| pair.is(lower, upper)) {
+        if list.iter().any(|other| other.is(&pair)) {
             return Err(EEXIST);
         }
-        list.push(
-            Pair {
-                lower: lower.clone(),
-                upper: upper.clone(),
-            },
-            GFP_KERNEL,
-        )?;
+        list.push(pair.clone(), GFP_KERNEL)?;
         Ok(Edge {
             edges: self.clone(),
-            lower: lower.clone(),
-            upper: upper.clone(),
+            pair,
         })
     }
 }
@@ -87,15 +85,11 @@ fn is_above(pairs: &[Pair], upper: &Device, lower: &Device) -> bool {
 /// A pair in the list, until it is dropped.
 pub(crate) struct Edge {
     edges: Arc<Edges>,
-    lower: ARef<Device>,
-    upper: ARef<Device>,
+    pair: Pair,
 }
 
 impl Drop for Edge {
     fn drop(&mut self) {
-        self.edges
-            .list
-            .lock()
-            .retain(|pair| !pair.is(&self.lower, &self.upper));
+        self.edges.list.lock().retain(|pair| !pair.is(&self.pair));
     }
 }
