@@ -505,9 +505,7 @@ told_on_dm() {
 
 # stack_counters LOWER[/UPPER] -- received, delivered, declined and failed.
 stack_counters() {
-	local dir=/sys/kernel/debug/daxmf_stack/$1
-
-	cat "$dir/received" "$dir/delivered" "$dir/declined" "$dir/failed" | paste -sd' '
+	counters_in "/sys/kernel/debug/daxmf_stack/$1"
 }
 
 # --- Failures ---
@@ -580,9 +578,11 @@ forget_poison() {
 
 # counters DISK -- received, delivered, declined and failed.
 counters() {
-	local dir=/sys/block/$1/memory_failure
+	counters_in "/sys/block/$1/memory_failure"
+}
 
-	cat "$dir/received" "$dir/delivered" "$dir/declined" "$dir/failed" | paste -sd' '
+counters_in() {
+	cat "$1/received" "$1/delivered" "$1/declined" "$1/failed" | paste -sd' '
 }
 
 has_counters() {
