@@ -121,9 +121,8 @@ impl Badblocks {
         let mut start = range.start();
 
         loop {
-            let window = ByteRange::new(start, MAX_LEN)
-                .and_then(|window| window.clip(range))
-                .or(ByteRange::between(start, range.end()))?;
+            let end = range.end().min(start.saturating_add(MAX_LEN));
+            let window = ByteRange::between(start, end)?;
 
             if let Some(bad) = self.lookup_window(window) {
                 return bad.clip(range);

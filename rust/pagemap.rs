@@ -161,7 +161,7 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 /// # Invariants
 ///
 /// - `pgmap` is mapped, as far as `addr` is.
-/// - `addr` is the address of `size` bytes of memory that stay mapped as long as `self` exists.
+/// - `addr` is the address of the memory of `frames`, which stays mapped as long as `self` exists.
 #[pin_data(PinnedDrop)]
 pub struct PageMap<T: Operations> {
     // The callback uses this as soon as the pages are there, so it comes first.
@@ -169,8 +169,7 @@ pub struct PageMap<T: Operations> {
     #[pin]
     pgmap: Opaque<bindings::dev_pagemap>,
     addr: *mut u8,
-    size: u64,
-    start: u64,
+    frames: FrameRange,
     // What the pages are made of; given back last.
     _region: Region,
 }
@@ -191,13 +190,13 @@ impl<T: Operations> PageMap<T> {
     /// - `ENXIO` if the range is ordinary memory.
     /// - `ENOMEM` if memory is short.
     pub fn new(region: Region, node: i32, ops: T) -> impl PinInit<Self, Error> {
-        let (start, size) = (region.start(), region.size());
+        let range = ByteRange::new(region.start(), region.size());
         let mut addr = ptr::null_mut();
 
         try_pin_init!(Self {
             ops,
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
-                let range = ByteRange::new(start, size).ok_or(EINVAL)?;
+                let range = range.ok_or(EINVAL)?;
 
                 if !range.is_aligned(alignment()) {
                     return Err(EINVAL);
@@ -211,8 +210,7 @@ impl<T: Operations> PageMap<T> {
                 Ok(())
             }),
             addr: addr.cast(),
-            size,
-            start,
+            frames: range.ok_or(EINVAL)?.frames(),
             _region: region,
         })
     }
@@ -239,12 +237,6 @@ impl<T: Operations> PageMap<T> {
         &self.ops
     }
 
-    /// The size in bytes.
-    #[inline]
-    pub fn size(&self) -> u64 {
-        self.size
-    }
-
     /// The address of `range`.
     ///
     /// # Errors
@@ -252,7 +244,7 @@ impl<T: Operations> PageMap<T> {
     /// - `ERANGE` if a part of it lies outside the map.
     #[inline]
     fn address(&self, range: ByteRange) -> Result<*mut u8> {
-        if range.end() > self.size {
+        if range.end() > self.frames.count() << PAGE_SHIFT {
             return Err(ERANGE);
         }
 
@@ -260,23 +252,23 @@ impl<T: Operations> PageMap<T> {
         Ok(self.addr.wrapping_add(range.start() as usize))
     }
 
-    /// Gives access to the memory of `range`, which consists of whole pages.
+    /// Gives access to the memory of `pages`, counted from the start of the map, as far as they lie
+    /// in it.
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if a part of it lies outside the map.
+    /// - `ENXIO` if none of them does.
     #[inline]
     pub fn access(&self, pages: FrameRange) -> Result<Access<'_>> {
-        let range = pages.bytes().ok_or(ERANGE)?;
-        let addr = self.address(range)?;
-        let first = (self.start >> PAGE_SHIFT)
-            .checked_add(pages.first())
-            .ok_or(ERANGE)?;
+        let frames = self.frames.part(pages).ok_or(ENXIO)?;
 
-        // INVARIANT: `address()` has checked the range.
+        // INVARIANT: `frames` are ours, and `addr` is moved by as much as they are.
         Ok(Access {
-            addr,
-            frames: FrameRange::new(first, pages.count()).ok_or(ERANGE)?,
+            // CAST: An offset in memory that is mapped is a `usize`.
+            addr: self
+                .addr
+                .wrapping_add((pages.first() << PAGE_SHIFT) as usize),
+            frames,
             _map: PhantomData,
         })
     }
@@ -364,7 +356,7 @@ impl<T: Operations> PageMap<T> {
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if a part of it lies outside the map.
+    /// - `ENXIO` if it lies outside the map.
     pub fn clear_poisoned(&self, range: ByteRange) -> Result {
         let access = self.access(range.frames())?;
 
@@ -385,13 +377,7 @@ impl<T: Operations> PageMap<T> {
     /// Makes the frames that the machine check handler took from the kernel's linear map present
     /// again. A hole would outlast the pages: whoever maps the memory next would run into it.
     fn mend_linear_map(&self) {
-        let frames = FrameRange::new(0, self.size >> PAGE_SHIFT);
-
-        let Some(Ok(all)) = frames.map(|frames| self.access(frames)) else {
-            return;
-        };
-
-        for_each_page(all.frames, |pfn, page| {
+        for_each_page(self.frames, |pfn, page| {
             // SAFETY: All frames are ours, so they have pages and a place in the linear map.
             unsafe {
                 if bindings::TestClearPageHWPoison(page) != 0 {

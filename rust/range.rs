@@ -279,6 +279,33 @@ impl FrameRange {
         }
     }
 
+    /// The frames of this range that `part` names, which counts from the first of them.
+    ///
+    /// What lies beyond the end is left out. Returns [`None`] if that is all.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::range::FrameRange;
+    ///
+    /// let device = FrameRange::new(0x100, 8).ok_or(EINVAL)?;
+    /// let pages = FrameRange::new(6, 4).ok_or(EINVAL)?;
+    ///
+    /// assert_eq!(device.part(pages), FrameRange::new(0x106, 2));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub const fn part(self, part: Self) -> Option<Self> {
+        match self.count.checked_sub(part.first) {
+            None | Some(0) => None,
+            // INVARIANT: It lies in this range, so nothing saturates.
+            Some(rest) => Some(Self {
+                first: self.first.saturating_add(part.first),
+                count: min(part.count, rest),
+            }),
+        }
+    }
+
     /// The smallest range that holds this one and `other`.
     #[inline]
     pub const fn hull(self, other: Self) -> Self {

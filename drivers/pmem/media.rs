@@ -189,27 +189,16 @@ impl block::Operations for Media {
 }
 
 impl dax::Operations for Media {
+    #[inline]
     fn direct_access(&self, pages: FrameRange, mode: AccessMode) -> Result<Access<'_>> {
-        let whole = ByteRange::new(0, self.map.size()).ok_or(ERANGE)?;
-        let range = pages
-            .bytes()
-            .and_then(|range| range.clip(whole))
-            .ok_or(ERANGE)?;
+        // A single page can be mended, whether it is good or bad.
+        let is_mendable = mode == AccessMode::RecoveryWrite && pages.count() == 1;
 
-        let good = match self.badblocks.first_in(range) {
-            None => range.frames().count(),
-            Some(bad) => bad.start().saturating_sub(range.start()) / PAGE_SIZE,
-        };
+        if is_mendable || self.badblocks.is_empty() {
+            return self.map.access(pages);
+        }
 
-        let count = match (good, mode) {
-            (0, AccessMode::Normal) => return Err(EHWPOISON),
-            // A page at a time: what clears poison does not like more.
-            (0, AccessMode::RecoveryWrite) => 1,
-            (good, _) => good,
-        };
-
-        self.map
-            .access(FrameRange::new(pages.first(), count).ok_or(ERANGE)?)
+        self.map.access(self.good_pages(pages, mode)?)
     }
 
     fn zero_page_range(&self, pages: FrameRange) -> Result {
@@ -224,6 +213,24 @@ impl dax::Operations for Media {
 }
 
 impl Media {
+    /// The pages at the start of `pages` that can be accessed.
+    fn good_pages(&self, pages: FrameRange, mode: AccessMode) -> Result<FrameRange> {
+        let range = pages.bytes().ok_or(ERANGE)?;
+
+        let Some(bad) = self.badblocks.first_in(range) else {
+            return Ok(pages);
+        };
+
+        let count = match (bad.start().saturating_sub(range.start()) / PAGE_SIZE, mode) {
+            (0, AccessMode::Normal) => return Err(EHWPOISON),
+            // A page at a time: what clears poison does not like more.
+            (0, AccessMode::RecoveryWrite) => 1,
+            (good, _) => good,
+        };
+
+        FrameRange::new(pages.first(), count).ok_or(ERANGE)
+    }
+
     fn try_recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> Result<usize> {
         if self.badblocks.first_in(range).is_none() {
             return self.map.write_from_iter(range, from);

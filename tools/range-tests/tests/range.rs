@@ -201,6 +201,21 @@ proptest! {
     }
 
     #[test]
+    fn part_lies_where_it_says(a in frame_range(), part in frame_range()) {
+        let wanted = u128::from(a.first()) + u128::from(part.first());
+        let end = (wanted + u128::from(part.count())).min(u128::from(a.end()));
+
+        match a.part(part) {
+            None => prop_assert!(wanted >= u128::from(a.end())),
+            Some(part) => {
+                prop_assert_eq!(u128::from(part.first()), wanted);
+                prop_assert_eq!(u128::from(part.end()), end);
+                prop_assert_eq!(FrameRange::new(part.first(), part.count()), Some(part));
+            }
+        }
+    }
+
+    #[test]
     fn bytes_of_frames_are_whole_pages(first in edgy(), count in edgy()) {
         let pages = TOP >> PAGE_SHIFT;
         let first = first % (1 << (64 - PAGE_SHIFT));
