@@ -64,7 +64,7 @@ impl Media {
 
     /// Makes all that was written durable.
     pub(crate) fn flush(&self) -> Result {
-        self.namespace.bound().ok_or(ENXIO)?.flush()
+        self.namespace.flush()
     }
 
     /// Mends as much as possible of `range`, from its start on. Returns what was mended, which

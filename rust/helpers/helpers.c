@@ -6,6 +6,7 @@
  * Sorted alphabetically.
  */
 
+#include "barrier.c"
 #include "device.c"
 #include "page-flags.c"
 #include "string.c"

@@ -53,6 +53,8 @@ use crate::{
 pub struct Namespace {
     device: ARef<Device>,
     range: ByteRange,
+    /// Whether the region has no part in making writes durable.
+    is_flushed_by_fence: bool,
     #[pin]
     users: Srcu,
     is_bound: Atomic<bool>,
@@ -108,6 +110,13 @@ impl Namespace {
             try_pin_init!(Self {
                 device: (&***device).into(),
                 range,
+                // SAFETY: The parent of a namespace is a region, which is bound while the
+                // namespace is.
+                is_flushed_by_fence: unsafe {
+                    let region = bindings::to_nd_region((*raw).parent);
+
+                    (*region).flush.is_none() && bindings::nvdimm_has_flush(region) <= 0
+                },
                 users <- new_srcu!("Namespace::users"),
                 is_bound: Atomic::new(true),
             }),
@@ -137,6 +146,25 @@ impl Namespace {
             namespace: self,
             _guard: guard,
         })
+    }
+
+    /// Makes all that was written durable.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the platform failed to.
+    /// - `ENOMEM` if memory is short.
+    /// - `ENXIO` if the namespace is not bound any more, and the platform had to be asked.
+    #[inline]
+    pub fn flush(&self) -> Result {
+        // What `nvdimm_flush()` comes to where there are no flush hints.
+        if self.is_flushed_by_fence {
+            // SAFETY: A barrier has no preconditions.
+            unsafe { bindings::pmem_wmb() };
+            return Ok(());
+        }
+
+        self.bound().ok_or(ENXIO)?.flush()
     }
 
     fn as_raw(&self) -> *mut bindings::device {
@@ -247,7 +275,7 @@ impl Bound<'_> {
         Ok(CString::try_from(name)?)
     }
 
-    /// Whether writes can be made durable by [`flush()`](Self::flush). [`None`] if the platform
+    /// Whether writes can be made durable by [`Namespace::flush()`]. [`None`] if the platform
     /// does not say.
     pub fn has_flush(&self) -> Option<bool> {
         // SAFETY: The region is bound.
@@ -270,13 +298,7 @@ impl Bound<'_> {
         unsafe { bindings::is_nvdimm_sync(self.region()) }
     }
 
-    /// Makes all that was written durable.
-    ///
-    /// # Errors
-    ///
-    /// - `EIO` if the platform failed to.
-    /// - `ENOMEM` if memory is short.
-    pub fn flush(&self) -> Result {
+    fn flush(&self) -> Result {
         // SAFETY: The region is bound.
         to_result(unsafe { bindings::nvdimm_flush(self.region(), core::ptr::null_mut()) })
     }
