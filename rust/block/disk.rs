@@ -25,7 +25,13 @@ use kernel::{
     module::this_module,
     prelude::*,
     static_lock_class,
-    sync::Arc, //
+    sync::{
+        barrier::{
+            smp_mb,
+            Full, //
+        },
+        Arc, //
+    },
 };
 
 use crate::{
@@ -276,10 +282,25 @@ impl SysfsFile {
         NonNull::new(file).map(Self)
     }
 
-    /// Wakes up those who poll the file.
+    /// Wakes up those who poll the file, after what it shows has changed.
     pub(crate) fn notify(&self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::kernfs_notify(self.0.as_ptr()) };
+        // Whoever opens the file after this will read what has changed.
+        smp_mb(Full);
+
+        // `kernfs_notify()` would wake up a kernel thread, too.
+        if self.is_open() {
+            // SAFETY: By the type invariants.
+            unsafe { bindings::kernfs_notify(self.0.as_ptr()) };
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        // SAFETY: By the type invariants. The node is that of a file, which `kernfs_notify()`
+        // relies on, too. The pointer may change under us; it is read once, and not followed.
+        let open =
+            unsafe { (&raw const (*self.0.as_ptr()).__bindgen_anon_1.attr.open).read_volatile() };
+
+        !open.is_null()
     }
 }
 
