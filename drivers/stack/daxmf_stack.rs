@@ -14,6 +14,7 @@
 
 mod config;
 mod edges;
+mod layout;
 mod lower;
 mod memory;
 mod statistics;

@@ -192,7 +192,7 @@ impl Forwarder {
 
         self.mapping
             .frames(ByteRange::ALL, &lock)
-            .is_some_and(|frames| upper.mapping().has(&frames, &lock))
+            .is_some_and(|frames| upper.has(&frames, &lock))
     }
 
     fn forward(&self, range: ByteRange, flags: Flags) -> Outcome {

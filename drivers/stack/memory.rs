@@ -25,6 +25,8 @@ use kernel::{
     sync::aref::ARef, //
 };
 
+use crate::layout::Extent;
+
 /// The memory of a disk, as it is mapped at the moment it is asked.
 pub(crate) struct Mapping {
     device: ARef<Device>,
@@ -60,45 +62,15 @@ impl Mapping {
         Frames::new(|| self.extents(range, lock).map(|extent| extent.frames))
     }
 
-    /// Whether the device has some of `frames`.
-    pub(crate) fn has(&self, frames: &Frames, lock: &ReadLock) -> bool {
-        let mut has = false;
-
-        self.find(frames, lock, |_| has = true);
-        has
+    /// Whether the device has the frames `frames`, and no other, behind `pages`.
+    pub(crate) fn is_at(&self, frames: FrameRange, pages: FrameRange, lock: &ReadLock) -> bool {
+        self.device.frames(pages, lock) == Ok(frames)
     }
 
-    /// Calls `found` with each range of the device that has one of `frames` behind it, from its
-    /// start to its end. Ranges that touch are one.
-    pub(crate) fn find(&self, frames: &Frames, lock: &ReadLock, mut found: impl FnMut(ByteRange)) {
-        let Some(whole) = ByteRange::new(0, self.disk.size()) else {
-            return;
-        };
-        let mut found = |pages: FrameRange| {
-            if let Some(range) = pages.bytes() {
-                found(range);
-            }
-        };
-        let mut last: Option<FrameRange> = None;
-
-        for extent in self.extents(whole, lock) {
-            for part in frames.within(extent.frames) {
-                let Some(pages) = extent.pages_of(part) else {
-                    continue;
-                };
-
-                last = match last {
-                    Some(last) if last.end() == pages.first() => Some(last.hull(pages)),
-                    Some(last) => {
-                        found(last);
-                        Some(pages)
-                    }
-                    None => Some(pages),
-                };
-            }
-        }
-        if let Some(last) = last {
-            found(last);
+    /// Calls `seen` with each extent of the device, from its start to its end.
+    pub(crate) fn walk(&self, lock: &ReadLock, seen: impl FnMut(Extent)) {
+        if let Some(whole) = ByteRange::new(0, self.disk.size()) {
+            self.extents(whole, lock).for_each(seen);
         }
     }
 
@@ -108,21 +80,6 @@ impl Mapping {
             lock,
             rest: Some(range.frames()),
         }
-    }
-}
-
-/// Pages of a device whose frames lie in a row.
-struct Extent {
-    page: u64,
-    frames: FrameRange,
-}
-
-impl Extent {
-    /// The pages of the device that have the frames `part` behind them, some of the extent's own.
-    fn pages_of(&self, part: FrameRange) -> Option<FrameRange> {
-        let within = part.first().checked_sub(self.frames.first())?;
-
-        FrameRange::new(self.page.checked_add(within)?, part.count())
     }
 }
 
@@ -205,8 +162,13 @@ impl Frames {
         Ok(runs)
     }
 
+    /// The frames, if they lie in a row.
+    pub(crate) fn in_a_row(&self) -> Option<FrameRange> {
+        self.runs.is_empty().then_some(self.bounds)
+    }
+
     /// The parts of `frames` that are in the set, in order.
-    fn within(&self, frames: FrameRange) -> impl Iterator<Item = FrameRange> + '_ {
+    pub(crate) fn within(&self, frames: FrameRange) -> impl Iterator<Item = FrameRange> + '_ {
         let runs = if self.runs.is_empty() {
             slice::from_ref(&self.bounds)
         } else {

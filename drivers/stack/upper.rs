@@ -10,6 +10,10 @@ use daxmf::{
         Outcome,
         Reason, //
     },
+    range::{
+        ByteRange,
+        FrameRange, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -20,22 +24,39 @@ use kernel::{
     },
 };
 
-use crate::memory::{
-    Frames,
-    Mapping, //
+use crate::{
+    layout::{
+        Layout,
+        Survey, //
+    },
+    memory::{
+        Frames,
+        Mapping, //
+    },
 };
 
 /// A device above, whose holder is told.
+#[pin_data]
 pub(crate) struct Upper {
     mapping: Mapping,
     counters: Arc<Counters>,
+    /// What a walk has found, as long as it has not been seen to be wrong.
+    #[pin]
+    layout: Mutex<Option<Layout>>,
 }
 
 impl Upper {
     pub(crate) fn new(mapping: Mapping) -> Result<Arc<Self>> {
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
 
-        Ok(Arc::new(Self { mapping, counters }, GFP_KERNEL)?)
+        Arc::pin_init(
+            pin_init!(Self {
+                mapping,
+                counters,
+                layout <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )
     }
 
     pub(crate) fn mapping(&self) -> &Mapping {
@@ -50,7 +71,7 @@ impl Upper {
     pub(crate) fn notify(&self, frames: &Frames, flags: Flags, lock: &ReadLock) -> Outcome {
         let mut outcome = Outcome::Declined(Reason::Unused);
 
-        self.mapping.find(frames, lock, |range| {
+        self.find(frames, lock, |range| {
             let told = self
                 .counters
                 .count(|| self.mapping.device().notify_failure(range, flags));
@@ -58,6 +79,71 @@ impl Upper {
             outcome = outcome.and(told);
         });
         outcome
+    }
+
+    /// Whether the device has some of `frames`.
+    pub(crate) fn has(&self, frames: &Frames, lock: &ReadLock) -> bool {
+        let mut has = false;
+
+        self.find(frames, lock, |_| has = true);
+        has
+    }
+
+    /// Calls `found` with each range of the device that has one of `frames` behind it. Ranges that
+    /// touch are one.
+    fn find(&self, frames: &Frames, lock: &ReadLock, mut found: impl FnMut(ByteRange)) {
+        let mut found = |pages: FrameRange| {
+            if let Some(range) = pages.bytes() {
+                found(range);
+            }
+        };
+
+        match self.recall(frames, lock) {
+            Some(pages) => found(pages),
+            None => self.search(frames, lock, found),
+        }
+    }
+
+    /// Where the last survey has found `frames`, if they are still there.
+    fn recall(&self, frames: &Frames, lock: &ReadLock) -> Option<FrameRange> {
+        let frames = frames.in_a_row()?;
+        let pages = self.layout.lock().as_ref()?.pages_of(frames)?;
+
+        if self.mapping.is_at(frames, pages, lock) {
+            return Some(pages);
+        }
+
+        *self.layout.lock() = None;
+        None
+    }
+
+    /// Walks over the device, and calls `found` with all pages that have some of `frames`.
+    fn search(&self, frames: &Frames, lock: &ReadLock, mut found: impl FnMut(FrameRange)) {
+        let mut survey = self.layout.lock().is_none().then(Survey::new);
+        let mut last: Option<FrameRange> = None;
+
+        self.mapping.walk(lock, |extent| {
+            if let Some(survey) = &mut survey {
+                survey.add(extent);
+            }
+            for pages in frames
+                .within(extent.frames)
+                .filter_map(|part| extent.pages_of(part))
+            {
+                match &mut last {
+                    Some(last) if last.end() == pages.first() => *last = last.hull(pages),
+                    _ => last.replace(pages).into_iter().for_each(&mut found),
+                }
+            }
+        });
+        // A layout that does not have what is there is wrong. Without one the next failure is
+        // searched for, too.
+        match survey {
+            Some(survey) => *self.layout.lock() = survey.finish().ok(),
+            None if last.is_some() => *self.layout.lock() = None,
+            None => {}
+        }
+        last.into_iter().for_each(found);
     }
 }
 

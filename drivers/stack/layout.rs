@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a walk over a device has found, so that the next failure needs none.
+
+use daxmf::range::FrameRange;
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    rbtree::RBTree, //
+};
+
+/// Pages of a device whose frames lie in a row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Extent {
+    pub(crate) page: u64,
+    pub(crate) frames: FrameRange,
+}
+
+impl Extent {
+    /// The pages of the device that have the frames `part` behind them, some of the extent's own.
+    pub(crate) fn pages_of(&self, part: FrameRange) -> Option<FrameRange> {
+        let within = part.first().checked_sub(self.frames.first())?;
+
+        FrameRange::new(self.page.checked_add(within)?, part.count())
+    }
+
+    /// Adds what follows, in pages and in frames.
+    fn append(&mut self, next: Self) -> bool {
+        let follows = self.frames.end() == next.frames.first()
+            && self.page.checked_add(self.frames.count()) == Some(next.page);
+
+        if follows {
+            self.frames = self.frames.hull(next.frames);
+        }
+        follows
+    }
+}
+
+/// Extents of one length, at equal distances in the device, whose frames lie in a row: a linear
+/// segment, or the part of one disk in a striped one.
+#[derive(Clone, Copy)]
+struct Stripe {
+    first: Extent,
+    /// The number of pages from one extent to the next.
+    distance: u64,
+    /// The frames of all extents.
+    frames: FrameRange,
+}
+
+impl Stripe {
+    fn new(first: Extent) -> Self {
+        Self {
+            first,
+            distance: 0,
+            frames: first.frames,
+        }
+    }
+
+    /// Adds an extent if it is the next.
+    fn append(&mut self, next: Extent) -> bool {
+        let Some(distance) = self.distance_to(next) else {
+            return false;
+        };
+
+        self.distance = distance;
+        self.frames = self.frames.hull(next.frames);
+        true
+    }
+
+    /// The distance of the extents, if this is the next.
+    fn distance_to(&self, next: Extent) -> Option<u64> {
+        let chunk = self.first.frames.count();
+
+        if next.frames.first() != self.frames.end() || next.frames.count() != chunk {
+            return None;
+        }
+
+        let count = self.frames.count().checked_div(chunk)?;
+        let distance = next.page.checked_sub(self.first.page)?.checked_div(count)?;
+        let is_next = self.first.page.checked_add(distance.checked_mul(count)?) == Some(next.page)
+            && (count == 1 || distance == self.distance);
+
+        is_next.then_some(distance)
+    }
+
+    /// The pages that have the frames `part` behind them, if they lie in one extent.
+    fn pages_of(&self, part: FrameRange) -> Option<FrameRange> {
+        let chunk = self.first.frames.count();
+        let within = part.first().checked_sub(self.frames.first())?;
+        let (number, rest) = (within.checked_div(chunk)?, within.checked_rem(chunk)?);
+
+        if rest.checked_add(part.count())? > chunk {
+            return None;
+        }
+
+        let page = self.distance.checked_mul(number)?.checked_add(rest)?;
+        FrameRange::new(self.first.page.checked_add(page)?, part.count())
+    }
+}
+
+/// Where the frames of a device are in it. Each of them is in one place.
+// The key is the end of a stripe's frames.
+pub(crate) struct Layout(RBTree<u64, Stripe>);
+
+impl Layout {
+    /// # Errors
+    ///
+    /// - `EEXIST` if a frame is in two places.
+    /// - `ENOMEM` if memory is short.
+    fn new(stripes: KVVec<Stripe>) -> Result<Self> {
+        let mut layout = Self(RBTree::new());
+
+        for stripe in stripes {
+            let frames = stripe.frames;
+
+            if layout
+                .first_behind(frames.first())
+                .is_some_and(|other| other.frames.clip(frames).is_some())
+            {
+                return Err(EEXIST);
+            }
+            layout
+                .0
+                .try_create_and_insert(frames.end(), stripe, GFP_KERNEL)?;
+        }
+        Ok(layout)
+    }
+
+    /// The first stripe that ends behind the frame of this number.
+    fn first_behind(&self, frame: u64) -> Option<Stripe> {
+        let cursor = self.0.cursor_lower_bound(&frame.checked_add(1)?)?;
+
+        Some(*cursor.current().1)
+    }
+
+    /// The pages of the device that have `frames` behind them, if they lie in one extent.
+    pub(crate) fn pages_of(&self, frames: FrameRange) -> Option<FrameRange> {
+        self.first_behind(frames.first())?.pages_of(frames)
+    }
+}
+
+/// Puts the extents of a walk together.
+pub(crate) struct Survey {
+    last: Option<Extent>,
+    stripes: Result<KVVec<Stripe>>,
+}
+
+/// How many disks a striped device may have to be recognized.
+const MAX_DISKS: usize = 64;
+
+/// How many stripes are kept; that takes 6 MiB.
+const MAX_STRIPES: usize = 1 << 16;
+
+impl Survey {
+    pub(crate) fn new() -> Self {
+        Self {
+            last: None,
+            stripes: Ok(KVVec::new()),
+        }
+    }
+
+    /// Adds the next extent, in the order of the device's pages.
+    pub(crate) fn add(&mut self, extent: Extent) {
+        // A walk stops where a disk ends, where a table says so, and at bad memory.
+        if let Some(last) = &mut self.last {
+            if last.append(extent) {
+                return;
+            }
+        }
+        if let Some(last) = self.last.replace(extent) {
+            self.close(last);
+        }
+    }
+
+    fn close(&mut self, extent: Extent) {
+        let Ok(stripes) = &mut self.stripes else {
+            return;
+        };
+        let mut newest = stripes.iter_mut().rev().take(MAX_DISKS);
+
+        if newest.any(|stripe| stripe.append(extent)) {
+            return;
+        }
+        if stripes.len() == MAX_STRIPES {
+            self.stripes = Err(E2BIG);
+        } else if let Err(error) = stripes.push(Stripe::new(extent), GFP_KERNEL) {
+            self.stripes = Err(error.into());
+        }
+    }
+
+    /// # Errors
+    ///
+    /// - `EEXIST` if a frame is in two places.
+    /// - `E2BIG` if there are too many stripes.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn finish(mut self) -> Result<Layout> {
+        if let Some(last) = self.last.take() {
+            self.close(last);
+        }
+        Layout::new(self.stripes?)
+    }
+}
+
+#[kunit_tests(daxmf_stack_layout)]
+mod tests {
+    use super::*;
+
+    fn frames(first: u64, count: u64) -> Result<FrameRange> {
+        FrameRange::new(first, count).ok_or(EINVAL)
+    }
+
+    fn layout(extents: &[(u64, u64, u64)]) -> Result<Layout> {
+        let mut survey = Survey::new();
+
+        for &(page, first, count) in extents {
+            survey.add(Extent {
+                page,
+                frames: frames(first, count)?,
+            });
+        }
+        survey.finish()
+    }
+
+    #[test]
+    fn segments_out_of_order() -> Result {
+        let layout = layout(&[(0, 0x500, 16), (16, 0x100, 32), (64, 0x300, 8)])?;
+
+        assert_eq!(layout.pages_of(frames(0x500, 16)?), FrameRange::new(0, 16));
+        assert_eq!(layout.pages_of(frames(0x11f, 1)?), FrameRange::new(47, 1));
+        assert_eq!(layout.pages_of(frames(0x307, 1)?), FrameRange::new(71, 1));
+        assert_eq!(layout.pages_of(frames(0x308, 1)?), None);
+        assert_eq!(layout.pages_of(frames(0x4ff, 2)?), None);
+        Ok(())
+    }
+
+    #[test]
+    fn stripes_on_two_disks() -> Result {
+        let mut survey = Survey::new();
+
+        for chunk in 0..1000 {
+            let disk = if chunk % 2 == 0 { 0x10000 } else { 0x90000 };
+
+            survey.add(Extent {
+                page: chunk * 16,
+                frames: frames(disk + chunk / 2 * 16, 16)?,
+            });
+        }
+        assert_eq!(survey.stripes.as_ref().map(|stripes| stripes.len()), Ok(2));
+
+        let layout = survey.finish()?;
+        // The third chunk of the second disk is the sixth of the device.
+        assert_eq!(layout.pages_of(frames(0x90025, 2)?), FrameRange::new(85, 2));
+        // Not the end of a chunk with the start of the next.
+        assert_eq!(layout.pages_of(frames(0x9002f, 2)?), None);
+        assert_eq!(
+            layout.pages_of(frames(0x90000 + 500 * 16 - 1, 1)?),
+            FrameRange::new(1000 * 16 - 1, 1)
+        );
+        assert_eq!(layout.pages_of(frames(0x90000 + 500 * 16, 1)?), None);
+        Ok(())
+    }
+
+    #[test]
+    fn distances_that_differ() -> Result {
+        let layout = layout(&[(0, 0x100, 4), (8, 0x104, 4), (20, 0x108, 4)])?;
+
+        assert_eq!(layout.pages_of(frames(0x105, 1)?), FrameRange::new(9, 1));
+        assert_eq!(layout.pages_of(frames(0x108, 1)?), FrameRange::new(20, 1));
+        Ok(())
+    }
+
+    #[test]
+    fn interrupted_by_bad_memory() -> Result {
+        let layout = layout(&[(0, 0x100, 5), (5, 0x105, 1), (6, 0x106, 10)])?;
+
+        assert_eq!(layout.pages_of(frames(0x104, 4)?), FrameRange::new(4, 4));
+        Ok(())
+    }
+
+    #[test]
+    fn frame_in_two_places() {
+        let twice = layout(&[(0, 0x100, 16), (64, 0x10f, 16)]);
+
+        assert_eq!(twice.err(), Some(EEXIST));
+    }
+}
