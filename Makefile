@@ -18,6 +18,10 @@ run: modules tools
 test: modules tools
 	@scripts/test
 
+bench: KERNEL = stock
+bench: modules tools
+	@scripts/bench
+
 check:
 	@scripts/check
 
@@ -39,4 +43,4 @@ clean:
 distclean: clean
 	@scripts/distclean
 
-.PHONY: help run test check modules tools vm kdir clean distclean
+.PHONY: help run test bench check modules tools vm kdir clean distclean

@@ -1,0 +1,170 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# usage: bench.sh drivers|stripes NAME...
+#
+# Run benchmarks in a guest whose clock counts instructions. 'drivers' wants a namespace of kind
+# memmap, 'stripes' three large NVDIMMs. Prints lines "ours|peer NAME COUNT"; the names are
+# explained in the file 'bounds'.
+
+# shellcheck source=tools/testing/selftests/daxmf/lib.sh
+. "${SELFTESTS:-/daxmf/selftests}/lib.sh"
+
+PART=$1
+shift
+WANTED=" $* "
+TMP=$(mktemp -d)
+trap 'undo_all; unload_modules; rm -rf "$TMP"' EXIT
+trap 'exit 1' INT TERM
+# On the console a message takes more than what it tells of, and in a log that is full it takes more
+# than in one that is not.
+dmesg -n 1
+sysctl -q kernel.printk_devkmsg=on
+for ((i = 0; i < 5000; i++)); do
+	echo "bench" >/dev/kmsg
+done
+
+wanted() {
+	[[ $WANTED == *" $1 "* ]]
+}
+
+# measure SIDE NAME ARGUMENT... -- count by mfbench, if it is wanted.
+measure() {
+	local side=$1 name=$2 count
+
+	shift 2
+	wanted "$name" || return 0
+	count=$(mfbench "$@") && echo "$side $name $count"
+}
+
+fresh_xfs() { # device
+	make_xfs "$1" && mount_dax "$1"
+}
+
+no_udev_workers() {
+	! grep -qs udev-worker /proc/[0-9]*/comm
+}
+
+# quietly COMMAND... -- without udev: it reads disks into the page cache, which slows down writes
+# past it, and a failure takes longer with each process there is.
+quietly() {
+	local status=0
+
+	udevadm settle && udevadm control --reload && wait_for no_udev_workers &&
+		udevadm control --stop-exec-queue || return
+	"$@" || status=1
+	udevadm control --start-exec-queue
+	return $status
+}
+
+transfers() { # side, device
+	local operation
+
+	for operation in read write fua sequential-read sequential-write; do
+		measure "$1" $operation transfer $operation "$2" || return
+	done
+}
+
+faults() { # side, device
+	local size
+
+	# So that large files lie in huge pages.
+	make_xfs -d agcount=4,su=2m,sw=1 -l size=64m "$2" && mount_dax "$2" || return
+	for size in pte pmd; do
+		measure "$1" $size-fault fault $size "$MNT/file" &&
+			measure "$1" $size-write-fault fault --write $size "$MNT/file" || return
+	done
+}
+
+# Failures by the number of sharers.
+notify() { # side, group, device
+	local sharers
+
+	for sharers in 1 10 100 1000; do
+		! wanted "$2-$sharers" || clean notify_one "$@" $sharers || return
+	done
+}
+
+notify_one() { # side, group, device, sharers
+	fresh_xfs "$3" && measure "$1" "$2-$4" notify --sharers "$4" "$MNT"
+}
+
+driver() { # side, name
+	ns_bind "$NS" "$2" && quietly on_disk "$1" "/dev/$(ns_disk "$NS")"
+}
+
+on_disk() { # side, device
+	transfers "$@" && clean faults "$@" && notify "$1" notify "$2"
+}
+
+# A volume of one segment, to the disk itself.
+linear_volume() {
+	ns_bind "$NS" && DISK=$(ns_disk "$NS") && quietly notify peer linear "/dev/$DISK" &&
+		map one "$(linear 0 512 "$DISK" 0)" && attach "$DISK" "$DM" &&
+		quietly notify ours linear "/dev/$DM"
+}
+
+# So many segments in 128 MiB of a volume, the last of the disk first.
+shuffled() { # segments
+	local sectors=$((128 * 2048 / $1)) i
+
+	for ((i = 0; i < $1; i++)); do
+		echo $((i * sectors)) $sectors linear "/dev/$DISK" $((($1 - 1 - i) * sectors))
+	done
+}
+
+# A failure in one volume, where another one on the disk has so many segments.
+walk() { # segments
+	ns_bind "$NS" && DISK=$(ns_disk "$NS") && shuffled "$1" >"$TMP/table" &&
+		map many <"$TMP/table" && attach "$DISK" "$DM" &&
+		map one "$(linear 0 384 "$DISK" 128)" && attach "$DISK" "$DM" &&
+		fresh_xfs "/dev/$DM" && quietly mfbench notify "$MNT" >"$TMP/count"
+}
+
+walks() {
+	local segments one
+
+	for segments in 1 4 16 64 256 1024; do
+		wanted "walk-$segments" || [ $segments = 1 ] || continue
+		clean walk $segments || return
+		one=${one:-$(cat "$TMP/count")}
+		! wanted "walk-$segments" || printf '%s %s %s\n' \
+			ours "walk-$segments" "$(cat "$TMP/count")" peer "walk-$segments" "$one"
+	done
+}
+
+any_wanted() { # group
+	[[ $WANTED == *" $1-"* ]]
+}
+
+drivers() {
+	NS=$(ns_find memmap) || fail "there is no namespace of kind memmap" || return
+	clean driver peer nd_pmem && clean driver ours daxmf_pmem || return
+	! any_wanted linear || clean linear_volume || return
+	! any_wanted walk || walks
+}
+
+# Two disks in stripes of 64 KiB, to a third one.
+stripes() {
+	local disks=() number sectors
+
+	for number in 1 2 3; do
+		NS=$(ns_find nvdimm $number) && ns_bind "$NS" && disks+=("/dev/$(ns_disk "$NS")") || return
+	done
+	sectors=$(blockdev --getsz "${disks[0]}") &&
+		clean stripe peer "$sectors" linear "${disks[2]}" 0 &&
+		clean stripe ours $((sectors * 2)) striped 2 128 "${disks[0]}" 0 "${disks[1]}" 0
+}
+
+stripe() { # side, sectors, target, its arguments
+	local side=$1 word
+
+	shift
+	map volume 0 "$@" || return
+	for word; do
+		[[ $word != /dev/* ]] || attach "${word#/dev/}" "$DM" || return
+	done
+	fresh_xfs "/dev/$DM" && quietly measure "$side" stripe notify "$MNT"
+}
+
+"$PART" || exit 1

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counts the instructions that the DAX memory-failure chain takes.
+//!
+//! `mfbench notify`, `transfer` and `fault` run in a guest whose clock counts instructions, and
+//! print the median of what one operation took. `mfbench report` runs on the host: it compares
+//! what both sides took with the bounds, and exits 1 if one is over its bound.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod clock;
+mod fault;
+mod mapping;
+mod notify;
+mod report;
+mod transfer;
+
+use fault::Size;
+use transfer::Operation;
+
+/// The size of a page in bytes.
+const PAGE_SIZE: usize = 4096;
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// From `madvise(MADV_HWPOISON)` to the handler of SIGBUS.
+    Notify {
+        /// Mappings of the page: one of a file, the others of reflinked copies.
+        #[arg(long, default_value_t = 1)]
+        sharers: usize,
+        /// A directory on a DAX filesystem with reflink.
+        directory: PathBuf,
+    },
+    /// A transfer from or to a disk, past the page cache.
+    Transfer {
+        /// What is done.
+        #[arg(value_enum)]
+        operation: Operation,
+        /// The disk; what it holds is lost.
+        disk: PathBuf,
+    },
+    /// The first access to a page of a mapped file.
+    Fault {
+        /// The size of the page.
+        #[arg(value_enum)]
+        size: Size,
+        /// Write to the page instead of reading from it.
+        #[arg(long)]
+        write: bool,
+        /// A file on a DAX filesystem, made for it.
+        file: PathBuf,
+    },
+    /// Compare counts, which come as lines `ours|peer NAME COUNT` on standard input.
+    Report(report::Options),
+}
+
+fn run(action: Action) -> Result<bool, Box<dyn Error>> {
+    if let Action::Report(options) = action {
+        return report::run(&options);
+    }
+    clock::run_alone()?;
+    let count = match action {
+        Action::Notify { sharers, directory } => notify::run(&directory, sharers)?,
+        Action::Transfer { operation, disk } => transfer::run(&disk, operation)?,
+        Action::Fault { size, write, file } => fault::run(&file, size, write)?,
+        Action::Report(_) => return Ok(true),
+    };
+    println!("{count}");
+    Ok(true)
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().action) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(why) => {
+            eprintln!("mfbench: {why}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Transfers from and to a disk.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use clap::ValueEnum;
+
+use crate::clock;
+use crate::mapping::Mapping;
+use crate::PAGE_SIZE;
+
+const ROUNDS: usize = 500;
+const MIB: usize = 1 << 20;
+
+/// The part of the disk that is used, in bytes.
+const SPAN: usize = 256 * MIB;
+
+/// What is done.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Operation {
+    /// Read 4 KiB, here and there.
+    Read,
+    /// Write 4 KiB, here and there.
+    Write,
+    /// The same, and make them durable.
+    Fua,
+    /// Read 1 MiB after the other.
+    SequentialRead,
+    /// Write 1 MiB after the other.
+    SequentialWrite,
+}
+
+impl Operation {
+    fn is_sequential(self) -> bool {
+        matches!(self, Self::SequentialRead | Self::SequentialWrite)
+    }
+
+    fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::SequentialRead)
+    }
+
+    fn flags(self) -> libc::c_int {
+        match self {
+            Self::Fua => libc::O_DIRECT | libc::O_DSYNC,
+            _ => libc::O_DIRECT,
+        }
+    }
+}
+
+/// Where the transfers go, in bytes.
+fn offsets(operation: Operation) -> Vec<usize> {
+    let mut state: u64 = 1;
+    let mut random = move || {
+        // Knuth's MMIX generator.
+        state = state
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+
+    (0..ROUNDS)
+        .map(|round| {
+            if operation.is_sequential() {
+                round * MIB % SPAN
+            } else {
+                random() % (SPAN / PAGE_SIZE) * PAGE_SIZE
+            }
+        })
+        .collect()
+}
+
+/// What one transfer takes.
+pub fn run(disk: &Path, operation: Operation) -> io::Result<u64> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(operation.flags())
+        .open(disk)?;
+    let len = if operation.is_sequential() {
+        MIB
+    } else {
+        PAGE_SIZE
+    };
+    let buffer = Mapping::anonymous(MIB)?;
+    for page in 0..MIB / PAGE_SIZE {
+        buffer.write(page * PAGE_SIZE);
+    }
+
+    let mut counts = Vec::new();
+    for offset in offsets(operation) {
+        let (fd, start, offset) = (file.as_raw_fd(), buffer.at(0).cast(), offset as i64);
+        let (count, done) = clock::count(|| {
+            // SAFETY: `len` bytes of the buffer are mapped, and no reference points into them.
+            unsafe {
+                if operation.is_read() {
+                    libc::pread(fd, start, len, offset)
+                } else {
+                    libc::pwrite(fd, start, len, offset)
+                }
+            }
+        });
+        if done != len as isize {
+            return Err(io::Error::last_os_error());
+        }
+        counts.push(count);
+    }
+    Ok(clock::median(counts))
+}
