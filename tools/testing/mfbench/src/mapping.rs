@@ -14,47 +14,54 @@ const READ_WRITE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 /// Memory that is mapped until this is dropped.
 pub struct Mapping {
     start: NonNull<libc::c_void>,
-    len: NonZeroUsize,
+    len: usize,
+    // What is mapped in all.
+    room: NonNull<libc::c_void>,
+    room_len: NonZeroUsize,
 }
 
 impl Mapping {
+    /// Maps `len` bytes of memory.
+    pub fn anonymous(len: usize) -> io::Result<Self> {
+        let room_len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
+
+        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        let room = unsafe { mmap_anonymous(None, room_len, READ_WRITE, MapFlags::MAP_PRIVATE) }?;
+        Ok(Self {
+            start: room,
+            len,
+            room,
+            room_len,
+        })
+    }
+
     /// Maps `len` bytes of a file from `offset` on, shared.
     ///
     /// The address is a multiple of `align`, a power of two.
     pub fn of_file(file: &File, offset: usize, len: usize, align: usize) -> io::Result<Self> {
         // Room enough to find an aligned address in it, which the file then takes the place of.
-        let room = Self::anonymous(len + align)?;
-        let start = (room.start.as_ptr() as usize).next_multiple_of(align);
-        let len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
+        let mut mapping = Self::anonymous(len + align)?;
+        let start = (mapping.room.as_ptr() as usize).next_multiple_of(align);
+        let file_len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
 
-        // SAFETY: all of it lies in `room`, which no reference points into.
-        let start = unsafe {
+        // SAFETY: all of it lies in the room, which no reference points into.
+        mapping.start = unsafe {
             mmap(
                 NonZeroUsize::new(start),
-                len,
+                file_len,
                 READ_WRITE,
                 MapFlags::MAP_SHARED | MapFlags::MAP_FIXED,
                 file,
                 offset as i64,
             )
         }?;
-        // Its rest stays mapped: unmapping it would unmap the file.
-        std::mem::forget(room);
-        Ok(Self { start, len })
-    }
-
-    /// Maps `len` bytes of memory.
-    pub fn anonymous(len: usize) -> io::Result<Self> {
-        let len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
-
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
-        let start = unsafe { mmap_anonymous(None, len, READ_WRITE, MapFlags::MAP_PRIVATE) }?;
-        Ok(Self { start, len })
+        mapping.len = len;
+        Ok(mapping)
     }
 
     /// The address of the byte at `offset`.
     pub fn at(&self, offset: usize) -> *mut u8 {
-        assert!(offset < self.len.get());
+        assert!(offset < self.len);
         // SAFETY: it lies in the mapping.
         unsafe { self.start.as_ptr().cast::<u8>().add(offset) }
     }
@@ -75,6 +82,6 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and no reference points into it.
-        let _ = unsafe { munmap(self.start, self.len.get()) };
+        let _ = unsafe { munmap(self.room, self.room_len.get()) };
     }
 }
