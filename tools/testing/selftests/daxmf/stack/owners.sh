@@ -50,7 +50,14 @@ listed() {
 	printf '}'
 }
 
-begin 7
+# The disk has the kernel's own driver.
+on_nd_pmem() {
+	local A
+
+	ns_bind "$NS" nd_pmem && A=$(ns_disk "$NS") && one_segment corrupt-pfn
+}
+
+begin 8
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
 
@@ -68,4 +75,6 @@ check "stripes of a page" \
 	clean stripes 8
 check "two volumes on a disk" \
 	clean two_volumes
+check "one segment on a disk of nd_pmem" \
+	clean on_nd_pmem
 finish
