@@ -440,6 +440,11 @@ map() {
 	dm_name "$name"
 }
 
+# reload NAME -- another table, on standard input.
+reload() {
+	dmsetup reload "$1" && dmsetup suspend "$1" && dmsetup resume "$1" && udevadm settle
+}
+
 # linear START COUNT DISK FROM -- a line of a table, in MiB.
 linear() {
 	echo $(($1 * 2048)) $(($2 * 2048)) linear "/dev/$3" $(($4 * 2048))

@@ -20,11 +20,6 @@ told_at() {
 	is notified $((before + $#))
 }
 
-# swapped TABLE -- put another table in place.
-swapped() {
-	dmsetup reload one && dmsetup suspend one && dmsetup resume one && udevadm settle
-}
-
 held() {
 	map one && attach "$A" "$DM" && hold "$DM" && on_exit release
 }
@@ -34,7 +29,7 @@ moves() {
 		$(linear 0 10 "$A" 100)
 		$(linear 10 10 "$A" 200)
 	EOF
-	told_at $((100 * 256)) 0x0 && told_at $((201 * 256)) 0xb00000 && swapped <<-EOF || return
+	told_at $((100 * 256)) 0x0 && told_at $((201 * 256)) 0xb00000 && reload one <<-EOF || return
 		$(linear 0 10 "$A" 200)
 		$(linear 10 10 "$A" 100)
 	EOF
@@ -44,7 +39,7 @@ moves() {
 # The table has memory that it did not have, and has lost some.
 is_exchanged() {
 	held <<<"$(linear 0 10 "$A" 100)" && told_at $((101 * 256)) 0x100000 &&
-		swapped <<<"$(linear 0 10 "$A" 50)" && told_at $((50 * 256)) 0x0 &&
+		reload one <<<"$(linear 0 10 "$A" 50)" && told_at $((50 * 256)) 0x0 &&
 		told_at $((51 * 256)) 0x100000 || return
 	poison $((START + 102 * 256 * PAGE))
 	is notified 3

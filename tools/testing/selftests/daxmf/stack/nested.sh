@@ -18,11 +18,6 @@ three_deep() {
 		told_on_dm corrupt-pfn
 }
 
-# reload NAME -- another table, on standard input.
-reload() {
-	dmsetup reload "$1" && dmsetup suspend "$1" && dmsetup resume "$1" && udevadm settle
-}
-
 # The blocks of a filesystem move to other memory, as pvmove does it.
 moved() {
 	local status=0

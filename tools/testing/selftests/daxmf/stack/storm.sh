@@ -92,7 +92,7 @@ meanwhile() {
 
 # table FIRST SECOND -- segments of 100 MiB of A, in place of what is there.
 table() {
-	dmsetup reload one <<-EOF && dmsetup suspend one && dmsetup resume one
+	reload one <<-EOF
 		$(linear 0 100 "$A" "$1")
 		$(linear 100 100 "$A" "$2")
 	EOF

@@ -41,8 +41,7 @@ removed() {
 
 reloaded() {
 	modprobe daxmf_stack && map one <<<"$(linear 0 100 "$B" 16)" &&
-		dmsetup reload one --table "$(linear 0 100 "$A" 16)" && dmsetup suspend one &&
-		dmsetup resume one && wait_for attached && [ ! -d "$STACK/$B" ]
+		reload one <<<"$(linear 0 100 "$A" 16)" && wait_for attached && [ ! -d "$STACK/$B" ]
 }
 
 begin 4
