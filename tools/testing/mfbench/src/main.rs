@@ -66,15 +66,14 @@ enum Action {
 }
 
 fn run(action: Action) -> Result<bool, Box<dyn Error>> {
-    if let Action::Report(options) = action {
-        return report::run(&options);
+    if !matches!(action, Action::Report(_)) {
+        clock::run_alone()?;
     }
-    clock::run_alone()?;
     let count = match action {
         Action::Notify { sharers, directory } => notify::run(&directory, sharers)?,
         Action::Transfer { operation, disk } => transfer::run(&disk, operation)?,
         Action::Fault { size, write, file } => fault::run(&file, size, write)?,
-        Action::Report(_) => return Ok(true),
+        Action::Report(options) => return report::run(&options),
     };
     println!("{count}");
     Ok(true)
