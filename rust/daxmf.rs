@@ -22,7 +22,9 @@
 pub mod badblocks;
 mod bindings;
 pub mod block;
+pub mod crc32c;
 pub mod dax;
+pub mod interval_tree;
 pub mod memory_failure;
 pub mod module_param;
 pub mod nvdimm;

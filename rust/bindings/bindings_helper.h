@@ -9,6 +9,7 @@
 #include <linux/badblocks.h>
 #include <linux/bio.h>
 #include <linux/blkdev.h>
+#include <linux/crc32.h>
 #include <linux/dax.h>
 #include <linux/libnvdimm.h>
 #include <linux/memremap.h>

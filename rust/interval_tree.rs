@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Interval trees: values with ranges of numbers, which may overlap.
+//!
+//! C header: [`include/linux/interval_tree.h`](srctree/include/linux/interval_tree.h)
+
+use core::{
+    iter::FusedIterator,
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ops::Range,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    alloc::Flags,
+    prelude::*, //
+};
+
+use crate::bindings;
+
+/// A value with its range.
+#[repr(C)]
+struct Node<V> {
+    links: bindings::interval_tree_node,
+    value: V,
+}
+
+/// Memory for one value of an [`IntervalTree`], allocated ahead of time: inserting cannot fail.
+pub struct Vacant<V>(KBox<MaybeUninit<Node<V>>>);
+
+// SAFETY: The memory holds nothing.
+unsafe impl<V> Send for Vacant<V> {}
+
+// SAFETY: A shared `Vacant` gives access to nothing.
+unsafe impl<V> Sync for Vacant<V> {}
+
+impl<V> Vacant<V> {
+    /// Allocates the memory.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub fn new(flags: Flags) -> Result<Self> {
+        Ok(Self(KBox::new_uninit(flags)?))
+    }
+}
+
+/// Values with ranges of numbers, of which those that overlap a range are found fast.
+///
+/// The same value may be there several times, with different ranges or with the same.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::interval_tree::{IntervalTree, Vacant};
+///
+/// let mut tree = IntervalTree::new();
+///
+/// tree.insert(Vacant::new(GFP_KERNEL)?, 0..8, 'a');
+/// tree.insert(Vacant::new(GFP_KERNEL)?, 4..12, 'b');
+///
+/// assert!(tree.overlaps(6..7).map(|(_, value)| *value).eq(['a', 'b']));
+/// assert!(tree.overlaps(8..20).eq([(4..12, &'b')]));
+///
+/// // Only what has exactly this range and this value is removed.
+/// assert!(tree.remove(4..8, &'b').is_none());
+/// let vacant = tree.remove(4..12, &'b').ok_or(EINVAL)?;
+///
+/// // Its memory can be used again.
+/// tree.insert(vacant, 1..2, 'c');
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// `root` links nodes that `KBox`es were given up for, each of them once.
+///
+/// C: `struct rb_root_cached`, with `interval_tree_insert()` and its like
+pub struct IntervalTree<V> {
+    root: bindings::rb_root_cached,
+    _values: PhantomData<Node<V>>,
+}
+
+// SAFETY: A tree owns its nodes. The links are only followed with a reference to the tree.
+unsafe impl<V: Send> Send for IntervalTree<V> {}
+
+// SAFETY: A shared tree only hands out shared values.
+unsafe impl<V: Sync> Sync for IntervalTree<V> {}
+
+impl<V> Default for IntervalTree<V> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<V> IntervalTree<V> {
+    /// Creates a tree without values.
+    pub const fn new() -> Self {
+        // INVARIANT: There are no nodes.
+        Self {
+            root: bindings::rb_root_cached {
+                rb_root: bindings::rb_root {
+                    rb_node: core::ptr::null_mut(),
+                },
+                rb_leftmost: core::ptr::null_mut(),
+            },
+            _values: PhantomData,
+        }
+    }
+
+    /// Whether there is no value.
+    pub fn is_empty(&self) -> bool {
+        self.root.rb_root.rb_node.is_null()
+    }
+
+    /// Adds a value with a range, which must not be empty; if it is, it is as if it had one number.
+    pub fn insert(&mut self, vacant: Vacant<V>, range: Range<u64>, value: V) {
+        let links = bindings::interval_tree_node {
+            start: range.start as c_ulong,
+            last: last(&range) as c_ulong,
+            ..Default::default()
+        };
+        let node = KBox::into_raw(KBox::write(vacant.0, Node { links, value }));
+
+        // INVARIANT: The node is new, its box was just given up.
+        // SAFETY: The node stays in place until it is removed. `&mut self` keeps others away.
+        unsafe { bindings::interval_tree_insert(&raw mut (*node).links, &mut self.root) };
+    }
+
+    /// The values whose ranges overlap `range`, in the order of where they start.
+    pub fn overlaps(&self, range: Range<u64>) -> Overlaps<'_, V> {
+        let last = last(&range);
+        // SAFETY: The tree is only looked at, `&self` keeps others from changing it.
+        let next = unsafe {
+            bindings::interval_tree_iter_first(
+                (&raw const self.root).cast_mut(),
+                range.start as c_ulong,
+                last as c_ulong,
+            )
+        };
+
+        // INVARIANT: `next` is null or a node of the tree.
+        Overlaps {
+            next: if range.is_empty() {
+                None
+            } else {
+                NonNull::new(next)
+            },
+            start: range.start,
+            last,
+            _tree: PhantomData,
+        }
+    }
+
+    /// Removes the value that has exactly this range, and hands back its memory. Returns [`None`]
+    /// if there is none.
+    pub fn remove(&mut self, range: Range<u64>, value: &V) -> Option<Vacant<V>>
+    where
+        V: PartialEq,
+    {
+        let mut all = self.overlaps(range.clone());
+        let node = loop {
+            let node = all.next_node()?;
+            // SAFETY: `next_node()` returns nodes of the tree.
+            let (found, of) = unsafe { entry::<V>(node) };
+
+            if found == range && of == value {
+                break node;
+            }
+        };
+
+        // SAFETY: `node` is a node of the tree, and gone from it afterwards.
+        Some(unsafe { self.take(node) })
+    }
+
+    /// Takes a node out of the tree, and drops its value.
+    ///
+    /// # Safety
+    ///
+    /// `node` must be a node of the tree.
+    unsafe fn take(&mut self, node: NonNull<bindings::interval_tree_node>) -> Vacant<V> {
+        // SAFETY: By the safety requirements. `&mut self` keeps others away.
+        unsafe { bindings::interval_tree_remove(node.as_ptr(), &mut self.root) };
+
+        // SAFETY: By the type invariants the node was a box, and the tree does not know it any
+        // more.
+        let node = unsafe { KBox::from_raw(container(node).as_ptr()) };
+
+        Vacant(KBox::drop_contents(node))
+    }
+}
+
+impl<V> Drop for IntervalTree<V> {
+    fn drop(&mut self) {
+        while let Some(node) = self.overlaps(0..u64::MAX).next_node() {
+            // SAFETY: `next_node()` returns nodes of the tree.
+            drop(unsafe { self.take(node) });
+        }
+    }
+}
+
+/// The last number of a range.
+fn last(range: &Range<u64>) -> u64 {
+    range.end.saturating_sub(1).max(range.start)
+}
+
+/// The node that the links are those of.
+fn container<V>(links: NonNull<bindings::interval_tree_node>) -> NonNull<Node<V>> {
+    // The links are the first field.
+    links.cast()
+}
+
+/// The range and the value of a node.
+///
+/// # Safety
+///
+/// `links` must be those of a node of a tree of `V` that does not change for the duration of `'a`.
+unsafe fn entry<'a, V>(links: NonNull<bindings::interval_tree_node>) -> (Range<u64>, &'a V) {
+    // SAFETY: By the safety requirements.
+    let node = unsafe { container::<V>(links).as_ref() };
+
+    (
+        node.links.start as u64..(node.links.last as u64).saturating_add(1),
+        &node.value,
+    )
+}
+
+/// The values of an [`IntervalTree`] whose ranges overlap a range.
+///
+/// # Invariants
+///
+/// `next` is a node of a tree that does not change for the duration of `'a`.
+pub struct Overlaps<'a, V> {
+    next: Option<NonNull<bindings::interval_tree_node>>,
+    start: u64,
+    last: u64,
+    _tree: PhantomData<&'a IntervalTree<V>>,
+}
+
+impl<V> Overlaps<'_, V> {
+    fn next_node(&mut self) -> Option<NonNull<bindings::interval_tree_node>> {
+        let node = self.next?;
+
+        // INVARIANT: What follows a node of the tree is one, or null.
+        // SAFETY: By the type invariants.
+        self.next = NonNull::new(unsafe {
+            bindings::interval_tree_iter_next(
+                node.as_ptr(),
+                self.start as c_ulong,
+                self.last as c_ulong,
+            )
+        });
+        Some(node)
+    }
+}
+
+impl<'a, V> Iterator for Overlaps<'a, V> {
+    type Item = (Range<u64>, &'a V);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        // SAFETY: By the type invariants.
+        self.next_node().map(|node| unsafe { entry(node) })
+    }
+}
+
+impl<V> FusedIterator for Overlaps<'_, V> {}
+
+#[kunit_tests(daxmf_interval_tree)]
+mod tests {
+    use super::*;
+
+    /// A device block's owner is found by file and by its place in it.
+    type Owner = (u64, u64);
+
+    // There is a node for every extent of every file.
+    const _: () = assert!(size_of::<Node<Owner>>() <= 64);
+
+    fn tree(of: &[(Range<u64>, Owner)]) -> Result<IntervalTree<Owner>> {
+        let mut tree = IntervalTree::new();
+
+        for (range, owner) in of {
+            tree.insert(Vacant::new(GFP_KERNEL)?, range.clone(), *owner);
+        }
+        Ok(tree)
+    }
+
+    #[test]
+    fn overlaps_at_the_edges() -> Result {
+        let tree = tree(&[(10..20, (1, 0)), (20..30, (2, 0))])?;
+
+        assert!(tree.overlaps(0..10).next().is_none());
+        assert!(tree.overlaps(9..11).eq([(10..20, &(1, 0))]));
+        assert!(tree.overlaps(19..20).eq([(10..20, &(1, 0))]));
+        assert!(tree.overlaps(20..21).eq([(20..30, &(2, 0))]));
+        assert!(tree.overlaps(30..u64::MAX).next().is_none());
+        assert!(tree.overlaps(15..15).next().is_none());
+        assert_eq!(tree.overlaps(0..u64::MAX).count(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn the_same_range_several_times() -> Result {
+        let mut tree = tree(&[(0..4, (1, 0)), (0..4, (2, 0)), (0..4, (2, 8))])?;
+
+        assert_eq!(tree.overlaps(3..4).count(), 3);
+        assert!(tree.remove(0..4, &(2, 0)).is_some());
+        assert!(tree.remove(0..4, &(2, 0)).is_none());
+        assert!(tree.remove(0..3, &(1, 0)).is_none());
+        assert_eq!(tree.overlaps(3..4).count(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn memory_is_used_again() -> Result {
+        let mut tree = tree(&[(0..4, (1, 0))])?;
+        let vacant = tree.remove(0..4, &(1, 0)).ok_or(EINVAL)?;
+
+        assert!(tree.is_empty());
+        tree.insert(vacant, 7..9, (3, 0));
+        assert!(tree.overlaps(8..9).eq([(7..9, &(3, 0))]));
+        Ok(())
+    }
+}
