@@ -30,6 +30,7 @@ pub use self::{
     },
     file::{
         DeviceFile,
-        DiskRef, //
+        DiskRef,
+        OpenDevice, //
     },
 };

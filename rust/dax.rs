@@ -14,6 +14,9 @@
 
 pub mod device;
 pub mod holder;
+mod memory;
+
+pub(crate) use self::memory::Memory;
 
 pub use self::{
     device::{

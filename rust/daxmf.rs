@@ -14,6 +14,8 @@
 //! A provider of memory also needs [`nvdimm`] (namespace drivers), [`block`] (disks) and
 //! [`badblocks`].
 //!
+//! A consumer that owns files in the memory needs [`fs`].
+//!
 //! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; the
 //! modules that use it link against its symbols.
 //!
@@ -24,6 +26,7 @@ mod bindings;
 pub mod block;
 pub mod crc32c;
 pub mod dax;
+pub mod fs;
 pub mod interval_tree;
 pub mod memory_failure;
 pub mod module_param;

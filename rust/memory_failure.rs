@@ -26,7 +26,10 @@ use kernel::{
     },
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    range::FrameRange, //
+};
 
 /// Flags of a memory failure, as they were given to `memory_failure()`.
 ///
@@ -304,9 +307,38 @@ pub fn kill_procs(file: &File, index: usize, count: usize, flags: Flags) -> Resu
     // stays valid as long as the file does.
     let mapping = unsafe { (*file.as_ptr()).f_mapping };
 
-    // SAFETY: `mapping` is valid by the above. `mf_dax_kill_procs()` takes the locks that it needs
-    // by itself.
-    to_result(unsafe { bindings::mf_dax_kill_procs(mapping, index, count, flags.as_raw()) })
+    let Some(pages) = FrameRange::new(index as u64, count as u64) else {
+        return Ok(());
+    };
+
+    // SAFETY: `mapping` is valid by the above.
+    unsafe { kill_procs_of(mapping, pages, flags) }
+}
+
+/// Does what [`kill_procs()`] does.
+///
+/// # Errors
+///
+/// - `EBUSY` if a page is not a DAX page any more.
+///
+/// # Safety
+///
+/// `mapping` must be valid.
+pub(crate) unsafe fn kill_procs_of(
+    mapping: *mut bindings::address_space,
+    pages: FrameRange,
+    flags: Flags,
+) -> Result {
+    // SAFETY: `mapping` is valid by the safety requirements. `mf_dax_kill_procs()` takes the locks
+    // that it needs by itself.
+    to_result(unsafe {
+        bindings::mf_dax_kill_procs(
+            mapping,
+            pages.first() as c_ulong,
+            pages.count() as c_ulong,
+            flags.as_raw(),
+        )
+    })
 }
 
 #[kunit_tests(daxmf_memory_failure)]

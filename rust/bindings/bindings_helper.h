@@ -11,10 +11,16 @@
 #include <linux/blkdev.h>
 #include <linux/crc32.h>
 #include <linux/dax.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fserror.h>
+#include <linux/iomap.h>
 #include <linux/libnvdimm.h>
 #include <linux/memremap.h>
 #include <linux/nd.h>
 #include <linux/set_memory.h>
+#include <linux/statfs.h>
 
 /* The nvdimm core's own: drivers/nvdimm/nd.h */
 #include "nd.h"
@@ -28,6 +34,12 @@ const blk_features_t RUST_CONST_HELPER_BLK_FEAT_IO_STAT = BLK_FEAT_IO_STAT;
 const blk_opf_t RUST_CONST_HELPER_REQ_FUA = REQ_FUA;
 const blk_opf_t RUST_CONST_HELPER_REQ_PREFLUSH = REQ_PREFLUSH;
 const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_READ = BLK_OPEN_READ;
+const fmode_t RUST_CONST_HELPER_FMODE_CAN_ODIRECT = FMODE_CAN_ODIRECT;
+const fmode_t RUST_CONST_HELPER_FMODE_NOWAIT = FMODE_NOWAIT;
+const fop_flags_t RUST_CONST_HELPER_FOP_MMAP_SYNC = FOP_MMAP_SYNC;
+const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
+const int RUST_CONST_HELPER_IOCB_NOWAIT = IOCB_NOWAIT;
+const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
 
 /* drivers/dax/dax-private.h, whose other contents are of no use here. */
 struct inode *dax_inode(struct dax_device *dax_dev);

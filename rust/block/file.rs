@@ -4,14 +4,18 @@
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
-use core::ptr::{
-    self,
-    NonNull, //
+use core::{
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 use kernel::{
     error::from_err_ptr,
-    prelude::*, //
+    prelude::*,
+    types::Opaque, //
 };
 
 use crate::{
@@ -57,10 +61,44 @@ impl DeviceFile {
         // INVARIANT: The file was just opened.
         Ok(Self(NonNull::new(file).ok_or(ENXIO)?))
     }
+}
+
+impl Deref for DeviceFile {
+    type Target = OpenDevice;
+
+    fn deref(&self) -> &OpenDevice {
+        // SAFETY: By the type invariants, the block device is open until the file is closed.
+        unsafe { OpenDevice::from_raw(bindings::file_bdev(self.0.as_ptr())) }
+    }
+}
+
+impl Drop for DeviceFile {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the file is not used afterwards.
+        unsafe { bindings::bdev_fput(self.0.as_ptr()) };
+    }
+}
+
+/// A block device that somebody has opened, a disk or a partition of one.
+///
+/// # Invariants
+///
+/// An `OpenDevice` is a valid `struct block_device` that is open.
+#[repr(transparent)]
+pub struct OpenDevice(Opaque<bindings::block_device>);
+
+impl OpenDevice {
+    /// # Safety
+    ///
+    /// `bdev` must be valid and open for the duration of `'a`.
+    pub(crate) unsafe fn from_raw<'a>(bdev: *mut bindings::block_device) -> &'a Self {
+        // INVARIANT: By the safety requirements.
+        // SAFETY: By the safety requirements. `OpenDevice` is a transparent wrapper.
+        unsafe { &*bdev.cast() }
+    }
 
     pub(crate) fn as_raw(&self) -> *mut bindings::block_device {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::file_bdev(self.0.as_ptr()) }
+        self.0.get()
     }
 
     /// The disk that the device is, or is a partition of.
@@ -141,11 +179,4 @@ impl Drop for DiskRef {
 unsafe fn disk_to_dev(disk: *mut bindings::gendisk) -> *mut bindings::device {
     // SAFETY: By the safety requirements. A disk has its first partition until it is freed.
     unsafe { &raw mut (*(*disk).part0).bd_device }
-}
-
-impl Drop for DeviceFile {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the file is not used afterwards.
-        unsafe { bindings::bdev_fput(self.0.as_ptr()) };
-    }
 }

@@ -46,8 +46,8 @@ use kernel::{
 use crate::{
     bindings,
     block::{
-        DeviceFile,
-        Disk, //
+        Disk,
+        OpenDevice, //
     },
     memory_failure::{
         Flags,
@@ -57,9 +57,12 @@ use crate::{
     pagemap::Access,
     range::{
         ByteRange,
-        FrameRange, //
+        FrameRange,
+        PAGE_SIZE, //
     },
 };
+
+use super::Memory;
 
 /// What an access to a DAX device is for.
 ///
@@ -77,6 +80,13 @@ impl AccessMode {
         match mode {
             bindings::dax_access_mode_DAX_RECOVERY_WRITE => Self::RecoveryWrite,
             _ => Self::Normal,
+        }
+    }
+
+    const fn as_raw(self) -> bindings::dax_access_mode {
+        match self {
+            Self::Normal => bindings::dax_access_mode_DAX_ACCESS,
+            Self::RecoveryWrite => bindings::dax_access_mode_DAX_RECOVERY_WRITE,
         }
     }
 }
@@ -171,27 +181,27 @@ impl Device {
         NonNull::new(device.cast()).map(|device| unsafe { ARef::from_raw(device) })
     }
 
-    pub(super) fn as_raw(&self) -> *mut bindings::dax_device {
+    pub(crate) fn as_raw(&self) -> *mut bindings::dax_device {
         self.0.get()
     }
 
-    /// Finds the DAX device of the disk that `file` is, or is a partition of.
+    /// Finds the DAX device of the disk that `device` is, or is a partition of.
     ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if the disk has no DAX.
     /// - `EINVAL` if the start or the size of the partition is not a multiple of the page size.
     /// - `ENXIO` if the device is being removed.
-    pub fn of(file: &DeviceFile) -> Result<ARef<Self>> {
-        if !file.has_dax() {
+    pub fn of(device: &OpenDevice) -> Result<ARef<Self>> {
+        if !device.has_dax() {
             return Err(EOPNOTSUPP);
         }
-        if !file.is_page_aligned() {
+        if !device.is_page_aligned() {
             return Err(EINVAL);
         }
 
         // SAFETY: Nobody is called without a holder.
-        unsafe { Self::get_by_bdev(file, ptr::null_mut(), ptr::null()) }.ok_or(ENXIO)
+        unsafe { Self::get_by_bdev(device, ptr::null_mut(), ptr::null()) }.ok_or(ENXIO)
     }
 
     /// Gets the DAX device of a disk, and claims it unless `holder` is null.
@@ -201,16 +211,16 @@ impl Device {
     /// `holder` is null, or the callback of `ops` accepts it from now on until the claim has been
     /// given up by `fs_put_dax()` and the readers of `dax_srcu` have been waited for.
     pub(super) unsafe fn get_by_bdev(
-        file: &DeviceFile,
+        device: &OpenDevice,
         holder: *mut c_void,
         ops: *const bindings::dax_holder_operations,
     ) -> Option<ARef<Self>> {
         let mut start = 0;
 
-        // SAFETY: The block device is valid while `file` is open. `holder` and `ops` are as the
+        // SAFETY: The block device is valid while it is open. `holder` and `ops` are as the
         // function expects them by the safety requirements.
         let device =
-            unsafe { bindings::fs_dax_get_by_bdev(file.as_raw(), &mut start, holder, ops) };
+            unsafe { bindings::fs_dax_get_by_bdev(device.as_raw(), &mut start, holder, ops) };
 
         // SAFETY: A device that is not null comes with a reference.
         unsafe { Self::from_raw(device) }
@@ -227,33 +237,156 @@ impl Device {
     /// - `EOPNOTSUPP` if the device has no operations.
     ///
     /// C: `dax_direct_access()`
-    pub fn frames(&self, pages: FrameRange, _lock: &ReadLock) -> Result<FrameRange> {
+    pub fn frames(&self, pages: FrameRange, lock: &ReadLock) -> Result<FrameRange> {
+        let mut first = 0;
+
+        // SAFETY: `first` is valid for a write, the address is not asked for. Ordinary access would
+        // stop at the very pages that failed.
+        let count = unsafe {
+            self.direct_access(
+                pages,
+                AccessMode::RecoveryWrite,
+                ptr::null_mut(),
+                &mut first,
+                lock,
+            )
+        }?;
+
+        FrameRange::new(first as u64, count).ok_or(ERANGE)
+    }
+
+    /// The memory of the bytes `range` of the device, of as many from the first one on as lie in a
+    /// row.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the first page is bad and `mode` is [`AccessMode::Normal`].
+    /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
+    /// - `EOPNOTSUPP` if the device has no operations, or its memory no address.
+    ///
+    /// C: `dax_direct_access()`
+    pub(crate) fn memory<'a>(
+        &self,
+        range: ByteRange,
+        mode: AccessMode,
+        lock: &'a ReadLock,
+    ) -> Result<Memory<'a>> {
+        let mut addr = ptr::null_mut();
+
+        // SAFETY: `addr` is valid for a write, the frame is not asked for.
+        let count =
+            unsafe { self.direct_access(range.frames(), mode, &mut addr, ptr::null_mut(), lock) };
+        let count = match count {
+            // `memory_failure()` knows bad memory, who reads and writes knows bad blocks.
+            Err(EHWPOISON) => return Err(EIO),
+            count => count?,
+        };
+
+        let in_page = range.start() % PAGE_SIZE;
+        let len = count.saturating_mul(PAGE_SIZE).saturating_sub(in_page);
+        let addr = NonNull::new(addr.cast::<u8>()).ok_or(EOPNOTSUPP)?;
+
+        // INVARIANT: The driver has given access to `count` pages from `addr` on. The device stays
+        // alive, and its memory in place, until the readers of `dax_srcu` are gone.
+        // SAFETY: `in_page` lies in the first page.
+        // CAST: The length of memory is a `usize`.
+        Ok(unsafe { Memory::new(addr.add(in_page as usize), len.min(range.len()) as usize) })
+    }
+
+    /// Gives access to as many of `pages` as possible. Returns their number, which is not 0.
+    ///
+    /// # Errors
+    ///
+    /// - `EHWPOISON` if the first page is bad and `mode` is [`AccessMode::Normal`].
+    /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
+    /// - `EIO` if nothing is mapped at the first page of a mapped device.
+    /// - `EOPNOTSUPP` if the device has no operations.
+    ///
+    /// # Safety
+    ///
+    /// `addr` and `first` must be null or valid for a write.
+    unsafe fn direct_access(
+        &self,
+        pages: FrameRange,
+        mode: AccessMode,
+        addr: *mut *mut c_void,
+        first: *mut c_ulong,
+        _lock: &ReadLock,
+    ) -> Result<u64> {
         // More than this in one step overflows in the `unsigned int` that nd_pmem has for a number
         // of sectors.
         const MAX_PAGES: u64 = 1 << 28;
 
-        let count = pages.count().min(MAX_PAGES);
-        let mut first = 0;
-
-        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held, and `first` is
-        // valid for a write. The address is not asked for. Ordinary access would stop at the very
-        // pages that failed.
+        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held. The pointers are
+        // null or valid by the safety requirements.
         let count = unsafe {
             bindings::dax_direct_access(
                 self.as_raw(),
                 pages.first() as c_ulong,
-                count as c_long,
-                bindings::dax_access_mode_DAX_RECOVERY_WRITE,
-                ptr::null_mut(),
-                &mut first,
+                pages.count().min(MAX_PAGES) as c_long,
+                mode.as_raw(),
+                addr,
+                first,
             )
         };
 
         match u64::try_from(count) {
-            Ok(count) => FrameRange::new(first as u64, count).ok_or(ERANGE),
+            Ok(0) => Err(ERANGE),
+            Ok(count) => Ok(count),
             // CAST: What is negative is an errno.
             Err(_) => Err(to_result(count as c_int).err().unwrap_or(ERANGE)),
         }
+    }
+
+    /// Zeroes a page, and mends it where the device can.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the page is bad and cannot be mended.
+    /// - `ENXIO` if the device is dead.
+    ///
+    /// C: `dax_zero_page_range()`
+    pub(crate) fn zero_page(&self, page: u64, _lock: &ReadLock) -> Result {
+        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held.
+        to_result(unsafe { bindings::dax_zero_page_range(self.as_raw(), page as c_ulong, 1) })
+    }
+
+    /// Writes over memory that may be bad, and mends it where the device can. `to` is the memory
+    /// of the bytes from `start` on. Returns the number of bytes written.
+    ///
+    /// C: `dax_recovery_write()`
+    pub(crate) fn recovery_write(&self, start: u64, to: &Memory<'_>, from: &[u8]) -> usize {
+        let len = from.len().min(to.len());
+        let part = bindings::kvec {
+            iov_base: from.as_ptr().cast_mut().cast(),
+            iov_len: len,
+        };
+        let mut iter = MaybeUninit::uninit();
+
+        // SAFETY: `part` and what it points to outlive `iter`, which is only read from.
+        unsafe {
+            bindings::iov_iter_kvec(iter.as_mut_ptr(), bindings::ITER_SOURCE, &part, 1, len);
+        }
+
+        // SAFETY: The device is valid, `to` proves that `dax_srcu` is held, and it is its memory.
+        // `iov_iter_kvec()` has initialized `iter`.
+        unsafe {
+            bindings::dax_recovery_write(
+                self.as_raw(),
+                (start / PAGE_SIZE) as c_ulong,
+                to.as_ptr().cast(),
+                len,
+                iter.as_mut_ptr(),
+            )
+        }
+    }
+
+    /// Writes back what the CPU caches hold of `memory`, unless they are durable.
+    ///
+    /// C: `dax_flush()`
+    pub(crate) fn flush(&self, memory: &Memory<'_>) {
+        // SAFETY: The device is valid, and `memory` is there as long as `dax_srcu` is held.
+        unsafe { bindings::dax_flush(self.as_raw(), memory.as_ptr().cast(), memory.len()) };
     }
 
     /// Whether a holder is registered, at this moment.
@@ -304,6 +437,14 @@ impl Device {
     pub fn set_synchronous(&self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::set_dax_synchronous(self.as_raw()) };
+    }
+
+    /// Whether a store is durable once it left the CPU.
+    ///
+    /// C: `dax_synchronous()`
+    pub fn is_synchronous(&self) -> bool {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::dax_synchronous(self.as_raw()) }
     }
 
     /// States that copies into the device must bypass the CPU caches, and that copies out of it
@@ -583,7 +724,7 @@ impl<T: Operations> VTable<T> {
 
         // `addr` is the address of the first byte in the page `pgoff`; only its offset in the page
         // is news.
-        let in_page = addr as u64 % crate::range::PAGE_SIZE;
+        let in_page = addr as u64 % PAGE_SIZE;
         let range = FrameRange::new(pgoff as u64, 1)
             .and_then(FrameRange::bytes)
             .and_then(|page| page.start().checked_add(in_page))

@@ -25,7 +25,7 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::DeviceFile,
+    block::OpenDevice,
     memory_failure::Flags,
     range::ByteRange, //
 };
@@ -60,7 +60,9 @@ use super::{
 ///
 /// /// Claims a device; it is held until the registration is dropped.
 /// fn claim(path: &CStr) -> Result<Registration<Indifferent>> {
-///     Registration::new(&DeviceFile::open(path)?, Arc::new(Indifferent, GFP_KERNEL)?)
+///     let file = DeviceFile::open(path)?;
+///
+///     Registration::new(&file, Arc::new(Indifferent, GFP_KERNEL)?)
 /// }
 /// ```
 pub trait Holder: Send + Sync + Sized + 'static {
@@ -101,9 +103,9 @@ pub struct Registration<H: Holder> {
 }
 
 impl<H: Holder> Registration<H> {
-    /// Registers `holder` with the DAX device of the disk that `file` is, or is a partition of.
+    /// Registers `holder` with the DAX device of the disk that `device` is, or is a partition of.
     ///
-    /// The file need not stay open.
+    /// The block device need not stay open.
     ///
     /// # Errors
     ///
@@ -112,7 +114,7 @@ impl<H: Holder> Registration<H> {
     /// - `EBUSY` if the device has a holder.
     /// - `ENXIO` if the device is being removed.
     /// - `ENOMEM` if memory is short.
-    pub fn new(file: &DeviceFile, holder: Arc<H>) -> Result<Self> {
+    pub fn new(device: &OpenDevice, holder: Arc<H>) -> Result<Self> {
         let data = Arc::as_ptr(&holder).cast_mut().cast();
 
         // `kill_dax()` is the one exported function that waits for the readers of `dax_srcu`. It
@@ -122,7 +124,7 @@ impl<H: Holder> Registration<H> {
 
         // SAFETY: The callback of `OPS` expects what `data` points to, and the fields of `Self`
         // are dropped in the order that keeps `data` alive for it.
-        let claim = unsafe { Claim::new(file, data, &VTable::<H>::OPS) }?;
+        let claim = unsafe { Claim::new(device, data, &VTable::<H>::OPS) }?;
 
         // INVARIANT: Both were made from `holder`.
         Ok(Self {
@@ -169,18 +171,18 @@ impl Claim {
     /// The callback of `ops` must accept `data` from now on until the claim has been dropped and
     /// the readers of `dax_srcu` have been waited for.
     unsafe fn new(
-        file: &DeviceFile,
+        device: &OpenDevice,
         data: *mut c_void,
         ops: &'static bindings::dax_holder_operations,
     ) -> Result<Self> {
         // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so look
         // first. What remains is the race of two claims.
-        if Device::of(file)?.is_held() {
+        if Device::of(device)?.is_held() {
             return Err(EBUSY);
         }
 
         // SAFETY: By the safety requirements.
-        let device = unsafe { Device::get_by_bdev(file, data, ops) }.ok_or(EBUSY)?;
+        let device = unsafe { Device::get_by_bdev(device, data, ops) }.ok_or(EBUSY)?;
 
         // INVARIANT: With a holder, `fs_dax_get_by_bdev()` returns a device that it could claim.
         Ok(Self { device, data })

@@ -7,6 +7,12 @@
  */
 
 #include "barrier.c"
+#include "blkdev.c"
+#include "dax.c"
 #include "device.c"
+#include "fs.c"
+#include "kdev_t.c"
+#include "mm.c"
 #include "page-flags.c"
+#include "signal.c"
 #include "string.c"

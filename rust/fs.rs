@@ -1,0 +1,470 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Filesystems whose files' contents lie in DAX memory.
+//!
+//! A filesystem says what its names and inodes are and where the contents of a file lie; reading,
+//! writing, mapping and faulting are the kernel's (`fs/dax.c`). It is the holder of its DAX device
+//! as long as it is mounted, so it is told of memory failures, as ranges of its [`Volume`].
+//!
+//! To write one:
+//!
+//! 1. Implement [`FileSystem`]. Its methods get [`Inode`]s, and know them by number.
+//! 2. Keep a [`Registration`] in the module.
+//!
+//! Unsupported: files whose contents lie in the page cache, several devices, quotas, ACLs,
+//! idmapped mounts, export by NFS.
+//!
+//! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
+//! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
+//!
+//! Reference: [`Documentation/filesystems/vfs.rst`](srctree/Documentation/filesystems/vfs.rst)
+
+mod contents;
+mod failure;
+mod inode;
+mod iomap;
+mod lock;
+mod mender;
+mod names;
+mod no_reclaim;
+mod super_block;
+mod volume;
+mod xattr;
+
+pub use self::{
+    inode::Inode,
+    no_reclaim::NoReclaim,
+    super_block::{
+        Registration,
+        SuperBlock, //
+    },
+    volume::Volume, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::Arc,
+    ModuleMetadata, //
+};
+
+use crate::{
+    memory_failure::Flags,
+    range::ByteRange, //
+};
+
+/// A time as the kernel counts it: seconds since 1970, and nanoseconds, less than a second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Time {
+    /// Seconds, negative before 1970.
+    pub seconds: i64,
+    /// Nanoseconds, less than a second.
+    pub nanoseconds: u32,
+}
+
+/// What is known of an inode besides its contents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Type and permissions, as `st_mode`.
+    pub mode: u32,
+    /// Owner, as in the initial user namespace.
+    pub uid: u32,
+    /// Group, as in the initial user namespace.
+    pub gid: u32,
+    /// Number of links.
+    pub links: u32,
+    /// Size in bytes.
+    pub size: u64,
+    /// Blocks of 4 KiB that the contents take up.
+    pub blocks: u64,
+    /// Device number of a device file, as `huge_encode_dev()` gives it.
+    pub device: u64,
+    /// Tells apart those who had the same number one after the other.
+    pub generation: u32,
+    /// Time of the last access.
+    pub accessed: Time,
+    /// Time of the last change to the contents.
+    pub modified: Time,
+    /// Time of the last change to the inode.
+    pub changed: Time,
+    /// Time of the creation.
+    pub born: Time,
+}
+
+/// A name in a directory.
+pub struct Entry<'a> {
+    /// The name.
+    pub name: &'a [u8],
+    /// The number of the inode.
+    pub number: u64,
+    /// The type of the inode, in the way of `st_mode`.
+    pub mode: u32,
+    /// Where the directory goes on behind this entry: not less than [`FIRST_POSITION`], greater
+    /// than that of the entry before, and less than [`i64::MAX`]. The same name has the same
+    /// position as long as it exists.
+    pub next: u64,
+}
+
+/// Where the names of a directory start, behind `.` and `..`.
+pub const FIRST_POSITION: u64 = 2;
+
+/// What a rename does, all at once.
+pub struct Rename<'a, T: FileSystem> {
+    /// The directory that has the old name.
+    pub from: &'a Inode<T>,
+    /// The old name.
+    pub name: &'a [u8],
+    /// The inode that gets the new name.
+    pub inode: &'a Inode<T>,
+    /// The directory that gets the new name.
+    pub to: &'a Inode<T>,
+    /// The new name.
+    pub new_name: &'a [u8],
+    /// The inode that had the new name before. It loses it, or gets the old name if this is an
+    /// exchange. The caller has checked that the types go together.
+    pub replaced: Option<&'a Inode<T>>,
+    /// Whether the two inodes exchange their names.
+    pub exchange: bool,
+    /// The time of the change.
+    pub now: Time,
+}
+
+/// What an access to the contents of a file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To read, or to see where there is something.
+    Read,
+    /// To write, by `write()`. The caller holds the inode's lock, and has unshared the range, see
+    /// [`FileSystem::unshare()`].
+    Write,
+    /// To write through a mapping. Several processors may do so at once, on different pages.
+    WriteFault,
+    /// To zero what is there; holes may stay. The caller holds the inode's lock, and has unshared
+    /// the range.
+    Zero,
+}
+
+/// Where a piece of a file lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Nowhere: it reads as zeroes.
+    Hole,
+    /// On the volume, from this byte on.
+    Mapped {
+        /// First byte of the volume.
+        start: u64,
+        /// Whether other pieces of files lie there, too.
+        is_shared: bool,
+        /// Whether it was a hole until now. The memory holds zeroes.
+        is_new: bool,
+    },
+    /// On the volume from byte `start` on once the write fault is over, see
+    /// [`FileSystem::end_copy()`]; it lies at `source` now, and is to be copied from there.
+    Copied {
+        /// First byte of the volume to copy to.
+        start: u64,
+        /// First byte of the volume to copy from.
+        source: u64,
+    },
+}
+
+/// A piece of a file that lies in one place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The bytes of the file: whole blocks, with the first byte that was asked for in it.
+    pub range: ByteRange,
+    /// Where they lie.
+    pub place: Place,
+}
+
+/// How full a filesystem is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// Number of blocks of 4 KiB for contents.
+    pub blocks: u64,
+    /// How many of them are free.
+    pub free_blocks: u64,
+    /// Number of inodes that there can be.
+    pub inodes: u64,
+    /// How many more there can be.
+    pub free_inodes: u64,
+    /// The identifier of the filesystem.
+    pub uuid: [u8; 16],
+}
+
+/// A filesystem, as it is mounted once.
+///
+/// Ranges of files and of the volume are in bytes. Unless said otherwise, methods are called in
+/// process context and may sleep, several at once; the VFS sees to it that a directory is changed
+/// by one at a time, and a file's size.
+///
+/// What a method changes is durable, as a whole, once [`sync()`](Self::sync) was called after it,
+/// and is never found half done. Where a method has failed, it has changed nothing that one can
+/// see.
+pub trait FileSystem: Send + Sync + Sized + 'static {
+    /// The name of the type, as in `mount -t`.
+    const NAME: &'static CStr;
+
+    /// The number of the type in `statfs()`.
+    const MAGIC: u32;
+
+    /// The number of the root directory.
+    const ROOT: u64;
+
+    /// The length in bytes of the longest name.
+    const NAME_MAX: usize;
+
+    /// The module that the filesystem is in: `LocalModule`.
+    type OwnerModule: ModuleMetadata;
+
+    /// Creates the filesystem of a volume, before anything is read. From then on it may be told of
+    /// failures.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    fn new(volume: Volume) -> Result<Arc<Self>>;
+
+    /// Reads what there is to read before the filesystem can be used.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if there is no filesystem of this type on the volume.
+    /// - `EUCLEAN` if it is damaged.
+    fn load(&self) -> Result;
+
+    /// Deals with a memory failure of the bytes `range` of the volume.
+    ///
+    /// Called as [`Holder::notify_failure()`](crate::dax::Holder::notify_failure()) is, with the
+    /// same limits. It may come at any time after [`new()`](Self::new), also before the filesystem
+    /// is loaded, and not any more when the last inode goes.
+    ///
+    /// # Errors
+    ///
+    /// - `EOPNOTSUPP` if it cannot tell who owns the range.
+    /// - Any other errno if it failed.
+    fn notify_failure(
+        &self,
+        super_block: &SuperBlock<Self>,
+        range: ByteRange,
+        flags: Flags,
+    ) -> Result;
+
+    /// Mends memory that has failed. Called from a work item some time after
+    /// [`notify_failure()`](Self::notify_failure): what is mended before that has returned is taken
+    /// from the kernel's linear map nevertheless, when the failure was a machine check.
+    fn mend(&self);
+
+    /// How full the filesystem is.
+    fn statistics(&self) -> Statistics;
+
+    /// Makes all that was done so far durable.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn sync(&self) -> Result;
+
+    // Inodes
+
+    /// What is known of the inode of this number.
+    ///
+    /// # Errors
+    ///
+    /// - `ESTALE` if there is no such inode.
+    fn read_inode(&self, number: u64) -> Result<Attributes>;
+
+    /// Changes what is known of an inode: mode, owners and times. Other attributes are not looked
+    /// at.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result;
+
+    /// Says that nobody uses the inode of this number any more. If it has no link, it goes.
+    fn evict(&self, number: u64);
+
+    // Names
+
+    /// Finds a name in a directory.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn lookup(&self, directory: &Inode<Self>, name: &[u8]) -> Result<Option<u64>>;
+
+    /// Calls `emit` with the names of a directory from a position on, in the order of their
+    /// positions, until it returns false.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn read_directory(
+        &self,
+        directory: &Inode<Self>,
+        position: u64,
+        emit: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result;
+
+    /// The number of the directory that `directory` is in.
+    ///
+    /// # Errors
+    ///
+    /// - `ESTALE` if it was removed.
+    fn parent(&self, directory: &Inode<Self>) -> Result<u64>;
+
+    /// Creates an inode, with a name or without one (`O_TMPFILE`). Returns its number.
+    ///
+    /// Of `attributes`, mode, owners, device and times count; links, size and generation are the
+    /// filesystem's. `target` is that of a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    /// - `ENAMETOOLONG` if the target of a symbolic link is too long.
+    fn create(
+        &self,
+        place: Option<(&Inode<Self>, &[u8])>,
+        attributes: &Attributes,
+        target: Option<&[u8]>,
+    ) -> Result<u64>;
+
+    /// Gives an inode another name.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    /// - `EMLINK` if it has too many.
+    fn link(&self, inode: &Inode<Self>, directory: &Inode<Self>, name: &[u8], now: Time) -> Result;
+
+    /// Takes a name from an inode. A directory loses its own link to itself, too.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOTEMPTY` if it is a directory with names.
+    fn unlink(
+        &self,
+        directory: &Inode<Self>,
+        name: &[u8],
+        inode: &Inode<Self>,
+        now: Time,
+    ) -> Result;
+
+    /// Renames an inode, see [`Rename`].
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    /// - `ENOTEMPTY` if what is replaced is a directory with names.
+    fn rename(&self, rename: &Rename<'_, Self>) -> Result;
+
+    /// The target of a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    fn target(&self, number: u64) -> Result<KVec<u8>>;
+
+    // Extended attributes. Names have their namespace, `user.…`.
+
+    /// The value of an extended attribute.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODATA` if there is none of this name.
+    fn attribute(&self, inode: &Inode<Self>, name: &[u8]) -> Result<KVec<u8>>;
+
+    /// Sets an extended attribute, or removes it if there is no value. It must (`Some(true)`) or
+    /// must not (`Some(false)`) be there before, or may be.
+    ///
+    /// # Errors
+    ///
+    /// - `ENODATA` or `EEXIST` if it is not so.
+    /// - `ENOSPC` if there is no room.
+    fn set_attribute(
+        &self,
+        inode: &Inode<Self>,
+        name: &[u8],
+        value: Option<&[u8]>,
+        is_there: Option<bool>,
+        now: Time,
+    ) -> Result;
+
+    /// Calls `emit` with the name of each extended attribute of an inode.
+    ///
+    /// # Errors
+    ///
+    /// - What `emit` returns.
+    fn attributes(&self, inode: &Inode<Self>, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result;
+
+    // Contents
+
+    /// Finds, or makes, the piece of a file that the first byte of `range` lies in, as far as it
+    /// can be accessed in one go; what lies behind `range` need not be in it.
+    ///
+    /// For [`Purpose::Write`] and [`Purpose::WriteFault`] it is no hole. A write fault of a huge
+    /// page asks for all of it; it is only of use if it lies in one place, aligned as the page is.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping>;
+
+    /// Ends a write fault for which [`map()`](Self::map) has said [`Place::Copied`]. If `is_done`,
+    /// `range` has been copied and belongs to the file from now on. If not, the new place stays
+    /// reserved: a page table entry may still point to it.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result;
+
+    /// Whether a part of `range` lies in a place that is shared.
+    fn is_shared(&self, inode: &Inode<Self>, range: ByteRange) -> bool;
+
+    /// Gives the file a copy of its own of what is shared in `range`. Nobody writes to it or has it
+    /// mapped: the caller holds the inode's lock and that of its mapping, and has unmapped it.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    /// - `EIO` if what is to be copied is bad.
+    fn unshare(&self, inode: &Inode<Self>, range: ByteRange) -> Result;
+
+    /// Sets the size of a file. If it shrinks, what lies beyond goes; the last block has been
+    /// zeroed behind the end. Nobody has it mapped.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn resize(&self, inode: &Inode<Self>, size: u64, now: Time) -> Result;
+
+    /// Makes `range`, whole blocks, a hole. Nobody has it mapped.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room for what is known of the two parts.
+    fn punch(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result;
+
+    /// Makes `range`, whole blocks, a part of the file that holds zeroes where it was a hole.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    fn allocate(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result;
+
+    /// Makes the whole blocks of `to` from byte `start` on share the place of the blocks `range` of
+    /// `from`. What was there before goes. Nobody has it mapped; both inodes are locked.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room for what is known of it.
+    fn share(
+        &self,
+        from: &Inode<Self>,
+        range: ByteRange,
+        to: &Inode<Self>,
+        start: u64,
+        now: Time,
+    ) -> Result;
+}

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Page faults of contents.
+
+use core::{
+    marker::PhantomData,
+    mem::MaybeUninit,
+    ptr, //
+};
+
+use kernel::prelude::*;
+
+use crate::{
+    bindings,
+    range::{
+        ByteRange,
+        FrameRange, //
+    },
+};
+
+use super::{
+    super::{
+        iomap,
+        lock::{
+            Frozen,
+            SharedFrozen, //
+        },
+        FileSystem,
+        Inode, //
+    },
+    space::Dirty,
+};
+
+/// C: `VM_FAULT_ERROR`, without `VM_FAULT_FALLBACK`, which is none for whoever asks for a huge page
+const FAILED: bindings::vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM
+    | bindings::vm_fault_reason_VM_FAULT_SIGBUS
+    | bindings::vm_fault_reason_VM_FAULT_SIGSEGV
+    | bindings::vm_fault_reason_VM_FAULT_HWPOISON
+    | bindings::vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
+
+/// A page fault that writes: a superblock that is being frozen waits for it.
+///
+/// # Invariants
+///
+/// `self.0` is valid, and this thread has started a page fault of it.
+///
+/// C: `sb_start_pagefault()`
+struct Writer(*mut bindings::super_block);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::sb_end_pagefault(self.0) };
+    }
+}
+
+/// A page fault of a file.
+///
+/// # Invariants
+///
+/// `vmf` is a page fault of a mapping of a file whose inode is of a superblock of type `T`, valid
+/// for as long as `self` exists.
+struct Fault<T: FileSystem> {
+    vmf: *mut bindings::vm_fault,
+    order: u32,
+    _inode: PhantomData<T>,
+}
+
+impl<T: FileSystem> Fault<T> {
+    fn file(&self) -> *mut bindings::file {
+        // SAFETY: By the type invariants.
+        unsafe { (*(*self.vmf).__bindgen_anon_1.vma).vm_file }
+    }
+
+    fn inode(&self) -> &Inode<T> {
+        // SAFETY: The file is open as long as it is mapped, and its inode is of type `T` by the
+        // type invariants.
+        unsafe { Inode::from_raw(bindings::file_inode(self.file())) }
+    }
+
+    /// Whether it writes to the file, not only to a private copy of a page.
+    fn writes(&self) -> bool {
+        // SAFETY: By the type invariants.
+        let (flags, vm_flags) = unsafe {
+            let vma = (*self.vmf).__bindgen_anon_1.vma;
+
+            ((*self.vmf).flags, (*vma).__bindgen_anon_2.vm_flags)
+        };
+
+        flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0 && vm_flags & bindings::VM_SHARED != 0
+    }
+
+    /// The bytes of the file that would be mapped, [`None`] if no file can have them.
+    fn range(&self) -> Option<ByteRange> {
+        // SAFETY: By the type invariants.
+        let index = unsafe { (*self.vmf).__bindgen_anon_1.pgoff } as u64;
+        let count = 1_u64.checked_shl(self.order)?;
+
+        FrameRange::new(index & !count.checked_sub(1)?, count)?.bytes()
+    }
+
+    /// Maps what is asked for. The mapping is locked.
+    fn map(&self) -> bindings::vm_fault_t {
+        // The kernel gets the memory of shared pages wrong where it has huge pages.
+        if self.order != 0 && !self.range().is_some_and(|r| self.is_unshared(r)) {
+            return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
+        }
+
+        let mut pfn = MaybeUninit::uninit();
+
+        // SAFETY: `vmf` is valid by the type invariants, the operations are static, and nobody asks
+        // for the errno.
+        let answer = unsafe {
+            bindings::dax_iomap_fault(
+                self.vmf,
+                self.order,
+                pfn.as_mut_ptr(),
+                ptr::null_mut(),
+                &iomap::VTable::<T>::OPS,
+            )
+        };
+
+        if answer & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC == 0 {
+            return answer;
+        }
+        // SAFETY: `dax_iomap_fault()` sets `pfn` where it gives this answer.
+        unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) }
+    }
+
+    fn is_unshared(&self, range: ByteRange) -> bool {
+        !self.inode().fs().is_shared(self.inode(), range)
+    }
+
+    fn read(&self) -> bindings::vm_fault_t {
+        let _frozen = SharedFrozen::new(self.inode());
+
+        self.map()
+    }
+
+    fn write(&self) -> bindings::vm_fault_t {
+        let super_block = self.inode().super_block().as_raw();
+
+        // SAFETY: The superblock is valid.
+        unsafe { bindings::sb_start_pagefault(super_block) };
+        // INVARIANT: It was just started.
+        let _writer = Writer(super_block);
+
+        // As everywhere, nobody is told if the time could not be set.
+        //
+        // SAFETY: The file is open.
+        unsafe { bindings::file_update_time(self.file()) };
+
+        let frozen = SharedFrozen::new(self.inode());
+        let answer = self.map();
+
+        drop(frozen);
+        if answer & FAILED != 0 {
+            self.forget();
+        }
+        answer
+    }
+
+    /// Forgets where the kernel believes the page to be: where a copy has failed, that is the new
+    /// place, while the file still lies in the old one.
+    fn forget(&self) {
+        let Some(range) = self.range() else {
+            return;
+        };
+        let _frozen = Frozen::new(self.inode());
+
+        // If somebody uses the page it is the old place, for nobody could map the new one.
+        let _ = self.inode().try_unmap(range, Dirty::Kept);
+    }
+}
+
+/// The operations of a mapping.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by the kernel's memory management only, for a mapping with this table.
+    unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::huge_fault(vmf, 0) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel's memory management only, for a mapping with this table.
+    unsafe extern "C" fn huge_fault(
+        vmf: *mut bindings::vm_fault,
+        order: c_uint,
+    ) -> bindings::vm_fault_t {
+        // INVARIANT: By the safety requirements, for only files of type `T` have this table.
+        let fault = Fault::<T> {
+            vmf,
+            order,
+            _inode: PhantomData,
+        };
+
+        match fault.writes() {
+            true => fault.write(),
+            false => fault.read(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel's memory management only, for a mapping with this table.
+    unsafe extern "C" fn mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // INVARIANT: By the safety requirements, for only files of type `T` have this table.
+        Fault::<T> {
+            vmf,
+            order: 0,
+            _inode: PhantomData,
+        }
+        .write()
+    }
+
+    pub(super) const OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+        fault: Some(Self::fault),
+        huge_fault: Some(Self::huge_fault),
+        page_mkwrite: Some(Self::mkwrite),
+        pfn_mkwrite: Some(Self::mkwrite),
+        ..pin_init::zeroed()
+    };
+}

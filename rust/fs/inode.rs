@@ -1,0 +1,675 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes.
+
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::{
+        self,
+        NonNull, //
+    },
+};
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*,
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
+    },
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+use super::{
+    contents,
+    names,
+    xattr,
+    Attributes,
+    FileSystem,
+    SuperBlock,
+    Time, //
+};
+
+/// Sectors of a block, as `i_blocks` counts.
+const SECTORS_PER_BLOCK: u64 = 8;
+
+impl Time {
+    pub(super) const fn from_raw(time: bindings::timespec64) -> Self {
+        Self {
+            seconds: time.tv_sec,
+            // CAST: The kernel keeps it below 10^9.
+            nanoseconds: time.tv_nsec as u32,
+        }
+    }
+
+    pub(super) const fn into_raw(self) -> bindings::timespec64 {
+        bindings::timespec64 {
+            tv_sec: self.seconds,
+            tv_nsec: self.nanoseconds as c_long,
+        }
+    }
+
+    /// Whether the nanoseconds are less than a second.
+    const fn is_valid(self) -> bool {
+        self.nanoseconds < 1_000_000_000
+    }
+}
+
+/// An inode of a mounted filesystem, shared by reference counting.
+///
+/// A reference must not outlive the mount: whoever keeps one keeps the filesystem from going in
+/// peace.
+///
+/// # Invariants
+///
+/// An `Inode` is a valid `struct inode` of a superblock of type `T`.
+#[repr(transparent)]
+pub struct Inode<T: FileSystem>(Opaque<bindings::inode>, PhantomData<T>);
+
+// SAFETY: `iput()` may be called from any thread.
+unsafe impl<T: FileSystem> Send for Inode<T> {}
+
+// SAFETY: All methods do their own synchronization.
+unsafe impl<T: FileSystem> Sync for Inode<T> {}
+
+// SAFETY: `ihold()` and `iput()` count the references of an inode.
+unsafe impl<T: FileSystem> AlwaysRefCounted for Inode<T> {
+    fn inc_ref(&self) {
+        // SAFETY: By the type invariants, and `&self` proves that the count is not 0.
+        unsafe { bindings::ihold(self.as_raw()) };
+    }
+
+    unsafe fn dec_ref(obj: NonNull<Self>) {
+        // SAFETY: The caller gives up a reference.
+        unsafe { bindings::iput(obj.as_ptr().cast()) };
+    }
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// # Safety
+    ///
+    /// `inode` must be a valid inode of a superblock of type `T` for the duration of `'a`.
+    pub(super) unsafe fn from_raw<'a>(inode: *mut bindings::inode) -> &'a Self {
+        // SAFETY: By the safety requirements. `Inode` is a transparent wrapper.
+        unsafe { &*inode.cast() }
+    }
+
+    /// Takes over the caller's reference to an inode, [`None`] if the pointer is null.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be null, or a valid inode of a superblock of type `T` with a reference that the
+    /// caller owns.
+    pub(super) unsafe fn take(inode: *mut bindings::inode) -> Option<ARef<Self>> {
+        // SAFETY: By the safety requirements. `Inode` is a transparent wrapper.
+        NonNull::new(inode.cast()).map(|inode| unsafe { ARef::from_raw(inode) })
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::inode {
+        self.0.get()
+    }
+
+    /// The number of the inode.
+    pub fn number(&self) -> u64 {
+        // SAFETY: By the type invariants. The number does not change.
+        unsafe { (*self.as_raw()).i_ino }
+    }
+
+    /// The superblock that the inode belongs to.
+    pub fn super_block(&self) -> &SuperBlock<T> {
+        // SAFETY: By the type invariants. The superblock outlives its inodes.
+        unsafe { SuperBlock::from_raw((*self.as_raw()).i_sb) }
+    }
+
+    /// The filesystem that the inode belongs to.
+    pub(super) fn fs(&self) -> &T {
+        self.super_block().fs()
+    }
+
+    /// Type and permissions, as `st_mode`.
+    pub fn mode(&self) -> u32 {
+        // SAFETY: By the type invariants.
+        unsafe { (*self.as_raw()).i_mode }.into()
+    }
+
+    /// Whether the inode is of the type `format`, one of the `S_IF…` numbers.
+    pub(super) fn is(&self, format: u32) -> bool {
+        self.mode() & bindings::S_IFMT == format
+    }
+
+    /// What the VFS knows of the inode at this moment, which may be newer than what
+    /// [`FileSystem::read_inode()`] says. It does not know the time of creation, which is 0.
+    pub fn attributes(&self) -> Attributes {
+        // SAFETY: By the type invariants. As everywhere in the VFS, what somebody changes at this
+        // moment is found either way.
+        unsafe {
+            let inode = self.as_raw();
+
+            Attributes {
+                mode: (*inode).i_mode.into(),
+                uid: (*inode).i_uid.val,
+                gid: (*inode).i_gid.val,
+                links: (*inode).__bindgen_anon_1.i_nlink,
+                size: u64::try_from((*inode).i_size).unwrap_or(0),
+                blocks: (*inode).i_blocks / SECTORS_PER_BLOCK,
+                device: bindings::huge_encode_dev((*inode).i_rdev),
+                generation: (*inode).i_generation,
+                accessed: Time {
+                    seconds: (*inode).i_atime_sec,
+                    nanoseconds: (*inode).i_atime_nsec,
+                },
+                modified: Time {
+                    seconds: (*inode).i_mtime_sec,
+                    nanoseconds: (*inode).i_mtime_nsec,
+                },
+                changed: Time::from_raw(bindings::inode_get_ctime(inode)),
+                born: Time::default(),
+            }
+        }
+    }
+
+    /// The time, as precise as the inode keeps it.
+    pub(super) fn now(&self) -> Time {
+        // SAFETY: By the type invariants.
+        Time::from_raw(unsafe { bindings::current_time(self.as_raw()) })
+    }
+
+    /// Takes over what an operation of the filesystem has changed: links, size, blocks, and the
+    /// times of the changes. An inode that cannot be read any more stays as it is.
+    ///
+    /// The caller holds the inode's lock, or nobody else uses the inode.
+    pub(super) fn refresh(&self) {
+        let Ok(mut attributes) = self.fs().read_inode(self.number()) else {
+            return;
+        };
+
+        if self.is_newer() {
+            let own = self.attributes();
+
+            attributes.modified = attributes.modified.max(own.modified);
+            attributes.changed = attributes.changed.max(own.changed);
+        }
+
+        // SAFETY: By the type invariants, and the caller holds the lock that is needed to change
+        // the size.
+        unsafe {
+            bindings::set_nlink(self.as_raw(), attributes.links);
+            self.set_size(&attributes);
+            self.set_changes(&attributes);
+        }
+    }
+
+    /// Whether the VFS has times that it has not told the filesystem yet, or is telling now.
+    fn is_newer(&self) -> bool {
+        const NEWER: bindings::inode_state_flags_enum =
+            bindings::inode_state_flags_enum_I_DIRTY_SYNC
+                | bindings::inode_state_flags_enum_I_DIRTY_DATASYNC
+                | bindings::inode_state_flags_enum_I_DIRTY_TIME
+                | bindings::inode_state_flags_enum_I_SYNC;
+
+        self.state() & NEWER != 0
+    }
+
+    fn state(&self) -> bindings::inode_state_flags_enum {
+        // SAFETY: By the type invariants. Others change the flags under us; they are read once, as
+        // `inode_state_read_once()` does.
+        unsafe { (&raw const (*self.as_raw()).i_state.__state).read_volatile() }
+    }
+
+    /// # Safety
+    ///
+    /// The caller must hold the inode's lock, or nobody else uses the inode.
+    unsafe fn set_size(&self, attributes: &Attributes) {
+        // CAST: Whoever reads attributes from the filesystem checks the size. The number of blocks
+        // of a file that fits into 64 bits is far from overflowing.
+        // SAFETY: By the safety requirements.
+        unsafe {
+            let inode = self.as_raw();
+
+            bindings::i_size_write(inode, attributes.size as bindings::loff_t);
+            (*inode).i_blocks = attributes.blocks.saturating_mul(SECTORS_PER_BLOCK);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller must hold the inode's lock, or nobody else uses the inode.
+    unsafe fn set_changes(&self, attributes: &Attributes) {
+        // SAFETY: By the safety requirements.
+        unsafe {
+            let inode = self.as_raw();
+
+            (*inode).i_mtime_sec = attributes.modified.seconds;
+            (*inode).i_mtime_nsec = attributes.modified.nanoseconds;
+            bindings::inode_set_ctime_to_ts(inode, attributes.changed.into_raw());
+        }
+    }
+
+    /// Sets what [`FileSystem::write_inode()`] is told.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold the inode's lock, or nobody else uses the inode.
+    unsafe fn set_owners_and_times(&self, attributes: &Attributes) {
+        // SAFETY: By the safety requirements.
+        unsafe {
+            let inode = self.as_raw();
+
+            // CAST: The upper half of a mode is not used.
+            (*inode).i_mode = attributes.mode as bindings::umode_t;
+            (*inode).i_uid.val = attributes.uid;
+            (*inode).i_gid.val = attributes.gid;
+            (*inode).i_atime_sec = attributes.accessed.seconds;
+            (*inode).i_atime_nsec = attributes.accessed.nanoseconds;
+            self.set_changes(attributes);
+        }
+    }
+
+    /// Tells the filesystem the owners and times that the VFS has.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::write_inode()`].
+    pub(super) fn write(&self) -> Result {
+        self.fs().write_inode(self, &self.attributes())
+    }
+
+    /// Changes mode, owners and times as `setattr()` is asked to, here and in the filesystem.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold the inode's lock. `attr` must have passed `setattr_prepare()` with
+    /// `idmap`.
+    pub(super) unsafe fn change(
+        &self,
+        idmap: *mut bindings::mnt_idmap,
+        attr: *const bindings::iattr,
+    ) -> Result {
+        let before = self.attributes();
+
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::setattr_copy(idmap, self.as_raw(), attr) };
+
+        self.write().inspect_err(|_| {
+            // SAFETY: The caller holds the lock.
+            unsafe { self.set_owners_and_times(&before) }
+        })
+    }
+
+    /// Sets up an inode that nobody uses yet from what the filesystem says of it.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if it is not what an inode can be.
+    /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
+    ///
+    /// # Safety
+    ///
+    /// The inode must be new (`I_NEW`), with a reference that the caller owns.
+    unsafe fn fill(&self) -> Result {
+        let attributes = self.fs().read_inode(self.number())?;
+
+        if !attributes.is_valid() {
+            return Err(EUCLEAN);
+        }
+
+        let link = match attributes.mode & bindings::S_IFMT {
+            bindings::S_IFLNK => Some(Link::new(self.fs().target(self.number())?)?),
+            _ => None,
+        };
+
+        // SAFETY: Nobody uses the inode yet.
+        unsafe {
+            bindings::set_nlink(self.as_raw(), attributes.links);
+            (*self.as_raw()).i_generation = attributes.generation;
+            self.set_size(&attributes);
+            self.set_owners_and_times(&attributes);
+            self.set_operations(&attributes, link);
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// Nobody may use the inode yet. The mode of `attributes` must be valid, and there must be a
+    /// link if it is that of a symbolic link.
+    unsafe fn set_operations(&self, attributes: &Attributes, link: Option<Link>) {
+        // SAFETY: Nobody uses the inode yet. The tables of operations are static.
+        unsafe {
+            let inode = self.as_raw();
+
+            match attributes.mode & bindings::S_IFMT {
+                bindings::S_IFREG => {
+                    (*inode).i_op = &contents::VTable::<T>::INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_3.i_fop = &contents::VTable::<T>::FILE_OPERATIONS;
+                    (*(*inode).i_mapping).a_ops = &contents::VTable::<T>::ADDRESS_SPACE_OPERATIONS;
+                    (*inode).i_flags |= bindings::S_DAX;
+                }
+                bindings::S_IFDIR => {
+                    (*inode).i_op = &names::VTable::<T>::DIRECTORY_INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_3.i_fop = &names::VTable::<T>::FILE_OPERATIONS;
+                }
+                bindings::S_IFLNK => {
+                    (*inode).i_op = &names::VTable::<T>::LINK_INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_5.i_link = link.map_or(ptr::null_mut(), Link::into_raw);
+                }
+                _ => {
+                    (*inode).i_op = &VTable::<T>::SPECIAL_INODE_OPERATIONS;
+                    bindings::init_special_inode(
+                        inode,
+                        (*inode).i_mode,
+                        bindings::huge_decode_dev(attributes.device),
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Attributes {
+    /// Whether an inode can be so.
+    fn is_valid(&self) -> bool {
+        let has_type = matches!(
+            self.mode & bindings::S_IFMT,
+            bindings::S_IFREG
+                | bindings::S_IFDIR
+                | bindings::S_IFLNK
+                | bindings::S_IFCHR
+                | bindings::S_IFBLK
+                | bindings::S_IFIFO
+                | bindings::S_IFSOCK
+        );
+        let times = [self.accessed, self.modified, self.changed];
+
+        has_type
+            && u16::try_from(self.mode).is_ok()
+            && i64::try_from(self.size).is_ok()
+            && times.into_iter().all(Time::is_valid)
+    }
+}
+
+/// The target of a symbolic link, as a C string.
+struct Link(KVec<u8>);
+
+impl Link {
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if it cannot be a target.
+    /// - `ENOMEM` if memory is short.
+    fn new(mut target: KVec<u8>) -> Result<Self> {
+        // CAST: It is 4096.
+        if target.is_empty() || target.len() >= bindings::PATH_MAX as usize || target.contains(&0) {
+            return Err(EUCLEAN);
+        }
+
+        target.push(0, GFP_KERNEL)?;
+        Ok(Self(target))
+    }
+
+    /// Returns memory that is to be freed by `kfree()`.
+    fn into_raw(self) -> *mut c_char {
+        self.0.into_raw_parts().0.cast()
+    }
+}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// The inode of this number, if it is in memory and not about to go. Does not sleep.
+    pub fn find(&self, number: u64) -> Option<ARef<Inode<T>>> {
+        // SAFETY: The superblock is valid by its type invariants. The callback has taken the
+        // reference that is taken over here.
+        unsafe {
+            Inode::take(bindings::find_inode_nowait(
+                self.as_raw(),
+                number,
+                Some(take_if_in_use),
+                ptr::null_mut(),
+            ))
+        }
+    }
+
+    /// The inode of this number, read if it is not in memory.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `EUCLEAN` if it is not what an inode can be.
+    /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
+    pub fn inode(&self, number: u64) -> Result<ARef<Inode<T>>> {
+        // SAFETY: The superblock is valid by its type invariants. `iget_locked()` returns null or
+        // an inode with a reference.
+        let inode = unsafe { Inode::take(bindings::iget_locked(self.as_raw(), number)) };
+        let inode = inode.ok_or(ENOMEM)?;
+
+        if inode.state() & bindings::inode_state_flags_enum_I_NEW == 0 {
+            return Ok(inode);
+        }
+
+        // `iget_failed()` drops a reference.
+        let inode = ManuallyDrop::new(inode);
+
+        // SAFETY: The flag is set as long as nobody but us can use the inode.
+        match unsafe { inode.fill() } {
+            Ok(()) => {
+                // SAFETY: The inode is new and was set up.
+                unsafe { bindings::unlock_new_inode(inode.as_raw()) };
+                Ok(ManuallyDrop::into_inner(inode))
+            }
+            Err(error) => {
+                // SAFETY: The inode is new, and its reference is not used any more.
+                unsafe { bindings::iget_failed(inode.as_raw()) };
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Takes a reference to an inode if it has the number `number`, and if it can be used.
+///
+/// # Safety
+///
+/// Called by `find_inode_nowait()` only, which keeps the inode from being freed.
+unsafe extern "C" fn take_if_in_use(
+    inode: *mut bindings::inode,
+    number: u64,
+    _data: *mut c_void,
+) -> c_int {
+    const STOP: c_int = -1;
+
+    // SAFETY: The inode is valid by the safety requirements. The flags are read once; an inode that
+    // is not new any more does not become so again.
+    let (found, state) = unsafe {
+        (
+            (*inode).i_ino,
+            (&raw const (*inode).i_state.__state).read_volatile(),
+        )
+    };
+
+    if found != number {
+        return 0;
+    }
+    if state & bindings::inode_state_flags_enum_I_NEW != 0 {
+        return STOP;
+    }
+
+    // SAFETY: The inode is valid. `igrab()` takes no reference to one that is being freed.
+    match unsafe { bindings::igrab(inode) }.is_null() {
+        true => 0,
+        false => 1,
+    }
+}
+
+/// An inode in the making, which nobody else knows. It is discarded when dropped.
+///
+/// # Invariants
+///
+/// `self.0` is an inode that is not hashed, of which `self` owns the one reference.
+pub(super) struct NewInode<T: FileSystem>(NonNull<bindings::inode>, PhantomData<T>);
+
+impl<T: FileSystem> NewInode<T> {
+    /// Allocates an inode with mode and owners as one has that is created in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(super) fn new(directory: &Inode<T>, mode: bindings::umode_t) -> Result<Self> {
+        // SAFETY: The superblock is valid by its type invariants.
+        let inode = unsafe { bindings::new_inode(directory.super_block().as_raw()) };
+        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
+
+        // SAFETY: Both inodes are valid, and mounts with a mapping of owners are not supported.
+        unsafe {
+            bindings::inode_init_owner(
+                &raw mut bindings::nop_mnt_idmap,
+                inode.as_ptr(),
+                directory.as_raw(),
+                mode,
+            )
+        };
+
+        // INVARIANT: The inode was just allocated.
+        Ok(Self(inode, PhantomData))
+    }
+
+    /// What the filesystem is to create.
+    pub(super) fn attributes(&self, device: bindings::dev_t, now: Time) -> Attributes {
+        // SAFETY: By the type invariants. The time of its change is not set yet.
+        let (inode, device) = unsafe {
+            (
+                Inode::<T>::from_raw(self.0.as_ptr()),
+                bindings::huge_encode_dev(device),
+            )
+        };
+
+        Attributes {
+            mode: inode.mode(),
+            // SAFETY: By the type invariants.
+            uid: unsafe { (*inode.as_raw()).i_uid.val },
+            // SAFETY: By the type invariants.
+            gid: unsafe { (*inode.as_raw()).i_gid.val },
+            links: 0,
+            size: 0,
+            blocks: 0,
+            device,
+            generation: 0,
+            accessed: now,
+            modified: now,
+            changed: now,
+            born: now,
+        }
+    }
+
+    /// Makes it the inode of the number `number`, set up from what the filesystem says.
+    ///
+    /// Returns it with a reference, and still new (`I_NEW`): others wait until it has a name.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY` if the number is in use.
+    /// - The errors of [`SuperBlock::inode()`].
+    pub(super) fn insert(self, number: u64) -> Result<*mut bindings::inode> {
+        let inode = self.0.as_ptr();
+
+        // SAFETY: By the type invariants.
+        to_result(unsafe {
+            (*inode).i_ino = number;
+            bindings::insert_inode_locked(inode)
+        })?;
+
+        // Now that it is hashed, it has to be let go in another way.
+        let _ = ManuallyDrop::new(self);
+
+        // SAFETY: `insert_inode_locked()` has made it new. `iget_failed()` drops the reference.
+        unsafe {
+            Inode::<T>::from_raw(inode)
+                .fill()
+                .inspect_err(|_| bindings::iget_failed(inode))?;
+        }
+        Ok(inode)
+    }
+}
+
+impl<T: FileSystem> Drop for NewInode<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants. The filesystem is not told when a bad inode goes.
+        unsafe {
+            bindings::make_bad_inode(self.0.as_ptr());
+            bindings::iput(self.0.as_ptr());
+        }
+    }
+}
+
+/// The operations that all types of inodes have, and those of special files.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// - Called by `notify_change()` only, with the inode's lock held.
+    /// - `dentry` is that of an inode of a superblock of type `T`.
+    pub(super) unsafe extern "C" fn setattr(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        attr: *mut bindings::iattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: As the VFS calls us.
+            to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
+
+            // SAFETY: As the VFS calls us. `attr` has just passed `setattr_prepare()`.
+            unsafe { Inode::<T>::from_raw((*dentry).d_inode).change(idmap, attr) }.map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// - Called by `vfs_getattr_nosec()` only.
+    /// - `path` is that of an inode of a superblock of type `T`.
+    /// - `stat` is valid for writes.
+    pub(super) unsafe extern "C" fn getattr(
+        idmap: *mut bindings::mnt_idmap,
+        path: *const bindings::path,
+        stat: *mut bindings::kstat,
+        request_mask: u32,
+        _flags: c_uint,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: `path` is valid by the safety requirements.
+            let inode = unsafe { Inode::<T>::from_raw((*(*path).dentry).d_inode) };
+
+            // SAFETY: The inode is valid, `stat` by the safety requirements.
+            unsafe { bindings::generic_fillattr(idmap, request_mask, inode.as_raw(), stat) };
+
+            if request_mask & (bindings::STATX_BLOCKS | bindings::STATX_BTIME) == 0 {
+                return Ok(0);
+            }
+
+            // Page faults change the number of blocks, and have no lock to tell the VFS under.
+            let known = inode.fs().read_inode(inode.number())?;
+
+            // SAFETY: `stat` is valid by the safety requirements.
+            unsafe {
+                (*stat).blocks = known.blocks.saturating_mul(SECTORS_PER_BLOCK);
+                (*stat).btime = known.born.into_raw();
+                (*stat).result_mask |= bindings::STATX_BTIME;
+            }
+            Ok(0)
+        })
+    }
+
+    const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        setattr: Some(Self::setattr),
+        getattr: Some(Self::getattr),
+        listxattr: Some(xattr::VTable::<T>::listxattr),
+        ..pin_init::zeroed()
+    };
+}

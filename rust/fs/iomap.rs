@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the contents of files lie, as `fs/dax.c` asks for it.
+//!
+//! C header: [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    range::{
+        ByteRange,
+        PAGE_SIZE, //
+    },
+};
+
+use super::{
+    contents::Dirty,
+    lock::Frozen,
+    FileSystem,
+    Inode,
+    Mapping,
+    Place,
+    Purpose,
+    Volume, //
+};
+
+/// The greatest end of a range of a file, as `loff_t` has it.
+const MAX_END: u64 = i64::MAX as u64;
+
+impl<T: FileSystem> Inode<T> {
+    /// Asks the filesystem where the first byte of `range` lies, and checks the answer.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if the answer makes no sense.
+    /// - The errors of [`FileSystem::map()`].
+    pub(super) fn find(&self, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
+        let mapping = self.fs().map(self, range, purpose)?;
+        let volume = self.super_block().volume();
+
+        match mapping.is_sound(range, purpose, volume) {
+            true => Ok(mapping),
+            false => Err(EUCLEAN),
+        }
+    }
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// Finds, or makes, where the first byte of `range` lies.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`find()`](Self::find).
+    fn find_or_make(&self, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
+        if purpose != Purpose::Write {
+            return self.find(range, purpose);
+        }
+
+        let found = self.find(range, Purpose::Read)?;
+
+        match (found.place, found.range.clip(range)) {
+            (Place::Hole, Some(hole)) => self.fill_hole(hole),
+            _ => Ok(found),
+        }
+    }
+
+    /// Makes a part of `hole` lie somewhere, from the first byte on.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`find()`](Self::find).
+    fn fill_hole(&self, hole: ByteRange) -> Result<Mapping> {
+        // Who reads a hole through a mapping has the kernel's page of zeroes mapped. `fs/dax.c`
+        // would see to it if it were told that the place is new, but it has no lock then, and warns
+        // if somebody maps the new place in between.
+        let _frozen = Frozen::new(self);
+        let mut mapping = self.find(hole, Purpose::Write)?;
+
+        if let Place::Mapped { is_new, .. } = &mut mapping.place {
+            *is_new = false;
+        }
+        // Nobody uses the page of zeroes in the way of direct I/O.
+        self.try_unmap(mapping.range.clip(hole).ok_or(EUCLEAN)?, Dirty::Kept)?;
+        Ok(mapping)
+    }
+}
+
+impl Mapping {
+    /// Whether it can be the answer for `range`: `fs/dax.c` relies on it.
+    fn is_sound(&self, range: ByteRange, purpose: Purpose, volume: &Volume) -> bool {
+        let has_first = ByteRange::new(range.start(), 1).is_some_and(|b| self.range.contains(b));
+        let lies_at = |start: u64| {
+            start % PAGE_SIZE == 0
+                && ByteRange::new(start, self.range.len()).is_some_and(|r| volume.locate(r).is_ok())
+        };
+        let is_there = match self.place {
+            Place::Hole => !matches!(purpose, Purpose::Write | Purpose::WriteFault),
+            Place::Mapped { start, .. } => lies_at(start),
+            Place::Copied { start, source } => {
+                purpose == Purpose::WriteFault && lies_at(start) && lies_at(source)
+            }
+        };
+
+        has_first && is_there && self.range.is_aligned(PAGE_SIZE)
+    }
+}
+
+/// The operations tables of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    fn purpose(flags: u32) -> Purpose {
+        match (
+            flags & bindings::IOMAP_WRITE != 0,
+            flags & bindings::IOMAP_FAULT != 0,
+            flags & bindings::IOMAP_ZERO != 0,
+        ) {
+            (true, true, _) => Purpose::WriteFault,
+            (true, false, _) => Purpose::Write,
+            (false, _, true) => Purpose::Zero,
+            (false, _, false) => Purpose::Read,
+        }
+    }
+
+    /// What is the same for each mapping.
+    fn template(volume: &Volume, range: ByteRange) -> bindings::iomap {
+        bindings::iomap {
+            addr: bindings::IOMAP_NULL_ADDR as u64,
+            offset: range.start() as bindings::loff_t,
+            // A hole may reach beyond what a file can.
+            length: range.len().min(MAX_END.saturating_sub(range.start())),
+            type_: bindings::IOMAP_HOLE as u16,
+            flags: 0,
+            bdev: volume.block_device(),
+            dax_dev: volume.device().as_raw(),
+            inline_data: ptr::null_mut(),
+            private: ptr::null_mut(),
+            validity_cookie: 0,
+        }
+    }
+
+    /// A piece that lies on the volume from byte `start` on.
+    fn mapped(
+        volume: &Volume,
+        range: ByteRange,
+        start: u64,
+        request: u32,
+        flags: u32,
+    ) -> bindings::iomap {
+        // DAX counts from the start of the DAX device, everybody else from that of the block
+        // device.
+        let base = match request & bindings::IOMAP_DAX {
+            0 => 0,
+            _ => volume.range().start(),
+        };
+
+        bindings::iomap {
+            addr: start.saturating_add(base),
+            type_: bindings::IOMAP_MAPPED as u16,
+            // CAST: These flags are below 2^16, as the field is.
+            flags: flags as u16,
+            ..Self::template(volume, range)
+        }
+    }
+
+    /// The two maps that say what `mapping` says.
+    fn translate(
+        volume: &Volume,
+        mapping: &Mapping,
+        request: u32,
+        purpose: Purpose,
+    ) -> (bindings::iomap, Option<bindings::iomap>) {
+        // With MAP_SYNC, whoever writes through a mapping can only rely on what is durable when the
+        // page is mapped. The filesystem does not say what it still has to sync.
+        let dirty = match purpose {
+            Purpose::WriteFault => bindings::IOMAP_F_DIRTY,
+            _ => 0,
+        };
+        let map = |start, flags| Self::mapped(volume, mapping.range, start, request, flags);
+
+        match mapping.place {
+            Place::Hole => (Self::template(volume, mapping.range), None),
+            Place::Mapped {
+                start,
+                is_shared,
+                is_new,
+            } => {
+                let is_read = matches!(purpose, Purpose::Read);
+                let shared = if is_shared && is_read {
+                    bindings::IOMAP_F_SHARED
+                } else {
+                    0
+                };
+                let new = if is_new { bindings::IOMAP_F_NEW } else { 0 };
+
+                (map(start, shared | new | dirty), None)
+            }
+            // The source must not be said to be shared: `dax_iomap_copy_around()` takes that for a
+            // hole, and zeroes instead of copying.
+            Place::Copied { start, source } => (
+                map(start, bindings::IOMAP_F_SHARED | dirty),
+                Some(map(source, 0)),
+            ),
+        }
+    }
+
+    /// # Errors
+    ///
+    /// - `EINVAL` if the range is none.
+    /// - The errors of [`Inode::find()`].
+    ///
+    /// # Safety
+    ///
+    /// - `inode` must be a valid inode of a superblock of type `T`.
+    /// - `iomap` and `srcmap` must be valid for writes.
+    unsafe fn begin_at(
+        inode: *mut bindings::inode,
+        range: Option<ByteRange>,
+        flags: u32,
+        iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
+        trim: impl FnOnce(Mapping) -> Option<Mapping>,
+    ) -> Result {
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Inode::<T>::from_raw(inode) };
+        let purpose = Self::purpose(flags);
+        let mapping = inode.find_or_make(range.ok_or(EINVAL)?, purpose)?;
+        let mapping = trim(mapping).ok_or(EUCLEAN)?;
+        let volume = inode.super_block().volume();
+        let (target, source) = Self::translate(volume, &mapping, flags, purpose);
+
+        // SAFETY: By the safety requirements.
+        unsafe {
+            *iomap = target;
+            if let Some(source) = source {
+                *srcmap = source;
+            }
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`.
+    unsafe extern "C" fn begin(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+        from_result(|| unsafe {
+            Self::begin_at(inode, range(pos, length), flags, iomap, srcmap, Some).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`.
+    unsafe extern "C" fn begin_page(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        let range = range(pos, length);
+        let trim = |mapping: Mapping| mapping.page_at(range?.start());
+
+        // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+        from_result(|| unsafe {
+            Self::begin_at(inode, range, flags, iomap, srcmap, trim).map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`, with a map that
+    /// `begin()` has filled.
+    unsafe extern "C" fn end(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        written: isize,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
+        let (inode, iomap) = unsafe { (Inode::<T>::from_raw(inode), &*iomap) };
+
+        // Of those who write, only they who copy are told that it is shared.
+        if Self::purpose(flags) != Purpose::WriteFault
+            || u32::from(iomap.flags) & bindings::IOMAP_F_SHARED == 0
+        {
+            return 0;
+        }
+
+        from_result(|| {
+            let range = range(pos, length).ok_or(EINVAL)?;
+            let is_done = written as bindings::loff_t == length;
+
+            if is_done {
+                inode.write_back_copy(range, iomap)?;
+            }
+            inode.fs().end_copy(inode, range, is_done).map(|()| 0)
+        })
+    }
+
+    /// What everybody uses.
+    pub(super) const OPS: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(Self::begin),
+        iomap_end: Some(Self::end),
+        iomap_next: None,
+    };
+
+    /// What is used to compare contents: page by page, for `dax_range_compare_iter()` takes it for
+    /// granted that memory lies in a row.
+    pub(super) const COMPARE_OPS: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(Self::begin_page),
+        iomap_end: None,
+        iomap_next: None,
+    };
+}
+
+impl Mapping {
+    /// The one page of it that has byte `at` of the file.
+    fn page_at(self, at: u64) -> Option<Self> {
+        let page = ByteRange::new(at.checked_sub(at % PAGE_SIZE)?, PAGE_SIZE)?;
+        let before = page.start().checked_sub(self.range.start())?;
+        let place = match self.place {
+            Place::Hole => Place::Hole,
+            Place::Mapped {
+                start,
+                is_shared,
+                is_new,
+            } => Place::Mapped {
+                start: start.checked_add(before)?,
+                is_shared,
+                is_new,
+            },
+            Place::Copied { start, source } => Place::Copied {
+                start: start.checked_add(before)?,
+                source: source.checked_add(before)?,
+            },
+        };
+
+        Some(Self { range: page, place })
+    }
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// Makes what was copied to a new place durable, before the file is said to lie there: until
+    /// now the file had contents that may have been durable for long.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`Volume::write_back()`] and [`Volume::fence()`].
+    fn write_back_copy(&self, range: ByteRange, iomap: &bindings::iomap) -> Result {
+        let volume = self.super_block().volume();
+        let start = u64::try_from(iomap.offset)
+            .ok()
+            .and_then(|offset| range.start().checked_sub(offset))
+            .and_then(|before| iomap.addr.checked_add(before))
+            // Faults are DAX.
+            .and_then(|addr| addr.checked_sub(volume.range().start()))
+            .ok_or(EUCLEAN)?;
+
+        volume.write_back(ByteRange::new(start, range.len()).ok_or(EUCLEAN)?)?;
+        volume.fence()
+    }
+}
+
+/// The range of a file that C gives as two `loff_t`.
+fn range(pos: bindings::loff_t, length: bindings::loff_t) -> Option<ByteRange> {
+    ByteRange::new(u64::try_from(pos).ok()?, u64::try_from(length).ok()?)
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The locks of an inode.
+//!
+//! They are taken in this order: the inode's own, which [`Locked`] and [`SharedLocked`] are, the
+//! start of a page fault, and that of its mapping, [`Frozen`] and [`SharedFrozen`].
+
+use core::marker::PhantomData;
+
+use kernel::{
+    current,
+    prelude::*,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+    types::NotThreadSafe, //
+};
+
+use crate::bindings;
+
+use super::{
+    FileSystem,
+    Inode, //
+};
+
+/// The lock of an inode: nobody else changes it, or its contents other than through a mapping.
+///
+/// # Invariants
+///
+/// `inode` is valid for the duration of `'a`, and this thread has locked it.
+///
+/// C: `inode_lock()`
+pub(super) struct Locked<'a> {
+    inode: *mut bindings::inode,
+    _inode: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a> Locked<'a> {
+    /// Takes the lock.
+    pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
+        // INVARIANT: The lock is taken here.
+        // SAFETY: The inode is valid.
+        unsafe { bindings::inode_lock(inode.as_raw()) };
+        Self {
+            inode: inode.as_raw(),
+            _inode: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Takes the lock if nobody has it.
+    pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
+        // SAFETY: The inode is valid.
+        let is_taken = unsafe { bindings::inode_trylock(inode.as_raw()) } != 0;
+
+        // INVARIANT: The lock was just taken.
+        is_taken.then(|| Self {
+            inode: inode.as_raw(),
+            _inode: PhantomData,
+            _not_send: NotThreadSafe,
+        })
+    }
+}
+
+impl Drop for Locked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::inode_unlock(self.inode) };
+    }
+}
+
+/// The shared lock of an inode: nobody changes its contents other than through a mapping.
+///
+/// # Invariants
+///
+/// `inode` is valid for the duration of `'a`, and this thread has locked it.
+///
+/// C: `inode_lock_shared()`
+pub(super) struct SharedLocked<'a> {
+    inode: *mut bindings::inode,
+    _inode: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a> SharedLocked<'a> {
+    /// Takes the lock.
+    pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
+        // INVARIANT: The lock is taken here.
+        // SAFETY: The inode is valid.
+        unsafe { bindings::inode_lock_shared(inode.as_raw()) };
+        Self {
+            inode: inode.as_raw(),
+            _inode: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Takes the lock if nobody keeps us from it.
+    pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
+        // SAFETY: The inode is valid.
+        let is_taken = unsafe { bindings::inode_trylock_shared(inode.as_raw()) } != 0;
+
+        // INVARIANT: The lock was just taken.
+        is_taken.then(|| Self {
+            inode: inode.as_raw(),
+            _inode: PhantomData,
+            _not_send: NotThreadSafe,
+        })
+    }
+}
+
+impl Drop for SharedLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::inode_unlock_shared(self.inode) };
+    }
+}
+
+/// The locks of two inodes, or of one.
+///
+/// # Invariants
+///
+/// Both are valid for the duration of `'a`, and this thread has locked them.
+///
+/// C: `lock_two_nondirectories()`
+pub(super) struct BothLocked<'a> {
+    one: *mut bindings::inode,
+    other: *mut bindings::inode,
+    _inodes: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a> BothLocked<'a> {
+    /// Takes the locks.
+    pub(super) fn new<T: FileSystem>(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
+        // INVARIANT: The locks are taken here.
+        // SAFETY: The inodes are valid.
+        unsafe { bindings::lock_two_nondirectories(one.as_raw(), other.as_raw()) };
+        Self {
+            one: one.as_raw(),
+            other: other.as_raw(),
+            _inodes: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for BothLocked<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::unlock_two_nondirectories(self.one, self.other) };
+    }
+}
+
+/// The lock of the mapping of an inode, or of two: no page fault of it is on its way.
+///
+/// # Invariants
+///
+/// Both are valid mappings for the duration of `'a`, or the same, and this thread has locked them.
+///
+/// C: `filemap_invalidate_lock()`
+pub(super) struct Frozen<'a> {
+    one: *mut bindings::address_space,
+    other: *mut bindings::address_space,
+    _inodes: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a> Frozen<'a> {
+    /// Takes the lock of one mapping.
+    pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
+        Self::both(inode, inode)
+    }
+
+    /// Takes the locks of two mappings.
+    pub(super) fn both<T: FileSystem>(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
+        let frozen = Self {
+            one: one.mapping(),
+            other: other.mapping(),
+            _inodes: PhantomData,
+            _not_send: NotThreadSafe,
+        };
+
+        // INVARIANT: The locks are taken here.
+        frozen.lock();
+        frozen
+    }
+
+    fn lock(&self) {
+        // SAFETY: Both are valid by the type invariants. If they are the same, it is locked once.
+        unsafe { bindings::filemap_invalidate_lock_two(self.one, self.other) };
+    }
+
+    fn unlock(&self) {
+        // SAFETY: Both were locked by `lock()`.
+        unsafe { bindings::filemap_invalidate_unlock_two(self.one, self.other) };
+    }
+
+    /// Lets page faults go on for a moment.
+    fn thaw(&mut self) {
+        self.unlock();
+        fsleep(Delta::from_millis(1));
+        self.lock();
+    }
+
+    /// Lets page faults go on for a moment, for somebody to be done with a page.
+    ///
+    /// # Errors
+    ///
+    /// - `ERESTARTSYS` if there is a signal.
+    pub(super) fn wait(&mut self) -> Result {
+        if current!().signal_pending() {
+            return Err(ERESTARTSYS);
+        }
+        self.thaw();
+        Ok(())
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}
+
+/// The shared lock of the mapping of an inode: what lies where changes by page faults only.
+///
+/// # Invariants
+///
+/// `self.mapping` is valid for the duration of `'a`, and this thread has locked it.
+///
+/// C: `filemap_invalidate_lock_shared()`
+pub(super) struct SharedFrozen<'a> {
+    mapping: *mut bindings::address_space,
+    _inode: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a> SharedFrozen<'a> {
+    /// Takes the lock.
+    pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
+        let mapping = inode.mapping();
+
+        // INVARIANT: The lock is taken here.
+        // SAFETY: The mapping of a valid inode is valid.
+        unsafe { bindings::filemap_invalidate_lock_shared(mapping) };
+        Self {
+            mapping,
+            _inode: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl Drop for SharedFrozen<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::filemap_invalidate_unlock_shared(self.mapping) };
+    }
+}

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory that a filesystem lies in.
+
+use core::{
+    mem,
+    ptr::NonNull, //
+};
+
+use kernel::{
+    error::to_result,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use crate::{
+    bindings,
+    dax::{
+        self,
+        device::AccessMode,
+        Memory,
+        ReadLock, //
+    },
+    range::{
+        ByteRange,
+        PAGE_SIZE,
+        SECTOR_SHIFT, //
+    },
+};
+
+/// What a filesystem sees of its block device: persistent memory, in bytes from its start.
+///
+/// All methods fail with `ENXIO` once the DAX device is dead, which it is before its memory goes.
+/// They may sleep.
+///
+/// # Invariants
+///
+/// `range` is where the block device lies in the DAX device. It is whole pages.
+#[derive(Clone)]
+pub struct Volume {
+    device: ARef<dax::Device>,
+    range: ByteRange,
+    block_device: BlockDevice,
+}
+
+impl Volume {
+    /// As much is done in one section of `dax_srcu`: whoever waits for all readers should not wait
+    /// long.
+    const MAX_PIECE: u64 = 2 << 20;
+
+    /// What `block_device` is of `device`.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if the start or the size of the block device is not a multiple of the page size,
+    ///   or if it is empty.
+    ///
+    /// # Safety
+    ///
+    /// - `block_device` must be valid.
+    /// - `device` must be the DAX device of its disk.
+    pub(crate) unsafe fn new(
+        device: ARef<dax::Device>,
+        block_device: NonNull<bindings::block_device>,
+    ) -> Result<Self> {
+        // SAFETY: By the safety requirements.
+        let (start, len) = unsafe {
+            let block_device = block_device.as_ptr();
+
+            ((*block_device).bd_start_sect, (*block_device).bd_nr_sectors)
+        };
+        let range = ByteRange::new(
+            start.checked_mul(1 << SECTOR_SHIFT).ok_or(EINVAL)?,
+            len.checked_mul(1 << SECTOR_SHIFT).ok_or(EINVAL)?,
+        )
+        .ok_or(EINVAL)?;
+
+        if !range.is_aligned(PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+
+        // INVARIANT: The range was just checked.
+        Ok(Self {
+            device,
+            range,
+            // SAFETY: By the safety requirements.
+            block_device: unsafe { BlockDevice::get(block_device) },
+        })
+    }
+
+    /// The number of bytes, a multiple of the size of a page, and not 0.
+    #[allow(clippy::len_without_is_empty, reason = "a volume is never empty")]
+    pub fn len(&self) -> u64 {
+        self.range.len()
+    }
+
+    /// Whether the block device cannot be written, at this moment.
+    ///
+    /// C: `bdev_read_only()`
+    pub fn is_read_only(&self) -> bool {
+        // SAFETY: The block device is valid as long as `self` exists.
+        unsafe { bindings::bdev_read_only(self.block_device()) }
+    }
+
+    /// The bytes of the DAX device that the volume is.
+    pub(crate) fn range(&self) -> ByteRange {
+        self.range
+    }
+
+    /// The DAX device that the volume lies in.
+    pub(crate) fn device(&self) -> &ARef<dax::Device> {
+        &self.device
+    }
+
+    /// The block device, valid as long as the volume exists.
+    pub(crate) fn block_device(&self) -> *mut bindings::block_device {
+        self.block_device.0.as_ptr()
+    }
+
+    /// The bytes of the DAX device that `range` of the volume are.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of it lies outside the volume.
+    pub(crate) fn locate(&self, range: ByteRange) -> Result<ByteRange> {
+        range
+            .offset_by(self.range.start())
+            .filter(|range| self.range.contains(*range))
+            .ok_or(ERANGE)
+    }
+
+    /// Reads the bytes from `start` on.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a byte is bad. `to` may hold anything then.
+    /// - `ERANGE` if a part lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::fs::Volume;
+    ///
+    /// /// The first block of a volume, [`None`] if it cannot be read.
+    /// fn first_block(volume: &Volume, block: &mut [u8; 4096]) -> Result<bool> {
+    ///     match volume.read(0, block) {
+    ///         Ok(()) => Ok(true),
+    ///         Err(EIO) => Ok(false),
+    ///         Err(error) => Err(error),
+    ///     }
+    /// }
+    /// ```
+    pub fn read(&self, start: u64, to: &mut [u8]) -> Result {
+        let mut rest = to;
+
+        self.for_each_piece(start, rest.len(), |memory| {
+            let (to, behind) = mem::take(&mut rest)
+                .split_at_mut_checked(memory.len())
+                .ok_or(ERANGE)?;
+
+            rest = behind;
+            memory.read(to)
+        })
+    }
+
+    /// Writes the bytes from `start` on, past the CPU caches. They are durable after a
+    /// [`fence()`](Self::fence).
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the memory is known to be bad. What was written before it stays.
+    /// - `ERANGE` if a part lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    pub fn write(&self, start: u64, from: &[u8]) -> Result {
+        let mut rest = from;
+
+        self.for_each_piece(start, rest.len(), |memory| {
+            let (from, behind) = rest.split_at_checked(memory.len()).ok_or(ERANGE)?;
+
+            rest = behind;
+            memory.write(from)
+        })
+    }
+
+    /// Zeroes whole pages, and mends bad ones where the device can.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a page is bad and cannot be mended.
+    /// - `EINVAL` if it is not whole pages.
+    /// - `ERANGE` if a part lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    pub fn zero(&self, range: ByteRange) -> Result {
+        if !range.is_aligned(PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+        let pages = self.locate(range)?.frames();
+
+        // One by one: `dax_zero_page_range()` does not take more.
+        for page in pages.first()..pages.end() {
+            self.device.zero_page(page, &ReadLock::new())?;
+        }
+        Ok(())
+    }
+
+    /// Copies `len` bytes from one place to another, which do not overlap.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a byte to be copied is bad, or where it is to be copied to.
+    /// - `ERANGE` if a part lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    pub fn copy(&self, from: u64, to: u64, len: u64) -> Result {
+        if len == 0 {
+            return Ok(());
+        }
+
+        let mut from = self.locate(ByteRange::new(from, len).ok_or(ERANGE)?)?;
+        let mut to = self.locate(ByteRange::new(to, len).ok_or(ERANGE)?)?;
+
+        loop {
+            let copied = self.copy_piece(from, to)?;
+
+            match (skip(from, copied), skip(to, copied)) {
+                (Some(rest), Some(rest_of_to)) => (from, to) = (rest, rest_of_to),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Copies a first piece of `from` to `to`, both given as bytes of the DAX device. Returns its
+    /// length.
+    fn copy_piece(&self, from: ByteRange, to: ByteRange) -> Result<usize> {
+        let lock = ReadLock::new();
+        let source = self.memory(from, &lock)?;
+        let to = ByteRange::new(to.start(), source.len() as u64).ok_or(ERANGE)?;
+        let target = self.memory(to, &lock)?;
+
+        target.fill_from(&source)?;
+        self.device.flush(&target);
+        Ok(target.len())
+    }
+
+    /// Writes back what the CPU caches hold of `range`. It is durable after a
+    /// [`fence()`](Self::fence).
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the memory is known to be bad.
+    /// - `ERANGE` if a part lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    pub fn write_back(&self, range: ByteRange) -> Result {
+        // CAST: A `u64` is a `usize` here.
+        self.for_each_piece(range.start(), range.len() as usize, |memory| {
+            self.device.flush(memory);
+            Ok(())
+        })
+    }
+
+    /// Writes a page over memory that may be bad, and mends it where the device can. What was
+    /// written is read back.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the page is bad and cannot be mended.
+    /// - `EINVAL` if `start` is not that of a page.
+    /// - `ERANGE` if it lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    pub fn mend(&self, start: u64, page: &[u8; PAGE_SIZE as usize]) -> Result {
+        let range = ByteRange::new(start, PAGE_SIZE).ok_or(ERANGE)?;
+
+        if !range.is_aligned(PAGE_SIZE) {
+            return Err(EINVAL);
+        }
+        self.recovery_write(self.locate(range)?, page)?;
+        self.verify(start, page)
+    }
+
+    /// Writes a page, given as bytes of the DAX device, over memory that may be bad.
+    fn recovery_write(&self, range: ByteRange, page: &[u8]) -> Result {
+        let lock = ReadLock::new();
+        let memory = self
+            .device
+            .memory(range, AccessMode::RecoveryWrite, &lock)?;
+
+        if self.device.recovery_write(range.start(), &memory, page) == page.len() {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Checks that the bytes from `start` on are `expected`.
+    fn verify(&self, mut start: u64, expected: &[u8]) -> Result {
+        let mut buffer = [0; 256];
+
+        for part in expected.chunks(buffer.len()) {
+            let found = buffer.get_mut(..part.len()).ok_or(ERANGE)?;
+
+            self.read(start, found)?;
+            if found != part {
+                return Err(EIO);
+            }
+            start = start.saturating_add(part.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// Sees to it that what was written before is durable before anything that is written from now
+    /// on. On a synchronous device this costs little more than a barrier of the CPU.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the device cannot be flushed.
+    pub fn fence(&self) -> Result {
+        if !self.device.is_synchronous() {
+            return self.flush();
+        }
+
+        // SAFETY: A barrier may be anywhere.
+        unsafe { bindings::pmem_wmb() };
+        Ok(())
+    }
+
+    /// Flushes what the device itself may still hold of what was written.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the device cannot be flushed.
+    ///
+    /// C: `blkdev_issue_flush()`
+    pub fn flush(&self) -> Result {
+        // SAFETY: The block device is valid.
+        to_result(unsafe { bindings::blkdev_issue_flush(self.block_device()) })
+    }
+
+    /// Calls `f` with the memory of the `len` bytes from `start` on, piece by piece.
+    fn for_each_piece(
+        &self,
+        start: u64,
+        len: usize,
+        mut f: impl FnMut(&Memory<'_>) -> Result,
+    ) -> Result {
+        let mut rest = match ByteRange::new(start, len as u64) {
+            Some(range) => Some(self.locate(range)?),
+            None if len == 0 => None,
+            None => return Err(ERANGE),
+        };
+
+        while let Some(range) = rest {
+            let lock = ReadLock::new();
+            let memory = self.memory(range, &lock)?;
+
+            f(&memory)?;
+            rest = skip(range, memory.len());
+        }
+        Ok(())
+    }
+
+    /// The memory of a first piece of `range`, given as bytes of the DAX device.
+    fn memory<'a>(&self, range: ByteRange, lock: &'a ReadLock) -> Result<Memory<'a>> {
+        let first =
+            ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
+
+        self.device.memory(first, AccessMode::Normal, lock)
+    }
+}
+
+/// The range without its first `len` bytes, [`None`] if nothing is left.
+fn skip(range: ByteRange, len: usize) -> Option<ByteRange> {
+    ByteRange::between(range.start().checked_add(len as u64)?, range.end())
+}
+
+/// A block device that can be referred to. The reference keeps nobody from removing it.
+///
+/// # Invariants
+///
+/// `self.0` is a valid block device, of which `self` owns a reference.
+struct BlockDevice(NonNull<bindings::block_device>);
+
+// SAFETY: The reference count of a device is atomic.
+unsafe impl Send for BlockDevice {}
+
+// SAFETY: A shared `BlockDevice` gives access to nothing but its address, within the crate.
+unsafe impl Sync for BlockDevice {}
+
+impl BlockDevice {
+    /// # Safety
+    ///
+    /// `block_device` must be valid.
+    unsafe fn get(block_device: NonNull<bindings::block_device>) -> Self {
+        // INVARIANT: The reference is taken here.
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::get_device(&raw mut (*block_device.as_ptr()).bd_device) };
+        Self(block_device)
+    }
+}
+
+impl Clone for BlockDevice {
+    fn clone(&self) -> Self {
+        // SAFETY: By the type invariants.
+        unsafe { Self::get(self.0) }
+    }
+}
+
+impl Drop for BlockDevice {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the block device is not used afterwards.
+        unsafe { bindings::put_device(&raw mut (*self.0.as_ptr()).bd_device) };
+    }
+}

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Extended attributes.
+//!
+//! C header: [`include/linux/xattr.h`](srctree/include/linux/xattr.h)
+
+use core::{
+    marker::PhantomData,
+    ptr,
+    slice, //
+};
+
+use kernel::{
+    error::from_result,
+    prelude::*,
+    str::as_char_ptr_in_const_context, //
+};
+
+use crate::bindings;
+
+use super::{
+    FileSystem,
+    Inode, //
+};
+
+const USER: &CStr = c"user.";
+const TRUSTED: &CStr = c"trusted.";
+const SECURITY: &CStr = c"security.";
+
+/// The name with its namespace.
+///
+/// # Safety
+///
+/// `handler` and `name` must be what the VFS calls a handler with, for the duration of `'a`.
+unsafe fn full_name<'a>(handler: *const bindings::xattr_handler, name: *const c_char) -> &'a [u8] {
+    // SAFETY: By the safety requirements. The VFS keeps the name behind its prefix.
+    unsafe { CStr::from_char_ptr(bindings::xattr_full_name(handler, name)) }.to_bytes()
+}
+
+/// A buffer of the VFS, or a question for the length that it would need.
+struct Buffer<'a> {
+    bytes: Option<&'a mut [u8]>,
+    len: usize,
+}
+
+impl<'a> Buffer<'a> {
+    /// # Safety
+    ///
+    /// `buffer` must be valid for writes of `size` bytes for the duration of `'a`, unless `size` is
+    /// 0.
+    unsafe fn new(buffer: *mut u8, size: usize) -> Self {
+        let bytes = (size != 0 && !buffer.is_null())
+            // SAFETY: By the safety requirements.
+            .then(|| unsafe { slice::from_raw_parts_mut(buffer, size) });
+
+        Self { bytes, len: 0 }
+    }
+
+    /// Appends bytes.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if the buffer is too small.
+    fn push(&mut self, from: &[u8]) -> Result {
+        let end = self.len.checked_add(from.len()).ok_or(ERANGE)?;
+
+        if let Some(bytes) = &mut self.bytes {
+            bytes
+                .get_mut(self.len..end)
+                .ok_or(ERANGE)?
+                .copy_from_slice(from);
+        }
+        self.len = end;
+        Ok(())
+    }
+}
+
+/// The handlers of `T`, and its list.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// - Called by the VFS only, for an inode of a superblock of type `T`.
+    /// - `buffer` is valid for writes of `size` bytes.
+    unsafe extern "C" fn get(
+        handler: *const bindings::xattr_handler,
+        _dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        name: *const c_char,
+        buffer: *mut c_void,
+        size: usize,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let (inode, name, mut buffer) = unsafe {
+                (
+                    Inode::<T>::from_raw(inode),
+                    full_name(handler, name),
+                    Buffer::new(buffer.cast(), size),
+                )
+            };
+
+            buffer.push(&inode.fs().attribute(inode, name)?)?;
+            Ok(c_int::try_from(buffer.len)?)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// - Called by the VFS only, with the lock of `inode` held, which is one of a superblock of
+    ///   type `T`.
+    /// - `value` is null, or valid for reads of `size` bytes.
+    unsafe extern "C" fn set(
+        handler: *const bindings::xattr_handler,
+        _idmap: *mut bindings::mnt_idmap,
+        _dentry: *mut bindings::dentry,
+        inode: *mut bindings::inode,
+        name: *const c_char,
+        value: *const c_void,
+        size: usize,
+        flags: c_int,
+    ) -> c_int {
+        // CAST: The flags are bits.
+        let is_there = match flags as u32 {
+            flags if flags & bindings::XATTR_CREATE != 0 => Some(false),
+            flags if flags & bindings::XATTR_REPLACE != 0 => Some(true),
+            _ => None,
+        };
+
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let (inode, name) = unsafe { (Inode::<T>::from_raw(inode), full_name(handler, name)) };
+            let value = (!value.is_null())
+                // SAFETY: By the safety requirements.
+                .then(|| unsafe { slice::from_raw_parts(value.cast::<u8>(), size) });
+
+            inode
+                .fs()
+                .set_attribute(inode, name, value, is_there, inode.now())?;
+            inode.refresh();
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// - Called by `vfs_listxattr()` only, for a dentry of an inode of a superblock of type `T`.
+    /// - `buffer` is valid for writes of `size` bytes.
+    pub(super) unsafe extern "C" fn listxattr(
+        dentry: *mut bindings::dentry,
+        buffer: *mut c_char,
+        size: usize,
+    ) -> isize {
+        // SAFETY: By the safety requirements.
+        let (inode, mut buffer) = unsafe {
+            (
+                Inode::<T>::from_raw((*dentry).d_inode),
+                Buffer::new(buffer.cast(), size),
+            )
+        };
+        // CAST: Numbers of capabilities are small.
+        // SAFETY: `current` has credentials.
+        let is_trusted = unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) };
+
+        let result = inode.fs().attributes(inode, &mut |name| {
+            if !is_trusted && name.starts_with(TRUSTED.to_bytes()) {
+                return Ok(());
+            }
+            buffer.push(name)?;
+            buffer.push(&[0])
+        });
+
+        match result {
+            Ok(()) => isize::try_from(buffer.len).unwrap_or(isize::MAX),
+            // CAST: An errno fits every integer.
+            Err(error) => error.to_errno() as isize,
+        }
+    }
+
+    const fn handler(prefix: &'static CStr) -> bindings::xattr_handler {
+        bindings::xattr_handler {
+            name: ptr::null(),
+            prefix: as_char_ptr_in_const_context(prefix),
+            flags: 0,
+            list: None,
+            get: Some(Self::get),
+            set: Some(Self::set),
+        }
+    }
+
+    const USER: bindings::xattr_handler = Self::handler(USER);
+    const TRUSTED: bindings::xattr_handler = Self::handler(TRUSTED);
+    const SECURITY: bindings::xattr_handler = Self::handler(SECURITY);
+
+    /// The handlers, and a null pointer behind them.
+    pub(super) const HANDLERS: &'static [*const bindings::xattr_handler; 4] =
+        &[&Self::USER, &Self::TRUSTED, &Self::SECURITY, ptr::null()];
+}
