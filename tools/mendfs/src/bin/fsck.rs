@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checks and repairs a mendfs filesystem that is not mounted.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use mendfs::check::{self, Checked};
+use mendfs::device;
+use mendfs::media::FileMedia;
+use mendfs::report::{Class, Report};
+
+/// Exit codes, as in fsck(8).
+const CLEAN: u8 = 0;
+const CORRECTED: u8 = 1;
+const UNCORRECTED: u8 = 4;
+const ERROR: u8 = 8;
+const USAGE: u8 = 16;
+
+/// Check and repair a mendfs filesystem that is not mounted.
+#[derive(Parser)]
+#[command(name = "fsck.mendfs", version)]
+struct Cli {
+    /// A block device, or a file that holds an image.
+    device: String,
+    /// Repair nothing, and write nothing.
+    #[arg(short, conflicts_with_all = ["yes", "preen"])]
+    no: bool,
+    /// Repair all.
+    #[arg(short, conflicts_with = "preen")]
+    yes: bool,
+    /// Repair what is repaired without a loss; if there is more, repair nothing.
+    #[arg(short, visible_short_alias = 'a')]
+    preen: bool,
+    /// Check even if it seems clean. It always does.
+    #[arg(short, hide = true)]
+    force: bool,
+    /// List all records instead, a line each. Writes nothing.
+    #[arg(long, conflicts_with_all = ["yes", "preen", "json"])]
+    list: bool,
+    /// Say what was found as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Say also what is no damage, and how much there is of what.
+    #[arg(short, long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return match error.use_stderr() {
+                true => USAGE,
+                false => CLEAN,
+            }
+            .into();
+        }
+    };
+
+    match run(&cli) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            eprintln!("fsck.mendfs: {}: {error}", cli.device);
+            ERROR.into()
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<u8, String> {
+    let asks = !cli.no && !cli.yes && !cli.preen && !cli.list && io::stdin().is_terminal();
+    let may_write = cli.yes || cli.preen || asks;
+    let file = device::open(&cli.device, may_write)?;
+    let mut media = FileMedia::new(file).map_err(|e| e.to_string())?;
+
+    if cli.list {
+        let mut out = io::stdout().lock();
+        let emit = |line: &str| writeln!(out, "{line}").map_err(|e| e.to_string());
+
+        check::list(&media, emit)?;
+        return Ok(CLEAN);
+    }
+
+    let Checked { mut report, repair } = check::check(&media, device::now())?;
+
+    if !cli.json {
+        show(cli, &report);
+    }
+    if decide(cli, &report, asks) {
+        repair.write(&mut media).map_err(|e| e.to_string())?;
+        report.is_repaired = true;
+    }
+    finish(cli, &report).map_err(|e| e.to_string())?;
+
+    Ok(match (report.is_clean(), report.is_repaired) {
+        (true, _) => CLEAN,
+        (false, true) if report.hopeless == 0 => CORRECTED,
+        _ => UNCORRECTED,
+    })
+}
+
+/// Whether to repair.
+fn decide(cli: &Cli, report: &Report, asks: bool) -> bool {
+    if cli.preen {
+        return report.losses == 0;
+    }
+    if !asks || report.is_clean() {
+        return cli.yes;
+    }
+
+    eprint!("Repair? [y/N] ");
+
+    let mut answer = String::new();
+
+    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+fn show(cli: &Cli, report: &Report) {
+    for finding in &report.findings {
+        if cli.verbose || finding.class != Class::Note {
+            println!("{finding}");
+        }
+    }
+
+    let shown = report.findings.len() as u64;
+    let all = report.errors + report.notes;
+
+    if shown < all {
+        println!("and {} more", all - shown);
+    }
+}
+
+fn finish(cli: &Cli, report: &Report) -> io::Result<()> {
+    let mut out = io::stdout();
+
+    if cli.json {
+        return writeln!(out, "{}", report.as_json(&cli.device));
+    }
+    if cli.verbose {
+        let s = &report.statistics;
+
+        writeln!(
+            out,
+            "{} inodes, {} of them directories; {} names, {} attributes, {} extents, \
+             {} bad ranges\n{} of {} blocks for data used, {} of {} units of metadata",
+            s.inodes,
+            s.directories,
+            s.names,
+            s.attributes,
+            s.extents,
+            s.bad_ranges,
+            s.used_blocks,
+            s.data_blocks,
+            s.used_units,
+            s.units
+        )?;
+    }
+    match (report.errors, report.corrected()) {
+        (0, _) => writeln!(out, "{}: clean", cli.device),
+        (errors, 0) => writeln!(
+            out,
+            "{}: {errors} errors, {} of them with a loss; nothing is repaired",
+            cli.device, report.losses
+        ),
+        (errors, corrected) => writeln!(
+            out,
+            "{}: {errors} errors, {} of them with a loss; {corrected} repaired",
+            cli.device, report.losses
+        ),
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes a mendfs filesystem.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use mendfs::format::{Fault, Geometry, Header, Magic, Superblock, BLOCK_SHIFT};
+use mendfs::media::{FileMedia, Media};
+use mendfs::{checksum, device, make};
+use serde_json::json;
+use uuid::Uuid;
+
+/// Make a mendfs filesystem.
+#[derive(Parser)]
+#[command(name = "mkfs.mendfs", version)]
+struct Cli {
+    /// A block device with DAX, or a file for an image.
+    device: String,
+    /// The label, up to 32 bytes.
+    #[arg(short = 'L', long, default_value = "", value_parser = parse_label)]
+    label: Label,
+    /// The UUID; a random one if it is not given.
+    #[arg(short = 'U', long)]
+    uuid: Option<Uuid>,
+    /// Blocks of 4 KiB of each copy of the metadata; one in 64 of the device if it is not given.
+    #[arg(short, long, value_name = "BLOCKS")]
+    metadata: Option<u64>,
+    /// Blocks of 4 KiB of each copy of the journal, an even number from 8 to 4096.
+    #[arg(short, long, value_name = "BLOCKS")]
+    journal: Option<u64>,
+    /// Also if there is something on the device already.
+    #[arg(short, long)]
+    force: bool,
+    /// Say what was made as JSON.
+    #[arg(long)]
+    json: bool,
+    /// Say nothing but errors.
+    #[arg(short, long, conflicts_with = "json")]
+    quiet: bool,
+}
+
+/// A label, padded with zeroes.
+#[derive(Clone)]
+struct Label([u8; 32]);
+
+fn parse_label(text: &str) -> Result<Label, String> {
+    let mut label = [0; 32];
+
+    label
+        .get_mut(..text.len())
+        .ok_or("longer than 32 bytes")?
+        .copy_from_slice(text.as_bytes());
+    Ok(Label(label))
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+
+    match run(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("mkfs.mendfs: {}: {error}", cli.device);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<(), String> {
+    let file = device::open(&cli.device, true)?;
+
+    if device::lacks_dax(&file) {
+        eprintln!(
+            "mkfs.mendfs: {}: warning: it has no DAX, and cannot be mounted",
+            cli.device
+        );
+    }
+
+    let mut media = FileMedia::new(file).map_err(|e| e.to_string())?;
+
+    if !cli.force {
+        refuse_contents(&cli.device, &media)?;
+    }
+
+    let superblock = Superblock {
+        uuid: cli.uuid.unwrap_or_else(Uuid::new_v4).into_bytes(),
+        geometry: geometry(cli, media.blocks())?,
+        label: cli.label.0,
+    };
+    let shows = !cli.quiet && !cli.json && io::stderr().is_terminal();
+    let mut shown = 0;
+
+    make::make(&mut media, &superblock, device::now(), |done, total| {
+        let percent = done * 100 / total;
+
+        if shows && percent != shown {
+            shown = percent;
+            eprint!("\rwriting metadata: {percent} %");
+        }
+    })
+    .map_err(|e| e.to_string())?;
+    if shown != 0 {
+        eprintln!();
+    }
+    if !cli.quiet {
+        say(cli, &superblock).map_err(|e| e.to_string())?;
+    }
+    Ok(())
+}
+
+/// The sizes that were asked for, or those that suit the device.
+fn geometry(cli: &Cli, blocks: u64) -> Result<Geometry, String> {
+    let describe = |fault: Fault| {
+        format!("{fault}: it has {blocks} blocks of 4 KiB, too few or too many for these sizes")
+    };
+    let usual = Geometry::of_device(blocks);
+
+    match (cli.journal, cli.metadata) {
+        (Some(journal), Some(metadata)) => Geometry::new(blocks, journal, metadata),
+        (journal, metadata) => usual.and_then(|usual| {
+            Geometry::new(
+                blocks,
+                journal.unwrap_or(usual.journal_blocks()),
+                metadata.unwrap_or(usual.metadata_blocks()),
+            )
+        }),
+    }
+    .map_err(describe)
+}
+
+fn refuse_contents(path: &str, media: &FileMedia) -> Result<(), String> {
+    let is_ours = |block| {
+        media.read_block(block).is_ok_and(|bytes| {
+            !matches!(
+                Header::open(bytes.as_slice(), Magic::Super, 0, checksum),
+                Err(Fault::Foreign)
+            )
+        })
+    };
+    let ours = [0, media.blocks().saturating_sub(1)]
+        .into_iter()
+        .any(is_ours)
+        .then(|| "mendfs filesystem".to_string());
+
+    match ours.or_else(|| device::contents(path)) {
+        Some(what) => Err(format!("there is a {what} on it: -f overwrites it")),
+        None => Ok(()),
+    }
+}
+
+fn say(cli: &Cli, superblock: &Superblock) -> io::Result<()> {
+    let geometry = &superblock.geometry;
+    let data = geometry.data();
+    let uuid = Uuid::from_bytes(superblock.uuid);
+    let label = String::from_utf8_lossy(&superblock.label);
+    let label = label.trim_end_matches('\0');
+    let mut out = io::stdout();
+
+    if cli.json {
+        let value = json!({
+            "device": cli.device,
+            "uuid": uuid.to_string(),
+            "label": label,
+            "block_size": 1 << BLOCK_SHIFT,
+            "blocks": geometry.blocks(),
+            "metadata_blocks": geometry.metadata_blocks(),
+            "journal_blocks": geometry.journal_blocks(),
+            "data_start": data.start,
+            "data_blocks": data.end - data.start,
+        });
+
+        return writeln!(out, "{value}");
+    }
+    writeln!(
+        out,
+        "{}: {} blocks of 4 KiB, {} of them for data from {} on\n\
+         twice {} blocks of metadata, twice {} of journal\n\
+         uuid {uuid}, label \"{label}\"",
+        cli.device,
+        geometry.blocks(),
+        data.end - data.start,
+        data.start,
+        geometry.metadata_blocks(),
+        geometry.journal_blocks(),
+    )
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Checks what belongs to inodes: extents, attributes, targets of symbolic links; and bad ranges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::mem;
+use std::ops::Range;
+
+use crate::format::{Extent, Inode, Record};
+
+use super::model::{BadRange, Owned};
+use super::Checker;
+
+impl Checker<'_, '_> {
+    /// A symbolic link has one target, of its size.
+    pub fn check_targets(&mut self) {
+        self.check_links_have_targets();
+
+        let mut seen = BTreeSet::new();
+
+        for target in mem::take(&mut self.model.targets) {
+            let size = self
+                .model
+                .inodes
+                .get(&target.owner)
+                .filter(|inode| inode.kind() == Inode::SYMLINK)
+                .map(|inode| inode.size);
+            let why = match size {
+                None => "which is no symbolic link",
+                Some(size) if size != target.record || !seen.insert(target.owner) => {
+                    "which has another one"
+                }
+                Some(_) => {
+                    self.model.targets.push(target);
+                    continue;
+                }
+            };
+
+            self.remove_owned(&target, "target", why);
+        }
+    }
+
+    fn check_links_have_targets(&mut self) {
+        let mut lens: BTreeMap<u64, Vec<u64>> = BTreeMap::new();
+
+        for target in &self.model.targets {
+            lens.entry(target.owner).or_default().push(target.record);
+        }
+
+        let links: Vec<(u64, u64)> = self
+            .model
+            .inodes
+            .iter()
+            .filter(|(_, inode)| inode.kind() == Inode::SYMLINK)
+            .map(|(number, inode)| (*number, inode.size))
+            .collect();
+
+        for (number, size) in links {
+            let Some(lens) = lens.get(&number) else {
+                self.loss(number, format!("symbolic link {number} has no target"));
+                self.remove_inode(number);
+                continue;
+            };
+
+            if !lens.contains(&size) {
+                let len = lens[0];
+                let what = format!("symbolic link {number} has size {size}, its target {len}");
+
+                self.damage(number, what);
+                self.change_inode(number, |inode| inode.size = len);
+            }
+        }
+    }
+
+    /// What belongs to an inode has one, and of the right type.
+    pub fn check_owners(&mut self) {
+        for extent in mem::take(&mut self.model.extents) {
+            match self.model.inodes.get(&extent.owner).map(Inode::kind) {
+                Some(Inode::REGULAR) => self.model.extents.push(extent),
+                Some(_) => self.remove_owned(&extent, "extent", "which is no file"),
+                None => self.remove_owned(&extent, "extent", "which is not there"),
+            }
+        }
+        for attribute in mem::take(&mut self.model.attributes) {
+            match self.model.inodes.contains_key(&attribute.owner) {
+                true => self.model.attributes.push(attribute),
+                false => self.remove_owned(&attribute, "attribute", "which is not there"),
+            }
+        }
+    }
+
+    /// Takes a record away that is no longer in the model.
+    fn remove_owned<T>(&mut self, owned: &Owned<T>, what: &str, why: &str) {
+        let what = format!("{what} of inode {}, {why}", owned.owner);
+
+        self.loss(owned.address, what);
+        self.table.free(owned.address, owned.units);
+    }
+
+    /// An inode has no two attributes of a name.
+    pub fn check_attributes(&mut self) {
+        let mut seen = BTreeSet::new();
+
+        for attribute in mem::take(&mut self.model.attributes) {
+            if seen.insert((attribute.owner, attribute.record.clone())) {
+                self.model.attributes.push(attribute);
+            } else {
+                let what = format!("attribute \"{}\"", attribute.record.escape_ascii());
+
+                self.remove_owned(&attribute, &what, "which has one of this name");
+            }
+        }
+    }
+
+    /// Extents are in the data area, and those of a file do not overlap in it. That they share
+    /// blocks of the device is what a reflink is.
+    pub fn check_extents(&mut self) {
+        let data = self.table.superblock().geometry.data();
+        let mut extents = mem::take(&mut self.model.extents);
+        let mut last = (0, 0);
+
+        extents.sort_by_key(|x| (x.owner, x.record.file_block, x.address));
+        for extent in extents {
+            let (owner, record) = (extent.owner, extent.record);
+            let behind = if last.0 == owner { last.1 } else { 0 };
+            let part = inside(&record, &data);
+            let kept = part.and_then(|part| beyond(&part, behind));
+
+            if let Some(kept) = kept {
+                last = (owner, kept.file_end());
+            }
+            if kept == Some(record) {
+                self.model.extents.push(extent);
+                continue;
+            }
+
+            let why = match part == Some(record) {
+                true => "they overlap the extent before",
+                false => "that is not all data",
+            };
+            let what = format!(
+                "extent of inode {owner}: file blocks {}..{} at {}..{}, {why}",
+                record.file_block,
+                record.file_end(),
+                record.block,
+                record.end()
+            );
+
+            self.loss(extent.address, what);
+            match kept {
+                Some(record) => {
+                    let to = Record::Extent(record);
+
+                    self.table.write(extent.address, owner, &to);
+                    self.model.extents.push(Owned { record, ..extent });
+                }
+                None => self.table.free(extent.address, extent.units),
+            }
+        }
+    }
+
+    /// Bad ranges are in the data area and do not overlap.
+    pub fn check_bad_ranges(&mut self) {
+        let data = self.table.superblock().geometry.data();
+        let mut ranges = mem::take(&mut self.model.bad_ranges);
+        let mut behind = data.start;
+
+        ranges.sort_by_key(|x| (x.record.block, x.address));
+        for range in ranges {
+            let BadRange { block, count } = range.record;
+            let start = block.max(behind);
+            let end = (block + count).min(data.end);
+
+            behind = behind.max(end);
+            if (start, end) == (block, block + count) {
+                self.model.bad_ranges.push(range);
+                continue;
+            }
+
+            let what = format!(
+                "bad blocks {block}..{} overlap others, or are not all data",
+                block + count
+            );
+
+            self.damage(range.address, what);
+            if start < end {
+                let (block, count) = (start, end - start);
+                let record = BadRange { block, count };
+
+                self.table
+                    .write(range.address, 0, &Record::Bad { block, count });
+                self.model.bad_ranges.push(Owned { record, ..range });
+            } else {
+                self.table.free(range.address, range.units);
+            }
+        }
+    }
+}
+
+/// The part of an extent whose blocks are in `data`.
+fn inside(extent: &Extent, data: &Range<u64>) -> Option<Extent> {
+    let start = extent.block.max(data.start);
+    let end = extent.end().min(data.end);
+
+    (start < end).then(|| Extent {
+        file_block: extent.file_block + (start - extent.block),
+        block: start,
+        count: end - start,
+    })
+}
+
+/// The part of an extent that is in the file from block `start` on.
+fn beyond(extent: &Extent, start: u64) -> Option<Extent> {
+    let cut = start.saturating_sub(extent.file_block);
+
+    (cut < extent.count).then(|| Extent {
+        file_block: extent.file_block + cut,
+        block: extent.block + cut,
+        count: extent.count - cut,
+    })
+}

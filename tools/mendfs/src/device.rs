@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices: how they are opened, and what is known of them.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::process::Command;
+use std::time::SystemTime;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{major, minor};
+
+use crate::format::Time;
+
+/// Opens a device, or a file that holds an image. To write, it must not be in use.
+///
+/// # Errors
+///
+/// - A sentence if it cannot be opened, or is no such file.
+pub fn open(path: &str, to_write: bool) -> Result<File, String> {
+    let kind = fs::metadata(path).map_err(|e| e.to_string())?.file_type();
+    let is_device = kind.is_block_device();
+
+    if !is_device && !kind.is_file() {
+        return Err("neither a block device nor a file".into());
+    }
+
+    let exclusive = match is_device && to_write {
+        true => OFlag::O_EXCL.bits(),
+        false => 0,
+    };
+
+    OpenOptions::new()
+        .read(true)
+        .write(to_write)
+        .custom_flags(exclusive)
+        .open(path)
+        .map_err(describe)
+}
+
+fn describe(error: io::Error) -> String {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EBUSY) => "it is mounted, or in use by another program".into(),
+        _ => error.to_string(),
+    }
+}
+
+/// Whether a block device has no DAX, so that it cannot be mounted.
+pub fn lacks_dax(file: &File) -> bool {
+    let Ok(metadata) = file.metadata() else {
+        return false;
+    };
+    let number = metadata.rdev();
+    let folder = format!("/sys/dev/block/{}:{}", major(number), minor(number));
+    // A partition has its disk's.
+    let value = ["queue/dax", "../queue/dax"]
+        .iter()
+        .find_map(|name| fs::read_to_string(format!("{folder}/{name}")).ok());
+
+    metadata.file_type().is_block_device() && value.is_none_or(|value| value.trim() != "1")
+}
+
+/// What `blkid` finds on a device, as "TYPE filesystem"; [`None`] if nothing, or if there is no
+/// `blkid`.
+pub fn contents(path: &str) -> Option<String> {
+    let output = Command::new("blkid")
+        .args(["--probe", "--output", "export", "--", path])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let value = |name: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+    };
+
+    // It says so if it finds several.
+    if output.status.code() == Some(8) {
+        return Some("several signatures".into());
+    }
+    value("TYPE")
+        .map(|kind| format!("{kind} filesystem"))
+        .or_else(|| value("PTTYPE").map(|kind| format!("{kind} partition table")))
+}
+
+/// The time.
+pub fn now() -> Time {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+
+    Time {
+        seconds: since.as_secs() as i64,
+        nanoseconds: since.subsec_nanos(),
+    }
+}

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes, checks and repairs mendfs filesystems: what `mkfs.mendfs` and `fsck.mendfs` share.
+
+use crc::{Crc, Table, CRC_32_ISCSI};
+
+pub mod check;
+pub mod device;
+#[path = "../../../fs/mendfs/format.rs"]
+pub mod format;
+mod journal;
+pub mod make;
+pub mod media;
+pub mod report;
+mod superblock;
+mod table;
+
+/// The checksum of the format, crc32c.
+pub fn checksum(bytes: &[u8]) -> u32 {
+    static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
+
+    CRC.checksum(bytes)
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Makes a filesystem.
+
+use std::io;
+use std::ops::Range;
+
+use crate::checksum;
+use crate::format::{
+    Block, Geometry, Header, Inode, Magic, Record, Superblock, Time, BLOCK_SIZE, COPIES, ROOT,
+    UNIT_SIZE,
+};
+use crate::media::Media;
+
+/// Blocks that are written at once.
+const CHUNK: u64 = 256;
+
+/// Blocks at either end that are zeroed first, so that nobody finds what was there before: 64 KiB,
+/// more than any other filesystem's superblock is away from the ends.
+const WIPED: u64 = 16;
+
+/// Makes the filesystem `superblock` on `media`. `progress` is called with the number of blocks
+/// that are done, and of all.
+///
+/// The superblocks come last: until then there is no filesystem, neither an old nor a new one.
+///
+/// # Errors
+///
+/// - What the media fails with.
+pub fn make(
+    media: &mut dyn Media,
+    superblock: &Superblock,
+    now: Time,
+    mut progress: impl FnMut(u64, u64),
+) -> io::Result<()> {
+    let geometry = &superblock.geometry;
+    let blocks = geometry.metadata_blocks();
+    let total = blocks * COPIES;
+
+    wipe(media, geometry)?;
+    for copy in 0..COPIES {
+        let journal = vec![0; geometry.journal_blocks() as usize * BLOCK_SIZE];
+
+        media.write(geometry.slot(copy, 0), &journal)?;
+        for start in (0..blocks).step_by(CHUNK as usize) {
+            let end = blocks.min(start + CHUNK);
+
+            media.write(
+                geometry.metadata(copy, start),
+                &metadata(superblock, start..end, now),
+            )?;
+            progress(copy * blocks + end, total);
+        }
+    }
+    media.sync()?;
+
+    let mut block = [0; BLOCK_SIZE];
+
+    superblock.write(&mut block, checksum);
+    for copy in 0..COPIES {
+        media.write(geometry.superblock(copy), &block)?;
+    }
+    media.sync()
+}
+
+fn wipe(media: &mut dyn Media, geometry: &Geometry) -> io::Result<()> {
+    let zeroes = vec![0; WIPED as usize * BLOCK_SIZE];
+
+    // A filesystem is longer than both.
+    media.write(0, &zeroes)?;
+    media.write(geometry.blocks() - WIPED, &zeroes)?;
+    media.sync()
+}
+
+/// The metadata blocks `numbers` of a new filesystem.
+fn metadata(superblock: &Superblock, numbers: Range<u64>, now: Time) -> Vec<u8> {
+    let mut bytes = Vec::new();
+
+    for number in numbers {
+        let mut block = [0; BLOCK_SIZE];
+
+        if number == 0 {
+            Record::Inode(root(now)).write(ROOT, &mut block[UNIT_SIZE..3 * UNIT_SIZE]);
+        }
+        seal(&mut block, superblock, number, 0);
+        bytes.extend_from_slice(&block);
+    }
+    bytes
+}
+
+/// Seals metadata block `number`.
+pub fn seal(block: &mut Block, superblock: &Superblock, number: u64, sequence: u64) {
+    Header {
+        magic: Magic::Metadata,
+        uuid: superblock.uuid,
+        address: number,
+        sequence,
+    }
+    .seal(block, checksum);
+}
+
+/// The root directory of a new filesystem.
+pub fn root(now: Time) -> Inode {
+    Inode {
+        mode: Inode::DIRECTORY | 0o755,
+        links: 2,
+        parent: ROOT,
+        accessed: now,
+        modified: now,
+        changed: now,
+        born: now,
+        generation: 1,
+        ..Inode::default()
+    }
+}

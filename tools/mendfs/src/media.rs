@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a filesystem is on: a device, an image in a file, or in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom};
+use std::os::unix::fs::FileExt;
+
+use nix::errno::Errno;
+use nix::fcntl::{posix_fadvise, PosixFadviseAdvice};
+use std::os::fd::AsRawFd;
+
+use crate::format::{Block, BLOCK_SHIFT, BLOCK_SIZE};
+
+/// Something that holds blocks.
+pub trait Media {
+    /// Number of whole blocks.
+    fn blocks(&self) -> u64;
+
+    /// Reads whole blocks, from block number `block` on.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a block is bad.
+    fn read(&self, block: u64, bytes: &mut [u8]) -> io::Result<()>;
+
+    /// Writes whole blocks, from block number `block` on.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a block is bad, and stays so.
+    fn write(&mut self, block: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if something could not be written.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Reads one block.
+    ///
+    /// # Errors
+    ///
+    /// - As [`read()`](Self::read).
+    fn read_block(&self, block: u64) -> io::Result<Box<Block>> {
+        let mut bytes = Box::new([0; BLOCK_SIZE]);
+
+        self.read(block, bytes.as_mut_slice())?;
+        Ok(bytes)
+    }
+}
+
+/// A block device, or a file that holds an image.
+pub struct FileMedia {
+    file: File,
+    blocks: u64,
+}
+
+impl FileMedia {
+    /// Takes an open file. What others have written past the page cache, as a mounted filesystem
+    /// does by DAX, is seen from now on.
+    ///
+    /// # Errors
+    ///
+    /// - What `lseek()` fails with.
+    pub fn new(mut file: File) -> io::Result<Self> {
+        let blocks = file.seek(SeekFrom::End(0))? >> BLOCK_SHIFT;
+        let media = Self { file, blocks };
+
+        media.forget();
+        Ok(media)
+    }
+
+    /// Has the kernel forget what it keeps in the page cache. It is advice only.
+    fn forget(&self) {
+        let _ = posix_fadvise(
+            self.file.as_raw_fd(),
+            0,
+            0,
+            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
+        );
+    }
+}
+
+impl Media for FileMedia {
+    fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn read(&self, block: u64, bytes: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(bytes, block << BLOCK_SHIFT)
+    }
+
+    fn write(&mut self, block: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, block << BLOCK_SHIFT)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        self.forget();
+        Ok(())
+    }
+}
+
+/// An image in memory; blocks that were never written are zeroes. A bad block is one until it is
+/// written.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryMedia {
+    /// Number of blocks.
+    pub blocks: u64,
+    /// Those that are not zeroes.
+    pub contents: BTreeMap<u64, Box<Block>>,
+    /// Those that cannot be read.
+    pub bad: BTreeSet<u64>,
+}
+
+impl Media for MemoryMedia {
+    fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    fn read(&self, block: u64, bytes: &mut [u8]) -> io::Result<()> {
+        for (number, to) in (block..).zip(bytes.chunks_mut(BLOCK_SIZE)) {
+            if number >= self.blocks {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            if self.bad.contains(&number) {
+                return Err(Errno::EIO.into());
+            }
+            match self.contents.get(&number) {
+                Some(from) => to.copy_from_slice(&from[..to.len()]),
+                None => to.fill(0),
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, block: u64, bytes: &[u8]) -> io::Result<()> {
+        for (number, from) in (block..).zip(bytes.chunks(BLOCK_SIZE)) {
+            if number >= self.blocks {
+                return Err(Errno::ENOSPC.into());
+            }
+            self.bad.remove(&number);
+            if from.iter().all(|byte| *byte == 0) {
+                self.contents.remove(&number);
+            } else {
+                let to = self
+                    .contents
+                    .entry(number)
+                    .or_insert_with(|| Box::new([0; BLOCK_SIZE]));
+
+                to[..from.len()].copy_from_slice(from);
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finds the superblock.
+
+use crate::checksum;
+use crate::format::{Block, Header, Magic, Superblock, BLOCK_SIZE, COPIES};
+use crate::media::Media;
+use crate::report::{Class, Report};
+
+/// Blocks of the metadata that are looked at to tell which of two superblocks is right.
+const PROBED: u64 = 8;
+
+/// Finds the superblock, and reports what is wrong with its copies.
+///
+/// # Errors
+///
+/// - A sentence if there is none.
+pub fn find(media: &dyn Media, report: &mut Report) -> Result<Superblock, String> {
+    let last = media.blocks().checked_sub(1).ok_or("it is empty")?;
+    let first = read(media, 0);
+    // The device may have grown since.
+    let other = match &first {
+        Ok(first) => first.geometry.superblock(1),
+        Err(_) => last,
+    };
+    let mut candidates = vec![(0, first.clone()), (1, read(media, other))];
+
+    if other != last {
+        candidates.push((1, read(media, last)));
+    }
+
+    let mut found: Option<(u64, Superblock)> = None;
+
+    for (_, candidate) in &candidates {
+        let Ok(candidate) = candidate else {
+            continue;
+        };
+        let score = score(media, candidate);
+
+        if found.as_ref().is_none_or(|(best, _)| score > *best) {
+            found = Some((score, *candidate));
+        }
+    }
+
+    let Some((_, found)) = found else {
+        let why: Vec<_> = candidates
+            .into_iter()
+            .filter_map(|(copy, candidate)| Some(format!("{copy}: {}", candidate.err()?)))
+            .collect();
+
+        return Err(format!("no superblock: {}", why.join("; ")));
+    };
+
+    compare(media, &found, report);
+    Ok(found)
+}
+
+fn compare(media: &dyn Media, superblock: &Superblock, report: &mut Report) {
+    let wanted = image(superblock);
+
+    for copy in 0..COPIES {
+        let block = superblock.geometry.superblock(copy);
+        let what = match (media.read_block(block), read(media, block)) {
+            (Ok(bytes), _) if bytes == wanted => continue,
+            (_, Err(what)) => what,
+            _ => "it is not that of this filesystem".into(),
+        };
+
+        report.add(Class::Damage, format!("superblock {copy}"), what);
+    }
+}
+
+/// A superblock as it is on the media.
+pub fn image(superblock: &Superblock) -> Box<Block> {
+    let mut block = Box::new([0; BLOCK_SIZE]);
+
+    superblock.write(&mut block, checksum);
+    block
+}
+
+fn read(media: &dyn Media, block: u64) -> Result<Superblock, String> {
+    let bytes = media.read_block(block).map_err(|e| e.to_string())?;
+    let superblock = Superblock::read(&bytes, checksum).map_err(|fault| fault.to_string())?;
+
+    if superblock.geometry.blocks() > media.blocks() {
+        return Err(format!(
+            "the filesystem has {} blocks, the device {}",
+            superblock.geometry.blocks(),
+            media.blocks()
+        ));
+    }
+    Ok(superblock)
+}
+
+/// How many of the first metadata blocks are of this filesystem.
+fn score(media: &dyn Media, superblock: &Superblock) -> u64 {
+    let geometry = &superblock.geometry;
+    let is_ours = |copy, number| {
+        media
+            .read_block(geometry.metadata(copy, number))
+            .is_ok_and(|bytes| {
+                Header::open(bytes.as_slice(), Magic::Metadata, number, checksum)
+                    .is_ok_and(|header| header.uuid == superblock.uuid)
+            })
+    };
+
+    (0..PROBED.min(geometry.metadata_blocks()))
+        .map(|number| (0..COPIES).filter(|copy| is_ours(*copy, number)).count() as u64)
+        .sum()
+}
