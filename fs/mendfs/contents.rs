@@ -1,0 +1,743 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Contents of files: where they lie, and how that changes.
+
+use core::ops::Range;
+
+use daxmf::{
+    fs::{
+        Mapping,
+        Place,
+        Purpose,
+        Time, //
+    },
+    range::ByteRange, //
+};
+use kernel::{
+    prelude::*,
+    rbtree::{
+        RBTreeNode,
+        RBTreeNodeReservation, //
+    },
+};
+
+use crate::{
+    format::{
+        Extent,
+        Record,
+        BLOCK_SHIFT, //
+    },
+    inodes::{
+        from_vfs,
+        Copy,
+        Piece, //
+    },
+    owners::Owner,
+    space::HUGE,
+    state::State, //
+};
+
+/// How many pieces a transaction replaces at most, so that it fits the journal.
+const MAX_PIECES: usize = 256;
+
+/// How many blocks are allocated at a time, at most.
+const MAX_ALLOCATION: u64 = 8 * HUGE;
+
+/// The blocks that a range of bytes touches.
+pub(crate) fn blocks(range: ByteRange) -> Range<u64> {
+    let frames = range.frames();
+
+    frames.first()..frames.end()
+}
+
+/// The bytes of blocks.
+pub(crate) fn bytes(blocks: Range<u64>) -> Result<ByteRange> {
+    ByteRange::between(blocks.start << BLOCK_SHIFT, blocks.end << BLOCK_SHIFT).ok_or(EINVAL)
+}
+
+/// The number of blocks.
+fn count(blocks: &Range<u64>) -> u64 {
+    blocks.end.saturating_sub(blocks.start)
+}
+
+/// The part of two ranges that is in both; may be empty.
+pub(crate) fn common(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
+    let start = a.start.max(b.start);
+
+    start..a.end.min(b.end).max(start)
+}
+
+impl Extent {
+    /// The blocks of the file.
+    fn file_blocks(&self) -> Range<u64> {
+        self.file_block..self.file_end()
+    }
+
+    /// The blocks of the device.
+    pub(crate) fn blocks(&self) -> Range<u64> {
+        self.block..self.end()
+    }
+
+    /// The part with these blocks of the file, which are some of its own.
+    fn part(&self, file: Range<u64>) -> Self {
+        Self {
+            file_block: file.start,
+            block: self
+                .block
+                .saturating_add(file.start.saturating_sub(self.file_block)),
+            count: count(&file),
+        }
+    }
+
+    pub(crate) fn owner(&self, inode: u64) -> Owner {
+        Owner {
+            inode,
+            file_block: self.file_block,
+        }
+    }
+}
+
+/// What [`State::plan()`] has planned.
+struct Plan {
+    /// Pieces that go, as they are now.
+    old: KVec<Piece>,
+    /// Pieces that come.
+    new: KVec<Piece>,
+    nodes: KVec<RBTreeNodeReservation<u64, Piece>>,
+}
+
+impl State {
+    /// Plans that blocks of a file lie at `new`, or nowhere. Returns the plan, and how far it goes.
+    fn plan(
+        &mut self,
+        number: u64,
+        file: Range<u64>,
+        new: Option<u64>,
+    ) -> Result<(Plan, Range<u64>)> {
+        let (old, file) = self.pieces_in(number, file)?;
+        let mut plan = Plan {
+            old,
+            new: KVec::new(),
+            nodes: KVec::new(),
+        };
+
+        for index in 0..plan.old.len() {
+            if let Some(piece) = plan.old.get(index).copied() {
+                self.plan_cut(number, piece, &file, &mut plan)?;
+            }
+        }
+        if let Some(block) = new {
+            let extent = Extent {
+                file_block: file.start,
+                block,
+                count: count(&file),
+            };
+
+            self.plan_new(number, extent, &mut plan)?;
+        }
+
+        self.reserve(&mut plan)?;
+        Ok((plan, file))
+    }
+
+    /// The pieces of a file that touch blocks, not too many, and the blocks as far as these go.
+    fn pieces_in(&self, number: u64, mut file: Range<u64>) -> Result<(KVec<Piece>, Range<u64>)> {
+        let node = self.node(number)?;
+        let mut pieces = KVec::new();
+        let mut next = file.start;
+
+        while let Some(piece) = node.piece_from(next) {
+            if piece.extent.file_block >= file.end {
+                break;
+            }
+            if pieces.len() == MAX_PIECES {
+                file.end = next;
+                break;
+            }
+            pieces.push(piece, GFP_KERNEL)?;
+            next = piece.extent.file_end();
+        }
+        Ok((pieces, file))
+    }
+
+    /// Plans what is left of a piece when blocks are cut out of it.
+    fn plan_cut(
+        &mut self,
+        number: u64,
+        piece: Piece,
+        file: &Range<u64>,
+        plan: &mut Plan,
+    ) -> Result {
+        let whole = piece.extent.file_blocks();
+        let left = whole.start..file.start.clamp(whole.start, whole.end);
+        let right = file.end.clamp(whole.start, whole.end)..whole.end;
+        let mut address = Some(piece.address);
+
+        for part in [left, right] {
+            if !part.is_empty() {
+                let extent = piece.extent.part(part);
+
+                self.plan_extent(number, address.take(), extent, plan)?;
+            }
+        }
+        match address {
+            Some(address) => self.metadata.remove(address),
+            None => Ok(()),
+        }
+    }
+
+    /// Plans the record of a piece, in the place of another or as a new one.
+    fn plan_extent(
+        &mut self,
+        number: u64,
+        address: Option<u64>,
+        extent: Extent,
+        plan: &mut Plan,
+    ) -> Result {
+        let record = Record::Extent(extent);
+
+        let address = match address {
+            Some(address) => {
+                self.metadata.replace(address, number, &record)?;
+                address
+            }
+            None => self.metadata.add(number, &record)?,
+        };
+
+        Ok(plan.new.push(Piece { extent, address }, GFP_KERNEL)?)
+    }
+
+    /// Plans a new piece. It becomes a part of the one before it if both lie in a row.
+    fn plan_new(&mut self, number: u64, extent: Extent, plan: &mut Plan) -> Result {
+        let before = self
+            .node(number)?
+            .piece_before(extent.file_block)
+            .filter(|before| before.extent.end() == extent.block);
+
+        let Some(before) = before else {
+            return self.plan_extent(number, None, extent, plan);
+        };
+        let merged = Extent {
+            count: before.extent.count.saturating_add(extent.count),
+            ..before.extent
+        };
+
+        plan.old.push(before, GFP_KERNEL)?;
+        self.plan_extent(number, Some(before.address), merged, plan)
+    }
+
+    /// Reserves the memory that it takes to carry a plan out.
+    fn reserve(&mut self, plan: &mut Plan) -> Result {
+        let mut gaps = 0_usize;
+
+        for piece in &plan.old {
+            gaps = gaps
+                .saturating_add(self.owners.of(piece.extent.blocks()).count())
+                .saturating_add(1);
+        }
+        // A range that is given back may divide no other, so it needs a node of its own at most.
+        self.space.reserve(gaps)?;
+        self.owners.reserve(plan.new.len())?;
+        for _ in 0..plan.new.len() {
+            plan.nodes
+                .push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
+        }
+        Ok(())
+    }
+
+    /// Carries out what was planned and committed.
+    fn carry_out(&mut self, number: u64, mut plan: Plan) {
+        let Some(node) = self.inodes.get_mut(&number) else {
+            return;
+        };
+
+        for Piece { extent, .. } in &plan.old {
+            node.pieces.remove(&extent.file_end());
+            node.blocks = node.blocks.saturating_sub(extent.count);
+            self.owners.remove(extent.blocks(), extent.owner(number));
+        }
+        for piece in &plan.new {
+            let extent = piece.extent;
+
+            if let Some(reservation) = plan.nodes.pop() {
+                node.pieces
+                    .insert(reservation.into_node(extent.file_end(), *piece));
+            }
+            node.blocks = node.blocks.saturating_add(extent.count);
+            self.owners.add(extent.blocks(), extent.owner(number));
+        }
+
+        let (owners, space) = (&self.owners, &mut self.space);
+
+        for Piece { extent, .. } in &plan.old {
+            owners.for_each_gap(extent.blocks(), |gap| space.give_once(gap));
+        }
+    }
+
+    /// Makes blocks of a file lie at `new`, or nowhere, in one transaction. Returns how far that
+    /// has come; if `new` is given, all the way.
+    fn replace(
+        &mut self,
+        number: u64,
+        file: Range<u64>,
+        new: Option<u64>,
+        now: Option<Time>,
+    ) -> Result<u64> {
+        let (plan, done) = self.plan(number, file.clone(), new)?;
+
+        if let Some(now) = now {
+            self.edit(number, |inode| {
+                inode.modified = from_vfs(now);
+                inode.changed = from_vfs(now);
+            })?;
+        }
+        self.commit()?;
+        self.carry_out(number, plan);
+        Ok(done.end)
+    }
+
+    /// Makes blocks of a file a hole, as many as one transaction can.
+    fn cut(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<u64> {
+        self.begin()?;
+        self.replace(number, file, None, now)
+    }
+
+    // Mapping
+    // ---------------------------------------------------------------------------------------------
+
+    pub(crate) fn map(
+        &mut self,
+        number: u64,
+        range: ByteRange,
+        purpose: Purpose,
+    ) -> Result<Mapping> {
+        let wanted = blocks(range);
+        let found = self.node(number)?.piece_from(wanted.start);
+
+        match found {
+            Some(piece) if piece.extent.file_block <= wanted.start => {
+                self.map_piece(number, piece.extent, wanted, purpose)
+            }
+            found => {
+                let end = found.map_or(Extent::MAX_FILE_BLOCK, |piece| piece.extent.file_block);
+
+                self.map_hole(number, wanted.start..end, wanted, purpose)
+            }
+        }
+    }
+
+    fn map_piece(
+        &mut self,
+        number: u64,
+        extent: Extent,
+        wanted: Range<u64>,
+        purpose: Purpose,
+    ) -> Result<Mapping> {
+        let rest = extent.part(wanted.start..extent.file_end());
+        let (run, is_shared) = self.owners.shared_run(rest.blocks(), rest.owner(number));
+        let rest = rest.part(wanted.start..wanted.start.saturating_add(count(&run)));
+        let start = rest.block << BLOCK_SHIFT;
+
+        if is_shared && purpose == Purpose::WriteFault {
+            return self.begin_copy(number, rest);
+        }
+
+        Ok(Mapping {
+            range: bytes(rest.file_blocks())?,
+            place: Place::Mapped {
+                start,
+                is_shared,
+                is_new: false,
+            },
+        })
+    }
+
+    fn map_hole(
+        &mut self,
+        number: u64,
+        hole: Range<u64>,
+        wanted: Range<u64>,
+        purpose: Purpose,
+    ) -> Result<Mapping> {
+        if matches!(purpose, Purpose::Read | Purpose::Zero) {
+            return Ok(Mapping {
+                range: bytes(hole)?,
+                place: Place::Hole,
+            });
+        }
+
+        let extent = self.fill(number, common(&hole, &wanted), None)?;
+
+        Ok(Mapping {
+            range: bytes(extent.file_blocks())?,
+            place: Place::Mapped {
+                start: extent.block << BLOCK_SHIFT,
+                is_shared: false,
+                is_new: true,
+            },
+        })
+    }
+
+    /// Makes blocks of a file that are a hole hold zeroes, from the first one on and as many as
+    /// one extent can. Returns them.
+    fn fill(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<Extent> {
+        let (taken, file) = loop {
+            self.begin()?;
+
+            let (taken, file) = self.take_for(number, file.clone())?;
+
+            if self.volume.zero(bytes(taken.clone())?).is_ok() {
+                break (taken, file);
+            }
+            self.begin()?;
+            self.retire_bad(taken)?;
+        };
+
+        self.replace(number, file.clone(), Some(taken.start), now)?;
+
+        Ok(Extent {
+            file_block: file.start,
+            block: taken.start,
+            count: count(&file),
+        })
+    }
+
+    /// Retires those of some free blocks that cannot be written.
+    fn retire_bad(&mut self, free: Range<u64>) -> Result {
+        for block in free {
+            let block = block..block.saturating_add(1);
+
+            if self.volume.zero(bytes(block.clone())?).is_err() {
+                self.suspects.reserve(1, GFP_KERNEL)?;
+                if let Some(retired) = self.space.retire(&block)? {
+                    pr_warn!("block {:#x} is bad and not used\n", block.start);
+                    let _ = self.suspects.push_within_capacity(retired);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes blocks of the device for blocks of a file, from the first one on.
+    fn take_for(&mut self, number: u64, file: Range<u64>) -> Result<(Range<u64>, Range<u64>)> {
+        // Where a huge page can map the file it should be able to, so stop at its boundary.
+        let is_aligned = file.start % HUGE == 0;
+        let limit = match is_aligned {
+            true if count(&file) >= HUGE => count(&file) / HUGE * HUGE,
+            _ => HUGE.saturating_sub(file.start % HUGE),
+        };
+        let wanted = count(&file).min(limit).min(MAX_ALLOCATION);
+        let goal = self
+            .node(number)?
+            .piece_before(file.start)
+            .map_or(0, |before| before.extent.end());
+        let taken = self.space.take(wanted, goal, is_aligned)?;
+        let file = file.start..file.start.saturating_add(count(&taken));
+
+        Ok((taken, file))
+    }
+
+    // Copy on write
+    // ---------------------------------------------------------------------------------------------
+
+    /// Finds a block to copy the first block of a shared extent to. It is not the file's yet.
+    fn begin_copy(&mut self, number: u64, shared: Extent) -> Result<Mapping> {
+        let file_block = shared.file_block;
+        let known = self
+            .node(number)?
+            .copies
+            .iter()
+            .find(|copy| copy.file_block == file_block)
+            .map(|copy| copy.block);
+
+        let block = match known {
+            Some(block) => block,
+            None => self.take_copy(number, file_block)?,
+        };
+
+        Ok(Mapping {
+            range: bytes(file_block..file_block.saturating_add(1))?,
+            place: Place::Copied {
+                start: block << BLOCK_SHIFT,
+                source: shared.block << BLOCK_SHIFT,
+            },
+        })
+    }
+
+    fn take_copy(&mut self, number: u64, file_block: u64) -> Result<u64> {
+        self.begin()?;
+        self.node_mut(number)?.copies.reserve(1, GFP_KERNEL)?;
+
+        let block = self.space.take(1, 0, false)?.start;
+
+        self.space.keep();
+        // There is room: it was reserved.
+        let _ = self
+            .node_mut(number)?
+            .copies
+            .push_within_capacity(Copy { file_block, block });
+        Ok(block)
+    }
+
+    /// Makes the block that was copied the file's own.
+    pub(crate) fn end_copy(&mut self, number: u64, range: ByteRange) -> Result {
+        let file_block = blocks(range).start;
+        let node = self.node(number)?;
+
+        let Some(index) = node
+            .copies
+            .iter()
+            .position(|copy| copy.file_block == file_block)
+        else {
+            return Ok(());
+        };
+        let block = node.copies.get(index).map_or(0, |copy| copy.block);
+
+        self.begin()?;
+        self.replace(
+            number,
+            file_block..file_block.saturating_add(1),
+            Some(block),
+            None,
+        )?;
+        let _ = self.node_mut(number)?.copies.remove(index);
+        Ok(())
+    }
+
+    /// Gives up the blocks that were to be copied to, which no page table entry points to any more.
+    fn drop_copies(&mut self, number: u64, file: &Range<u64>) -> Result {
+        while let Some(index) = self
+            .node(number)?
+            .copies
+            .iter()
+            .position(|copy| file.contains(&copy.file_block))
+        {
+            self.space.reserve(1)?;
+            if let Ok(copy) = self.node_mut(number)?.copies.remove(index) {
+                self.space.give(copy.block..copy.block.saturating_add(1));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_shared(&self, number: u64, range: ByteRange) -> bool {
+        self.first_shared(number, blocks(range)).is_some()
+    }
+
+    /// The first extent of blocks of a file that is shared.
+    fn first_shared(&self, number: u64, file: Range<u64>) -> Option<Extent> {
+        let mut next = file.start;
+
+        while next < file.end {
+            let piece = self.node(number).ok()?.piece_from(next)?;
+            let part = common(&piece.extent.file_blocks(), &(next..file.end));
+
+            if part.is_empty() {
+                return None;
+            }
+
+            let extent = piece.extent.part(part);
+            let (run, is_shared) = self
+                .owners
+                .shared_run(extent.blocks(), extent.owner(number));
+            let end = extent.file_block.saturating_add(count(&run));
+
+            if is_shared {
+                return Some(extent.part(extent.file_block..end));
+            }
+            next = end;
+        }
+        None
+    }
+
+    /// Gives a file a copy of its own of the first shared extent in `range`. Returns false if
+    /// there is none.
+    pub(crate) fn unshare(&mut self, number: u64, range: ByteRange) -> Result<bool> {
+        let Some(shared) = self.first_shared(number, blocks(range)) else {
+            return Ok(false);
+        };
+
+        self.begin()?;
+
+        let (taken, file) = self.take_for(number, shared.file_blocks())?;
+        let from = shared.block << BLOCK_SHIFT;
+        let to = bytes(taken.clone())?;
+
+        self.volume.copy(from, to.start(), to.len())?;
+        self.replace(number, file, Some(taken.start), None)?;
+        Ok(true)
+    }
+
+    // Changes
+    // ---------------------------------------------------------------------------------------------
+
+    /// Sets the size of a file, and cuts off what lies beyond.
+    pub(crate) fn resize(&mut self, number: u64, size: u64, now: Time) -> Result {
+        let end = size.div_ceil(1 << BLOCK_SHIFT);
+        let is_smaller = size < self.node(number)?.inode.size;
+
+        self.begin()?;
+        self.edit(number, |inode| {
+            inode.size = size;
+            inode.modified = from_vfs(now);
+            inode.changed = from_vfs(now);
+        })?;
+        if !is_smaller {
+            return self.commit();
+        }
+
+        // The first transaction has the size.
+        let mut next = self.replace(number, end..Extent::MAX_FILE_BLOCK, None, None)?;
+
+        while next < Extent::MAX_FILE_BLOCK {
+            next = self.cut(number, next..Extent::MAX_FILE_BLOCK, None)?;
+        }
+        self.drop_copies(number, &(end..Extent::MAX_FILE_BLOCK))
+    }
+
+    pub(crate) fn punch(&mut self, number: u64, range: ByteRange, now: Time) -> Result {
+        let file = blocks(range);
+        let mut next = file.start;
+
+        while next < file.end {
+            next = self.cut(number, next..file.end, Some(now))?;
+        }
+        self.drop_copies(number, &file)
+    }
+
+    /// Fills the first hole in `range`. Returns false if there is none.
+    pub(crate) fn allocate(&mut self, number: u64, range: ByteRange, now: Time) -> Result<bool> {
+        let file = blocks(range);
+        let mut next = file.start;
+
+        while let Some(piece) = self.node(number)?.piece_from(next) {
+            if piece.extent.file_block > next {
+                break;
+            }
+            next = piece.extent.file_end();
+        }
+        if next >= file.end {
+            return Ok(false);
+        }
+
+        let hole_end = self
+            .node(number)?
+            .piece_from(next)
+            .map_or(file.end, |piece| piece.extent.file_block.min(file.end));
+
+        self.fill(number, next..hole_end, Some(now))?;
+        Ok(true)
+    }
+
+    /// Makes the first extent, or hole, of `range` of a file that of another from `start` on.
+    /// Returns how many bytes that are.
+    pub(crate) fn share(
+        &mut self,
+        from: u64,
+        range: ByteRange,
+        to: u64,
+        start: u64,
+        now: Time,
+    ) -> Result<u64> {
+        let source = blocks(range);
+        let target = start >> BLOCK_SHIFT;
+        let found = self.node(from)?.piece_from(source.start);
+
+        let (len, block) = match found.map(|piece| piece.extent) {
+            Some(extent) if extent.file_block <= source.start => {
+                let part = extent.part(common(&extent.file_blocks(), &source));
+
+                (part.count, Some(part.block))
+            }
+            Some(extent) => {
+                let hole = source.start..extent.file_block.min(source.end);
+
+                (count(&hole), None)
+            }
+            None => (count(&source), None),
+        };
+        let end = target.saturating_add(len);
+
+        // A transaction may be too small for all that lies there now; what it does must be whole.
+        let mut next = target;
+        while self.pieces_in(to, next..end)?.1.end < end {
+            next = self.cut(to, next..end, Some(now))?;
+        }
+
+        self.begin()?;
+        self.replace(to, target..end, block, Some(now))?;
+        self.drop_copies(to, &(target..end))?;
+        Ok(len << BLOCK_SHIFT)
+    }
+
+    // The end
+    // ---------------------------------------------------------------------------------------------
+
+    /// Removes an inode that has no link.
+    pub(crate) fn evict(&mut self, number: u64) -> Result {
+        if self.node(number)?.inode.links != 0 {
+            return self.drop_copies(number, &(0..Extent::MAX_FILE_BLOCK));
+        }
+
+        self.drop_copies(number, &(0..Extent::MAX_FILE_BLOCK))?;
+
+        let mut next = 0;
+
+        // All but the last pieces go first, so that what is left fits a transaction.
+        while self.pieces_in(number, next..Extent::MAX_FILE_BLOCK)?.1.end < Extent::MAX_FILE_BLOCK {
+            next = self.cut(number, next..Extent::MAX_FILE_BLOCK, None)?;
+        }
+        self.remove_inode(number)
+    }
+
+    fn remove_inode(&mut self, number: u64) -> Result {
+        self.begin()?;
+
+        let (plan, _) = self.plan(number, 0..Extent::MAX_FILE_BLOCK, None)?;
+        let node = self.inodes.get(&number).ok_or(ESTALE)?;
+
+        for address in &node.attributes {
+            self.metadata.remove(*address)?;
+        }
+        if let Some(address) = node.target {
+            self.metadata.remove(address)?;
+        }
+        self.metadata.remove(number)?;
+
+        self.commit()?;
+        self.carry_out(number, plan);
+        self.inodes.remove(&number);
+        Ok(())
+    }
+
+    /// Adds a piece that is on the media.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if it cannot be there.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn load_piece(&mut self, number: u64, piece: Piece) -> Result {
+        let extent = piece.extent;
+        let data = self.metadata.geometry().data();
+
+        if extent.block < data.start || extent.end() > data.end {
+            return Err(EUCLEAN);
+        }
+        self.owners.reserve(1)?;
+
+        let node = self.inodes.get_mut(&number).ok_or(EUCLEAN)?;
+        let is_overlapping = node
+            .piece_from(extent.file_block)
+            .is_some_and(|other| other.extent.file_block < extent.file_end());
+
+        if is_overlapping {
+            return Err(EUCLEAN);
+        }
+
+        node.pieces
+            .insert(RBTreeNode::new(extent.file_end(), piece, GFP_KERNEL)?);
+        node.blocks = node.blocks.saturating_add(extent.count);
+        self.owners.add(extent.blocks(), extent.owner(number));
+        Ok(())
+    }
+}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes as they are kept in memory.
+
+use daxmf::fs::{
+    self,
+    Attributes, //
+};
+use kernel::{
+    prelude::*,
+    rbtree::RBTree, //
+};
+
+use crate::format::{
+    Extent,
+    Inode,
+    Time, //
+};
+
+/// A piece of a file, with the address of its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) extent: Extent,
+    pub(crate) address: u64,
+}
+
+/// A name of a directory, with the address of its record.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Name {
+    pub(crate) address: u64,
+    pub(crate) target: u64,
+    /// The type of the target, in the way of `mode`.
+    pub(crate) kind: u32,
+}
+
+/// A block of a file that is about to be copied, because it is shared.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Copy {
+    pub(crate) file_block: u64,
+    pub(crate) block: u64,
+}
+
+/// An inode and all that belongs to it.
+pub(crate) struct Node {
+    pub(crate) inode: Inode,
+    /// The pieces of a file, by the first block of the file behind them.
+    pub(crate) pieces: RBTree<u64, Piece>,
+    /// Number of blocks of all pieces.
+    pub(crate) blocks: u64,
+    /// The names of a directory, by their positions.
+    pub(crate) names: RBTree<u64, Name>,
+    /// The addresses of the extended attributes.
+    pub(crate) attributes: KVec<u64>,
+    /// The address of a symbolic link's target.
+    pub(crate) target: Option<u64>,
+    pub(crate) copies: KVec<Copy>,
+}
+
+impl Node {
+    pub(crate) fn new(inode: Inode) -> Self {
+        Self {
+            inode,
+            pieces: RBTree::new(),
+            blocks: 0,
+            names: RBTree::new(),
+            attributes: KVec::new(),
+            target: None,
+            copies: KVec::new(),
+        }
+    }
+
+    /// The piece that `block` of the file lies in, or the first one behind it.
+    pub(crate) fn piece_from(&self, block: u64) -> Option<Piece> {
+        let cursor = self.pieces.cursor_lower_bound(&block.checked_add(1)?)?;
+
+        Some(*cursor.current().1)
+    }
+
+    /// The piece that ends where `block` of the file starts.
+    pub(crate) fn piece_before(&self, block: u64) -> Option<Piece> {
+        self.pieces.get(&block).copied()
+    }
+
+    pub(crate) fn attributes(&self) -> Attributes {
+        let inode = &self.inode;
+
+        Attributes {
+            mode: inode.mode,
+            uid: inode.uid,
+            gid: inode.gid,
+            links: inode.links,
+            size: inode.size,
+            blocks: self.blocks,
+            device: inode.device,
+            generation: inode.generation,
+            accessed: to_vfs(inode.accessed),
+            modified: to_vfs(inode.modified),
+            changed: to_vfs(inode.changed),
+            born: to_vfs(inode.born),
+        }
+    }
+}
+
+pub(crate) fn to_vfs(time: Time) -> fs::Time {
+    fs::Time {
+        seconds: time.seconds,
+        nanoseconds: time.nanoseconds,
+    }
+}
+
+pub(crate) fn from_vfs(time: fs::Time) -> Time {
+    Time {
+        seconds: time.seconds,
+        nanoseconds: time.nanoseconds,
+    }
+}
+
+/// An inode as `attributes` describe it.
+pub(crate) fn inode_from(attributes: &Attributes) -> Inode {
+    Inode {
+        mode: attributes.mode,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        device: attributes.device,
+        accessed: from_vfs(attributes.accessed),
+        modified: from_vfs(attributes.modified),
+        changed: from_vfs(attributes.changed),
+        born: from_vfs(attributes.born),
+        ..Inode::default()
+    }
+}

@@ -1,0 +1,379 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A filesystem for DAX memory that knows who owns each block, and tells them when it fails.
+//!
+//! See `Documentation/mendfs.rst`.
+
+mod contents;
+mod failure;
+pub mod format;
+mod inodes;
+mod journal;
+mod load;
+mod metadata;
+mod names;
+mod owners;
+mod space;
+mod state;
+
+use daxmf::{
+    fs::{
+        self,
+        Attributes,
+        Entry,
+        FileSystem,
+        Inode,
+        Mapping,
+        NoReclaim,
+        Purpose,
+        Rename,
+        Statistics,
+        SuperBlock,
+        Time,
+        Volume, //
+    },
+    memory_failure::Flags,
+    range::ByteRange, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex,
+        MutexGuard, //
+    },
+};
+
+use crate::{
+    names::Move,
+    state::State, //
+};
+
+module! {
+    type: Module,
+    name: "mendfs",
+    authors: ["The daxmf developers"],
+    description: "DAX filesystem that tells the owners of failed memory",
+    license: "GPL",
+    alias: ["fs-mendfs"],
+}
+
+#[pin_data]
+struct Module {
+    #[pin]
+    _registration: fs::Registration<Mendfs>,
+}
+
+impl kernel::InPlaceModule for Module {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        try_pin_init!(Self {
+            _registration <- fs::Registration::new(),
+        })
+    }
+}
+
+/// A mounted filesystem.
+#[pin_data]
+pub(crate) struct Mendfs {
+    volume: Arc<Volume>,
+    #[pin]
+    phase: Mutex<Phase>,
+}
+
+/// What a filesystem is doing.
+enum Phase {
+    /// It is being loaded. Memory has failed in the meantime.
+    Loading(KVec<ByteRange>),
+    /// It can be used.
+    Loaded(State),
+}
+
+/// The phase of a filesystem, locked.
+// The lock is dropped first.
+struct Guard<'a> {
+    phase: MutexGuard<'a, Phase>,
+    _no_reclaim: NoReclaim,
+}
+
+impl Mendfs {
+    fn lock(&self) -> Guard<'_> {
+        let no_reclaim = NoReclaim::new();
+
+        Guard {
+            phase: self.phase.lock(),
+            _no_reclaim: no_reclaim,
+        }
+    }
+
+    /// Looks at the state.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    /// - What `read` returns.
+    fn read<R>(&self, read: impl FnOnce(&State) -> Result<R>) -> Result<R> {
+        self.change_any(|state| {
+            state.metadata.check()?;
+            read(state)
+        })
+    }
+
+    /// Changes the state.
+    ///
+    /// # Errors
+    ///
+    /// - As [`read()`](Self::read).
+    fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
+        self.change_any(|state| {
+            state.metadata.check()?;
+            change(state)
+        })
+    }
+
+    /// Changes the state, even if the filesystem is shut down.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if it is not loaded yet.
+    /// - What `change` returns.
+    fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
+        match &mut *self.lock().phase {
+            Phase::Loading(_) => Err(EAGAIN),
+            Phase::Loaded(state) => change(state),
+        }
+    }
+
+    /// Keeps a failure until the filesystem is loaded. Returns false if it is.
+    fn keep(&self, range: ByteRange) -> Result<bool> {
+        match &mut *self.lock().phase {
+            Phase::Loading(failures) => {
+                failures.push(range, GFP_KERNEL)?;
+                Ok(true)
+            }
+            Phase::Loaded(_) => Ok(false),
+        }
+    }
+}
+
+impl FileSystem for Mendfs {
+    const NAME: &'static CStr = c"mendfs";
+    const MAGIC: u32 = u32::from_le_bytes(*b"mend");
+    const ROOT: u64 = format::ROOT;
+    const NAME_MAX: usize = format::NAME_MAX;
+
+    type OwnerModule = LocalModule;
+
+    fn new(volume: Volume) -> Result<Arc<Self>> {
+        let volume = Arc::new(volume, GFP_KERNEL)?;
+
+        Arc::pin_init(
+            pin_init!(Self {
+                volume,
+                phase <- new_mutex!(Phase::Loading(KVec::new())),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn load(&self) -> Result {
+        let mut state = load::load(&self.volume)?;
+        let mut guard = self.lock();
+
+        if let Phase::Loading(failures) = &*guard.phase {
+            for range in failures {
+                state.note_failure(&contents::blocks(*range))?;
+            }
+        }
+        *guard.phase = Phase::Loaded(state);
+        Ok(())
+    }
+
+    fn notify_failure(
+        &self,
+        super_block: &SuperBlock<Self>,
+        range: ByteRange,
+        flags: Flags,
+    ) -> Result {
+        // Nobody has anything mapped before it is loaded.
+        if self.keep(range)? {
+            return Ok(());
+        }
+        self.deal_with(super_block, range, flags)
+    }
+
+    fn mend(&self) {
+        let _ = self.change(|state| {
+            state.mend();
+            Ok(())
+        });
+    }
+
+    fn statistics(&self) -> Statistics {
+        self.read(|state| Ok(state.statistics()))
+            .unwrap_or_default()
+    }
+
+    fn sync(&self) -> Result {
+        self.read(|_| Ok(()))?;
+        self.volume.flush()
+    }
+
+    fn read_inode(&self, number: u64) -> Result<Attributes> {
+        self.read(|state| Ok(state.node(number)?.attributes()))
+    }
+
+    fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result {
+        self.change(|state| state.write_inode(inode.number(), attributes))
+    }
+
+    fn evict(&self, number: u64) {
+        match self.change(|state| state.evict(number)) {
+            // Without a change, nothing goes.
+            Ok(()) | Err(EIO) => {}
+            Err(error) => pr_warn!("inode {number} stays until the next mount: {error:?}\n"),
+        }
+    }
+
+    fn lookup(&self, directory: &Inode<Self>, name: &[u8]) -> Result<Option<u64>> {
+        self.read(|state| {
+            let found = state.find_name(directory.number(), name)?;
+
+            Ok(found.map(|(_, name)| name.target))
+        })
+    }
+
+    fn read_directory(
+        &self,
+        directory: &Inode<Self>,
+        position: u64,
+        emit: &mut dyn FnMut(Entry<'_>) -> bool,
+    ) -> Result {
+        self.read(|state| state.read_directory(directory.number(), position, emit))
+    }
+
+    fn parent(&self, directory: &Inode<Self>) -> Result<u64> {
+        self.read(|state| Ok(state.node(directory.number())?.inode.parent))
+    }
+
+    fn create(
+        &self,
+        place: Option<(&Inode<Self>, &[u8])>,
+        attributes: &Attributes,
+        target: Option<&[u8]>,
+    ) -> Result<u64> {
+        let place = place.map(|(directory, name)| (directory.number(), name));
+
+        self.change(|state| state.create(place, attributes, target))
+    }
+
+    fn link(&self, inode: &Inode<Self>, directory: &Inode<Self>, name: &[u8], now: Time) -> Result {
+        self.change(|state| state.link(inode.number(), directory.number(), name, now))
+    }
+
+    fn unlink(
+        &self,
+        directory: &Inode<Self>,
+        name: &[u8],
+        inode: &Inode<Self>,
+        now: Time,
+    ) -> Result {
+        self.change(|state| state.unlink(directory.number(), name, inode.number(), now))
+    }
+
+    fn rename(&self, rename: &Rename<'_, Self>) -> Result {
+        let it = Move {
+            from: rename.from.number(),
+            name: rename.name,
+            inode: rename.inode.number(),
+            to: rename.to.number(),
+            new_name: rename.new_name,
+            replaced: rename.replaced.map(Inode::number),
+            now: rename.now,
+        };
+
+        self.change(|state| match it.replaced {
+            Some(other) if rename.exchange => state.exchange(&it, other),
+            _ => state.rename(&it),
+        })
+    }
+
+    fn target(&self, number: u64) -> Result<KVec<u8>> {
+        self.read(|state| state.target(number))
+    }
+
+    fn attribute(&self, inode: &Inode<Self>, name: &[u8]) -> Result<KVec<u8>> {
+        self.read(|state| state.attribute(inode.number(), name))
+    }
+
+    fn set_attribute(
+        &self,
+        inode: &Inode<Self>,
+        name: &[u8],
+        value: Option<&[u8]>,
+        is_there: Option<bool>,
+        now: Time,
+    ) -> Result {
+        self.change(|state| state.set_attribute(inode.number(), name, value, is_there, now))
+    }
+
+    fn attributes(&self, inode: &Inode<Self>, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result {
+        self.read(|state| state.attributes(inode.number(), emit))
+    }
+
+    fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
+        self.change(|state| state.map(inode.number(), range, purpose))
+    }
+
+    fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result {
+        // Without a copy the block stays reserved for the next try.
+        if !is_done {
+            return Ok(());
+        }
+        self.change(|state| state.end_copy(inode.number(), range))
+    }
+
+    fn is_shared(&self, inode: &Inode<Self>, range: ByteRange) -> bool {
+        self.read(|state| Ok(state.is_shared(inode.number(), range)))
+            .unwrap_or(true)
+    }
+
+    fn unshare(&self, inode: &Inode<Self>, range: ByteRange) -> Result {
+        // The lock is given up in between.
+        while self.change(|state| state.unshare(inode.number(), range))? {}
+        Ok(())
+    }
+
+    fn resize(&self, inode: &Inode<Self>, size: u64, now: Time) -> Result {
+        self.change(|state| state.resize(inode.number(), size, now))
+    }
+
+    fn punch(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result {
+        self.change(|state| state.punch(inode.number(), range, now))
+    }
+
+    fn allocate(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result {
+        while self.change(|state| state.allocate(inode.number(), range, now))? {}
+        Ok(())
+    }
+
+    fn share(
+        &self,
+        from: &Inode<Self>,
+        range: ByteRange,
+        to: &Inode<Self>,
+        start: u64,
+        now: Time,
+    ) -> Result {
+        let (mut rest, mut start) = (Some(range), start);
+
+        while let Some(range) = rest {
+            let done =
+                self.change(|state| state.share(from.number(), range, to.number(), start, now))?;
+
+            rest = ByteRange::between(range.start().saturating_add(done), range.end());
+            start = start.saturating_add(done);
+        }
+        Ok(())
+    }
+}

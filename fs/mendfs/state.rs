@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of a mounted filesystem, and how it changes.
+
+use core::ops::Range;
+
+use daxmf::fs::{
+    Attributes,
+    Statistics,
+    Volume, //
+};
+use kernel::{
+    prelude::*,
+    rbtree::RBTree,
+    sync::Arc, //
+};
+
+use crate::{
+    format::{
+        Inode,
+        Record,
+        Superblock,
+        UNITS, //
+    },
+    inodes::{
+        from_vfs,
+        Node, //
+    },
+    metadata::Metadata,
+    owners::Owners,
+    space::Space, //
+};
+
+/// All of a mounted filesystem, behind one lock.
+///
+/// An operation changes it in four steps. It begins, which undoes what one before has left behind
+/// when it failed. It plans: adds and replaces records, takes blocks, and reserves memory for what
+/// will follow. It commits. Then it brings what is kept in memory up to date, which cannot fail.
+pub(crate) struct State {
+    pub(crate) volume: Arc<Volume>,
+    pub(crate) metadata: Metadata,
+    pub(crate) space: Space,
+    pub(crate) owners: Owners,
+    pub(crate) inodes: RBTree<u64, Node>,
+    superblock: Superblock,
+    /// Inodes that change with the next commit.
+    edits: KVec<(u64, Inode)>,
+    /// Blocks to mend.
+    pub(crate) suspects: KVec<Range<u64>>,
+}
+
+impl State {
+    pub(crate) fn new(volume: Arc<Volume>, superblock: Superblock, metadata: Metadata) -> Self {
+        Self {
+            volume,
+            superblock,
+            metadata,
+            space: Space::new(),
+            owners: Owners::new(),
+            inodes: RBTree::new(),
+            edits: KVec::new(),
+            suspects: KVec::new(),
+        }
+    }
+
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// # Errors
+    ///
+    /// - `ESTALE` if there is no inode of this number.
+    pub(crate) fn node(&self, number: u64) -> Result<&Node> {
+        self.inodes.get(&number).ok_or(ESTALE)
+    }
+
+    /// # Errors
+    ///
+    /// - `ESTALE` if there is no inode of this number.
+    pub(crate) fn node_mut(&mut self, number: u64) -> Result<&mut Node> {
+        self.inodes.get_mut(&number).ok_or(ESTALE)
+    }
+
+    /// Begins an operation.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    pub(crate) fn begin(&mut self) -> Result {
+        self.edits.clear();
+        self.space.begin();
+        self.metadata.begin()
+    }
+
+    /// Changes an inode with the next commit.
+    ///
+    /// # Errors
+    ///
+    /// - `ESTALE` if there is no inode of this number.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn edit(&mut self, number: u64, edit: impl FnOnce(&mut Inode)) -> Result {
+        if let Some((_, inode)) = self.edits.iter_mut().find(|(it, _)| *it == number) {
+            edit(inode);
+            return Ok(());
+        }
+
+        let mut inode = self.node(number)?.inode;
+
+        edit(&mut inode);
+        self.edits.push((number, inode), GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Makes what was planned durable.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if it cannot be written. Then the filesystem is shut down.
+    /// - `E2BIG` and `ENOMEM`. Then nothing has happened.
+    pub(crate) fn commit(&mut self) -> Result {
+        for (number, inode) in &self.edits {
+            self.metadata
+                .replace(*number, *number, &Record::Inode(*inode))?;
+        }
+
+        self.metadata.commit()?;
+        self.space.keep();
+
+        while let Some((number, inode)) = self.edits.pop() {
+            if let Some(node) = self.inodes.get_mut(&number) {
+                node.inode = inode;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    pub(crate) fn statistics(&self) -> Statistics {
+        let data = self.metadata.geometry().data();
+        let units = self
+            .metadata
+            .geometry()
+            .metadata_blocks()
+            .saturating_mul(UNITS - 1);
+        let record = Record::Inode(Inode::default()).unit_count();
+
+        Statistics {
+            blocks: data.end.saturating_sub(data.start),
+            free_blocks: self.space.free(),
+            inodes: units / record,
+            free_inodes: self.metadata.free() / record,
+            uuid: self.metadata.uuid(),
+        }
+    }
+
+    /// Changes mode, owners and times of an inode.
+    pub(crate) fn write_inode(&mut self, number: u64, attributes: &Attributes) -> Result {
+        self.begin()?;
+        self.edit(number, |inode| {
+            inode.mode = attributes.mode;
+            inode.uid = attributes.uid;
+            inode.gid = attributes.gid;
+            inode.accessed = from_vfs(attributes.accessed);
+            inode.modified = from_vfs(attributes.modified);
+            inode.changed = from_vfs(attributes.changed);
+        })?;
+        self.commit()
+    }
+}
