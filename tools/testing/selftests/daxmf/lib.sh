@@ -22,7 +22,7 @@ MNT=/mnt/daxmf
 PAGE=4096
 DEADLINE=60
 # Modules that a test may have loaded, users before what they use.
-MODULES=(daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
+MODULES=(mendfs daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
 
 UNDO=()
 
@@ -393,6 +393,34 @@ ext4_on() {
 	ns_bind "$1" || return
 	DISK=$(ns_disk "$1")
 	make_ext4 "/dev/$DISK" && mount_dax "/dev/$DISK"
+}
+
+# mount_mendfs DEVICE [OPTION...]
+mount_mendfs() {
+	local device=$1
+
+	shift
+	mkdir -p $MNT
+	modprobe mendfs && mount -t mendfs "$@" "$device" $MNT || return
+	on_exit unmount
+}
+
+# mendfs_on NS [OPTION...] -- bind it, make mendfs on it and mount that; sets DISK.
+mendfs_on() {
+	ns_bind "$1" || return
+	DISK=$(ns_disk "$1")
+	shift
+	mkfs.mendfs -q -f "$@" "/dev/$DISK" && mount_mendfs "/dev/$DISK"
+}
+
+# mend_clean DEVICE -- fsck finds nothing on it.
+mend_clean() {
+	fsck.mendfs -n "$1"
+}
+
+# again -- unmount, check and mount what is on the disk.
+again() {
+	unmount && mend_clean "/dev/$DISK" && mount -t mendfs "/dev/$DISK" $MNT
 }
 
 # fill FILE PAGES -- with data that differs from page to page, on media.

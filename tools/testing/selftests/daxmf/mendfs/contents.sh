@@ -1,0 +1,117 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Contents of files: written, mapped, sparse, shared.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+sum() {
+	sha256sum <"$1"
+}
+
+written() {
+	dd if=/dev/urandom of=/tmp/random bs=1M count=8 status=none && on_exit rm -f /tmp/random &&
+		cp /tmp/random big && cmp big /tmp/random &&
+		dd if=/tmp/random of=odd bs=1000 count=77 status=none && cmp -n 77000 odd /tmp/random &&
+		is stat -c %s odd 77000 && echo more >>odd && is stat -c %s odd 77005 &&
+		is tail -c 5 odd more
+}
+
+sparse() {
+	truncate -s 1G sparse && echo end >>sparse && is stat -c %b sparse 8 &&
+		is sh -c 'head -c 1M sparse | tr -d "\0" | wc -c' 0 &&
+		is xfs_io -r -c 'seek -d 0' sparse "$(printf 'Whence\tResult\nDATA\t1073741824')" &&
+		truncate -s 5000 big && truncate -s 10000 big &&
+		is sh -c 'tail -c 5000 big | tr -d "\0" | wc -c' 0
+}
+
+fallocated() {
+	xfs_io -f -c 'falloc -k 0 1m' -c 'pwrite -q -S 7 0 64k' -c 'fpunch 5000 20000' \
+		-c 'fzero 40000 4000' f && is stat -c %s f 65536 || return
+	python3 - <<-'END'
+		data = open("f", "rb").read()
+		want = bytearray(b"\7" * 65536)
+		want[5000:25000] = bytes(20000)
+		want[40000:44000] = bytes(4000)
+		assert data == want
+	END
+}
+
+mapped() {
+	xfs_io -f -c 'truncate 4m' -c 'mmap 0 4m' -c 'mwrite -S 5 100 8000' -c 'msync -s' m &&
+		is sh -c 'tr -d "\0" <m | wc -c' 8000 &&
+		xfs_io -c 'pwrite -q -S 6 3m 10' -c 'mmap 0 4m' -c 'mread -v 3m 2' m | grep -q '06 06' &&
+		xfs_io -c 'mmap -S 0 4m' -c 'mwrite -S 8 2m 1' m
+}
+
+# Copies differ from then on, whichever is written, by write() or through a mapping.
+shared() {
+	fill s 600 && share s t && share s u && is sum t "$(sum s)" &&
+		xfs_io -c 'pwrite -q -S 1 5000 10' t && ! cmp -s s t &&
+		xfs_io -c 'mmap 0 1m' -c 'mwrite -S 2 9000 10' -c 'msync -s' u && ! cmp -s s u &&
+		is sh -c 'seq -f "daxmf %09.0f" 1000000 | head -c 2457600 | sha256sum' "$(sum s)" &&
+		is sh -c 'cmp -l s t | wc -l' 10 && is sh -c 'cmp -l s u | wc -l' 10
+}
+
+part_shared() {
+	fill p 64 && fill q 64 && xfs_io -c 'reflink p 0 16384 8192' q &&
+		is cmp -n 8192 -i 16384:0 q p "" && truncate -s 3000 p && truncate -s 8192 p &&
+		is sh -c 'tail -c +20481 q | head -c 4096 | tr -d "\0" | wc -c' 4096 &&
+		xfs_io -c 'dedupe q 0 32768 4096' q | grep -qv deduped
+	rm p
+}
+
+mapped_huge() {
+	local before after
+
+	before=$(sed -n 's/^thp_fault_fallback //p' /proc/vmstat)
+	fallocate -l 8M huge && xfs_io -c 'mmap 0 8m' -c 'mwrite 0 8m' huge &&
+		after=$(sed -n 's/^thp_fault_fallback //p' /proc/vmstat) || return
+	[ "$before" = "$after" ] &&
+		is sh -c 'xfs_io -r -c fiemap huge | grep -c "\["' 1
+}
+
+fio_runs() {
+	fio --name=verify --directory=. --size=16M --rw=randwrite --bs=4k --verify=crc32c \
+		--ioengine="$1" --direct="$2" --end_fsync=1 --minimal &&
+		rm verify*
+}
+
+full() {
+	local free
+
+	free=$(stat -f -c %f .) && fallocate -l $(((free - 16) * PAGE)) full &&
+		fails_with "No space left" dd if=/dev/zero of=more bs=$PAGE count=17 &&
+		is stat -c %s more $((16 * PAGE)) && is stat -f -c %f . 0 &&
+		fails_with "No space left" fallocate -l $PAGE none &&
+		rm full more none && is stat -f -c %f . "$free"
+}
+
+stays() {
+	local before
+
+	cd / && before=$(cd $MNT && sha256sum ./*) && again && cd $MNT || return
+	diff <(echo "$before") <(sha256sum ./*)
+}
+
+begin 12
+require_ns "$KIND"
+require mendfs_on "$NS"
+cd $MNT || exit
+on_exit cd /
+
+check "what is written is read" written
+check "sparse files, truncation" sparse
+check "fallocate" fallocated
+check "mappings, with and without MAP_SYNC" mapped
+check "copies share their blocks until they are written to" shared
+check "copies of a part" part_shared
+check "huge pages" mapped_huge
+check "fio, write()" fio_runs psync 0
+check "fio, O_DIRECT" fio_runs psync 1
+check "fio, mappings" fio_runs mmap 0
+check "a full device" full
+check "all of it is there after a mount" stays
+finish

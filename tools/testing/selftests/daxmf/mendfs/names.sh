@@ -1,0 +1,126 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Directories, links, attributes: what POSIX says of names, before and after a mount.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# renameat2 FROM TO FLAGS
+renameat2() {
+	python3 - "$@" <<-'END'
+		import ctypes, os, sys
+		libc = ctypes.CDLL(None, use_errno=True)
+		at = -100
+		status = libc.renameat2(at, os.fsencode(sys.argv[1]), at, os.fsencode(sys.argv[2]), int(sys.argv[3]))
+		if status:
+		    sys.exit(os.strerror(ctypes.get_errno()))
+	END
+}
+
+# picture -- all that can be seen of the files, in an order.
+picture() {
+	(
+		cd $MNT || exit
+		find . -printf '%P %y %m %U %G %n %s %T@ %i %l\n' | sort
+		find . -type f -print0 | sort -z | xargs -0 sha256sum
+		getfattr -R -d -m - . 2>/dev/null
+	)
+}
+
+stays() {
+	local before
+
+	cd / && before=$(picture) && again && cd $MNT || return
+	is picture "$before"
+}
+
+make_tree() {
+	mkdir -p a/b/c d && echo one >a/one && echo two >a/b/two && ln -s ../one a/b/link &&
+		ln a/one d/hard && mkfifo d/fifo && mknod d/device c 1 3 &&
+		chmod 2750 a/b && chown 12:34 a/one && touch -d 2001-02-03T04:05:06.789 a/b/two &&
+		is stat -c %h d/hard 2 && is stat -c %h a 3 && is cat a/b/link one
+}
+
+many_names() {
+	local i
+
+	mkdir many && for i in {1..3000}; do echo "$i" >"many/a name, number $i"; done &&
+		is sh -c 'ls many | wc -l' 3000 &&
+		is cat "many/a name, number 2718" 2718 &&
+		rm many/*[02468] && is sh -c 'ls many | wc -l' 1500
+}
+
+long_names() {
+	local name
+
+	name=$(printf 'x%.0s' {1..255})
+	touch "$name" && is stat -c %s "$name" 0 && rm "$name" &&
+		fails_with "File name too long" touch "${name}x"
+}
+
+renames() {
+	mkdir r r/full r/empty && echo from >r/from && echo to >r/to && touch r/full/x || return
+	fails_with "File exists" renameat2 r/from r/to 1 &&
+		renameat2 r/from r/to 2 && is cat r/from to && is cat r/to from &&
+		renameat2 r/from r/full 2 && is cat r/full to && [ -e r/from/x ] &&
+		fails_with "Directory not empty" renameat2 r/empty r/from 0 &&
+		renameat2 r/from r/empty 0 && [ -e r/empty/x ] &&
+		mv r/empty r/full2 && mkdir s && mv r/full2 s/ && is stat -c %h r 2 && is stat -c %h s 3 &&
+		fails_with "Invalid argument" renameat2 s s/full2/s 0 &&
+		mv -T r/to r/full && is cat r/full from
+}
+
+links() {
+	local target
+
+	target=$(printf 'y%.0s' {1..4000})
+	ln -s "$target" long && is readlink long "$target" && rm long &&
+		fails_with "File name too long" ln -s "$target$target" long &&
+		fails_with "hard link not allowed" ln a/b hard || return
+	# shellcheck disable=SC2016 # for the inner shell
+	python3 -c 'import os; f = os.open(".", os.O_TMPFILE | os.O_RDWR); os.write(f, b"kept")
+os.link(f"/proc/self/fd/{f}", "kept", src_dir_fd=f)' && is cat kept kept
+}
+
+attributes() {
+	setfattr -n user.colour -v blue a/one && setfattr -n trusted.secret -v x a/one &&
+		is getfattr --only-values -n user.colour a/one blue &&
+		setfattr -n user.colour -v "$(printf 'z%.0s' {1..3000})" a/one &&
+		is sh -c 'getfattr --only-values -n user.colour a/one | wc -c' 3000 &&
+		setfattr -x trusted.secret a/one &&
+		fails_with "No such attribute" getfattr -n trusted.secret --absolute-names a/one &&
+		fails_with "No space left" setfattr -n user.big -v "$(printf 'z%.0s' {1..5000})" a/one
+}
+
+unlinked() {
+	exec 9>gone && echo still there >&9 && rm gone && is stat -L -c %h /proc/self/fd/9 0 &&
+		is cat /proc/self/fd/9 "still there"
+	local status=$?
+
+	exec 9>&-
+	return $status
+}
+
+all_free() {
+	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
+}
+
+begin 9
+require_ns "$KIND"
+require mendfs_on "$NS"
+cd $MNT || exit
+on_exit cd /
+
+check "directories, files, links and devices" make_tree
+check "thousands of names in a directory" many_names
+check "names of 255 bytes" long_names
+check "renames, with NOREPLACE and EXCHANGE" renames
+check "symbolic links, O_TMPFILE" links
+check "extended attributes" attributes
+check "a file without a name lives as long as it is open" unlinked
+check "all of it is there after a mount" stays
+check "what is removed leaves no block behind" \
+	all_free
+finish
