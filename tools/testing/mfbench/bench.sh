@@ -137,11 +137,67 @@ any_wanted() { # group
 	[[ $WANTED == *" $1-"* ]]
 }
 
+# The file systems, on daxmf_pmem.
+filesystems() {
+	local name
+
+	for name in xfs ext4 mendfs; do
+		clean filesystem $name || return
+	done
+}
+
+filesystem() { # name
+	ns_bind "$NS" && DISK=$(ns_disk "$NS") && fresh "$1" "/dev/$DISK" &&
+		quietly on_filesystem "$1" "/dev/$DISK"
+}
+
+fresh() { # file system, device
+	case $1 in
+	# So that large files lie in huge pages.
+	xfs) make_xfs -d agcount=4,su=2m,sw=1 -l size=64m "$2" && mount_dax "$2" ;;
+	ext4) make_ext4 -E stride=512 "$2" && mount_dax "$2" ;;
+	mendfs) mkfs.mendfs -q -f "$2" && mount_mendfs "$2" ;;
+	esac
+}
+
+# compare FILESYSTEM NAME ARGUMENT... -- count by mfbench, if it is wanted, as what mendfs or one of
+# its peers takes.
+compare() {
+	local filesystem=$1 name=$2 count
+
+	shift 2
+	case $filesystem in
+	xfs) measure peer "mendfs-$name" "$@" ;;
+	ext4) measure peer "mendfs-ext4-$name" "$@" ;;
+	mendfs)
+		wanted "mendfs-$name" || wanted "mendfs-ext4-$name" || return 0
+		count=$(mfbench "$@") && printf "ours %s $count\n" "mendfs-$name" "mendfs-ext4-$name"
+		;;
+	esac
+}
+
+on_filesystem() { # file system, device
+	local it
+
+	for it in create unlink append read overwrite; do
+		compare "$1" $it file $it "$MNT/$it" || return
+	done
+	for it in pte pmd; do
+		compare "$1" $it-fault fault $it "$MNT/file" &&
+			compare "$1" $it-write-fault fault --write $it "$MNT/file" || return
+	done
+	for it in 1 10 100 1000; do
+		[ "$1-$it" != ext4-10 ] || break
+		compare "$1" notify-$it notify --sharers $it "$MNT/notify-$it" || return
+	done
+}
+
 drivers() {
 	NS=$(ns_find memmap) || fail "there is no namespace of kind memmap" || return
 	clean driver peer nd_pmem && clean driver ours daxmf_pmem || return
 	! any_wanted linear || clean linear_volume || return
-	! any_wanted walk || walks
+	! any_wanted walk || walks || return
+	! any_wanted mendfs || filesystems
 }
 
 # Two disks in stripes of 64 KiB, to a third one.

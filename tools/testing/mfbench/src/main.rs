@@ -2,8 +2,8 @@
 
 //! Counts the instructions that the DAX memory-failure chain takes.
 //!
-//! `mfbench notify`, `transfer` and `fault` run in a guest whose clock counts instructions, and
-//! print the median of what one operation took. `mfbench report` runs on the host: it compares
+//! `mfbench notify`, `transfer`, `fault` and `file` run in a guest whose clock counts instructions,
+//! and print the median of what one operation took. `mfbench report` runs on the host: it compares
 //! what both sides took with the bounds, and exits 1 if one is over its bound.
 
 use std::error::Error;
@@ -14,8 +14,10 @@ use clap::{Parser, Subcommand};
 
 mod clock;
 mod fault;
+mod file;
 mod mapping;
 mod notify;
+mod random;
 mod report;
 mod transfer;
 
@@ -61,6 +63,14 @@ enum Action {
         /// A file on a DAX filesystem, made for it.
         file: PathBuf,
     },
+    /// An operation on files.
+    File {
+        /// What is done.
+        #[arg(value_enum)]
+        operation: file::Operation,
+        /// A directory that is made for it.
+        directory: PathBuf,
+    },
     /// Compare counts, which come as lines `ours|peer NAME COUNT` on standard input.
     Report(report::Options),
 }
@@ -73,6 +83,10 @@ fn run(action: Action) -> Result<bool, Box<dyn Error>> {
         Action::Notify { sharers, directory } => notify::run(&directory, sharers)?,
         Action::Transfer { operation, disk } => transfer::run(&disk, operation)?,
         Action::Fault { size, write, file } => fault::run(&file, size, write)?,
+        Action::File {
+            operation,
+            directory,
+        } => file::run(&directory, operation)?,
         Action::Report(options) => return report::run(&options),
     };
     println!("{count}");

@@ -2,7 +2,7 @@
 
 //! From a memory failure to the signal.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::path::Path;
@@ -102,6 +102,7 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
 /// What it takes from a failure to the signal, with a page that `sharers` files share.
 pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
     catch_sigbus()?;
+    fs::create_dir_all(directory)?;
     let files = make_files(directory, sharers)?;
 
     // The first is not counted: the kernel may have to get what it needs from the disk.

@@ -12,6 +12,7 @@ use clap::ValueEnum;
 
 use crate::clock;
 use crate::mapping::Mapping;
+use crate::random::Random;
 use crate::PAGE_SIZE;
 
 const ROUNDS: usize = 500;
@@ -54,21 +55,13 @@ impl Operation {
 
 /// Where the transfers go, in bytes.
 fn offsets(operation: Operation) -> Vec<usize> {
-    let mut state: u64 = 1;
-    let mut random = move || {
-        // Knuth's MMIX generator.
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) as usize
-    };
-
     (0..ROUNDS)
-        .map(|round| {
+        .zip(Random::new())
+        .map(|(round, random)| {
             if operation.is_sequential() {
                 round * MIB % SPAN
             } else {
-                random() % (SPAN / PAGE_SIZE) * PAGE_SIZE
+                random % (SPAN / PAGE_SIZE) * PAGE_SIZE
             }
         })
         .collect()
