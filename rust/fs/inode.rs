@@ -189,10 +189,12 @@ impl<T: FileSystem> Inode<T> {
             return;
         };
 
-        if self.is_newer() {
+        // Names are changed by the filesystem, contents by the VFS, which may not have told the
+        // filesystem yet.
+        if !self.is(bindings::S_IFDIR) {
             let own = self.attributes();
 
-            attributes.modified = attributes.modified.max(own.modified);
+            attributes.modified = own.modified;
             attributes.changed = attributes.changed.max(own.changed);
         }
 
@@ -203,17 +205,6 @@ impl<T: FileSystem> Inode<T> {
             self.set_size(&attributes);
             self.set_changes(&attributes);
         }
-    }
-
-    /// Whether the VFS has times that it has not told the filesystem yet, or is telling now.
-    fn is_newer(&self) -> bool {
-        const NEWER: bindings::inode_state_flags_enum =
-            bindings::inode_state_flags_enum_I_DIRTY_SYNC
-                | bindings::inode_state_flags_enum_I_DIRTY_DATASYNC
-                | bindings::inode_state_flags_enum_I_DIRTY_TIME
-                | bindings::inode_state_flags_enum_I_SYNC;
-
-        self.state() & NEWER != 0
     }
 
     fn state(&self) -> bindings::inode_state_flags_enum {

@@ -94,6 +94,15 @@ attributes() {
 		fails_with "No space left" setfattr -n user.big -v "$(printf 'z%.0s' {1..5000})" a/one
 }
 
+# A directory that was read has a new time of access, which the filesystem is told later.
+times() {
+	local future=4102444800
+
+	mkdir future && touch -d @$future future && ls future && touch future/now &&
+		[ "$(stat -c %Y future)" -lt $future ] &&
+		touch -d @$future a/one && ln a/one future/ && is stat -c %Y a/one $future
+}
+
 unlinked() {
 	exec 9>gone && echo still there >&9 && rm gone && is stat -L -c %h /proc/self/fd/9 0 &&
 		is cat /proc/self/fd/9 "still there"
@@ -107,7 +116,7 @@ all_free() {
 	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
-begin 9
+begin 10
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -119,8 +128,8 @@ check "names of 255 bytes" long_names
 check "renames, with NOREPLACE and EXCHANGE" renames
 check "symbolic links, O_TMPFILE" links
 check "extended attributes" attributes
+check "times of changes" times
 check "a file without a name lives as long as it is open" unlinked
 check "all of it is there after a mount" stays
-check "what is removed leaves no block behind" \
-	all_free
+check "what is removed leaves no block behind" all_free
 finish
