@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Compares a directory with what it must be before or after an operation: one that was under way
+//! when the machine stopped may have happened, or not, or in part.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::disk::read_at;
+use crate::model::{Attribute, File, Id, Kind, Model, Name, PLACES};
+use crate::sys;
+
+/// The path of a name.
+pub fn path(folder: &Path, name: Name) -> PathBuf {
+    folder
+        .join(PLACES[name % PLACES.len()])
+        .join(name.to_string())
+}
+
+/// What an extended attribute is called.
+pub fn attribute(number: Attribute) -> String {
+    format!("user.{number}")
+}
+
+/// Compares a folder.
+///
+/// All is as before or as after, but for the contents of files: each byte is as before or after,
+/// and so is the size, or in between.
+pub fn compare(folder: &Path, before: &Model, after: &Model) -> Result<(), String> {
+    let compare = |model| compare_as(folder, model, before, after);
+
+    compare(after).or_else(|wrong| compare(before).map_err(|_| wrong))
+}
+
+/// Compares a folder that is as `model`, but for the contents.
+fn compare_as(folder: &Path, model: &Model, before: &Model, after: &Model) -> Result<(), String> {
+    for place in 0..PLACES.len() {
+        compare_place(folder, model, place)?;
+    }
+
+    let mut inodes = BTreeMap::new();
+    let none = File::default();
+
+    for (name, id) in model.names.iter().enumerate() {
+        let Some(id) = id else {
+            continue;
+        };
+        let expected = model.files.get(id).unwrap_or(&none);
+        let is_new = compare_name(folder, (name, *id), expected, &mut inodes)
+            .map_err(|wrong| format!("name {name}, file {id}: {wrong}"))?;
+
+        if is_new && expected.kind == Kind::Regular {
+            let old = before.files.get(id).unwrap_or(&none);
+            let new = after.files.get(id).unwrap_or(&none);
+
+            fs::File::open(path(folder, name))
+                .map_err(|error| error.to_string())
+                .and_then(|file| compare_file(&file, old, new))
+                .map_err(|wrong| format!("name {name}, file {id}: {wrong}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares the names in a directory, and the number of its links.
+fn compare_place(folder: &Path, model: &Model, place: usize) -> Result<(), String> {
+    let path = folder.join(PLACES[place]);
+    let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut expected: BTreeSet<_> = (place..model.names.len())
+        .step_by(PLACES.len())
+        .filter(|name| model.names[*name].is_some())
+        .map(|name| name.to_string())
+        .collect();
+    let mut found = BTreeSet::new();
+
+    if place == 0 {
+        expected.extend(PLACES[1..].iter().map(|place| (*place).into()));
+    }
+    for entry in fs::read_dir(&path).map_err(wrong)? {
+        found.insert(
+            entry
+                .map_err(wrong)?
+                .file_name()
+                .to_string_lossy()
+                .into_owned(),
+        );
+    }
+    if found != expected {
+        return Err(format!(
+            "'{}' has {found:?}, not {expected:?}",
+            PLACES[place]
+        ));
+    }
+
+    let links = fs::metadata(&path).map_err(wrong)?.nlink();
+    let expected = 2 + model.directories_in(place) as u64;
+
+    match links == expected {
+        true => Ok(()),
+        false => Err(format!(
+            "'{}' has {links} links, not {expected}",
+            PLACES[place]
+        )),
+    }
+}
+
+/// Compares what a name leads to, but for the contents of a file. Returns false if it was compared
+/// under another name.
+fn compare_name(
+    folder: &Path,
+    (name, id): (Name, Id),
+    expected: &File,
+    inodes: &mut BTreeMap<Id, u64>,
+) -> Result<bool, String> {
+    let path = path(folder, name);
+    let stat = fs::symlink_metadata(&path).map_err(|error| error.to_string())?;
+
+    if kind_of(&stat) != Some(expected.kind) {
+        return Err(format!("{:?}, not {:?}", stat.file_type(), expected.kind));
+    }
+    match inodes.insert(id, stat.ino()) {
+        Some(number) if number == stat.ino() => return Ok(false),
+        Some(_) => return Err("not another name of the same file".into()),
+        None => {}
+    }
+    if expected.kind == Kind::Symlink {
+        let target = fs::read_link(&path).map_err(|error| error.to_string())?;
+
+        if target.as_os_str().as_bytes() != expected.data {
+            return Err(format!("leads to {}", target.display()));
+        }
+        if stat.nlink() != expected.links {
+            return Err(format!("{} links, not {}", stat.nlink(), expected.links));
+        }
+        return Ok(true);
+    }
+
+    let file = fs::File::open(&path).map_err(|error| error.to_string())?;
+
+    compare_inode(&file, expected)?;
+    Ok(true)
+}
+
+fn kind_of(stat: &fs::Metadata) -> Option<Kind> {
+    let kind = stat.file_type();
+
+    match (kind.is_file(), kind.is_dir(), kind.is_symlink()) {
+        (true, _, _) => Some(Kind::Regular),
+        (_, true, _) => Some(Kind::Directory),
+        (_, _, true) => Some(Kind::Symlink),
+        _ => None,
+    }
+}
+
+/// Compares links, mode and attributes of a file or directory.
+pub fn compare_inode(file: &fs::File, expected: &File) -> Result<(), String> {
+    let stat = file.metadata().map_err(|error| error.to_string())?;
+    let found = (stat.nlink(), stat.mode() & 0o7777);
+
+    if found != (expected.links, expected.mode) {
+        return Err(format!(
+            "{} links and mode {:o}, not {} and {:o}",
+            found.0, found.1, expected.links, expected.mode
+        ));
+    }
+
+    let found: BTreeSet<_> = sys::attributes(file)
+        .map_err(|error| format!("attributes: {error}"))?
+        .into_iter()
+        .collect();
+    let names: BTreeSet<_> = expected
+        .attributes
+        .keys()
+        .map(|at| attribute(*at))
+        .collect();
+
+    if found != names {
+        return Err(format!("attributes {found:?}, not {names:?}"));
+    }
+    for (number, expected) in &expected.attributes {
+        let name = attribute(*number);
+        let found = sys::attribute(file, &name).map_err(|error| format!("{name}: {error}"))?;
+
+        if found != *expected {
+            return Err(format!("attribute {name} has another value"));
+        }
+    }
+    Ok(())
+}
+
+/// Compares the contents of a file.
+pub fn compare_file(file: &fs::File, before: &File, after: &File) -> Result<(), String> {
+    let (old, new) = (&before.data, &after.data);
+    let sizes = old.len().min(new.len())..=old.len().max(new.len());
+    // One more than there should be.
+    let mut found = vec![0; sizes.end() + 1];
+    let len = read_at(file, &mut found, 0)?;
+
+    found.truncate(len);
+    if !sizes.contains(&found.len()) {
+        return Err(format!("{} bytes, not {sizes:?}", found.len()));
+    }
+    if found == *old || found == *new {
+        return Ok(());
+    }
+
+    let byte = |data: &[u8], at: usize| data.get(at).copied().unwrap_or(0);
+    let is_wrong = |at: &usize| found[*at] != byte(old, *at) && found[*at] != byte(new, *at);
+    let wrong: Vec<_> = (0..found.len()).filter(is_wrong).collect();
+
+    match (wrong.first(), wrong.last()) {
+        (Some(first), Some(last)) => Err(format!(
+            "{} bytes are wrong from {first:#x} to {last:#x}, the first is {:#04x}, not {:#04x} or {:#04x}",
+            wrong.len(),
+            found[*first],
+            byte(old, *first),
+            byte(new, *first)
+        )),
+        _ => Ok(()),
+    }
+}

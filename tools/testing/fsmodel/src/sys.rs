@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! System calls, and mappings.
+
+use std::ffi::{CString, OsStr};
+use std::fs::File;
+use std::io::{self, Error};
+use std::num::NonZeroUsize;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::ptr::{self, NonNull};
+
+use nix::sys::mman::{self, MapFlags, MsFlags, ProtFlags};
+
+use crate::model::{Span, PAGE};
+
+/// `FIDEDUPERANGE_DIFFERS`.
+const DIFFERS: i32 = 1;
+
+/// `struct file_clone_range` of linux/fs.h.
+#[repr(C)]
+pub struct CloneRange {
+    from: i64,
+    from_at: u64,
+    len: u64,
+    at: u64,
+}
+
+/// `struct file_dedupe_range` of linux/fs.h, with one destination.
+#[repr(C)]
+pub struct DedupeRange {
+    from_at: u64,
+    len: u64,
+    count: u16,
+    reserved: [u16; 3],
+    to: i64,
+    to_at: u64,
+    done: u64,
+    status: i32,
+    reserved_too: u32,
+}
+
+mod ioctls {
+    nix::ioctl_write_int!(clone, 0x94, 9);
+    nix::ioctl_write_ptr!(clone_range, 0x94, 13, super::CloneRange);
+    // The number has the size of the structure without its destinations.
+    nix::ioctl_readwrite_bad!(
+        dedupe_range,
+        nix::request_code_readwrite!(0x94, 54, 24),
+        super::DedupeRange
+    );
+}
+
+/// Clones a file, all of it.
+pub fn clone(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: The ioctl takes a file descriptor, which may be any.
+    unsafe { ioctls::clone(to, from as u64) }?;
+    Ok(())
+}
+
+/// Clones a range.
+pub fn clone_range(from: RawFd, span: Span, to: RawFd, at: usize) -> io::Result<()> {
+    let request = CloneRange {
+        from: from.into(),
+        from_at: span.at as u64,
+        len: span.len as u64,
+        at: at as u64,
+    };
+
+    // SAFETY: The ioctl reads the request only.
+    unsafe { ioctls::clone_range(to, &request) }?;
+    Ok(())
+}
+
+/// Shares a range if it is the same. Returns whether it is.
+pub fn dedupe_range(from: RawFd, span: Span, to: RawFd, at: usize) -> io::Result<bool> {
+    let mut request = DedupeRange {
+        from_at: span.at as u64,
+        len: span.len as u64,
+        count: 1,
+        reserved: [0; 3],
+        to: to.into(),
+        to_at: at as u64,
+        done: 0,
+        status: 0,
+        reserved_too: 0,
+    };
+
+    // SAFETY: The ioctl reads and writes the request only, which has one destination.
+    unsafe { ioctls::dedupe_range(from, &mut request) }?;
+    match request.status {
+        DIFFERS => Ok(false),
+        0 if request.done == span.len as u64 => Ok(true),
+        0 => Err(Error::other(format!("{} bytes are done", request.done))),
+        error => Err(Error::from_raw_os_error(-error)),
+    }
+}
+
+fn c_string(bytes: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(bytes.as_bytes())?)
+}
+
+/// Gives the file behind a descriptor a name.
+pub fn link_open(fd: RawFd, to: &Path) -> io::Result<()> {
+    let from = c_string(format!("/proc/self/fd/{fd}").as_ref())?;
+    let to = c_string(to.as_os_str())?;
+    let cwd = libc::AT_FDCWD;
+
+    let flags = libc::AT_SYMLINK_FOLLOW;
+    // SAFETY: Both are C strings.
+    let answer = unsafe { libc::linkat(cwd, from.as_ptr(), cwd, to.as_ptr(), flags) };
+
+    check(answer as isize)?;
+    Ok(())
+}
+
+fn check(answer: isize) -> io::Result<usize> {
+    usize::try_from(answer).map_err(|_| Error::last_os_error())
+}
+
+/// Sets an extended attribute.
+pub fn set_attribute(file: &File, name: &str, value: &[u8]) -> io::Result<()> {
+    let name = c_string(name.as_ref())?;
+    let start = value.as_ptr().cast();
+
+    // SAFETY: The name is a C string, and the value has this length.
+    let answer = unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), start, value.len(), 0) };
+
+    check(answer as isize)?;
+    Ok(())
+}
+
+/// Removes an extended attribute.
+pub fn remove_attribute(file: &File, name: &str) -> io::Result<()> {
+    let name = c_string(name.as_ref())?;
+
+    // SAFETY: The name is a C string.
+    check(unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) } as isize)?;
+    Ok(())
+}
+
+/// The value of an extended attribute.
+pub fn attribute(file: &File, name: &str) -> io::Result<Vec<u8>> {
+    let name = c_string(name.as_ref())?;
+    let mut value = vec![0; 1 << 16];
+    let start = value.as_mut_ptr().cast();
+
+    // SAFETY: The name is a C string, and the value has room for this length.
+    let len = unsafe { libc::fgetxattr(file.as_raw_fd(), name.as_ptr(), start, value.len()) };
+    let len = check(len)?;
+
+    value.truncate(len);
+    Ok(value)
+}
+
+/// The names of the extended attributes of users.
+pub fn attributes(file: &File) -> io::Result<Vec<String>> {
+    let mut names = vec![0_u8; 1 << 16];
+    let start = names.as_mut_ptr().cast();
+
+    // SAFETY: There is room for this length.
+    let len = check(unsafe { libc::flistxattr(file.as_raw_fd(), start, names.len()) })?;
+
+    Ok(names[..len]
+        .split(|byte| *byte == 0)
+        .map(|name| String::from_utf8_lossy(name).into_owned())
+        .filter(|name| name.starts_with("user."))
+        .collect())
+}
+
+/// A mapping of a file, beyond its end.
+pub struct Mapping {
+    start: NonNull<u8>,
+    len: usize,
+}
+
+impl Mapping {
+    pub fn new(file: &File, len: usize) -> io::Result<Self> {
+        let flags = MapFlags::from_bits_retain(libc::MAP_SHARED_VALIDATE | libc::MAP_SYNC);
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        let len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
+        let map = |flags| {
+            // SAFETY: It replaces nothing, as no address is asked for.
+            unsafe { mman::mmap(None, len, protection, flags, file, 0) }
+        };
+        // Not every filesystem has MAP_SYNC.
+        let start = map(flags).or_else(|_| map(MapFlags::MAP_SHARED))?;
+
+        Ok(Self {
+            start: start.cast(),
+            len: len.get(),
+        })
+    }
+
+    /// # Panics
+    ///
+    /// If the range is beyond the mapping.
+    fn at(&self, span: Span) -> *mut u8 {
+        assert!(span.end() <= self.len);
+        // SAFETY: It was checked that this is in the mapping.
+        unsafe { self.start.as_ptr().add(span.at) }
+    }
+
+    pub fn write(&self, at: usize, bytes: &[u8]) {
+        let len = bytes.len();
+
+        // SAFETY: `at()` has checked the range, and nobody has a reference to the mapping. A range
+        // beyond the last page of the file would raise SIGBUS, which is a failed test.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(Span { at, len }), len) }
+    }
+
+    pub fn read(&self, span: Span) -> Vec<u8> {
+        let mut bytes = vec![0; span.len];
+
+        // SAFETY: As in `write()`.
+        unsafe { ptr::copy_nonoverlapping(self.at(span), bytes.as_mut_ptr(), span.len) }
+        bytes
+    }
+
+    /// Writes a range to a file, with one system call. Returns how many bytes that were.
+    pub fn write_to(&self, span: Span, to: &File, at: usize) -> io::Result<usize> {
+        // SAFETY: `at()` has checked the range.
+        check(unsafe { libc::pwrite(to.as_raw_fd(), self.at(span).cast(), span.len, at as i64) })
+    }
+
+    /// Reads a range from a file, with one system call. Returns how many bytes that were.
+    pub fn read_from(&self, span: Span, from: &File, at: usize) -> io::Result<usize> {
+        // SAFETY: `at()` has checked the range, and nobody has a reference to the mapping.
+        check(unsafe { libc::pread(from.as_raw_fd(), self.at(span).cast(), span.len, at as i64) })
+    }
+
+    pub fn sync(&self, span: Span) -> io::Result<()> {
+        let start = span.at & !(PAGE - 1);
+        let len = span.end() - start;
+        let at = self.at(Span { at: start, len });
+        let at = NonNull::new(at).ok_or(io::ErrorKind::InvalidInput)?;
+
+        // SAFETY: It only writes out what is mapped there.
+        unsafe { mman::msync(at.cast(), len, MsFlags::MS_SYNC)? };
+        Ok(())
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: The mapping is ours, and nobody has a reference to it.
+        let _ = unsafe { mman::munmap(self.start.cast(), self.len) };
+    }
+}

@@ -1,0 +1,67 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Random operations on files, compared with a model in memory: at each read, all of it now and then,
+# and after a mount.
+#
+#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes in all [1, 16]
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+SEED=${SEED:-1}
+RUNTIME=${RUNTIME:-16}
+
+# run SEED [OPTION...] -- in a directory of its own.
+run() {
+	local seed=$1
+
+	shift
+	mkdir "$MNT/$seed" &&
+		fsmodel run --seed "$seed" --seconds $((RUNTIME / 2)) --progress "$TMP/$seed" "$@" \
+			"$MNT/$seed"
+}
+
+# runs SEED... -- at the same time.
+runs() {
+	local seed status=0
+	local -a jobs
+
+	for seed; do
+		run "$seed" &
+		jobs+=($!)
+	done
+	for seed in "${jobs[@]}"; do
+		wait "$seed" || status=1
+	done
+	return $status
+}
+
+# as_left SEED... -- after a mount all is as it was.
+as_left() {
+	local seed
+
+	again || return
+	for seed; do
+		fsmodel check --ended --seed "$seed" --progress "$TMP/$seed" "$MNT/$seed" || return
+	done
+}
+
+nothing_left() {
+	rm -rf "${MNT:?}"/* && sync && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)"
+}
+
+begin 5
+require_ns "$KIND"
+require mendfs_on "$NS"
+# For the command that a run mounts again with.
+export DISK MNT
+export -f again fail mend_clean unmount
+
+check "a run alone, with mounts in between" run "$SEED" --remount again
+check "it has left its files for the next mount" as_left "$SEED"
+check "two runs side by side" runs $((SEED + 1)) $((SEED + 2))
+check "they have left their files for the next mount" as_left $((SEED + 1)) $((SEED + 2))
+check "what is removed leaves no block behind" nothing_left
+finish
