@@ -47,6 +47,9 @@ pub const COPIES: u64 = 2;
 /// Number of slots of a journal. A transaction goes to slot `sequence % SLOTS`.
 pub const SLOTS: u64 = 2;
 
+/// The last transaction that there can be. What is behind it does not come by counting.
+pub const LAST_SEQUENCE: u64 = 1 << 62;
+
 /// The inode of the root directory, whose record is the first of metadata block 0.
 pub const ROOT: u64 = 1;
 
@@ -201,7 +204,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// - [`Fault::Foreign`], [`Fault::Checksum`] and [`Fault::Address`].
+    /// - [`Fault::Foreign`], [`Fault::Checksum`], [`Fault::Address`] and [`Fault::Value`].
     pub fn open(
         bytes: &[u8],
         magic: Magic,
@@ -216,6 +219,9 @@ impl Header {
         }
         if u64_at(bytes, 24) != address {
             return Err(Fault::Address);
+        }
+        if u64_at(bytes, 32) > LAST_SEQUENCE {
+            return Err(Fault::Value);
         }
 
         let mut uuid = Uuid::default();
@@ -506,6 +512,15 @@ impl Transaction {
 
         Some((address, slot.get(at..)?.first_chunk()?))
     }
+
+    /// The index of the first unit of `count` that is none of a metadata of so many blocks. Such a
+    /// transaction is bad, all of it.
+    pub fn misplaced(slot: &[u8], count: usize, metadata_blocks: u64) -> Option<usize> {
+        (0..count).find(|index| {
+            Self::unit(slot, count, *index)
+                .is_none_or(|(address, _)| address / UNITS >= metadata_blocks)
+        })
+    }
 }
 
 // Records
@@ -581,6 +596,25 @@ impl Inode {
     /// Whether it is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind() == Self::DIRECTORY
+    }
+
+    /// The inode without what means nothing for its type: a size, a device number or a parent.
+    pub fn without_strays(&self) -> Self {
+        Self {
+            size: match self.kind() {
+                Self::REGULAR | Self::SYMLINK => self.size,
+                _ => 0,
+            },
+            device: match self.kind() {
+                0o020_000 | 0o060_000 => self.device,
+                _ => 0,
+            },
+            parent: match self.is_directory() {
+                true => self.parent,
+                false => 0,
+            },
+            ..*self
+        }
     }
 
     fn times(&self) -> [Time; 4] {

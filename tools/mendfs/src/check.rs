@@ -163,11 +163,11 @@ impl Checker<'_, '_> {
         self.check_root();
         self.check_inodes();
         self.check_targets();
-        self.remove_orphans();
         self.check_owners();
         self.check_attributes();
         self.check_extents();
         self.check_bad_ranges();
+        self.remove_orphans();
         self.check_names();
         self.check_directories();
         self.check_links();
@@ -227,23 +227,18 @@ impl Checker<'_, '_> {
         let numbers: Vec<u64> = self.model.inodes.keys().copied().collect();
 
         for number in numbers {
-            let mut inode = self.model.inodes[&number];
-            let is_device = matches!(inode.kind(), 0o020_000 | 0o060_000);
-            let has_size = matches!(inode.kind(), Inode::REGULAR | Inode::SYMLINK);
-            let mut wrong = Vec::new();
+            let was = self.model.inodes[&number];
+            let inode = was.without_strays();
+            let wrong: Vec<_> = [
+                ("size", was.size, inode.size),
+                ("device number", was.device, inode.device),
+                ("parent", was.parent, inode.parent),
+            ]
+            .into_iter()
+            .filter(|(_, was, is)| was != is)
+            .map(|(what, was, _)| format!("{what} {was}"))
+            .collect();
 
-            if !has_size && inode.size != 0 {
-                wrong.push(format!("size {}", inode.size));
-                inode.size = 0;
-            }
-            if !is_device && inode.device != 0 {
-                wrong.push(format!("device number {}", inode.device));
-                inode.device = 0;
-            }
-            if !inode.is_directory() && inode.parent != 0 {
-                wrong.push(format!("parent {}", inode.parent));
-                inode.parent = 0;
-            }
             if !wrong.is_empty() {
                 let what = format!(
                     "inode {number}, of type {:o}, has {}",

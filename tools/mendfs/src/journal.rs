@@ -7,13 +7,10 @@ use std::io;
 
 use crate::checksum;
 use crate::format::{
-    Header, Magic, Superblock, Transaction, BLOCK_SIZE, COPIES, SLOTS, UNITS, UNIT_SIZE,
+    Fault, Header, Magic, Superblock, Transaction, BLOCK_SIZE, COPIES, SLOTS, UNITS, UNIT_SIZE,
 };
 use crate::media::Media;
 use crate::report::{Class, Report};
-
-/// The last transaction that is believed. What is behind it cannot come by counting.
-pub const LAST: u64 = 1 << 62;
 
 /// A unit of metadata in a transaction.
 pub struct Logged {
@@ -134,36 +131,36 @@ fn parse(bytes: &[u8], superblock: &Superblock, slot: u64) -> Result<Option<Foun
     let Some((count, size)) = Transaction::count(bytes) else {
         return Ok(None);
     };
-    let Ok(header) = Header::open(&bytes[..size], Magic::Journal, slot, checksum) else {
-        return Ok(None);
+    let header = match Header::open(&bytes[..size], Magic::Journal, slot, checksum) {
+        Ok(header) => header,
+        Err(Fault::Value) => return Err("a transaction that there cannot be".into()),
+        Err(_) => return Ok(None),
     };
 
     if header.uuid != superblock.uuid {
         return Ok(None);
     }
-    if header.sequence % SLOTS != slot || header.sequence > LAST {
+    if header.sequence % SLOTS != slot {
         return Err(format!("transaction {} has no place here", header.sequence));
     }
+    if let Some(index) = Transaction::misplaced(bytes, count, superblock.geometry.metadata_blocks())
+    {
+        return Err(format!("unit {index} of its transaction is not metadata"));
+    }
 
-    let mut units = Vec::new();
-
-    for index in 0..count {
-        let (address, unit) =
-            Transaction::unit(bytes, count, index).ok_or("it is longer than its slot")?;
-        let block = address / UNITS;
-
-        if block >= superblock.geometry.metadata_blocks() {
-            return Err(format!("unit {index}: address {address} is not metadata"));
-        }
-        units.push((
-            block,
-            Logged {
+    let units = (0..count)
+        .filter_map(|index| Transaction::unit(bytes, count, index))
+        .map(|(address, unit)| {
+            let logged = Logged {
                 sequence: header.sequence,
                 unit: address % UNITS,
                 bytes: *unit,
-            },
-        ));
-    }
+            };
+
+            (address / UNITS, logged)
+        })
+        .collect();
+
     Ok(Some(Found {
         sequence: header.sequence,
         units,

@@ -11,7 +11,7 @@ use crate::checksum;
 use crate::format::{
     Block, Header, Magic, Record, Superblock, BLOCK_SIZE, COPIES, UNITS, UNIT_SIZE,
 };
-use crate::journal::{Journal, LAST};
+use crate::journal::Journal;
 use crate::make;
 use crate::media::Media;
 use crate::report::{Class, Report};
@@ -330,9 +330,6 @@ fn replayed(
 
     if header.uuid != superblock.uuid {
         return Err("it is of another filesystem".into());
-    }
-    if header.sequence > LAST {
-        return Err(format!("there is no transaction {}", header.sequence));
     }
     Ok((header, block))
 }

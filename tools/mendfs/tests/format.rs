@@ -5,7 +5,7 @@
 use mendfs::checksum;
 use mendfs::format::{
     Block, Extent, Fault, Geometry, Header, Inode, Magic, Place, Record, Superblock, Time,
-    Transaction, BLOCK_SIZE, COPIES, NAME_MAX, SLOTS, UNIT_SIZE,
+    Transaction, BLOCK_SIZE, COPIES, LAST_SEQUENCE, NAME_MAX, SLOTS, UNIT_SIZE,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -187,7 +187,8 @@ proptest! {
     #[test]
     fn headers_are_read_as_written(
         mut bytes in vec(any::<u8>(), UNIT_SIZE..5000),
-        (uuid, address, sequence) in any::<([u8; 16], u64, u64)>(),
+        (uuid, address) in any::<([u8; 16], u64)>(),
+        sequence in 0..=LAST_SEQUENCE,
         flipped in any::<proptest::sample::Index>(),
         bit in 0..8_u32,
     ) {
@@ -203,6 +204,15 @@ proptest! {
         prop_assert_eq!(
             Header::open(&bytes, Magic::Journal, other, checksum),
             Err(Fault::Address)
+        );
+
+        let mut late = bytes.clone();
+        let sequence = LAST_SEQUENCE + 1;
+
+        Header { sequence, ..header }.seal(&mut late, checksum);
+        prop_assert_eq!(
+            Header::open(&late, Magic::Journal, address, checksum),
+            Err(Fault::Value)
         );
 
         let at = flipped.index(bytes.len());

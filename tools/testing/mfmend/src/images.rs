@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounts images that are damaged, each in another way.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::Path;
+
+use mendfs::check::{self, Checked};
+use mendfs::media::MemoryMedia;
+use mendfs::report::{Class, Finding, Report};
+use mfmend::image::{Image, BLOCKS, NOW};
+use mfmend::mutation::mutate;
+use mfmend::random::Random;
+use nix::errno::Errno;
+
+use crate::device::Device;
+use crate::kernel_log::{is_complaint, names_structure, KernelLog};
+use crate::mount::Mounted;
+use crate::walk;
+
+/// Most changes that are made to an image.
+const CHANGES: u64 = 6;
+/// Failures after which the rest is not tried any more.
+const ENOUGH: u64 = 10;
+
+/// What must come of an image, by what `fsck.mendfs` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Due {
+    /// It is mounted: what is wrong is put right by that.
+    Mounted,
+    /// It is refused.
+    Refused,
+    /// One superblock is that of another filesystem. `fsck.mendfs` finds out which; a mount takes
+    /// the first.
+    Either,
+}
+
+impl Due {
+    fn of(report: &Report) -> Self {
+        let is_other = |f: &Finding| {
+            f.place.starts_with("superblock") && f.what.contains("not that of this filesystem")
+        };
+
+        if report.findings.iter().any(is_other) {
+            Self::Either
+        } else if report.findings.iter().all(is_mended) {
+            Self::Mounted
+        } else {
+            Self::Refused
+        }
+    }
+}
+
+/// Whether a mount puts it right, for there is another copy, or puts up with it.
+fn is_mended(finding: &Finding) -> bool {
+    let place = &finding.place;
+
+    finding.class == Class::Note
+        || is_unused(finding)
+        || place.starts_with("superblock")
+        || place.contains(", copy ")
+}
+
+/// Whether it is of something that is written before it is used.
+fn is_unused(finding: &Finding) -> bool {
+    finding.what.contains("a free unit that is not zeroes") || finding.place.starts_with("journal")
+}
+
+/// What came of the images.
+#[derive(Default)]
+struct Counts {
+    mounted: u64,
+    read_only: u64,
+    refused: u64,
+    repaired: u64,
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} mounted, {} of them read-only; {} refused, {} of them repaired and mounted then",
+            self.mounted, self.read_only, self.refused, self.repaired
+        )
+    }
+}
+
+/// Mounts images.
+pub struct Images<'a> {
+    path: &'a Path,
+    device: Device,
+    mount_point: &'a Path,
+    log: KernelLog,
+    populated: Image,
+    counts: Counts,
+    failures: u64,
+    is_verbose: bool,
+}
+
+impl<'a> Images<'a> {
+    /// Prepares to mount images on the device at `path`.
+    pub fn new(path: &'a Path, mount_point: &'a Path, is_verbose: bool) -> Result<Self, String> {
+        Ok(Self {
+            path,
+            device: Device::open(path).map_err(|e| format!("{}: {e}", path.display()))?,
+            mount_point,
+            log: KernelLog::open().map_err(|e| format!("/dev/kmsg: {e}"))?,
+            populated: Image::populated(),
+            counts: Counts::default(),
+            failures: 0,
+            is_verbose,
+        })
+    }
+
+    /// Tries the images with these numbers. Returns whether all went as it should, with enough of
+    /// each kind.
+    pub fn run(&mut self, numbers: Range<u64>) -> bool {
+        let all = numbers.end - numbers.start;
+
+        for number in numbers {
+            if let Err(what) = self.try_image(number) {
+                println!("image {number}: {what}");
+                self.failures += 1;
+                if self.failures == ENOUGH {
+                    break;
+                }
+            }
+        }
+        println!("{}", self.counts);
+
+        let Counts {
+            mounted,
+            read_only,
+            refused,
+            repaired,
+        } = self.counts;
+
+        self.failures == 0
+            && [mounted, read_only, refused, repaired]
+                .iter()
+                .all(|count| *count >= all / 50)
+    }
+
+    fn try_image(&mut self, number: u64) -> Result<(), String> {
+        let mut random = Random::new(number);
+        let mut image = self.populated.clone();
+
+        for _ in 0..=random.below(CHANGES) {
+            mutate(&mut image, &mut random);
+        }
+
+        let is_read_only = random.once_in(8);
+        let checked = check::check(&image.media, NOW);
+        let due = match &checked {
+            Ok(checked) => Due::of(&checked.report),
+            Err(_) => Due::Refused,
+        };
+
+        self.put(&image.media)?;
+
+        let is_mounted = self.mount(is_read_only);
+
+        if self.is_verbose {
+            println!("image {number}: {due:?}: {is_mounted:?}");
+        }
+        match (is_mounted?, due) {
+            (true, Due::Refused) => Err(format!("it was mounted, but {}", describe(&checked))),
+            (false, Due::Mounted) => Err(format!("it was refused, but {}", describe(&checked))),
+            (true, _) => {
+                self.counts.mounted += 1;
+                self.counts.read_only += u64::from(is_read_only);
+                self.expect_good(is_read_only)
+            }
+            (false, _) => {
+                self.counts.refused += 1;
+                self.repair(image.media, checked)
+            }
+        }
+    }
+
+    /// Mounts what is on the device, uses it and unmounts it. Returns false if it was refused as
+    /// it should be.
+    fn mount(&mut self, is_read_only: bool) -> Result<bool, String> {
+        let result = mount_and_use(self.path, self.mount_point, is_read_only);
+        let lines = self.log.lines().map_err(|e| format!("/dev/kmsg: {e}"))?;
+        let with_lines = |what: &str| Err(format!("{what}\n{}", lines.join("\n")));
+
+        match result {
+            _ if lines.iter().any(|line| is_complaint(line)) => with_lines("a complaint"),
+            Ok(false) if !lines.iter().any(|line| names_structure(line)) => {
+                with_lines("refused, and no structure is named")
+            }
+            Ok(is_mounted) => Ok(is_mounted),
+            Err(what) => with_lines(&what),
+        }
+    }
+
+    /// Checks that nothing is wrong with the filesystem on the device once it was mounted.
+    fn expect_good(&mut self, is_read_only: bool) -> Result<(), String> {
+        // What must not be written cannot be mended.
+        if is_read_only {
+            return Ok(());
+        }
+
+        let checked = check::check(&self.get()?, NOW);
+
+        match &checked {
+            Ok(Checked { report, .. }) if report.findings.iter().all(is_unused) => Ok(()),
+            _ => Err(format!("after it was mounted, {}", describe(&checked))),
+        }
+    }
+
+    /// Repairs a filesystem that was refused; then it must be mounted.
+    fn repair(
+        &mut self,
+        mut media: MemoryMedia,
+        checked: Result<Checked, String>,
+    ) -> Result<(), String> {
+        let Ok(Checked { report, repair }) = checked else {
+            return Ok(());
+        };
+
+        if report.hopeless != 0 {
+            return Ok(());
+        }
+        repair.write(&mut media).map_err(|e| e.to_string())?;
+        self.put(&media)?;
+        match self.mount(false) {
+            Ok(true) => self.counts.repaired += 1,
+            Ok(false) => return Err("it was refused after a repair".into()),
+            Err(what) => return Err(format!("after a repair: {what}")),
+        }
+        self.expect_good(false)
+    }
+
+    /// Writes all but the data to the device.
+    fn put(&mut self, media: &MemoryMedia) -> Result<(), String> {
+        for part in self.ends() {
+            self.device.write(media, part).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+
+    fn get(&mut self) -> Result<MemoryMedia, String> {
+        let mut media = MemoryMedia {
+            blocks: BLOCKS,
+            ..MemoryMedia::default()
+        };
+
+        for part in self.ends() {
+            self.device
+                .read(&mut media, part)
+                .map_err(|e| e.to_string())?;
+        }
+        Ok(media)
+    }
+
+    /// The blocks that are not data.
+    fn ends(&self) -> [Range<u64>; 2] {
+        let geometry = &self.populated.superblock.geometry;
+        let len = geometry.metadata(0, geometry.metadata_blocks());
+
+        [0..len, BLOCKS - len..BLOCKS]
+    }
+}
+
+fn mount_and_use(device: &Path, at: &Path, is_read_only: bool) -> Result<bool, String> {
+    let mounted = match Mounted::new(device, at, is_read_only) {
+        Ok(mounted) => mounted,
+        Err(Errno::EUCLEAN | Errno::EINVAL) => return Ok(false),
+        Err(error) => return Err(format!("mount: {error}")),
+    };
+    let describe = |(path, error): walk::Failure| format!("{}: {error}", path.display());
+    let found = walk::read_all(at).map_err(describe)?;
+
+    if !is_read_only {
+        walk::change(at, &found).map_err(describe)?;
+    }
+    mounted.end().map_err(|e| format!("umount: {e}"))?;
+    Ok(true)
+}
+
+/// What `fsck.mendfs` says.
+fn describe(checked: &Result<Checked, String>) -> String {
+    let findings = match checked {
+        Ok(checked) => &checked.report.findings,
+        Err(what) => return format!("fsck says {what}"),
+    };
+
+    if findings.is_empty() {
+        return "fsck finds nothing".into();
+    }
+
+    let lines: Vec<_> = findings.iter().map(Finding::to_string).collect();
+
+    format!("fsck finds\n  {}", lines.join("\n  "))
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounts damaged mendfs filesystems, and judges what comes of it.
+//!
+//! `mfmend images /dev/mapper/small /mnt` writes images to the device, each damaged in another way,
+//! mounts each, walks through it and changes a little, and checks it afterwards. It exits 0 if all
+//! went as it should.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod device;
+mod images;
+mod kernel_log;
+mod mount;
+mod walk;
+
+use images::Images;
+
+#[derive(Parser)]
+#[command(about, version)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Mount damaged images.
+    Images {
+        /// How many.
+        #[arg(long, default_value_t = 10_000)]
+        count: u64,
+        /// The number of the first one.
+        #[arg(long, default_value_t = 0)]
+        first: u64,
+        /// Say of each image what came of it.
+        #[arg(long, short)]
+        verbose: bool,
+        /// A device of 1040 blocks. What is on it goes.
+        device: PathBuf,
+        /// Where to mount it.
+        mount_point: PathBuf,
+    },
+}
+
+fn run(cli: Cli) -> Result<bool, String> {
+    match cli.action {
+        Action::Images {
+            count,
+            first,
+            verbose,
+            device,
+            mount_point,
+        } => Ok(Images::new(&device, &mount_point, verbose)?.run(first..first + count)),
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("mfmend: {error}");
+            ExitCode::from(2)
+        }
+    }
+}

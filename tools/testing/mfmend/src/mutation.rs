@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Damage of all kinds, to a populated image.
+
+use mendfs::checksum;
+use mendfs::format::{Block, BLOCK_SIZE, COPIES, ROOT, UNITS, UNIT_SIZE};
+use mendfs::make;
+use mendfs::media::Media;
+
+use crate::image::{Image, BLOCKS, CLONE, DIRECTORY, FIFO, FILE, INNER, LINK};
+use crate::random::Random;
+
+/// Units of a block that mostly have records.
+const USED: u64 = 30;
+
+/// A change to a metadata block.
+enum Change {
+    Flip { at: usize, bit: u64 },
+    Number { at: usize, value: u64 },
+    Byte { at: usize, value: u8 },
+    Copy { from: usize, to: usize },
+    Zero { unit: usize },
+}
+
+impl Change {
+    fn new(random: &mut Random) -> Self {
+        let unit = match random.once_in(4) {
+            true => random.below(UNITS),
+            false => 1 + random.below(USED),
+        } as usize
+            * UNIT_SIZE;
+        let at = unit + random.below(UNIT_SIZE as u64) as usize;
+        let value = number(random);
+
+        match random.below(8) {
+            0..3 => Self::Flip {
+                at,
+                bit: random.below(8),
+            },
+            3 | 4 => Self::Number { at: at & !7, value },
+            5 => Self::Copy {
+                from: random.below(UNITS) as usize * UNIT_SIZE,
+                to: unit,
+            },
+            6 => Self::Zero { unit },
+            _ => Self::Byte {
+                at,
+                value: value as u8,
+            },
+        }
+    }
+
+    fn apply(&self, block: &mut [u8]) {
+        match *self {
+            Self::Flip { at, bit } => block[at] ^= 1 << bit,
+            Self::Number { at, value } => block[at..at + 8].copy_from_slice(&value.to_le_bytes()),
+            Self::Byte { at, value } => block[at] = value,
+            Self::Copy { from, to } => block.copy_within(from..from + UNIT_SIZE, to),
+            Self::Zero { unit } => block[unit..unit + UNIT_SIZE].fill(0),
+        }
+    }
+}
+
+/// A number that may mean something.
+fn number(random: &mut Random) -> u64 {
+    let wild = random.any();
+
+    match random.below(6) {
+        0 => random.pick(&[0, 1, u64::MAX, 1 << 62, 1 << 63, 1 << 36, 255, BLOCKS]),
+        1 => random.pick(&[ROOT, DIRECTORY, FILE, CLONE, LINK, INNER, FIFO]),
+        2 => random.below(4 * UNITS),
+        3 => random.below(BLOCKS),
+        4 => wild,
+        _ => wild >> random.below(64),
+    }
+}
+
+/// Changes something anywhere outside the data. Mostly, checksums are right afterwards.
+pub fn mutate(image: &mut Image, random: &mut Random) {
+    match random.below(28) {
+        0..20 => change_both(image, random),
+        20 => change_one(image, random),
+        21 | 22 => flip_any(image, random),
+        23 => zero_any(image, random),
+        24 => log_any(image, random),
+        25 => log_change(image, random),
+        26 => move_block(image, random),
+        _ => change_superblock(image, random),
+    }
+}
+
+/// The same change in both copies of a metadata block.
+fn change_both(image: &mut Image, random: &mut Random) {
+    let number = u64::from(random.once_in(4));
+    let change = Change::new(random);
+
+    image.edit(number, |block| change.apply(block));
+}
+
+fn change_one(image: &mut Image, random: &mut Random) {
+    let change = Change::new(random);
+    let (copy, number) = (random.below(COPIES), random.below(4));
+
+    image.edit_copy(copy, number, random.below(10), |block| change.apply(block));
+}
+
+/// Any block that is not data.
+fn any_block(image: &Image, random: &mut Random) -> u64 {
+    let geometry = &image.superblock.geometry;
+    let copy = random.below(COPIES);
+
+    match random.below(6) {
+        0 => geometry.superblock(copy),
+        1 | 2 => geometry.slot(copy, 0) + random.below(geometry.journal_blocks()),
+        _ => geometry.metadata(copy, random.below(geometry.metadata_blocks())),
+    }
+}
+
+fn flip_any(image: &mut Image, random: &mut Random) {
+    let block = any_block(image, random);
+
+    image.flip(block, random.below(BLOCK_SIZE as u64) as usize);
+}
+
+fn zero_any(image: &mut Image, random: &mut Random) {
+    let block = any_block(image, random);
+
+    write(image, block, &[0; BLOCK_SIZE]);
+}
+
+fn read(image: &Image, block: u64) -> Box<Block> {
+    image.media.read_block(block).expect("memory is good")
+}
+
+fn write(image: &mut Image, block: u64, bytes: &Block) {
+    image.media.write(block, bytes).expect("memory is good");
+}
+
+/// A transaction without sense.
+fn log_any(image: &mut Image, random: &mut Random) {
+    let address = number(random) % (5 * UNITS);
+    let mut unit = [0; UNIT_SIZE];
+
+    unit[random.below(UNIT_SIZE as u64) as usize] = random.any() as u8;
+    image.log(
+        number(random) % 12,
+        random.below(COPIES),
+        &[(address, unit)],
+    );
+}
+
+/// A transaction that makes a change, with the header that goes with it.
+fn log_change(image: &mut Image, random: &mut Random) {
+    let block = random.below(2);
+    let sequence = 1 + random.below(10);
+    let change = Change::new(random);
+    let mut bytes = read(image, image.superblock.geometry.metadata(0, block));
+
+    change.apply(bytes.as_mut_slice());
+    make::seal(&mut bytes, &image.superblock, block, sequence);
+
+    let units: Vec<_> = (block * UNITS..)
+        .zip(bytes.chunks_exact(UNIT_SIZE))
+        .filter_map(|(address, unit)| Some((address, *unit.first_chunk()?)))
+        .collect();
+
+    for copy in 0..COPIES {
+        image.log(sequence, copy, &units);
+    }
+}
+
+/// A block where another one should be.
+fn move_block(image: &mut Image, random: &mut Random) {
+    let from = read(image, any_block(image, random));
+    let to = any_block(image, random);
+
+    write(image, to, &from);
+}
+
+fn change_superblock(image: &mut Image, random: &mut Random) {
+    let at = image.superblock.geometry.superblock(random.below(COPIES));
+    let mut block = read(image, at);
+
+    if random.once_in(2) {
+        block[4 + random.below(100) as usize] ^= 1 << random.below(8);
+    } else {
+        let field = 40 + 8 * random.below(4) as usize;
+
+        block[field..field + 8].copy_from_slice(&number(random).to_le_bytes());
+    }
+
+    let sum = checksum(&block[4..]);
+
+    block[..4].copy_from_slice(&sum.to_le_bytes());
+    write(image, at, &block);
+}

@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Uses all that is in a filesystem.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::ptr;
+
+use nix::errno::Errno;
+use nix::sys::statvfs::statvfs;
+use nix::unistd::{lseek, Whence};
+
+/// Pieces of a file that are looked at.
+const PIECES: usize = 16;
+
+/// An error and where it was.
+pub type Failure = (PathBuf, io::Error);
+
+fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, Failure> {
+    result.map_err(|error| (path.into(), error))
+}
+
+/// What there is.
+#[derive(Default)]
+pub struct Found {
+    /// Regular files.
+    pub files: Vec<PathBuf>,
+    /// Directories but the first.
+    pub directories: Vec<PathBuf>,
+}
+
+/// Reads all there is below a directory.
+pub fn read_all(path: &Path) -> Result<Found, Failure> {
+    let mut found = Found::default();
+
+    at(path, statvfs(path).map_err(Into::into))?;
+    read_directory(path, &mut found)?;
+    Ok(found)
+}
+
+fn read_directory(path: &Path, found: &mut Found) -> Result<(), Failure> {
+    read_attributes(path)?;
+    for entry in at(path, fs::read_dir(path))? {
+        let entry = at(path, entry)?;
+        let path = entry.path();
+        let metadata = at(&path, fs::symlink_metadata(&path))?;
+        let kind = at(&path, entry.file_type())?;
+
+        if kind != metadata.file_type() {
+            return at(&path, Err(io::Error::other("it is of two types")));
+        }
+        read_attributes(&path)?;
+        if kind.is_dir() {
+            found.directories.push(path.clone());
+            read_directory(&path, found)?;
+        } else if kind.is_symlink() {
+            at(&path, fs::read_link(&path))?;
+        } else if kind.is_file() {
+            at(&path, read_file(&path, metadata.size()))?;
+            found.files.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn read_file(path: &Path, size: u64) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOATIME)
+        .open(path)?;
+    let mut page = [0; 4096];
+    let mut position = 0;
+
+    file.read_at(&mut page, size.saturating_sub(100))?;
+    for _ in 0..PIECES {
+        position = match lseek(file.as_raw_fd(), position, Whence::SeekData) {
+            Ok(position) => position,
+            Err(Errno::ENXIO) => break,
+            Err(error) => return Err(error.into()),
+        };
+        file.read_at(&mut page, position as u64)?;
+        touch(&file, position & !4095)?;
+        position = lseek(file.as_raw_fd(), position, Whence::SeekHole)?;
+    }
+    Ok(())
+}
+
+/// Reads a byte through a mapping.
+fn touch(file: &File, offset: i64) -> io::Result<()> {
+    // SAFETY: A new mapping, which nobody else knows.
+    let page = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            4096,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file.as_raw_fd(),
+            offset,
+        )
+    };
+
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: The page is mapped, and in the file. It is unmapped after that.
+    unsafe {
+        page.cast::<u8>().read_volatile();
+        libc::munmap(page, 4096);
+    }
+    Ok(())
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+fn read_attributes(path: &Path) -> Result<(), Failure> {
+    for name in at(path, list_attributes(path))? {
+        match read_attribute(path, &name) {
+            // What is listed is what there is, if the name means something for this inode.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {}
+            result => at(path, result)?,
+        }
+    }
+    Ok(())
+}
+
+fn list_attributes(path: &Path) -> io::Result<Vec<CString>> {
+    let mut names = vec![0; 65536];
+    let path = c_path(path)?;
+
+    // SAFETY: Path and buffer are valid.
+    let len = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
+
+    names.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
+    names
+        .split_inclusive(|byte| *byte == 0)
+        .map(|name| CString::from_vec_with_nul(name.into()).map_err(io::Error::other))
+        .collect()
+}
+
+fn read_attribute(path: &Path, name: &CString) -> io::Result<()> {
+    let mut value = [0_u8; 4096];
+    let path = c_path(path)?;
+
+    // SAFETY: All are valid.
+    let len = unsafe {
+        libc::lgetxattr(
+            path.as_ptr(),
+            name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
+
+    match len {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Changes a little: something new comes and goes, and something old changes. A full filesystem is
+/// no failure.
+pub fn change(root: &Path, found: &Found) -> Result<(), Failure> {
+    let changes = [
+        at(root, come_and_go(root)),
+        found
+            .files
+            .iter()
+            .take(2)
+            .try_for_each(|path| at(path, overwrite(path))),
+        found
+            .files
+            .last()
+            .map_or(Ok(()), |path| at(path, fs::remove_file(path))),
+        found.directories.last().map_or(Ok(()), |path| {
+            at(path, fs::rename(path, root.join("mfmend moved")))
+        }),
+    ];
+
+    changes
+        .into_iter()
+        .filter(|result| !matches!(result, Err((_, e)) if e.kind() == ErrorKind::StorageFull))
+        .collect()
+}
+
+fn come_and_go(root: &Path) -> io::Result<()> {
+    let folder = root.join("mfmend folder");
+    let path = root.join("mfmend file");
+
+    fs::create_dir(&folder)?;
+    let result = make_file(&path, &folder);
+    for path in [path, folder.join("second"), folder.join("link")] {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            result => result?,
+        }
+    }
+    fs::remove_dir(folder)?;
+    result
+}
+
+fn make_file(path: &Path, folder: &Path) -> io::Result<()> {
+    let bytes = [b'x'; 5000];
+    let mut read = [0; 5000];
+
+    File::create_new(path)?.write_all(&bytes)?;
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    file.sync_all()?;
+    file.read_exact_at(&mut read, 0)?;
+    if read != bytes {
+        return Err(io::Error::other("it does not hold what was written"));
+    }
+    fs::hard_link(path, folder.join("first"))?;
+    fs::rename(folder.join("first"), folder.join("second"))?;
+    std::os::unix::fs::symlink(OsStr::new("somewhere"), folder.join("link"))?;
+    file.set_len(10)
+}
+
+fn overwrite(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+
+    file.write_all_at(b"mfmend", 4090)?;
+    file.set_len(4095)
+}
