@@ -138,14 +138,24 @@ impl State {
         }
     }
 
+    /// Writes a copy of the superblock anew, unless it is as it should be.
+    pub(crate) fn mend_superblock(&self, copy: u64) -> Result {
+        let start = self.metadata.geometry().superblock(copy) << BLOCK_SHIFT;
+        let mut found: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+        let mut wanted: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+        self.superblock().write(&mut wanted, crc32c);
+        match self.volume.read(start, &mut *found) {
+            Ok(()) if *found == *wanted => Ok(()),
+            _ => self.volume.mend(start, &wanted),
+        }
+    }
+
     fn mend_block(&mut self, block: u64) -> Result {
-        let mut empty: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+        let empty: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
         match self.metadata.geometry().place(block) {
-            Place::Super(_) => {
-                self.superblock().write(&mut empty, crc32c);
-                self.volume.mend(block << BLOCK_SHIFT, &empty)
-            }
+            Place::Super(copy) => self.mend_superblock(copy),
             // What it held is in the other copy, and in place with the next transaction.
             Place::Journal(_) => self.volume.mend(block << BLOCK_SHIFT, &empty),
             Place::Metadata(copy, number) => self.metadata.mend(copy, number),

@@ -54,6 +54,17 @@ pub(crate) struct Node {
     /// The address of a symbolic link's target.
     pub(crate) target: Option<u64>,
     pub(crate) copies: KVec<Copy>,
+    /// What was found when the filesystem was loaded.
+    pub(crate) found: Found,
+}
+
+/// What points to an inode, as it was found.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// Number of its names.
+    pub(crate) names: u32,
+    /// Number of the directories in it.
+    pub(crate) directories: u32,
 }
 
 impl Node {
@@ -66,6 +77,7 @@ impl Node {
             attributes: KVec::new(),
             target: None,
             copies: KVec::new(),
+            found: Found::default(),
         }
     }
 

@@ -195,11 +195,17 @@ impl Journal {
             return Ok(None);
         }
 
-        let size = Transaction::count(&self.image).map_or(0, |(_, size)| size);
+        let (count, size) = Transaction::count(&self.image).unwrap_or((0, 0));
         let image = self.image.get(..size).unwrap_or(&[]);
 
+        let blocks = self.geometry.metadata_blocks();
+
         match Header::open(image, Magic::Journal, slot, crc32c) {
-            Ok(header) if header.uuid == self.uuid && header.sequence % SLOTS == slot => {
+            Ok(header)
+                if header.uuid == self.uuid
+                    && header.sequence % SLOTS == slot
+                    && Transaction::misplaced(image, count, blocks).is_none() =>
+            {
                 let mut copy = KVVec::new();
 
                 copy.extend_from_slice(image, GFP_KERNEL)?;

@@ -2,11 +2,14 @@
 
 //! What happens when a filesystem is mounted.
 
+use core::ops::Range;
+
 use daxmf::{
     crc32c::crc32c,
     fs::Volume, //
 };
 use kernel::{
+    alloc::KVVec,
     prelude::*,
     rbtree::RBTreeNode,
     sync::Arc, //
@@ -39,12 +42,11 @@ use crate::{
         Journal,
         Logged, //
     },
-    metadata::{
-        damaged,
-        Metadata, //
-    },
+    metadata::Metadata,
     names::position,
-    state::State, //
+    owners::Owner,
+    state::State,
+    tree::bad, //
 };
 
 /// Reads the filesystem of a volume.
@@ -78,9 +80,11 @@ pub(crate) fn load(volume: &Arc<Volume>) -> Result<State> {
 
     read_inodes(&mut state)?;
     read_records(&mut state)?;
+    state.check_tree()?;
     find_space(&mut state)?;
     if !volume.is_read_only() {
         remove_orphans(&mut state)?;
+        mend_superblocks(&state);
     }
     Ok(state)
 }
@@ -111,6 +115,15 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
         Fault::Foreign | Fault::Version => EINVAL,
         _ => EUCLEAN,
     })
+}
+
+/// Writes the copies of the superblock that are not as they should be.
+fn mend_superblocks(state: &State) {
+    for copy in 0..COPIES {
+        if let Err(error) = state.mend_superblock(copy) {
+            pr_warn!("superblock {copy}: cannot be mended: {error:?}\n");
+        }
+    }
 }
 
 struct Loader {
@@ -146,7 +159,7 @@ impl Loader {
 
             self.state.metadata.load(number, block)?;
             self.state.metadata.go_on_after(newest.unwrap_or(0));
-            self.mend(number, copies, newest);
+            self.mend(number, copies, newest, block);
         }
         Ok(())
     }
@@ -182,21 +195,34 @@ impl Loader {
         }))
     }
 
-    /// Writes the copies of a block that are not as they should be.
-    fn mend(&self, number: u64, copies: [Result<Copy, Fault>; 2], newest: Option<u64>) {
+    /// Writes the copies of a block that are not as they should be, which is `block`.
+    fn mend(
+        &self,
+        number: u64,
+        copies: [Result<Copy, Fault>; 2],
+        newest: Option<u64>,
+        block: &Block,
+    ) {
         if self.state.volume.is_read_only() {
             return;
         }
+
+        // Of two that were changed last by the same transaction, the first counts.
+        let are_same = copies.iter().any(Result::is_err) || *self.block == *self.other;
+
         for (copy, state) in (0..COPIES).zip(copies) {
             if let Err(fault) = state {
                 let fault = fault.describe();
 
                 pr_warn!("metadata block {number}, copy {copy}: {fault}, mending it\n");
             }
-            if state.ok().map(|state| state.found) == newest {
+            if are_same && state.ok().map(|state| state.found) == newest {
                 continue;
             }
-            if let Err(error) = self.state.metadata.mend(copy, number) {
+
+            let start = self.geometry().metadata(copy, number) << BLOCK_SHIFT;
+
+            if let Err(error) = self.state.volume.mend(start, block) {
                 pr_warn!("metadata block {number}, copy {copy}: cannot be mended: {error:?}\n");
             }
         }
@@ -245,6 +271,9 @@ fn read_inodes(state: &mut State) -> Result {
             if number != address {
                 return Err(bad(address, "inode of another number"));
             }
+            if inode != inode.without_strays() {
+                return Err(bad(address, "inode with what its type does not have"));
+            }
             inodes.insert(RBTreeNode::new(number, Node::new(inode), GFP_KERNEL)?);
         }
         Ok(())
@@ -256,104 +285,171 @@ fn read_inodes(state: &mut State) -> Result {
     }
 }
 
-fn bad(address: u64, what: &str) -> Error {
-    damaged(address / UNITS, address % UNITS, what)
-}
-
 /// Something of an inode, without what the record is in.
 enum Part {
     Piece(Piece),
-    Name(u64, Name),
-    Attribute(u64),
-    Target(u64, usize),
+    Name(Name),
+    Attribute,
+    Target(usize),
+    Bad(Range<u64>),
+}
+
+/// A part, the inode that it belongs to, and the address of its record.
+struct Owned {
+    address: u64,
+    number: u64,
+    part: Part,
 }
 
 /// Gives the inodes what belongs to them.
 fn read_records(state: &mut State) -> Result {
-    let mut parts = KVVecOfParts::new();
+    let mut parts = KVVec::new();
 
     state.metadata.for_each(|address, number, record| {
         let part = match record {
-            Record::Inode(_) | Record::Bad { .. } => return Ok(()),
+            Record::Inode(_) => return Ok(()),
             Record::Extent(extent) => Part::Piece(Piece { extent, address }),
-            Record::Name { target, kind, name } => Part::Name(
-                position(name, address),
-                Name {
-                    address,
-                    target,
-                    kind,
-                },
-            ),
-            Record::Attribute { .. } => Part::Attribute(address),
-            Record::Target(target) => Part::Target(address, target.len()),
+            Record::Name { target, kind, .. } => Part::Name(Name {
+                address,
+                target,
+                kind,
+            }),
+            Record::Attribute { .. } => Part::Attribute,
+            Record::Target(target) => Part::Target(target.len()),
+            Record::Bad { block, count } => Part::Bad(block..block.saturating_add(count)),
         };
 
-        Ok(parts.push((address, number, part), GFP_KERNEL)?)
+        let owned = Owned {
+            address,
+            number,
+            part,
+        };
+
+        Ok(parts.push(owned, GFP_KERNEL)?)
     })?;
 
-    for (address, number, part) in parts {
-        add_part(state, address, number, part)?;
+    for Owned {
+        address,
+        number,
+        part,
+    } in parts
+    {
+        state.add_part(address, number, part)?;
     }
     Ok(())
 }
 
-type KVVecOfParts = kernel::alloc::KVVec<(u64, u64, Part)>;
-
-fn add_part(state: &mut State, address: u64, number: u64, part: Part) -> Result {
-    let Some(node) = state.inodes.get(&number) else {
-        return Err(bad(address, "belongs to no inode"));
-    };
-    let kind = node.inode.kind();
-
-    match part {
-        Part::Piece(piece) => {
-            if kind != Inode::REGULAR {
-                return Err(bad(address, "extent of what is no file"));
-            }
-            state
-                .load_piece(number, piece)
-                .map_err(|error| match error {
-                    EUCLEAN => bad(address, "extent outside the data, or over another"),
-                    error => error,
-                })
+impl State {
+    fn add_part(&mut self, address: u64, number: u64, part: Part) -> Result {
+        if let Part::Bad(range) = part {
+            return self.add_bad(address, number, range);
         }
-        Part::Name(position, name) => {
-            let is_right = state
-                .inodes
-                .get(&name.target)
-                .is_some_and(|target| target.inode.kind() == name.kind);
 
-            if kind != Inode::DIRECTORY || !is_right {
-                return Err(bad(address, "name of nothing, or in what is no directory"));
-            }
-            let entry = RBTreeNode::new(position, name, GFP_KERNEL)?;
+        let Some(node) = self.inodes.get_mut(&number) else {
+            return Err(bad(address, "belongs to no inode"));
+        };
+        let kind = node.inode.kind();
 
-            if let Some(node) = state.inodes.get_mut(&number) {
-                node.names.insert(entry);
+        match part {
+            Part::Piece(_) if kind != Inode::REGULAR => {
+                Err(bad(address, "extent of what is no file"))
             }
-            Ok(())
-        }
-        Part::Attribute(address) => {
-            if let Some(node) = state.inodes.get_mut(&number) {
-                node.attributes.push(address, GFP_KERNEL)?;
+            Part::Piece(piece) => self.load_piece(number, piece).map_err(|error| match error {
+                EUCLEAN => bad(address, "extent outside the data, or over another"),
+                error => error,
+            }),
+            Part::Name(_) if kind != Inode::DIRECTORY => {
+                Err(bad(address, "name in what is no directory"))
             }
-            Ok(())
+            Part::Name(name) => self.add_name_found(number, name),
+            Part::Attribute => self.add_attribute(number, address),
+            Part::Target(len) => {
+                // CAST: A `usize` is a `u64`.
+                if kind != Inode::SYMLINK || node.inode.size != len as u64 {
+                    return Err(bad(
+                        address,
+                        "target of another length, or of no symbolic link",
+                    ));
+                }
+                if node.target.replace(address).is_some() {
+                    return Err(bad(address, "second target of a symbolic link"));
+                }
+                Ok(())
+            }
+            Part::Bad(_) => Ok(()),
         }
-        Part::Target(address, len) => {
-            let Some(node) = state.inodes.get_mut(&number) else {
-                return Ok(());
-            };
+    }
 
-            // CAST: A `usize` is a `u64`.
-            if kind != Inode::SYMLINK || node.inode.size != len as u64 {
-                return Err(bad(
-                    address,
-                    "target of another length, or of no symbolic link",
-                ));
-            }
-            node.target = Some(address);
-            Ok(())
+    /// Adds a name to a directory.
+    fn add_name_found(&mut self, directory: u64, name: Name) -> Result {
+        let address = name.address;
+        let Record::Name { name: text, .. } = self.metadata.record(address)? else {
+            return Err(EUCLEAN);
+        };
+
+        if self.find_name(directory, text)?.is_some() {
+            return Err(bad(address, "name that is in the directory twice"));
         }
+
+        let position = position(text, address);
+        let is_directory = name.kind == Inode::DIRECTORY;
+        let Some(target) = self.inodes.get_mut(&name.target) else {
+            return Err(bad(address, "name of nothing"));
+        };
+
+        if target.inode.kind() != name.kind {
+            return Err(bad(address, "name of another type than its inode"));
+        }
+        if is_directory && (name.target == ROOT || target.inode.parent != directory) {
+            return Err(bad(address, "name of a directory that is elsewhere"));
+        }
+        target.found.names = target.found.names.saturating_add(1);
+
+        let entry = RBTreeNode::new(position, name, GFP_KERNEL)?;
+
+        if let Some(node) = self.inodes.get_mut(&directory) {
+            node.names.insert(entry);
+            if is_directory {
+                node.found.directories = node.found.directories.saturating_add(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn add_attribute(&mut self, number: u64, address: u64) -> Result {
+        let Record::Attribute { name, .. } = self.metadata.record(address)? else {
+            return Err(EUCLEAN);
+        };
+
+        if self.find_attribute(number, name)?.is_some() {
+            return Err(bad(address, "attribute that the inode has twice"));
+        }
+        Ok(self
+            .node_mut(number)?
+            .attributes
+            .push(address, GFP_KERNEL)?)
+    }
+
+    /// Keeps bad blocks from being used: they are owned by inode 0, which there is not.
+    fn add_bad(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
+        let data = self.metadata.geometry().data();
+        let is_known = self
+            .owners
+            .of(range.clone())
+            .any(|(_, owner)| owner.inode == 0);
+
+        if number != 0 || range.start < data.start || range.end > data.end || is_known {
+            return Err(bad(address, "bad blocks outside the data, or over others"));
+        }
+
+        let owner = Owner {
+            inode: 0,
+            file_block: range.start,
+        };
+
+        self.owners.reserve(1)?;
+        self.owners.add(range, owner);
+        Ok(())
     }
 }
 

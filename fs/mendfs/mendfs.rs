@@ -15,6 +15,7 @@ mod names;
 mod owners;
 mod space;
 mod state;
+mod tree;
 
 use daxmf::{
     fs::{

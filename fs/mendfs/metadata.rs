@@ -11,6 +11,7 @@ use daxmf::{
 };
 use kernel::{
     alloc::KVVec,
+    fmt,
     prelude::*,
     sync::Arc, //
 };
@@ -530,23 +531,35 @@ impl Metadata {
     /// # Errors
     ///
     /// - `EIO` if the memory cannot be mended.
+    /// - `ENOMEM` if memory is short.
     pub(crate) fn mend(&self, copy: u64, number: u64) -> Result {
-        let start = self.geometry.metadata(copy, number) << BLOCK_SHIFT;
+        match self.cached(number) {
+            Some(cached) => self.write_copy(copy, number, &cached.bytes),
+            None => self.mend_empty(copy, number),
+        }
+    }
+
+    /// The same for a block without a record, which is not kept in memory.
+    fn mend_empty(&self, copy: u64, number: u64) -> Result {
         let mut empty = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
-        let bytes = match self.cached(number) {
-            Some(cached) => &cached.bytes,
-            None => {
-                Header {
-                    magic: Magic::Metadata,
-                    uuid: self.uuid,
-                    address: number,
-                    sequence: self.journal.sequence(),
-                }
-                .seal(&mut *empty, crc32c);
-                &*empty
-            }
-        };
+        Header {
+            magic: Magic::Metadata,
+            uuid: self.uuid,
+            address: number,
+            sequence: self.journal.sequence(),
+        }
+        .seal(&mut *empty, crc32c);
+
+        // The copies must be the same. If the other one is bad, too, there is nothing to lose.
+        for other in (0..COPIES).filter(|other| *other != copy) {
+            let _ = self.write_copy(other, number, &empty);
+        }
+        self.write_copy(copy, number, &empty)
+    }
+
+    fn write_copy(&self, copy: u64, number: u64, bytes: &Block) -> Result {
+        let start = self.geometry.metadata(copy, number) << BLOCK_SHIFT;
 
         self.volume.mend(start, bytes)
     }
@@ -565,7 +578,7 @@ impl AsUnits for [u8] {
 }
 
 /// Says that a record is damaged.
-pub(crate) fn damaged(block: u64, unit: u64, what: &str) -> Error {
+pub(crate) fn damaged(block: u64, unit: u64, what: impl fmt::Display) -> Error {
     pr_err!("metadata block {block}, unit {unit}: {what}\n");
     EUCLEAN
 }

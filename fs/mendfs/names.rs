@@ -383,7 +383,7 @@ impl State {
     }
 
     /// Finds an extended attribute: its index in the node, and its address.
-    fn find_attribute(&self, number: u64, name: &[u8]) -> Result<Option<(usize, u64)>> {
+    pub(crate) fn find_attribute(&self, number: u64, name: &[u8]) -> Result<Option<(usize, u64)>> {
         for (index, address) in self.node(number)?.attributes.iter().enumerate() {
             match self.metadata.record(*address)? {
                 Record::Attribute { name: found, .. } if found == name => {

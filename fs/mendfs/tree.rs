@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a mount checks once all is read: that the names make a tree, with all inodes in it.
+
+use kernel::{
+    alloc::KVVec,
+    fmt,
+    prelude::*, //
+};
+
+use crate::{
+    format::{
+        Inode,
+        ROOT,
+        UNITS, //
+    },
+    inodes::Node,
+    metadata::damaged,
+    state::State, //
+};
+
+/// Says that the record at an address is damaged.
+pub(crate) fn bad(address: u64, what: impl fmt::Display) -> Error {
+    damaged(address / UNITS, address % UNITS, what)
+}
+
+impl State {
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if an inode has another number of links than it says, or a symbolic link no
+    ///   target, or if a directory is not below the root.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn check_tree(&self) -> Result {
+        let mut directories = 0_u64;
+
+        for (number, node) in &self.inodes {
+            check_links(*number, node)?;
+            if node.inode.kind() == Inode::SYMLINK && node.target.is_none() {
+                return Err(bad(*number, "symbolic link without a target"));
+            }
+            if node.inode.is_directory() && node.inode.links != 0 {
+                directories = directories.saturating_add(1);
+            }
+        }
+
+        let reached = self.count_directories()?;
+
+        if reached != directories {
+            return Err(bad(
+                ROOT,
+                fmt!("root of {reached} directories, but there are {directories}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// The number of directories below the root, and the root. Each other one has one name, as was
+    /// checked, so that none is met twice.
+    fn count_directories(&self) -> Result<u64> {
+        let mut left = KVVec::new();
+        let mut count = 0_u64;
+
+        left.push(ROOT, GFP_KERNEL)?;
+        while let Some(number) = left.pop() {
+            let node = self.node(number)?;
+
+            count = count.saturating_add(1);
+            if node.found.directories == 0 {
+                continue;
+            }
+            for name in node.names.values() {
+                if name.kind == Inode::DIRECTORY {
+                    left.push(name.target, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Checks the number of links of an inode. One that was removed while it was in use has none.
+fn check_links(number: u64, node: &Node) -> Result {
+    let Inode { links, parent, .. } = node.inode;
+    let names = node.found.names;
+    let is_removed = number != ROOT && links == 0 && names == 0 && node.names.is_empty();
+
+    let is_right = match node.inode.is_directory() {
+        _ if is_removed => true,
+        false => links == names,
+        // One is from the name, or of the root in place of that, and one from itself.
+        true => {
+            let is_named = match number {
+                ROOT => parent == ROOT,
+                _ => names == 1,
+            };
+
+            is_named && links == node.found.directories.saturating_add(2)
+        }
+    };
+
+    match is_right {
+        true => Ok(()),
+        false => Err(bad(
+            number,
+            fmt!("{links} links of an inode with {names} names"),
+        )),
+    }
+}
