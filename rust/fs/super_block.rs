@@ -329,8 +329,27 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by `reconfigure_super()` only, with `s_umount` held.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: A context of something that is mounted has a root.
-        unsafe { bindings::sync_filesystem((*(*fc).root).d_sb) }
+        from_result(|| {
+            let context = Context(NonNull::new(fc).ok_or(EINVAL)?);
+            // SAFETY: A context of something that is mounted has a root, whose superblock is of
+            // type `T`.
+            let (super_block, is_read_only) = unsafe {
+                (
+                    SuperBlock::<T>::from_raw((*(*fc).root).d_sb),
+                    // CAST: The flag is a bit of them.
+                    (*fc).sb_flags & bindings::SB_RDONLY as c_uint != 0,
+                )
+            };
+
+            // What the filesystem could not put right when it was read is still to be put right.
+            if !is_read_only && super_block.volume().is_read_only() {
+                context.error(fmt!("the device was read-only when it was mounted"));
+                return Err(EROFS);
+            }
+
+            // SAFETY: The superblock is valid, and the caller holds its lock.
+            to_result(unsafe { bindings::sync_filesystem(super_block.as_raw()) }).map(|()| 0)
+        })
     }
 
     /// # Safety

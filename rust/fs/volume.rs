@@ -41,6 +41,7 @@ pub struct Volume {
     device: ARef<dax::Device>,
     range: ByteRange,
     block_device: BlockDevice,
+    is_read_only: bool,
 }
 
 impl Volume {
@@ -64,10 +65,14 @@ impl Volume {
         block_device: NonNull<bindings::block_device>,
     ) -> Result<Self> {
         // SAFETY: By the safety requirements.
-        let (start, len) = unsafe {
+        let (start, len, is_read_only) = unsafe {
             let block_device = block_device.as_ptr();
 
-            ((*block_device).bd_start_sect, (*block_device).bd_nr_sectors)
+            (
+                (*block_device).bd_start_sect,
+                (*block_device).bd_nr_sectors,
+                bindings::bdev_read_only(block_device),
+            )
         };
         let range = ByteRange::new(
             start.checked_mul(1 << SECTOR_SHIFT).ok_or(EINVAL)?,
@@ -85,6 +90,7 @@ impl Volume {
             range,
             // SAFETY: By the safety requirements.
             block_device: unsafe { BlockDevice::get(block_device) },
+            is_read_only,
         })
     }
 
@@ -94,12 +100,12 @@ impl Volume {
         self.range.len()
     }
 
-    /// Whether the block device cannot be written, at this moment.
+    /// Whether the block device could not be written when the filesystem was mounted. It cannot
+    /// become writable then, as long as it is mounted.
     ///
     /// C: `bdev_read_only()`
     pub fn is_read_only(&self) -> bool {
-        // SAFETY: The block device is valid as long as `self` exists.
-        unsafe { bindings::bdev_read_only(self.block_device()) }
+        self.is_read_only
     }
 
     /// The bytes of the DAX device that the volume is.

@@ -12,7 +12,12 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{major, minor};
 
-use crate::format::Time;
+use crate::format::{Time, BLOCK_SIZE};
+
+/// Size in bytes of what sysfs counts in.
+const SECTOR: u64 = 512;
+const SECTORS_OF_BLOCK: u64 = BLOCK_SIZE as u64 / SECTOR;
+const SECTORS_OF_HUGE_PAGE: u64 = (2 << 20) / SECTOR;
 
 /// Opens a device, or a file that holds an image. To write, it must not be in use.
 ///
@@ -25,6 +30,10 @@ pub fn open(path: &str, to_write: bool) -> Result<File, String> {
 
     if !is_device && !kind.is_file() {
         return Err("neither a block device nor a file".into());
+    }
+
+    if is_device && to_write && attribute(path, "ro").is_some_and(|value| value == "1") {
+        return Err("it is read-only".into());
     }
 
     let exclusive = match is_device && to_write {
@@ -47,19 +56,39 @@ fn describe(error: io::Error) -> String {
     }
 }
 
-/// Whether a block device has no DAX, so that it cannot be mounted.
-pub fn lacks_dax(file: &File) -> bool {
-    let Ok(metadata) = file.metadata() else {
-        return false;
-    };
-    let number = metadata.rdev();
+/// What sysfs says of a block device.
+fn attribute(path: &str, name: &str) -> Option<String> {
+    let number = fs::metadata(path).ok()?.rdev();
     let folder = format!("/sys/dev/block/{}:{}", major(number), minor(number));
-    // A partition has its disk's.
-    let value = ["queue/dax", "../queue/dax"]
-        .iter()
-        .find_map(|name| fs::read_to_string(format!("{folder}/{name}")).ok());
+    let value = fs::read_to_string(format!("{folder}/{name}")).ok()?;
 
-    metadata.file_type().is_block_device() && value.is_none_or(|value| value.trim() != "1")
+    Some(value.trim().into())
+}
+
+/// Why a device is not what one wants to have a filesystem on.
+pub fn objections(path: &str) -> Vec<&'static str> {
+    let is_device = fs::metadata(path).is_ok_and(|m| m.file_type().is_block_device());
+    let number = |name| attribute(path, name).and_then(|value| value.parse::<u64>().ok());
+    // A partition has its disk's.
+    let dax = ["queue/dax", "../queue/dax"]
+        .iter()
+        .find_map(|name| attribute(path, name));
+    let start = number("start").unwrap_or(0);
+    let size = number("size").unwrap_or(0);
+    let mut objections = Vec::new();
+
+    if !is_device {
+        return objections;
+    }
+    if dax.is_none_or(|value| value != "1") {
+        objections.push("it has no DAX, and cannot be mounted");
+    }
+    if start % SECTORS_OF_BLOCK != 0 || size % SECTORS_OF_BLOCK != 0 {
+        objections.push("it does not lie on whole pages, and cannot be mounted");
+    } else if start % SECTORS_OF_HUGE_PAGE != 0 {
+        objections.push("it does not start where a huge page does: none will map a file");
+    }
+    objections
 }
 
 /// What `blkid` finds on a device, as "TYPE filesystem"; [`None`] if nothing, or if there is no

@@ -70,11 +70,8 @@ fn main() -> ExitCode {
 fn run(cli: &Cli) -> Result<(), String> {
     let file = device::open(&cli.device, true)?;
 
-    if device::lacks_dax(&file) {
-        eprintln!(
-            "mkfs.mendfs: {}: warning: it has no DAX, and cannot be mounted",
-            cli.device
-        );
+    for objection in device::objections(&cli.device) {
+        eprintln!("mkfs.mendfs: {}: warning: {objection}", cli.device);
     }
 
     let mut media = FileMedia::new(file).map_err(|e| e.to_string())?;

@@ -1,0 +1,215 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Devices that are too small, read-only, in use, or without DAX; options that there are not.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# The least that mkfs makes of a device by itself: 512 blocks to where data starts, one of data, and
+# the second copy of superblock, journal and metadata.
+LEAST=$((512 + 1 + 1 + 64 + 16))
+
+# resize SECTORS [FROM] -- the mapped device "small".
+resize() {
+	echo 0 "$1" linear "/dev/$DISK" "${2:-0}" | reload small
+}
+
+# blocks N [FROM]
+blocks() {
+	resize $(($1 * 8)) "$2"
+}
+
+make() {
+	mkfs.mendfs -q -f "$@" "/dev/$DM"
+}
+
+# mounts -- and holds what is written to it.
+mounts() {
+	mount_mendfs "/dev/$DM" "$@" && echo text >$MNT/file && sync && is cat $MNT/file text &&
+		rm $MNT/file && unmount && mend_clean "/dev/$DM"
+}
+
+# refuses WORDS [OPTION...] -- neither is it mounted, nor is anything left of the try.
+refuses() {
+	local words=$1
+
+	shift
+	modprobe mendfs && mkdir -p $MNT &&
+		fails_with "$words" mount -t mendfs "$@" "/dev/$DM" $MNT && ! mountpoint -q $MNT
+}
+
+smallest() {
+	blocks $((LEAST - 1)) && fails_with "too few or too many" make &&
+		blocks $LEAST && make && mounts
+}
+
+largest() {
+	truncate -s $((1 << 60)) "$TMP/image" &&
+		fails_with "too few or too many" mkfs.mendfs "$TMP/image" && rm "$TMP/image"
+}
+
+# Huge pages cannot map it.
+unaligned() {
+	local output
+
+	echo 2048,32768 | sfdisk -q -X dos "/dev/$DISK" && udevadm settle &&
+		output=$(mkfs.mendfs -q "/dev/${DISK}p1" 2>&1) || return
+	[[ $output == *"does not start where a huge page does"* ]] || fail "mkfs said '$output'" ||
+		return
+	mount_mendfs "/dev/${DISK}p1" && fallocate -l 4M $MNT/file &&
+		xfs_io -c 'mmap 0 4m' -c 'mwrite -S 5 0 4m' -c 'msync -s' $MNT/file &&
+		is sh -c "tr -d '\\5' <$MNT/file | wc -c" 0 && unmount && mend_clean "/dev/${DISK}p1" &&
+		wipefs -qa "/dev/$DISK" && blockdev --rereadpt "/dev/$DISK"
+}
+
+odd_sizes() {
+	local output
+
+	resize $((LEAST * 8 + 1)) && output=$(make 2>&1) || return
+	[[ $output == *"does not lie on whole pages"* ]] || fail "mkfs said '$output'" || return
+	refuses "does not lie on whole pages"
+}
+
+truncated() {
+	blocks 4096 && make && blocks 4095 && refuses "Structure needs cleaning" &&
+		log_says 'mendfs: .*superblock: sizes that do not fit the device' &&
+		fails_with "no superblock" fsck.mendfs -y "/dev/$DM" &&
+		blocks 5000 && mounts && blocks 4096 && mounts
+}
+
+without_dax() {
+	local output DM
+
+	truncate -s 8M "$TMP/image" && DM=$(losetup -f --show "$TMP/image") || return
+	DM=${DM#/dev/}
+	output=$(make 2>&1) && [[ $output == *"warning: it has no DAX"* ]] &&
+		refuses "$DM has no DAX"
+	local status=$?
+
+	losetup -d "/dev/$DM" && rm "$TMP/image" || return
+	[ $status = 0 ] || fail "mkfs said '$output'"
+}
+
+read_only_device() {
+	local before
+
+	make && mount_mendfs "/dev/$DM" && echo text >$MNT/file && unmount &&
+		blockdev --setro "/dev/$DM" && before=$(sha256sum <"/dev/$DM") || return
+	fails_with "it is read-only" make &&
+		fails_with "it is read-only" fsck.mendfs -y "/dev/$DM" && mend_clean "/dev/$DM" &&
+		mount_mendfs "/dev/$DM" && is cat $MNT/file text &&
+		fails_with "Read-only file system" touch $MNT/other &&
+		fails_with "write-protected" mount -o remount,rw $MNT &&
+		blockdev --setrw "/dev/$DM" &&
+		fails_with "was read-only when it was mounted" mount -o remount,rw $MNT &&
+		unmount && is sh -c "sha256sum <'/dev/$DM'" "$before"
+	local status=$?
+
+	blockdev --setrw "/dev/$DM"
+	return $status
+}
+
+read_only_mount() {
+	make && mount_mendfs "/dev/$DM" -o ro && fails_with "Read-only" touch $MNT/file &&
+		mount -o remount,rw $MNT && touch $MNT/file && mount -o remount,ro $MNT &&
+		fails_with "Read-only" touch $MNT/other && unmount && mend_clean "/dev/$DM"
+}
+
+in_use() {
+	make && mount_mendfs "/dev/$DM" && fails_with "it is mounted" make &&
+		fails_with "it is mounted" fsck.mendfs -y "/dev/$DM" &&
+		fails_with "it is mounted" fsck.mendfs -p "/dev/$DM" && mend_clean "/dev/$DM" &&
+		unmount
+}
+
+# Both are the same filesystem.
+twice() {
+	mkdir -p "$TMP/second" && make && mount_mendfs "/dev/$DM" &&
+		fails_with "already mounted" mount -t mendfs -o ro "/dev/$DM" "$TMP/second" &&
+		mount -t mendfs "/dev/$DM" "$TMP/second" && echo text >$MNT/file &&
+		is cat "$TMP/second/file" text && unmount && is cat "$TMP/second/file" text &&
+		umount "$TMP/second" && mend_clean "/dev/$DM"
+}
+
+# zero_ends -- of 400 MiB, so that nobody finds what was there.
+zero_ends() {
+	local mib
+
+	for mib in 0 399; do
+		dd if=/dev/zero "of=/dev/$DM" bs=1M seek=$mib count=1 oflag=direct status=none ||
+			return
+	done
+}
+
+# keeps WORDS COMMAND... -- mkfs leaves what the command makes alone, unless it is told not to.
+keeps() {
+	local words=$1
+
+	shift
+	zero_ends && "$@" "/dev/$DM" &&
+		fails_with "there is a $words on it" mkfs.mendfs "/dev/$DM" &&
+		mkfs.mendfs -q -f "/dev/$DM" && mend_clean "/dev/$DM" && mounts
+}
+
+keeps_others() {
+	resize $((400 * 2048)) && keeps "mendfs filesystem" mkfs.mendfs -qf &&
+		keeps "ext4 filesystem" make_ext4 && keeps "xfs filesystem" make_xfs &&
+		keeps "swap filesystem" mkswap -q && keeps "dos partition table" partition
+}
+
+partition() {
+	echo 2048,4096 | sfdisk -q --no-reread --no-tell-kernel -X dos "$1"
+}
+
+bad_options() {
+	blocks 4096 && make && refuses "Unknown parameter 'colour'" -o colour=blue &&
+		refuses "dax is always" -o dax=never && refuses "dax is always" -o dax=inode &&
+		mounts -o dax=always && mounts -o dax,noatime,nodev
+}
+
+bad_arguments() {
+	fails_with "longer than 32 bytes" make -L "$(printf 'x%.0s' {1..33})" &&
+		make -L "$(printf 'x%.0s' {1..32})" &&
+		fails_with "invalid value" make -U nothing && fails_with "invalid value" make -j=-2 &&
+		fails_with "sizes that do not fit" make -j 7 && fails_with "sizes that" make -j 6 &&
+		fails_with "sizes that" make -j 4098 && fails_with "sizes that" make -m 0 &&
+		fails_with "sizes that" make -m 4000 &&
+		fails_with "No such file" mkfs.mendfs /dev/nothing &&
+		fails_with "neither a block device nor a file" mkfs.mendfs $MNT &&
+		fails_with "No such file" fsck.mendfs /dev/nothing &&
+		make -j 8 -m 1 && mounts
+}
+
+# What is no filesystem, or not quite one.
+nothing_there() {
+	dd if=/dev/zero "of=/dev/$DM" bs=1M count=16 oflag=direct status=none &&
+		refuses "wrong fs type" &&
+		log_says 'mendfs: .*superblock: not a structure of this filesystem' &&
+		fails_with "no superblock" fsck.mendfs -y "/dev/$DM"
+}
+
+begin 14
+require_ns "$KIND"
+require ns_bind "$NS"
+DISK=$(ns_disk "$NS")
+require modprobe loop
+check "one that huge pages cannot map" clean unaligned
+require map small 0 $((LEAST * 8)) linear "/dev/$DISK" 0
+
+check "the smallest device" clean smallest
+check "one that is too large" clean largest
+check "one that is no whole pages is refused" clean odd_sizes
+check "one that was truncated is refused, one that has grown is not" clean truncated
+check "one without DAX is refused" clean without_dax
+require blocks 4096
+check "a read-only device is read, and not written" clean read_only_device
+check "a read-only mount can become another one, and back" clean read_only_mount
+check "mkfs and fsck leave a mounted device alone" clean in_use
+check "two mounts are one filesystem" clean twice
+check "mkfs leaves other contents alone" clean keeps_others
+check "options of mount" clean bad_options
+check "arguments of mkfs and fsck" clean bad_arguments
+check "a device without a filesystem" clean nothing_there
+finish
