@@ -33,6 +33,7 @@ mod xattr;
 
 pub use self::{
     inode::Inode,
+    mender::Mending,
     no_reclaim::NoReclaim,
     super_block::{
         Registration,
@@ -141,6 +142,9 @@ pub enum Purpose {
     /// To zero what is there; holes may stay. The caller holds the inode's lock, and has unshared
     /// the range.
     Zero,
+    /// To write one block anew that is bad, all of it as far as the file goes. The caller holds the
+    /// inode's lock; nobody has it mapped.
+    Rewrite,
 }
 
 /// Where a piece of a file lies.
@@ -164,6 +168,18 @@ pub enum Place {
         start: u64,
         /// First byte of the volume to copy from.
         source: u64,
+    },
+    /// In memory that is bad, from this byte of the volume on. Who reads it gets `EIO`, who touches
+    /// it through a mapping SIGBUS, until it is written anew or made a hole.
+    Bad {
+        /// First byte of the volume.
+        start: u64,
+    },
+    /// On the volume from byte `start` on once it is written, see [`FileSystem::end_copy()`]; it
+    /// is bad where it lies now. The memory holds zeroes.
+    Moved {
+        /// First byte of the volume to write to.
+        start: u64,
     },
 }
 
@@ -217,12 +233,12 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     type OwnerModule: ModuleMetadata;
 
     /// Creates the filesystem of a volume, before anything is read. From then on it may be told of
-    /// failures.
+    /// failures, and [`mend()`](Self::mend) can be asked for.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    fn new(volume: Volume) -> Result<Arc<Self>>;
+    fn new(volume: Volume, mending: Mending) -> Result<Arc<Self>>;
 
     /// Reads what there is to read before the filesystem can be used.
     ///
@@ -238,6 +254,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// same limits. It may come at any time after [`new()`](Self::new), also before the filesystem
     /// is loaded, and not any more when the last inode goes.
     ///
+    /// First [`map()`](Self::map) must say that the range is bad, then
+    /// [`SuperBlock::tell_owners()`] is called for each owner. With [`Flags::MEM_PRE_REMOVE`] all
+    /// methods fail from before that on.
+    ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if it cannot tell who owns the range.
@@ -250,9 +270,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ) -> Result;
 
     /// Mends memory that has failed. Called from a work item some time after
-    /// [`notify_failure()`](Self::notify_failure): what is mended before that has returned is taken
-    /// from the kernel's linear map nevertheless, when the failure was a machine check.
-    fn mend(&self);
+    /// [`notify_failure()`](Self::notify_failure) and [`Mending::ask()`], and after
+    /// [`load()`](Self::load). What is mended before a failure was answered is taken from the
+    /// kernel's linear map nevertheless, when it was a machine check.
+    fn mend(&self, super_block: &SuperBlock<Self>);
 
     /// How full the filesystem is.
     fn statistics(&self) -> Statistics;
@@ -404,19 +425,21 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ///
     /// For [`Purpose::Write`] and [`Purpose::WriteFault`] it is no hole. A write fault of a huge
     /// page asks for all of it; it is only of use if it lies in one place, aligned as the page is.
+    /// What is bad is [`Place::Bad`], whatever the purpose, but for [`Purpose::Rewrite`], which
+    /// comes for what is bad only.
     ///
     /// # Errors
     ///
     /// - `ENOSPC` if there is no room.
     fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping>;
 
-    /// Ends a write fault for which [`map()`](Self::map) has said [`Place::Copied`]. If `is_done`,
-    /// `range` has been copied and belongs to the file from now on. If not, the new place stays
-    /// reserved: a page table entry may still point to it.
+    /// Ends a write for which [`map()`](Self::map) has said [`Place::Copied`] or [`Place::Moved`].
+    /// If `is_done`, the new place has the contents of `range` and belongs to the file from now on.
+    /// If not, it stays reserved: a page table entry may still point to it.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the filesystem is shut down.
+    /// - `EIO` if the filesystem is shut down, or the new place has become bad, too.
     fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result;
 
     /// Whether a part of `range` lies in a place that is shared.

@@ -9,7 +9,8 @@ use daxmf::{
         Mapping,
         Place,
         Purpose,
-        Time, //
+        Time,
+        Volume, //
     },
     range::ByteRange, //
 };
@@ -233,16 +234,47 @@ impl State {
         for piece in &plan.old {
             gaps = gaps
                 .saturating_add(self.owners.of(piece.extent.blocks()).count())
+                .saturating_add(self.bad.count(&piece.extent.blocks()))
                 .saturating_add(1);
         }
-        // A range that is given back may divide no other, so it needs a node of its own at most.
-        self.space.reserve(gaps)?;
+        self.reserve_release(gaps)?;
         self.owners.reserve(plan.new.len())?;
         for _ in 0..plan.new.len() {
             plan.nodes
                 .push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
         }
         Ok(())
+    }
+
+    /// Reserves the memory that it takes to release `count` runs of good or bad blocks.
+    fn reserve_release(&mut self, count: usize) -> Result {
+        if !self.bad.is_empty() {
+            self.suspects.reserve(count, GFP_KERNEL)?;
+        }
+        // A range that is given back may divide no other, so it needs a node of its own at most.
+        self.space.reserve(count)
+    }
+
+    /// Makes those of some blocks free that no file has. What is bad of them is mended first.
+    /// [`reserve_release()`](Self::reserve_release) has been called.
+    fn release(&mut self, blocks: Range<u64>) {
+        let (bad, space) = (&self.bad, &mut self.space);
+        let (suspects, mending) = (&mut self.suspects, &self.mending);
+
+        self.owners.for_each_gap(blocks, |mut gap| {
+            while !gap.is_empty() {
+                let (run, is_bad) = bad.run(&gap);
+
+                gap.start = run.end;
+                match is_bad {
+                    true => {
+                        let _ = suspects.push_within_capacity(run);
+                        mending.ask();
+                    }
+                    false => space.give_once(run),
+                }
+            }
+        });
     }
 
     /// Carries out what was planned and committed.
@@ -267,10 +299,8 @@ impl State {
             self.owners.add(extent.blocks(), extent.owner(number));
         }
 
-        let (owners, space) = (&self.owners, &mut self.space);
-
         for Piece { extent, .. } in &plan.old {
-            owners.for_each_gap(extent.blocks(), |gap| space.give_once(gap));
+            self.release(extent.blocks());
         }
     }
 
@@ -334,6 +364,21 @@ impl State {
         purpose: Purpose,
     ) -> Result<Mapping> {
         let rest = extent.part(wanted.start..extent.file_end());
+        let (run, is_bad) = self.bad.run(&rest.blocks());
+        let rest = rest.part(wanted.start..wanted.start.saturating_add(count(&run)));
+
+        if is_bad {
+            return match purpose {
+                Purpose::Rewrite => self.begin_rewrite(number, rest),
+                _ => Ok(Mapping {
+                    range: bytes(rest.file_blocks())?,
+                    place: Place::Bad {
+                        start: rest.block << BLOCK_SHIFT,
+                    },
+                }),
+            };
+        }
+
         let (run, is_shared) = self.owners.shared_run(rest.blocks(), rest.owner(number));
         let rest = rest.part(wanted.start..wanted.start.saturating_add(count(&run)));
         let start = rest.block << BLOCK_SHIFT;
@@ -381,17 +426,7 @@ impl State {
     /// Makes blocks of a file that are a hole hold zeroes, from the first one on and as many as
     /// one extent can. Returns them.
     fn fill(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<Extent> {
-        let (taken, file) = loop {
-            self.begin()?;
-
-            let (taken, file) = self.take_for(number, file.clone())?;
-
-            if self.volume.zero(bytes(taken.clone())?).is_ok() {
-                break (taken, file);
-            }
-            self.begin()?;
-            self.retire_bad(taken)?;
-        };
+        let (taken, file) = self.take_sound(number, file, |volume, range| volume.zero(range))?;
 
         self.replace(number, file.clone(), Some(taken.start), now)?;
 
@@ -402,20 +437,44 @@ impl State {
         })
     }
 
-    /// Retires those of some free blocks that cannot be written.
-    fn retire_bad(&mut self, free: Range<u64>) -> Result {
-        for block in free {
+    /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
+    /// on, for which `check` succeeds or that it mends.
+    fn take_sound(
+        &mut self,
+        number: u64,
+        file: Range<u64>,
+        check: impl Fn(&Volume, ByteRange) -> Result,
+    ) -> Result<(Range<u64>, Range<u64>)> {
+        loop {
+            self.begin()?;
+
+            let (taken, file) = self.take_for(number, file.clone())?;
+
+            let range = bytes(taken.clone())?;
+
+            match check(&self.volume, range) {
+                Err(EIO) if self.retire_bad(taken.clone())? => (),
+                // They are mended.
+                Err(EIO) => return check(&self.volume, range).map(|()| (taken, file)),
+                result => return result.map(|()| (taken, file)),
+            }
+        }
+    }
+
+    /// Retires those of some blocks that cannot be written, if any. They were taken, and nobody has
+    /// told us that they are bad.
+    fn retire_bad(&mut self, taken: Range<u64>) -> Result<bool> {
+        let mut is_one_bad = false;
+
+        for block in taken {
             let block = block..block.saturating_add(1);
 
             if self.volume.zero(bytes(block.clone())?).is_err() {
-                self.suspects.reserve(1, GFP_KERNEL)?;
-                if let Some(retired) = self.space.retire(&block)? {
-                    pr_warn!("block {:#x} is bad and not used\n", block.start);
-                    let _ = self.suspects.push_within_capacity(retired);
-                }
+                self.note_failure(&block)?;
+                is_one_bad = true;
             }
         }
-        Ok(())
+        Ok(is_one_bad)
     }
 
     /// Takes blocks of the device for blocks of a file, from the first one on.
@@ -443,17 +502,7 @@ impl State {
     /// Finds a block to copy the first block of a shared extent to. It is not the file's yet.
     fn begin_copy(&mut self, number: u64, shared: Extent) -> Result<Mapping> {
         let file_block = shared.file_block;
-        let known = self
-            .node(number)?
-            .copies
-            .iter()
-            .find(|copy| copy.file_block == file_block)
-            .map(|copy| copy.block);
-
-        let block = match known {
-            Some(block) => block,
-            None => self.take_copy(number, file_block)?,
-        };
+        let block = self.find_copy(number, file_block, |volume, range| volume.check(range))?;
 
         Ok(Mapping {
             range: bytes(file_block..file_block.saturating_add(1))?,
@@ -464,11 +513,53 @@ impl State {
         })
     }
 
-    fn take_copy(&mut self, number: u64, file_block: u64) -> Result<u64> {
-        self.begin()?;
+    /// Finds a block to write the first block of a bad extent to. It is not the file's yet.
+    fn begin_rewrite(&mut self, number: u64, bad: Extent) -> Result<Mapping> {
+        let file_block = bad.file_block;
+        let block = self.find_copy(number, file_block, |volume, range| volume.zero(range))?;
+
+        Ok(Mapping {
+            range: bytes(file_block..file_block.saturating_add(1))?,
+            place: Place::Moved {
+                start: block << BLOCK_SHIFT,
+            },
+        })
+    }
+
+    /// The block that a block of a file is to be copied to, for which `check` succeeds.
+    fn find_copy(
+        &mut self,
+        number: u64,
+        file_block: u64,
+        check: impl Fn(&Volume, ByteRange) -> Result,
+    ) -> Result<u64> {
+        let known = self
+            .node(number)?
+            .copies
+            .iter()
+            .find(|copy| copy.file_block == file_block)
+            .map(|copy| copy.block);
+
+        match known {
+            Some(block) if self.bad.contains(block) => Err(EIO),
+            Some(block) => {
+                check(&self.volume, bytes(block..block.saturating_add(1))?)?;
+                Ok(block)
+            }
+            None => self.take_copy(number, file_block, check),
+        }
+    }
+
+    fn take_copy(
+        &mut self,
+        number: u64,
+        file_block: u64,
+        check: impl Fn(&Volume, ByteRange) -> Result,
+    ) -> Result<u64> {
         self.node_mut(number)?.copies.reserve(1, GFP_KERNEL)?;
 
-        let block = self.space.take(1, 0, false)?.start;
+        let file = file_block..file_block.saturating_add(1);
+        let block = self.take_sound(number, file, check)?.0.start;
 
         self.space.keep();
         // There is room: it was reserved.
@@ -493,6 +584,9 @@ impl State {
         };
         let block = node.copies.get(index).map_or(0, |copy| copy.block);
 
+        if self.bad.contains(block) {
+            return Err(EIO);
+        }
         self.begin()?;
         self.replace(
             number,
@@ -512,9 +606,9 @@ impl State {
             .iter()
             .position(|copy| file.contains(&copy.file_block))
         {
-            self.space.reserve(1)?;
+            self.reserve_release(1)?;
             if let Ok(copy) = self.node_mut(number)?.copies.remove(index) {
-                self.space.give(copy.block..copy.block.saturating_add(1));
+                self.release(copy.block..copy.block.saturating_add(1));
             }
         }
         Ok(())
@@ -557,9 +651,9 @@ impl State {
             return Ok(false);
         };
 
-        self.begin()?;
-
-        let (taken, file) = self.take_for(number, shared.file_blocks())?;
+        let (taken, file) = self.take_sound(number, shared.file_blocks(), |volume, range| {
+            volume.check(range)
+        })?;
         let from = shared.block << BLOCK_SHIFT;
         let to = bytes(taken.clone())?;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory failures: from blocks of the device to the files that own them.
+//! Memory failures: from blocks of the device to the files that own them, and mending.
 
 use core::ops::Range;
 
@@ -16,14 +16,16 @@ use daxmf::{
 use kernel::prelude::*;
 
 use crate::{
+    bad::BadRange,
     contents::{
         blocks,
-        bytes,
         common, //
     },
     format::{
         Block,
+        Extent,
         Place,
+        Record,
         BLOCK_SHIFT,
         BLOCK_SIZE, //
     },
@@ -31,11 +33,28 @@ use crate::{
     Mendfs, //
 };
 
+/// How many blocks are mended before others get the lock.
+const MAX_MENDED: u64 = 64;
+
+static ZEROES: Block = [0; BLOCK_SIZE];
+
 /// Pages of a file that are lost.
 #[derive(Clone, Copy)]
 struct Lost {
     inode: u64,
     pages: FrameRange,
+}
+
+impl Lost {
+    /// What of an extent of a file lies in `bad`, blocks of the device.
+    fn of(inode: u64, extent: Extent, bad: &Range<u64>) -> Option<Self> {
+        let part = common(&extent.blocks(), bad);
+        let before = part.start.saturating_sub(extent.block);
+        let first = extent.file_block.saturating_add(before);
+        let pages = FrameRange::new(first, part.end.saturating_sub(part.start))?;
+
+        Some(Self { inode, pages })
+    }
 }
 
 impl Mendfs {
@@ -46,37 +65,59 @@ impl Mendfs {
         range: ByteRange,
         flags: Flags,
     ) -> Result {
-        let is_removal = flags.contains(Flags::MEM_PRE_REMOVE);
+        let bad = blocks(range);
 
         // The lock is not held while they are told: a page fault that waits for it may hold what
         // `mf_dax_kill_procs()` waits for.
-        let lost = self.change_any(|state| {
-            match is_removal {
-                true => state.metadata.stop(),
-                false => state.note_failure(&blocks(range))?,
+        let (noted, owners) = self.change_any(|state| {
+            if flags.contains(Flags::MEM_PRE_REMOVE) {
+                state.metadata.stop("device is about to be removed");
+                return Ok((Ok(()), state.owners_of(&bad)));
             }
-            state.owners_of(&blocks(range))
+            Ok((state.note_failure(&bad), state.owners_of(&bad)))
         })?;
 
-        lost.iter()
-            .map(|lost| tell(super_block, *lost, flags))
-            .fold(Ok(()), Result::and)
+        let told = match owners {
+            Ok(owners) => owners
+                .iter()
+                .map(|lost| super_block.tell_owners(lost.inode, lost.pages, flags))
+                .fold(Ok(()), Result::and),
+            Err(_) => self.tell_one_by_one(super_block, &bad, flags),
+        };
+
+        noted.and(told)
     }
-}
 
-/// Tells the processes that have pages of a file mapped, and those who watch the filesystem.
-fn tell(super_block: &SuperBlock<Mendfs>, lost: Lost, flags: Flags) -> Result {
-    // What nobody uses nobody has mapped.
-    let Some(inode) = super_block.find(lost.inode) else {
-        return Ok(());
-    };
+    /// Tells the owners of some blocks without memory to collect them.
+    fn tell_one_by_one(
+        &self,
+        super_block: &SuperBlock<Self>,
+        bad: &Range<u64>,
+        flags: Flags,
+    ) -> Result {
+        let mut result = Ok(());
+        let mut next = (0, 0);
 
-    if !flags.contains(Flags::MEM_PRE_REMOVE) {
-        if let Some(range) = lost.pages.bytes() {
-            inode.report_data_lost(range);
+        while let Some((place, lost)) = self.change_any(|state| Ok(state.owner_from(bad, next)))? {
+            result = result.and(super_block.tell_owners(lost.inode, lost.pages, flags));
+            next = place;
         }
+        result
     }
-    inode.kill_procs(lost.pages, flags)
+
+    /// Mends what can be mended.
+    pub(crate) fn mend_all(&self) {
+        // Nothing of it is an error that one could do anything about.
+        while let Ok(true) = self.change_any(|state| {
+            state.metadata.check()?;
+            match state.mend_some() {
+                true => Ok(true),
+                false => state.check_copies().map(|()| false),
+            }
+        }) {}
+
+        let _ = self.change(State::record_bad);
+    }
 }
 
 impl State {
@@ -85,21 +126,46 @@ impl State {
         let mut all = KVec::new();
 
         for (range, owner) in self.owners.of(blocks.clone()) {
-            let part = common(&range, blocks);
-            let first = owner
-                .file_block
-                .saturating_add(part.start.saturating_sub(range.start));
+            let extent = Extent {
+                file_block: owner.file_block,
+                block: range.start,
+                count: range.end.saturating_sub(range.start),
+            };
 
-            if let Some(pages) = FrameRange::new(first, part.end.saturating_sub(part.start)) {
-                let inode = owner.inode;
-
-                all.push(Lost { inode, pages }, GFP_KERNEL)?;
+            if let Some(lost) = Lost::of(owner.inode, extent, blocks) {
+                all.push(lost, GFP_KERNEL)?;
             }
         }
         Ok(all)
     }
 
-    /// Takes bad blocks from those that are free, and has all that no file owns mended later.
+    /// The first owner of a part of `blocks` in the order of files, from a block of an inode on,
+    /// and where to go on behind it.
+    fn owner_from(
+        &self,
+        blocks: &Range<u64>,
+        (inode, block): (u64, u64),
+    ) -> Option<((u64, u64), Lost)> {
+        let mut block = block;
+
+        for (number, node) in self
+            .inodes
+            .iter()
+            .skip_while(|(number, _)| **number < inode)
+        {
+            while let Some(piece) = node.piece_from(block) {
+                block = piece.extent.file_end();
+                if let Some(lost) = Lost::of(*number, piece.extent, blocks) {
+                    return Some(((*number, block), lost));
+                }
+            }
+            block = 0;
+        }
+        None
+    }
+
+    /// Notes that blocks are bad: what is free of them is not any more, and what no file owns is
+    /// to be mended.
     ///
     /// # Errors
     ///
@@ -111,31 +177,143 @@ impl State {
         for end in ends {
             let bad = common(bad, &end);
 
-            if !bad.is_empty() {
-                self.suspects.push(bad, GFP_KERNEL)?;
+            if !bad.is_empty() && !self.suspects.contains(&bad) {
+                self.suspects.reserve(1, GFP_KERNEL)?;
+                self.metadata.bad.add(&bad, None)?;
+                let _ = self.suspects.push_within_capacity(bad);
             }
         }
+        self.retire(&common(bad, &data))
+    }
+
+    /// Notes that data is bad.
+    fn retire(&mut self, bad: &Range<u64>) -> Result {
+        self.bad.add(bad, None)?;
+        // What an operation has taken and not used is free.
+        self.space.begin();
         self.suspects.reserve(1, GFP_KERNEL)?;
-        while let Some(retired) = self.space.retire(&common(bad, &data))? {
-            // There is room: it was reserved.
+        while let Some(retired) = self.space.retire(bad)? {
             let _ = self.suspects.push_within_capacity(retired);
             self.suspects.reserve(1, GFP_KERNEL)?;
         }
         Ok(())
     }
 
-    /// Mends what can be mended. What cannot stays as it is: the other copy of it is used, or it
-    /// is not used at all.
-    pub(crate) fn mend(&mut self) {
-        let suspects = core::mem::take(&mut self.suspects);
+    /// Mends some of what is to be mended. Returns whether there is more.
+    ///
+    /// What cannot be mended stays as it is: the other copy of it is used, or it is not used at
+    /// all. If there is no other copy, that is the end.
+    fn mend_some(&mut self) -> bool {
+        let Some(blocks) = self.next_suspects() else {
+            return false;
+        };
 
-        for range in suspects {
-            for block in range {
-                if let Err(error) = self.mend_block(block) {
-                    pr_err!("block {block:#x} is bad and cannot be mended: {error:?}\n");
+        // Memory that may not be written cannot be mended. Nobody will write it either.
+        if self.volume.is_read_only() {
+            return true;
+        }
+
+        let failed = match self.metadata.geometry().data().contains(&blocks.start) {
+            true => self.mend_data(&blocks),
+            false => self.mend_copies(&blocks),
+        };
+
+        if failed != 0 {
+            let Range { start, end } = blocks;
+
+            pr_warn!("{failed} of the blocks {start:#x}..{end:#x} are bad and cannot be mended\n");
+        }
+        true
+    }
+
+    /// Takes some blocks from those that are to be mended: superblock, journal and metadata first,
+    /// without which the others cannot come back.
+    fn next_suspects(&mut self) -> Option<Range<u64>> {
+        let data = self.metadata.geometry().data();
+        let is_copy = |range: &Range<u64>| !data.contains(&range.start);
+        let last = self.suspects.len().checked_sub(1)?;
+        let index = self.suspects.iter().position(is_copy).unwrap_or(last);
+
+        let range = self.suspects.get_mut(index)?;
+        let end = range.end.min(range.start.saturating_add(MAX_MENDED));
+        let blocks = range.start..end;
+
+        range.start = end;
+        if range.is_empty() {
+            let _ = self.suspects.remove(index);
+        }
+        Some(blocks)
+    }
+
+    /// Mends bad data that no file has. Returns how many blocks cannot be mended.
+    fn mend_data(&mut self, blocks: &Range<u64>) -> usize {
+        let mut good = blocks.start..blocks.start;
+        let mut failed = 0_usize;
+
+        for block in blocks.clone() {
+            match self.mend_datum(block) {
+                Ok(true) => good.end = block.saturating_add(1),
+                result => {
+                    failed = failed.saturating_add(result.is_err().into());
+                    self.forgive(good);
+                    good = block.saturating_add(1)..block.saturating_add(1);
                 }
             }
         }
+        self.forgive(good);
+        failed
+    }
+
+    /// Mends a block of data. Returns false if that was done before, and it is in use again.
+    fn mend_datum(&self, block: u64) -> Result<bool> {
+        let blocks = block..block.saturating_add(1);
+
+        if !self.bad.contains(block) || self.owners.of(blocks).next().is_some() {
+            return Ok(false);
+        }
+
+        self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?;
+        Ok(true)
+    }
+
+    /// Mends blocks that there are two copies of. Returns how many cannot be mended.
+    fn mend_copies(&mut self, blocks: &Range<u64>) -> usize {
+        blocks
+            .clone()
+            .filter(|block| self.mend_copy(*block).is_err())
+            .count()
+    }
+
+    /// Writes a block that there are two copies of anew.
+    fn mend_copy(&mut self, block: u64) -> Result {
+        match self.metadata.geometry().place(block) {
+            Place::Super(copy) => self.mend_superblock(copy)?,
+            // What it held is in the other copy, and in place with the next transaction.
+            Place::Journal(_) => self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?,
+            Place::Metadata(copy, number) => self.metadata.mend(copy, number)?,
+            Place::Data | Place::Unused => {}
+        }
+
+        self.metadata.bad.reserve()?;
+        self.metadata.bad.remove(&(block..block.saturating_add(1)));
+        Ok(())
+    }
+
+    /// Shuts the filesystem down if both copies of something are bad after all was mended that can
+    /// be.
+    fn check_copies(&mut self) -> Result {
+        let block = match self.volume.is_read_only() {
+            true => None,
+            false => self.metadata.lost_both(),
+        };
+
+        let Some(block) = block else {
+            return Ok(());
+        };
+
+        pr_err!("block {block:#x} is bad, and so is its other copy\n");
+        self.metadata.stop("metadata is lost");
+        Err(EIO)
     }
 
     /// Writes a copy of the superblock anew, unless it is as it should be.
@@ -151,23 +329,84 @@ impl State {
         }
     }
 
-    fn mend_block(&mut self, block: u64) -> Result {
-        let empty: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+    /// Makes bad blocks that no file has free: they are good.
+    fn forgive(&mut self, good: Range<u64>) {
+        let mut rest = good;
 
-        match self.metadata.geometry().place(block) {
-            Place::Super(copy) => self.mend_superblock(copy),
-            // What it held is in the other copy, and in place with the next transaction.
-            Place::Journal(_) => self.volume.mend(block << BLOCK_SHIFT, &empty),
-            Place::Metadata(copy, number) => self.metadata.mend(copy, number),
-            Place::Data => {
-                let block = block..block.saturating_add(1);
+        while let Some(range) = self.bad.around(rest.start).filter(|_| !rest.is_empty()) {
+            let part = common(&range.blocks, &rest);
 
-                self.space.reserve(1)?;
-                self.volume.zero(bytes(block.clone())?)?;
-                self.space.give_once(block);
-                Ok(())
+            rest.start = part.end;
+            if let Err(error) = self.forgive_part(range, part) {
+                pr_warn!("blocks that are good again cannot be used: {error:?}\n");
+                return;
             }
-            Place::Unused => Ok(()),
         }
+    }
+
+    fn forgive_part(&mut self, range: BadRange, good: Range<u64>) -> Result {
+        self.begin()?;
+        self.bad.reserve()?;
+        self.space.reserve(1)?;
+
+        let mut address = range.address;
+        let mut parts = [const { None }; 2];
+
+        for (part, blocks) in parts.iter_mut().zip(range.without(&good)) {
+            if let Some(blocks) = blocks {
+                let address = match range.address {
+                    Some(_) => Some(self.plan_bad(address.take(), &blocks)?),
+                    None => None,
+                };
+
+                *part = Some(BadRange { blocks, address });
+            }
+        }
+        if let Some(address) = address {
+            self.metadata.remove(address)?;
+        }
+
+        self.commit()?;
+        self.bad.replace(range.blocks.start, parts);
+        self.space.give_once(good);
+        Ok(())
+    }
+
+    /// Plans the record of a bad range, in the place of another or as a new one. Returns its
+    /// address.
+    fn plan_bad(&mut self, address: Option<u64>, blocks: &Range<u64>) -> Result<u64> {
+        let record = Record::Bad {
+            block: blocks.start,
+            count: blocks.end.saturating_sub(blocks.start),
+        };
+
+        match address {
+            Some(address) => self.metadata.replace(address, 0, &record).map(|()| address),
+            None => self.metadata.add(0, &record),
+        }
+    }
+
+    /// Writes down which data is bad, for the next mount.
+    fn record_bad(&mut self) -> Result {
+        if self.volume.is_read_only() {
+            return Ok(());
+        }
+
+        while let Some(blocks) = self.bad.first_unrecorded() {
+            self.record(&blocks).inspect_err(|error| {
+                pr_warn!("bad blocks {blocks:x?} cannot be recorded: {error:?}\n");
+            })?;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, blocks: &Range<u64>) -> Result {
+        self.begin()?;
+
+        let address = self.plan_bad(None, blocks)?;
+
+        self.commit()?;
+        self.bad.set_address(blocks.start, address);
+        Ok(())
     }
 }

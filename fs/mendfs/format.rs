@@ -372,6 +372,23 @@ impl Geometry {
         start.saturating_add(number)
     }
 
+    /// The blocks of both copies of the superblock, the journal and the metadata.
+    pub fn copies(&self) -> [[Range<u64>; COPIES as usize]; 3] {
+        let both = |start: fn(&Self, u64) -> u64, len: u64| {
+            [0, 1].map(|copy| {
+                let start = start(self, copy);
+
+                start..start.saturating_add(len)
+            })
+        };
+
+        [
+            both(Self::superblock, 1),
+            both(|geometry, copy| geometry.slot(copy, 0), self.journal),
+            both(|geometry, copy| geometry.metadata(copy, 0), self.metadata),
+        ]
+    }
+
     /// What a block of the device is for.
     pub fn place(&self, block: u64) -> Place {
         for copy in 0..COPIES {

@@ -17,13 +17,16 @@ use kernel::{
 };
 
 use crate::{
+    bad::Bad,
     format::{
+        Block,
         Geometry,
         Header,
         Magic,
         Transaction,
         Uuid,
         BLOCK_SHIFT,
+        BLOCK_SIZE,
         SLOTS, //
     },
     metadata::Unit,
@@ -78,8 +81,11 @@ impl Journal {
         self.sequence = self.sequence.max(sequence);
     }
 
-    /// Lets no change happen any more.
-    pub(crate) fn stop(&mut self) {
+    /// Lets no change happen any more, and says why.
+    pub(crate) fn stop(&mut self, why: &str) {
+        if !self.is_broken {
+            pr_err!("{why}, shutting down\n");
+        }
         self.is_broken = true;
     }
 
@@ -103,14 +109,12 @@ impl Journal {
     /// # Errors
     ///
     /// - `EIO` if that fails; then nothing can be changed any more.
-    pub(crate) fn write(&mut self, volume: &Volume, units: &[(u64, Unit)]) -> Result {
-        self.try_write(volume, units).inspect_err(|error| {
-            pr_err!("the journal cannot be written, shutting down: {error:?}\n");
-            self.is_broken = true;
-        })
+    pub(crate) fn write(&mut self, volume: &Volume, bad: &Bad, units: &[(u64, Unit)]) -> Result {
+        self.try_write(volume, bad, units)
+            .inspect_err(|_| self.stop("journal cannot be written"))
     }
 
-    fn try_write(&mut self, volume: &Volume, units: &[(u64, Unit)]) -> Result {
+    fn try_write(&mut self, volume: &Volume, bad: &Bad, units: &[(u64, Unit)]) -> Result {
         let sequence = self.sequence.checked_add(1).ok_or(EOVERFLOW)?;
         let starts = [self.start(0, sequence), self.start(1, sequence)];
         let size = Transaction::size(units.len());
@@ -132,7 +136,7 @@ impl Journal {
 
         let written = starts
             .iter()
-            .filter(|start| volume.write(**start, image).is_ok())
+            .filter(|start| write_copy(volume, bad, **start, image))
             .count();
 
         // One copy is enough: bad memory is what the other is for.
@@ -188,15 +192,20 @@ impl Journal {
         copy: u64,
         slot: u64,
     ) -> Result<Option<(u64, KVVec<u8>)>> {
-        if volume
-            .read(self.start(copy, slot), &mut self.image)
-            .is_err()
-        {
+        let start = self.start(copy, slot);
+        let first = self.image.get_mut(..BLOCK_SIZE).ok_or(EINVAL)?;
+
+        // What is bad behind the transaction does not matter.
+        if volume.read(start, first).is_err() {
             return Ok(None);
         }
 
         let (count, size) = Transaction::count(&self.image).unwrap_or((0, 0));
-        let image = self.image.get(..size).unwrap_or(&[]);
+        let image = self.image.get_mut(..size).unwrap_or(&mut []);
+
+        if volume.read(start, image).is_err() {
+            return Ok(None);
+        }
 
         let blocks = self.geometry.metadata_blocks();
 
@@ -214,6 +223,28 @@ impl Journal {
             _ => Ok(None),
         }
     }
+}
+
+/// Writes a copy of a transaction, unless memory that is known to be bad is in the way. Returns
+/// whether that has succeeded.
+fn write_copy(volume: &Volume, bad: &Bad, start: u64, image: &[u8]) -> bool {
+    let blocks = (start >> BLOCK_SHIFT..).zip(image.chunks(BLOCK_SIZE));
+    let is_bad = blocks.clone().any(|(block, _)| bad.contains(block));
+
+    !is_bad && (volume.write(start, image).is_ok() || mend_copy(volume, blocks).is_ok())
+}
+
+/// Writes blocks anew, over memory that nobody has told us is bad.
+fn mend_copy<'a>(volume: &Volume, blocks: impl Iterator<Item = (u64, &'a [u8])>) -> Result {
+    let mut whole: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+    for (block, bytes) in blocks {
+        for (to, from) in whole.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        volume.mend(block << BLOCK_SHIFT, &whole)?;
+    }
+    Ok(())
 }
 
 fn add_units(sequence: u64, image: &[u8], units: &mut KVec<Logged>) -> Result {

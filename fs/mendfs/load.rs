@@ -6,7 +6,10 @@ use core::ops::Range;
 
 use daxmf::{
     crc32c::crc32c,
-    fs::Volume, //
+    fs::{
+        Mending,
+        Volume, //
+    },
 };
 use kernel::{
     alloc::KVVec,
@@ -16,6 +19,7 @@ use kernel::{
 };
 
 use crate::{
+    contents::bytes,
     format::{
         Block,
         Fault,
@@ -44,7 +48,6 @@ use crate::{
     },
     metadata::Metadata,
     names::position,
-    owners::Owner,
     state::State,
     tree::bad, //
 };
@@ -56,7 +59,7 @@ use crate::{
 /// - `EINVAL` if there is none, or of another version.
 /// - `EUCLEAN` if it is damaged.
 /// - `ENOMEM` if memory is short.
-pub(crate) fn load(volume: &Arc<Volume>) -> Result<State> {
+pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     let superblock = read_superblock(volume)?;
     let mut journal = Journal::new(superblock.geometry, superblock.uuid)?;
     let units = journal.read(volume)?;
@@ -67,13 +70,17 @@ pub(crate) fn load(volume: &Arc<Volume>) -> Result<State> {
         journal,
     )?;
     let mut loader = Loader {
-        state: State::new(volume.clone(), superblock, metadata),
+        state: State::new(volume.clone(), mending.clone(), superblock, metadata),
         superblock,
         units,
         block: KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?,
         other: KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?,
     };
 
+    for [first, second] in superblock.geometry.copies() {
+        loader.note_unreadable(first)?;
+        loader.note_unreadable(second)?;
+    }
     loader.read_blocks()?;
 
     let mut state = loader.state;
@@ -83,7 +90,6 @@ pub(crate) fn load(volume: &Arc<Volume>) -> Result<State> {
     state.check_tree()?;
     find_space(&mut state)?;
     if !volume.is_read_only() {
-        remove_orphans(&mut state)?;
         mend_superblocks(&state);
     }
     Ok(state)
@@ -120,6 +126,14 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
 /// Writes the copies of the superblock that are not as they should be.
 fn mend_superblocks(state: &State) {
     for copy in 0..COPIES {
+        // What is bad is mended later: it may just have failed.
+        if state
+            .metadata
+            .bad
+            .contains(state.metadata.geometry().superblock(copy))
+        {
+            continue;
+        }
         if let Err(error) = state.mend_superblock(copy) {
             pr_warn!("superblock {copy}: cannot be mended: {error:?}\n");
         }
@@ -138,6 +152,22 @@ struct Loader {
 impl Loader {
     fn geometry(&self) -> Geometry {
         self.superblock.geometry
+    }
+
+    /// Notes which of some blocks the device knows to be bad.
+    fn note_unreadable(&mut self, blocks: Range<u64>) -> Result {
+        match self.state.volume.check(bytes(blocks.clone())?) {
+            Err(EIO) => {}
+            result => return result,
+        }
+        for block in blocks {
+            let block = block..block.saturating_add(1);
+
+            if self.state.volume.check(bytes(block.clone())?).is_err() {
+                self.state.note_failure(&block)?;
+            }
+        }
+        Ok(())
     }
 
     fn read_blocks(&mut self) -> Result {
@@ -166,15 +196,18 @@ impl Loader {
 
     /// Reads a copy of a block, with what the journal has of it.
     fn read_copy(&mut self, number: u64, copy: u64) -> Result<Result<Copy, Fault>> {
-        let start = self.geometry().metadata(copy, number) << BLOCK_SHIFT;
+        let place = self.geometry().metadata(copy, number);
         let block = match copy {
             0 => &mut *self.block,
             _ => &mut *self.other,
         };
 
-        match self.state.volume.read(start, block) {
+        match self.state.volume.read(place << BLOCK_SHIFT, block) {
             Ok(()) => {}
-            Err(EIO) => return Ok(Err(Fault::Checksum)),
+            Err(EIO) => {
+                self.state.note_failure(&(place..place.saturating_add(1)))?;
+                return Ok(Err(Fault::Checksum));
+            }
             Err(error) => return Err(error),
         }
 
@@ -216,13 +249,15 @@ impl Loader {
 
                 pr_warn!("metadata block {number}, copy {copy}: {fault}, mending it\n");
             }
-            if are_same && state.ok().map(|state| state.found) == newest {
+
+            let place = self.geometry().metadata(copy, number);
+            let is_right = are_same && state.ok().map(|state| state.found) == newest;
+
+            // What is bad is mended later: it may just have failed.
+            if is_right || self.state.metadata.bad.contains(place) {
                 continue;
             }
-
-            let start = self.geometry().metadata(copy, number) << BLOCK_SHIFT;
-
-            if let Err(error) = self.state.volume.mend(start, block) {
+            if let Err(error) = self.state.volume.mend(place << BLOCK_SHIFT, block) {
                 pr_warn!("metadata block {number}, copy {copy}: cannot be mended: {error:?}\n");
             }
         }
@@ -430,47 +465,49 @@ impl State {
             .push(address, GFP_KERNEL)?)
     }
 
-    /// Keeps bad blocks from being used: they are owned by inode 0, which there is not.
     fn add_bad(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
         let data = self.metadata.geometry().data();
-        let is_known = self
-            .owners
-            .of(range.clone())
-            .any(|(_, owner)| owner.inode == 0);
+        let is_known = self.bad.count(&range) != 0;
 
         if number != 0 || range.start < data.start || range.end > data.end || is_known {
             return Err(bad(address, "bad blocks outside the data, or over others"));
         }
-
-        let owner = Owner {
-            inode: 0,
-            file_block: range.start,
-        };
-
-        self.owners.reserve(1)?;
-        self.owners.add(range, owner);
-        Ok(())
+        self.bad.add(&range, Some(address))
     }
 }
 
-/// What no file has is free.
+/// What no file has is free, or bad. The device may have been mended since.
 fn find_space(state: &mut State) -> Result {
     let data = state.metadata.geometry().data();
-    let State { owners, space, .. } = state;
-    let mut error = None;
+    let State {
+        owners,
+        space,
+        bad,
+        suspects,
+        ..
+    } = state;
+    let mut result = Ok(());
 
-    owners.for_each_gap(data, |gap| match space.reserve(1) {
-        Ok(()) => space.give(gap),
-        Err(cause) => error = Some(cause),
+    owners.for_each_gap(data, |mut gap| {
+        while result.is_ok() && !gap.is_empty() {
+            let (run, is_bad) = bad.run(&gap);
+
+            gap.start = run.end;
+            result = match is_bad {
+                true => suspects.push(run, GFP_KERNEL).map_err(Error::from),
+                false => space.reserve(1).map(|()| space.give(run)),
+            };
+        }
     });
-    match error {
-        Some(error) => Err(error),
-        None => Ok(()),
-    }
+    result
 }
 
 /// Removes the inodes that were in use without a link when the filesystem was last used.
-fn remove_orphans(state: &mut State) -> Result {
+///
+/// # Errors
+///
+/// - Those of changes.
+pub(crate) fn remove_orphans(state: &mut State) -> Result {
     let mut orphans = KVec::new();
 
     for (number, node) in &state.inodes {

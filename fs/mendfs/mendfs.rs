@@ -4,6 +4,7 @@
 //!
 //! See `Documentation/mendfs.rst`.
 
+mod bad;
 mod contents;
 mod failure;
 pub mod format;
@@ -25,6 +26,7 @@ use daxmf::{
         FileSystem,
         Inode,
         Mapping,
+        Mending,
         NoReclaim,
         Purpose,
         Rename,
@@ -43,6 +45,10 @@ use kernel::{
         Arc,
         Mutex,
         MutexGuard, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
 };
 
@@ -78,14 +84,18 @@ impl kernel::InPlaceModule for Module {
 #[pin_data]
 pub(crate) struct Mendfs {
     volume: Arc<Volume>,
+    mending: Mending,
     #[pin]
     phase: Mutex<Phase>,
 }
 
 /// What a filesystem is doing.
 enum Phase {
-    /// It is being loaded. Memory has failed in the meantime.
-    Loading(KVec<ByteRange>),
+    /// It is being loaded. Memory has failed in the meantime, or is about to be removed.
+    Loading {
+        failures: KVec<ByteRange>,
+        is_removed: bool,
+    },
     /// It can be used.
     Loaded(State),
 }
@@ -120,16 +130,28 @@ impl Mendfs {
         })
     }
 
-    /// Changes the state.
+    /// Changes the state. Waits while both copies of something that it may write are bad.
     ///
     /// # Errors
     ///
     /// - As [`read()`](Self::read).
     fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        self.change_any(|state| {
-            state.metadata.check()?;
-            change(state)
-        })
+        let mut change = Some(change);
+
+        loop {
+            let result = self.change_any(|state| {
+                state.metadata.check()?;
+                match state.must_mend_first() {
+                    true => Ok(None),
+                    false => change.take().map(|change| change(state)).transpose(),
+                }
+            })?;
+
+            match result {
+                Some(result) => return Ok(result),
+                None => fsleep(Delta::from_millis(10)),
+            }
+        }
     }
 
     /// Changes the state, even if the filesystem is shut down.
@@ -140,20 +162,44 @@ impl Mendfs {
     /// - What `change` returns.
     fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
         match &mut *self.lock().phase {
-            Phase::Loading(_) => Err(EAGAIN),
+            Phase::Loading { .. } => Err(EAGAIN),
             Phase::Loaded(state) => change(state),
         }
     }
 
     /// Keeps a failure until the filesystem is loaded. Returns false if it is.
-    fn keep(&self, range: ByteRange) -> Result<bool> {
+    fn keep(&self, range: ByteRange, flags: Flags) -> Result<bool> {
         match &mut *self.lock().phase {
-            Phase::Loading(failures) => {
+            Phase::Loading {
+                failures,
+                is_removed,
+            } => {
+                *is_removed |= flags.contains(Flags::MEM_PRE_REMOVE);
                 failures.push(range, GFP_KERNEL)?;
                 Ok(true)
             }
             Phase::Loaded(_) => Ok(false),
         }
+    }
+
+    /// Begins to use what was loaded, and deals with what has failed in the meantime.
+    fn begin(&self, mut state: State) -> Result {
+        let mut guard = self.lock();
+
+        if let Phase::Loading {
+            failures,
+            is_removed,
+        } = &*guard.phase
+        {
+            if *is_removed {
+                return Err(ENXIO);
+            }
+            for range in failures {
+                state.note_failure(&contents::blocks(*range))?;
+            }
+        }
+        *guard.phase = Phase::Loaded(state);
+        Ok(())
     }
 }
 
@@ -165,29 +211,33 @@ impl FileSystem for Mendfs {
 
     type OwnerModule = LocalModule;
 
-    fn new(volume: Volume) -> Result<Arc<Self>> {
+    fn new(volume: Volume, mending: Mending) -> Result<Arc<Self>> {
         let volume = Arc::new(volume, GFP_KERNEL)?;
 
         Arc::pin_init(
             pin_init!(Self {
                 volume,
-                phase <- new_mutex!(Phase::Loading(KVec::new())),
+                mending,
+                phase <- new_mutex!(Phase::Loading {
+                    failures: KVec::new(),
+                    is_removed: false,
+                }),
             }),
             GFP_KERNEL,
         )
     }
 
     fn load(&self) -> Result {
-        let mut state = load::load(&self.volume)?;
-        let mut guard = self.lock();
+        self.begin(load::load(&self.volume, &self.mending)?)?;
 
-        if let Phase::Loading(failures) = &*guard.phase {
-            for range in failures {
-                state.note_failure(&contents::blocks(*range))?;
-            }
+        if self.volume.is_read_only() {
+            return Ok(());
         }
-        *guard.phase = Phase::Loaded(state);
-        Ok(())
+        // Nobody mends it for us yet.
+        if self.change_any(|state| Ok(state.must_mend_first()))? {
+            self.mend_all();
+        }
+        self.change(load::remove_orphans)
     }
 
     fn notify_failure(
@@ -197,17 +247,14 @@ impl FileSystem for Mendfs {
         flags: Flags,
     ) -> Result {
         // Nobody has anything mapped before it is loaded.
-        if self.keep(range)? {
+        if self.keep(range, flags)? {
             return Ok(());
         }
         self.deal_with(super_block, range, flags)
     }
 
-    fn mend(&self) {
-        let _ = self.change(|state| {
-            state.mend();
-            Ok(())
-        });
+    fn mend(&self, _super_block: &SuperBlock<Self>) {
+        self.mend_all();
     }
 
     fn statistics(&self) -> Statistics {
@@ -323,11 +370,19 @@ impl FileSystem for Mendfs {
     }
 
     fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
-        self.change(|state| state.map(inode.number(), range, purpose))
+        let map = |state: &mut State| state.map(inode.number(), range, purpose);
+
+        match purpose {
+            Purpose::Read | Purpose::Zero => self.change_any(|state| {
+                state.metadata.check()?;
+                map(state)
+            }),
+            Purpose::Write | Purpose::WriteFault | Purpose::Rewrite => self.change(map),
+        }
     }
 
     fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result {
-        // Without a copy the block stays reserved for the next try.
+        // Without the contents the block stays reserved for the next try.
         if !is_done {
             return Ok(());
         }

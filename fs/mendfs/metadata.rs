@@ -5,6 +5,8 @@
 //! Each metadata block that holds a record is kept in memory as it is on the media. What is in
 //! memory is what counts: the media is only read when the filesystem is mounted.
 
+use core::ops::Range;
+
 use daxmf::{
     crc32c::crc32c,
     fs::Volume, //
@@ -17,6 +19,7 @@ use kernel::{
 };
 
 use crate::{
+    bad::Bad,
     format::{
         Block,
         Fault,
@@ -129,6 +132,9 @@ pub(crate) struct Metadata {
     change: Change,
     scratch: KVec<u8>,
     journal: Journal,
+    /// Blocks of superblock, journal and metadata that are bad. They are not written until they are
+    /// mended: after a machine check they are not even there for a while.
+    pub(crate) bad: Bad,
 }
 
 impl Metadata {
@@ -155,6 +161,7 @@ impl Metadata {
             change: Change::default(),
             scratch: KVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?,
             journal,
+            bad: Bad::new(),
         })
     }
 
@@ -183,9 +190,44 @@ impl Metadata {
         self.journal.check()
     }
 
-    /// Lets nothing be changed any more.
-    pub(crate) fn stop(&mut self) {
-        self.journal.stop();
+    /// Lets nothing be changed or read any more.
+    pub(crate) fn stop(&mut self, why: &str) {
+        self.journal.stop(why);
+    }
+
+    /// Whether both copies of something that is written now and then are bad.
+    pub(crate) fn has_lost_both(&self) -> bool {
+        let [_, others @ ..] = self.geometry.copies();
+
+        others
+            .iter()
+            .any(|copies| self.lost_both_of(copies).is_some())
+    }
+
+    /// The first block of a copy whose other copy is bad, too.
+    pub(crate) fn lost_both(&self) -> Option<u64> {
+        self.geometry
+            .copies()
+            .iter()
+            .find_map(|copies| self.lost_both_of(copies))
+    }
+
+    fn lost_both_of(&self, [first, second]: &[Range<u64>; 2]) -> Option<u64> {
+        let mut rest = first.clone();
+
+        while let Some(bad) = self.bad.first_in(&rest) {
+            let shift = |block: u64| {
+                block
+                    .saturating_sub(first.start)
+                    .saturating_add(second.start)
+            };
+
+            if let Some(other) = self.bad.first_in(&(shift(bad.start)..shift(bad.end))) {
+                return Some(other.start);
+            }
+            rest.start = bad.end;
+        }
+        None
     }
 
     /// Number of units that are free.
@@ -435,7 +477,8 @@ impl Metadata {
 
         self.apply();
         self.seal(&touched);
-        self.journal.write(&self.volume, &self.change.units)?;
+        self.journal
+            .write(&self.volume, &self.bad, &self.change.units)?;
         self.write_in_place();
 
         self.change.units.clear();
@@ -513,8 +556,7 @@ impl Metadata {
             has_failed |= written.count() == 0;
         }
         if has_failed {
-            pr_err!("metadata cannot be written, shutting down\n");
-            self.journal.stop();
+            self.journal.stop("metadata cannot be written");
         }
     }
 
@@ -523,6 +565,10 @@ impl Metadata {
         // CAST: A `usize` is a `u64`.
         let start = (block << BLOCK_SHIFT).saturating_add(offset(address) as u64);
 
+        // It is written as a whole when it is mended.
+        if self.bad.contains(block) {
+            return false;
+        }
         self.volume.write(start, unit).is_ok() || self.mend(copy, address / UNITS).is_ok()
     }
 

@@ -6,6 +6,7 @@ use core::ops::Range;
 
 use daxmf::fs::{
     Attributes,
+    Mending,
     Statistics,
     Volume, //
 };
@@ -16,6 +17,7 @@ use kernel::{
 };
 
 use crate::{
+    bad::Bad,
     format::{
         Inode,
         Record,
@@ -45,12 +47,20 @@ pub(crate) struct State {
     superblock: Superblock,
     /// Inodes that change with the next commit.
     edits: KVec<(u64, Inode)>,
-    /// Blocks to mend.
+    /// Data that is bad. What no file has of it is not free either.
+    pub(crate) bad: Bad,
+    /// Bad blocks to mend, that no file has.
     pub(crate) suspects: KVec<Range<u64>>,
+    pub(crate) mending: Mending,
 }
 
 impl State {
-    pub(crate) fn new(volume: Arc<Volume>, superblock: Superblock, metadata: Metadata) -> Self {
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        mending: Mending,
+        superblock: Superblock,
+        metadata: Metadata,
+    ) -> Self {
         Self {
             volume,
             superblock,
@@ -59,7 +69,9 @@ impl State {
             owners: Owners::new(),
             inodes: RBTree::new(),
             edits: KVec::new(),
+            bad: Bad::new(),
             suspects: KVec::new(),
+            mending,
         }
     }
 
@@ -79,6 +91,12 @@ impl State {
     /// - `ESTALE` if there is no inode of this number.
     pub(crate) fn node_mut(&mut self, number: u64) -> Result<&mut Node> {
         self.inodes.get_mut(&number).ok_or(ESTALE)
+    }
+
+    /// Whether nothing may be changed before what is bad was mended: a transaction or metadata
+    /// would be in bad memory only.
+    pub(crate) fn must_mend_first(&self) -> bool {
+        !self.suspects.is_empty() && self.metadata.has_lost_both()
     }
 
     /// Begins an operation.

@@ -538,6 +538,12 @@ impl<T: FileSystem> VTable<T> {
         let inode = unsafe { Inode::<T>::from_raw((*mapping).host) };
         let device = inode.super_block().volume().device();
 
+        // A page may have failed that is still known to be written back. That would be an access to
+        // memory that a machine check has taken from the kernel's linear map.
+        if inode.super_block().has_lost(inode.number()) {
+            return EIO.to_errno();
+        }
+
         // SAFETY: By the safety requirements, and the device is valid.
         unsafe { bindings::dax_writeback_mapping_range(mapping, device.as_raw(), control) }
     }

@@ -1,8 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Those who are told that contents are lost.
+//! Those who are told that contents are lost, and what the kernel keeps of these.
+//!
+//! C headers: [`include/linux/fserror.h`](srctree/include/linux/fserror.h),
+//! [`include/linux/mm.h`](srctree/include/linux/mm.h)
 
-use kernel::prelude::*;
+use core::ptr;
+
+use kernel::{
+    prelude::*,
+    sync::{
+        aref::ARef,
+        new_mutex,
+        Mutex, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
+};
 
 use crate::{
     bindings,
@@ -12,39 +28,225 @@ use crate::{
     },
     range::{
         ByteRange,
-        FrameRange, //
+        FrameRange,
+        PAGE_SIZE, //
     },
 };
 
 use super::{
+    contents::Dirty,
+    lock::Frozen,
     FileSystem,
-    Inode, //
+    Inode,
+    NoReclaim,
+    Place,
+    Purpose,
+    SuperBlock, //
 };
+
+/// Pages that a huge page maps.
+const HUGE: u64 = 512;
+
+/// Pages of a file that have failed, and that the kernel may still have an entry for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Lost {
+    number: u64,
+    pages: FrameRange,
+    /// Those who listen for errors have been told.
+    is_reported: bool,
+}
+
+/// The pages of a filesystem that have failed since it was last mended.
+#[pin_data]
+pub(super) struct Losses {
+    #[pin]
+    all: Mutex<KVec<Lost>>,
+}
+
+impl Losses {
+    pub(super) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            all <- new_mutex!(KVec::new()),
+        })
+    }
+
+    fn add(&self, lost: Lost) -> Result {
+        // An inode that is reclaimed is written back first, which looks here.
+        let _no_reclaim = NoReclaim::new();
+
+        Ok(self.all.lock().push(lost, GFP_KERNEL)?)
+    }
+}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// Tells everybody who uses `pages` of a file that they are lost: processes that have them
+    /// mapped (see [`kill_procs()`](crate::memory_failure::kill_procs)), and those who listen for
+    /// errors of filesystems (`FAN_FS_ERROR`). Processes only if the memory is about to be removed,
+    /// with [`Flags::MEM_PRE_REMOVE`].
+    ///
+    /// May sleep. The caller holds no lock that [`FileSystem::map()`] takes, nor one that is held
+    /// when it is called. From before the call on, that finds [`Place::Bad`].
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short. Processes have been told nevertheless.
+    /// - `EBUSY` if a page is not a DAX page any more.
+    pub fn tell_owners(&self, number: u64, pages: FrameRange, flags: Flags) -> Result {
+        let inode = self.find(number);
+
+        if flags.contains(Flags::MEM_PRE_REMOVE) {
+            return inode.map_or(Ok(()), |inode| inode.kill_procs(pages, flags));
+        }
+
+        let noted = self.losses().add(Lost {
+            number,
+            pages,
+            is_reported: inode.is_some(),
+        });
+
+        // What is not in memory nobody has mapped. To read it takes time, and waits for one that
+        // goes: it is reported later.
+        if let Some(inode) = inode {
+            inode.report_data_lost(pages);
+            inode.kill_procs(pages, flags)?;
+        }
+        noted
+    }
+
+    /// Whether pages of a file have failed that the kernel may still have an entry for.
+    pub(super) fn has_lost(&self, number: u64) -> bool {
+        self.losses()
+            .all
+            .lock()
+            .iter()
+            .any(|lost| lost.number == number)
+    }
+
+    /// Has the kernel forget the pages that have failed, and reports those that were not. Called
+    /// some time after the failure.
+    pub(super) fn settle(&self) {
+        let mut next = 0;
+
+        loop {
+            let Some(lost) = self.losses().all.lock().get(next).copied() else {
+                return;
+            };
+
+            match self.settle_one(lost) {
+                true => {
+                    let _ = self.losses().all.lock().remove(next);
+                }
+                // Somebody uses it, in the way of direct I/O.
+                false => {
+                    self.mending().ask();
+                    next = next.saturating_add(1);
+                }
+            }
+        }
+    }
+
+    /// Returns false if it is to be tried again.
+    fn settle_one(&self, lost: Lost) -> bool {
+        let inode = match lost.is_reported {
+            true => self.find(lost.number),
+            false => self.inode(lost.number).ok(),
+        };
+        let Some(inode) = inode else {
+            return true;
+        };
+
+        if !lost.is_reported {
+            inode.report_data_lost(lost.pages);
+        }
+
+        let _frozen = Frozen::new(&inode);
+
+        inode.forget(lost.pages)
+    }
+
+    /// Unmaps all files, and has the kernel forget all of their pages, which are about to go.
+    /// Nobody can map them any more.
+    ///
+    /// This waits for those who use a page through others than the mapping, as direct I/O does:
+    /// they must be gone before the pages are.
+    pub(super) fn revoke(&self) {
+        while self.for_each_inode(|inode| inode.revoke()) {
+            // An inode that is about to go forgets its pages by itself.
+            fsleep(Delta::from_millis(1));
+        }
+    }
+
+    /// Calls `f` for each inode in memory. Returns true if there are such that are about to go,
+    /// for which it is not called.
+    fn for_each_inode(&self, f: impl Fn(&Inode<T>)) -> bool {
+        let mut is_one_going = false;
+        let mut inode = self.next_inode(None, &mut is_one_going);
+
+        while let Some(current) = inode {
+            f(&current);
+            // It keeps its place in the list until the next one was found.
+            inode = self.next_inode(Some(&current), &mut is_one_going);
+        }
+        is_one_going
+    }
+
+    /// The inode behind another one in the list of all.
+    fn next_inode(
+        &self,
+        after: Option<&Inode<T>>,
+        is_one_going: &mut bool,
+    ) -> Option<ARef<Inode<T>>> {
+        const GOING: bindings::inode_state_flags_enum = bindings::inode_state_flags_enum_I_FREEING
+            | bindings::inode_state_flags_enum_I_WILL_FREE;
+
+        // SAFETY: The superblock and its list are valid. An inode is in the list as long as there
+        // is a reference to it, and all are valid while the lock is held.
+        unsafe {
+            let lock = &raw mut (*self.as_raw()).s_inode_list_lock;
+            let head = &raw mut (*self.as_raw()).s_inodes;
+            let mut found = None;
+
+            bindings::spin_lock(lock);
+            let mut next = match after {
+                Some(inode) => (*inode.as_raw()).i_sb_list.next,
+                None => (*head).next,
+            };
+            while next != head {
+                let inode = kernel::container_of!(next, bindings::inode, i_sb_list);
+
+                // It takes no reference to one that is being freed.
+                found = Inode::take(bindings::igrab(inode));
+                if found.is_some() {
+                    break;
+                }
+                *is_one_going |= Inode::<T>::from_raw(inode).state() & GOING != 0;
+                next = (*next).next;
+            }
+            bindings::spin_unlock(lock);
+            found
+        }
+    }
+}
 
 impl<T: FileSystem> Inode<T> {
     /// Sends SIGBUS to the processes that have `pages` of the file mapped, and unmaps them; pages
-    /// that nobody has touched through a mapping are left out. See
-    /// [`kill_procs()`](crate::memory_failure::kill_procs).
-    ///
-    /// May sleep. The caller holds no lock that [`FileSystem::map()`] takes, nor one that is held
-    /// when it is called.
+    /// that nobody has touched through a mapping are left out.
     ///
     /// # Errors
     ///
     /// - `EBUSY` if a page is not a DAX page any more.
-    pub fn kill_procs(&self, pages: FrameRange, flags: Flags) -> Result {
+    fn kill_procs(&self, pages: FrameRange, flags: Flags) -> Result {
         // SAFETY: The mapping of a valid inode is valid.
         unsafe { kill_procs_of(self.mapping(), pages, flags) }
     }
 
-    /// Reports that `range` of the file is lost, to those who listen for errors of filesystems
-    /// (`FAN_FS_ERROR`).
-    ///
-    /// Does not sleep for long: it may be called while holding locks of the filesystem.
+    /// Reports that `pages` of the file are lost.
     ///
     /// C: `fserror_report_data_lost()`
-    pub fn report_data_lost(&self, range: ByteRange) {
-        let cap = |n: u64| bindings::loff_t::try_from(n).unwrap_or(bindings::loff_t::MAX);
+    fn report_data_lost(&self, pages: FrameRange) {
+        let Some(range) = pages.bytes() else {
+            return;
+        };
 
         // SAFETY: The inode and its superblock are valid.
         unsafe {
@@ -52,11 +254,169 @@ impl<T: FileSystem> Inode<T> {
                 self.super_block().as_raw(),
                 self.as_raw(),
                 bindings::fserror_type_FSERR_DATA_LOST,
-                cap(range.start()),
+                bindings::loff_t::try_from(range.start()).unwrap_or(bindings::loff_t::MAX),
                 range.len(),
                 EIO.to_errno(),
                 bindings::GFP_NOFS,
             );
         }
+    }
+
+    /// Has the kernel forget pages that have failed, and unmaps them. It would write them back,
+    /// which is an access to memory that is not there any more after a machine check. Returns false
+    /// if somebody uses them.
+    ///
+    /// The mapping is locked.
+    pub(super) fn forget(&self, pages: FrameRange) -> bool {
+        let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
+            return true;
+        };
+
+        if !self.may_be_huge(range, huge) {
+            return self.try_unmap(range, Dirty::Discarded) == Ok(true);
+        }
+
+        // The entry of a huge page goes as a whole, and with it what is known to be written back of
+        // the pages that are good.
+        self.write_back_good(huge);
+        let is_forgotten = self.try_unmap(huge, Dirty::Discarded) == Ok(true);
+        self.write_back_good(huge);
+        is_forgotten
+    }
+
+    /// Whether there may be an entry for a huge page that `range` is a part of. `huge` is where all
+    /// of them lie.
+    fn may_be_huge(&self, range: ByteRange, huge: ByteRange) -> bool {
+        if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
+            return false;
+        }
+
+        let volume = self.super_block().volume();
+        let found = self.find(range, Purpose::Read);
+        let frame = match found.map(|mapping| (mapping.range, mapping.place)) {
+            Ok((found, Place::Mapped { start, .. } | Place::Bad { start })) => range
+                .start()
+                .checked_sub(found.start())
+                .and_then(|before| volume.frame(start.checked_add(before)?)),
+            Ok(_) => return false,
+            Err(_) => None,
+        };
+
+        // The page must lie in the huge one as its memory does.
+        frame.is_none_or(|frame| frame % HUGE == range.frames().first() % HUGE)
+    }
+
+    fn write_back_good(&self, range: ByteRange) {
+        let volume = self.super_block().volume();
+
+        // What cannot be written back is not good.
+        let _ = self.for_each_piece(range, |piece, place| {
+            if let Place::Mapped { start, .. } = place {
+                if let Some(range) = ByteRange::new(start, piece.len()) {
+                    let _ = volume.write_back(range);
+                }
+            }
+            Ok(())
+        });
+        let _ = volume.fence();
+    }
+
+    /// Has the kernel forget all pages of a file that nobody can map any more.
+    fn revoke(&self) {
+        if !self.is(bindings::S_IFREG) {
+            return;
+        }
+
+        let mut frozen = Frozen::new(self);
+        let mut dirty = Dirty::Kept;
+
+        loop {
+            match self.try_unmap(ByteRange::ALL, dirty) {
+                Ok(true) => return,
+                Ok(false) => frozen.thaw(),
+                Err(_) => dirty = Dirty::Discarded,
+            }
+        }
+    }
+}
+
+/// The bytes of all huge pages that `pages` are a part of.
+fn huge_pages_of(pages: FrameRange) -> Option<ByteRange> {
+    let first = pages.first() / HUGE * HUGE;
+    let end = pages.end().checked_next_multiple_of(HUGE)?;
+
+    FrameRange::new(first, end.checked_sub(first)?)?.bytes()
+}
+
+/// The marks of page frames that have failed: the kernel makes those present again that are marked
+/// when they have been mended.
+///
+/// When dropped, the mark of another frame is taken back: where a huge page is mapped,
+/// `mf_dax_kill_procs()` marks its first frame, and not the one that has failed.
+///
+/// # Invariants
+///
+/// `first` is null, or a page that was not marked and has not failed. It stays valid as long as
+/// this exists.
+pub(super) struct Marks {
+    first: *mut bindings::page,
+}
+
+impl Marks {
+    /// Marks `frames`, which have failed.
+    ///
+    /// # Safety
+    ///
+    /// The frames must have pages, aligned as huge pages are, which are valid until the marks are
+    /// dropped.
+    pub(super) unsafe fn new(frames: FrameRange) -> Self {
+        let head = frames.first() / HUGE * HUGE;
+        let mut first = ptr::null_mut();
+
+        // SAFETY: By the safety requirements.
+        unsafe {
+            if head != frames.first() {
+                let page = bindings::pfn_to_page(head as c_ulong);
+
+                if bindings::PageHWPoison(page) == 0 {
+                    first = page;
+                }
+            }
+            for frame in frames.first()..frames.end() {
+                bindings::SetPageHWPoison(bindings::pfn_to_page(frame as c_ulong));
+            }
+        }
+
+        // INVARIANT: It was just looked at. It has not failed, as it lies before `frames`.
+        Self { first }
+    }
+}
+
+impl Drop for Marks {
+    fn drop(&mut self) {
+        if !self.first.is_null() {
+            // SAFETY: By the type invariants.
+            unsafe { bindings::TestClearPageHWPoison(self.first) };
+        }
+    }
+}
+
+#[kunit_tests(daxmf_fs_failure)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_around() {
+        let bytes = |first, count| {
+            FrameRange::new(first, count)
+                .and_then(huge_pages_of)
+                .map(|range| (range.start() >> 21, range.end() >> 21))
+        };
+
+        assert_eq!(bytes(0, 1), Some((0, 1)));
+        assert_eq!(bytes(511, 1), Some((0, 1)));
+        assert_eq!(bytes(511, 2), Some((0, 2)));
+        assert_eq!(bytes(512, 512), Some((1, 2)));
+        assert_eq!(bytes(u64::MAX >> 12, 1), None);
     }
 }

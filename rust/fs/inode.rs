@@ -207,7 +207,7 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    fn state(&self) -> bindings::inode_state_flags_enum {
+    pub(super) fn state(&self) -> bindings::inode_state_flags_enum {
         // SAFETY: By the type invariants. Others change the flags under us; they are read once, as
         // `inode_state_read_once()` does.
         unsafe { (&raw const (*self.as_raw()).i_state.__state).read_volatile() }

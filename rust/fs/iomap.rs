@@ -69,8 +69,34 @@ impl<T: FileSystem> Inode<T> {
 
         match (found.place, found.range.clip(range)) {
             (Place::Hole, Some(hole)) => self.fill_hole(hole),
+            (Place::Bad { .. }, _) => self.rewrite(range),
             _ => Ok(found),
         }
+    }
+
+    /// Finds a place to write the first block of `range` to, which is bad where it lies.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if not all of the block is to be written: the rest is lost.
+    /// - `ERESTARTSYS` if there is a signal while somebody uses the page.
+    /// - The errors of [`find()`](Self::find).
+    fn rewrite(&self, range: ByteRange) -> Result<Mapping> {
+        let block = ByteRange::new(range.start(), PAGE_SIZE)
+            .filter(|block| block.is_aligned(PAGE_SIZE))
+            .ok_or(EIO)?;
+
+        if range.end() < block.end().min(self.size()) {
+            return Err(EIO);
+        }
+
+        let mut frozen = Frozen::new(self);
+
+        // Nobody can map it again.
+        while !self.forget(block.frames()) {
+            frozen.wait()?;
+        }
+        self.find(block, Purpose::Rewrite)
     }
 
     /// Makes a part of `hole` lie somewhere, from the first byte on.
@@ -103,11 +129,13 @@ impl Mapping {
                 && ByteRange::new(start, self.range.len()).is_some_and(|r| volume.locate(r).is_ok())
         };
         let is_there = match self.place {
-            Place::Hole => !matches!(purpose, Purpose::Write | Purpose::WriteFault),
+            Place::Hole => matches!(purpose, Purpose::Read | Purpose::Zero),
             Place::Mapped { start, .. } => lies_at(start),
             Place::Copied { start, source } => {
                 purpose == Purpose::WriteFault && lies_at(start) && lies_at(source)
             }
+            Place::Bad { start } => purpose != Purpose::Rewrite && lies_at(start),
+            Place::Moved { start } => purpose == Purpose::Rewrite && lies_at(start),
         };
 
         has_first && is_there && self.range.is_aligned(PAGE_SIZE)
@@ -173,12 +201,16 @@ impl<T: FileSystem> VTable<T> {
     }
 
     /// The two maps that say what `mapping` says.
+    ///
+    /// # Errors
+    ///
+    /// - `EHWPOISON` or `EIO`, as `fs/dax.c` expects them, if it is bad.
     fn translate(
         volume: &Volume,
         mapping: &Mapping,
         request: u32,
         purpose: Purpose,
-    ) -> (bindings::iomap, Option<bindings::iomap>) {
+    ) -> Result<(bindings::iomap, Option<bindings::iomap>)> {
         // With MAP_SYNC, whoever writes through a mapping can only rely on what is durable when the
         // page is mapped. The filesystem does not say what it still has to sync.
         let dirty = match purpose {
@@ -187,8 +219,16 @@ impl<T: FileSystem> VTable<T> {
         };
         let map = |start, flags| Self::mapped(volume, mapping.range, start, request, flags);
 
-        match mapping.place {
+        Ok(match mapping.place {
             Place::Hole => (Self::template(volume, mapping.range), None),
+            // What is lost need not be zeroed, and cannot be.
+            Place::Bad { .. } if purpose == Purpose::Zero => {
+                (Self::template(volume, mapping.range), None)
+            }
+            Place::Bad { start } if request & bindings::IOMAP_REPORT != 0 => (map(start, 0), None),
+            Place::Bad { .. } if request & bindings::IOMAP_FAULT != 0 => return Err(EHWPOISON),
+            Place::Bad { .. } => return Err(EIO),
+            Place::Moved { start } => (map(start, bindings::IOMAP_F_PRIVATE), None),
             Place::Mapped {
                 start,
                 is_shared,
@@ -210,13 +250,13 @@ impl<T: FileSystem> VTable<T> {
                 map(start, bindings::IOMAP_F_SHARED | dirty),
                 Some(map(source, 0)),
             ),
-        }
+        })
     }
 
     /// # Errors
     ///
     /// - `EINVAL` if the range is none.
-    /// - The errors of [`Inode::find()`].
+    /// - The errors of [`Inode::find()`] and [`translate()`](Self::translate).
     ///
     /// # Safety
     ///
@@ -236,7 +276,7 @@ impl<T: FileSystem> VTable<T> {
         let mapping = inode.find_or_make(range.ok_or(EINVAL)?, purpose)?;
         let mapping = trim(mapping).ok_or(EUCLEAN)?;
         let volume = inode.super_block().volume();
-        let (target, source) = Self::translate(volume, &mapping, flags, purpose);
+        let (target, source) = Self::translate(volume, &mapping, flags, purpose)?;
 
         // SAFETY: By the safety requirements.
         unsafe {
@@ -300,21 +340,25 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements.
         let (inode, iomap) = unsafe { (Inode::<T>::from_raw(inode), &*iomap) };
 
-        // Of those who write, only they who copy are told that it is shared.
-        if Self::purpose(flags) != Purpose::WriteFault
-            || u32::from(iomap.flags) & bindings::IOMAP_F_SHARED == 0
-        {
+        // Of those who write, only they who copy are told that it is shared, and only they who
+        // move that it is private.
+        let mark = match Self::purpose(flags) {
+            Purpose::WriteFault => bindings::IOMAP_F_SHARED,
+            Purpose::Write => bindings::IOMAP_F_PRIVATE,
+            _ => 0,
+        };
+
+        if u32::from(iomap.flags) & mark == 0 {
             return 0;
         }
 
         from_result(|| {
             let range = range(pos, length).ok_or(EINVAL)?;
-            let is_done = written as bindings::loff_t == length;
 
-            if is_done {
-                inode.write_back_copy(range, iomap)?;
-            }
-            inode.fs().end_copy(inode, range, is_done).map(|()| 0)
+            // A block is written whole or not at all, or else it stays bad.
+            inode
+                .end_copy(range, iomap, written as bindings::loff_t == length)
+                .map(|()| 0)
         })
     }
 
@@ -341,6 +385,12 @@ impl Mapping {
         let before = page.start().checked_sub(self.range.start())?;
         let place = match self.place {
             Place::Hole => Place::Hole,
+            Place::Bad { start } => Place::Bad {
+                start: start.checked_add(before)?,
+            },
+            Place::Moved { start } => Place::Moved {
+                start: start.checked_add(before)?,
+            },
             Place::Mapped {
                 start,
                 is_shared,
@@ -361,6 +411,19 @@ impl Mapping {
 }
 
 impl<T: FileSystem> Inode<T> {
+    /// Ends a write to another place than where the contents lie.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`write_back_copy()`](Self::write_back_copy) and
+    ///   [`FileSystem::end_copy()`].
+    fn end_copy(&self, range: ByteRange, iomap: &bindings::iomap, is_done: bool) -> Result {
+        if is_done {
+            self.write_back_copy(range, iomap)?;
+        }
+        self.fs().end_copy(self, range, is_done)
+    }
+
     /// Makes what was copied to a new place durable, before the file is said to lie there: until
     /// now the file had contents that may have been durable for long.
     ///
@@ -373,7 +436,7 @@ impl<T: FileSystem> Inode<T> {
             .ok()
             .and_then(|offset| range.start().checked_sub(offset))
             .and_then(|before| iomap.addr.checked_add(before))
-            // Faults are DAX.
+            // Faults and writes are DAX.
             .and_then(|addr| addr.checked_sub(volume.range().start()))
             .ok_or(EUCLEAN)?;
 

@@ -199,7 +199,7 @@ impl<'a> Frozen<'a> {
     }
 
     /// Lets page faults go on for a moment.
-    fn thaw(&mut self) {
+    pub(super) fn thaw(&mut self) {
         self.unlock();
         fsleep(Delta::from_millis(1));
         self.lock();

@@ -4,6 +4,8 @@
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
+use core::ptr::NonNull;
+
 use kernel::{
     prelude::*,
     static_lock_class,
@@ -17,85 +19,140 @@ use kernel::{
 
 use crate::bindings;
 
-use super::FileSystem;
+use super::{
+    FileSystem,
+    SuperBlock, //
+};
 
-/// Calls [`FileSystem::mend()`] some time after it was asked to. When dropped, nothing is called
-/// any more.
+/// Where to ask for [`FileSystem::mend()`].
 ///
-/// # Invariants
+/// # Examples
 ///
-/// `work` is an initialized `struct delayed_work` whose function is [`Self::run()`].
-#[pin_data(PinnedDrop)]
-#[repr(C)]
-pub(super) struct Mender<T: FileSystem> {
-    // First, for the function gets a pointer to it.
-    #[pin]
-    work: Opaque<bindings::delayed_work>,
-    fs: Arc<T>,
-}
+/// ```
+/// use daxmf::fs::Mending;
+///
+/// /// A block that has been bad is nobody's now.
+/// fn give_up(suspects: &mut KVec<u64>, block: u64, mending: &Mending) -> Result {
+///     suspects.push(block, GFP_KERNEL)?;
+///     mending.ask();
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Mending(Arc<Work>);
 
-// SAFETY: A work item may be used on any thread, and `T` is `Send` and `Sync`.
-unsafe impl<T: FileSystem> Send for Mender<T> {}
-
-// SAFETY: As above; the functions of the workqueue do their own synchronization.
-unsafe impl<T: FileSystem> Sync for Mender<T> {}
-
-impl<T: FileSystem> Mender<T> {
+impl Mending {
     /// Enough for a machine check: when it is over, the memory may be taken from the kernel's
     /// linear map, and only what is mended after that is put back.
     const DELAY: Msecs = 1000;
 
-    pub(super) fn new(fs: Arc<T>) -> impl PinInit<Self> {
-        // INVARIANT: `init()` sets it up.
-        pin_init!(Self {
-            work <- Opaque::ffi_init(|slot| {
-                // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { init(slot, Self::run) }
-            }),
-            fs,
-        })
-    }
-
-    /// Asks for a call, or puts off the one that was asked for: there is another failure.
-    pub(super) fn schedule(&self) {
+    /// Asks for a call, or puts off the one that was asked for. Nothing comes of it before the
+    /// filesystem is loaded, when there is a call anyway, and after it was unmounted.
+    pub fn ask(&self) {
         // CAST: It is no processor, as it is 8192.
-        // SAFETY: By the type invariants. The drop waits for the call.
+        // SAFETY: The work is valid by its type invariants. Once it is disabled it is not queued.
         unsafe {
             bindings::mod_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
                 bindings::system_dfl_long_wq,
-                self.work.get(),
+                self.0.work.get(),
                 msecs_to_jiffies(Self::DELAY),
             )
         };
     }
+}
 
-    /// Does at once what was asked for, and waits until it is done.
-    pub(super) fn finish(&self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::flush_delayed_work(self.work.get()) };
-    }
+/// Calls [`FileSystem::mend()`] some time after it was asked to. When finished or dropped, nothing
+/// is called any more.
+pub(super) struct Mender(Mending);
 
+impl Mender {
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    ///
     /// # Safety
     ///
-    /// Called by the workqueue only, for the work of a `Self`.
-    unsafe extern "C" fn run(work: *mut bindings::work_struct) {
-        // SAFETY: The work is the first field of its delayed work, which is the first of a `Self`.
-        // Its drop waits for us.
-        let this = unsafe { &*work.cast::<Self>() };
+    /// `super_block` must be a superblock of type `T` when [`start()`](Self::start) is called, and
+    /// stay so until the mender was finished or dropped.
+    pub(super) unsafe fn new<T: FileSystem>(
+        super_block: NonNull<bindings::super_block>,
+    ) -> Result<Self> {
+        // INVARIANT: `init()` sets it up. It is enabled by `start()` and disabled by `finish()`.
+        let work = pin_init!(Work {
+            work <- Opaque::ffi_init(|slot| {
+                // SAFETY: `slot` is valid for writes and pinned.
+                unsafe { init(slot, run::<T>) }
+            }),
+            super_block,
+        });
 
-        this.fs.mend();
+        Ok(Self(Mending(Arc::pin_init(work, GFP_KERNEL)?)))
+    }
+
+    pub(super) fn mending(&self) -> &Mending {
+        &self.0
+    }
+
+    /// From now on there are calls. Asks for the first one.
+    pub(super) fn start(&self) {
+        // SAFETY: The work is valid by its type invariants.
+        unsafe { bindings::enable_delayed_work(self.0 .0.work.get()) };
+        self.0.ask();
+    }
+
+    /// Does at once what was asked for, and waits until it is done. It was the last call.
+    pub(super) fn finish(&self) {
+        // SAFETY: The work is valid by its type invariants.
+        unsafe {
+            bindings::flush_delayed_work(self.0 .0.work.get());
+            bindings::disable_delayed_work_sync(self.0 .0.work.get());
+        }
     }
 }
 
-#[pinned_drop]
-impl<T: FileSystem> PinnedDrop for Mender<T> {
-    fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::cancel_delayed_work_sync(self.work.get()) };
+impl Drop for Mender {
+    fn drop(&mut self) {
+        self.finish();
     }
 }
 
+/// # Invariants
+///
+/// - `work` is an initialized `struct delayed_work` whose function is [`run()`] for a type `T`.
+/// - It is enabled only while `super_block` is a superblock of this type.
+#[pin_data]
+#[repr(C)]
+struct Work {
+    // First, for the function gets a pointer to it.
+    #[pin]
+    work: Opaque<bindings::delayed_work>,
+    super_block: NonNull<bindings::super_block>,
+}
+
+// SAFETY: A work item may be used on any thread, and so may a superblock.
+unsafe impl Send for Work {}
+
+// SAFETY: The functions of the workqueue do their own synchronization. The other field does not
+// change.
+unsafe impl Sync for Work {}
+
+/// # Safety
+///
+/// Called by the workqueue only, for a [`Work`] of type `T` that is enabled.
+unsafe extern "C" fn run<T: FileSystem>(work: *mut bindings::work_struct) {
+    // SAFETY: The work is the first field of its delayed work, which is the first of a `Work`. Who
+    // disables it waits for us, and so does who drops it.
+    let work = unsafe { &*work.cast::<Work>() };
+    // SAFETY: By the type invariants.
+    let super_block = unsafe { SuperBlock::<T>::from_raw(work.super_block.as_ptr()) };
+
+    super_block.settle();
+    super_block.fs().mend(super_block);
+}
+
+/// Sets up a work item that is disabled.
+///
 /// C: `INIT_DELAYED_WORK()`
 ///
 /// # Safety
@@ -123,5 +180,6 @@ unsafe fn init(
             c"daxmf_mender_timer".as_char_ptr(),
             static_lock_class!().as_ptr(),
         );
+        bindings::disable_delayed_work(slot);
     }
 }

@@ -46,7 +46,11 @@ use crate::{
 
 use super::{
     contents,
-    mender::Mender,
+    failure::Losses,
+    mender::{
+        Mender,
+        Mending, //
+    },
     xattr,
     FileSystem,
     Inode,
@@ -165,9 +169,18 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { &(*self.mount()).volume }
     }
 
-    fn mender(&self) -> &Mender<T> {
+    fn mender(&self) -> &Mender {
         // SAFETY: By the type invariants. The field does not change.
         unsafe { &(*self.mount()).mender }
+    }
+
+    pub(super) fn mending(&self) -> &Mending {
+        self.mender().mending()
+    }
+
+    pub(super) fn losses(&self) -> &Losses {
+        // SAFETY: By the type invariants. The field does not change.
+        unsafe { &(*self.mount()).losses }
     }
 }
 
@@ -175,7 +188,8 @@ impl<T: FileSystem> SuperBlock<T> {
 struct Mount<T: FileSystem> {
     fs: Arc<T>,
     volume: Volume,
-    mender: Pin<KBox<Mender<T>>>,
+    mender: Mender,
+    losses: Pin<KBox<Losses>>,
     /// Belongs to who mounts and who unmounts; nobody else looks at it.
     registration: Option<holder::Registration<Notified<T>>>,
 }
@@ -207,12 +221,18 @@ impl<T: FileSystem> Holder for Notified<T> {
         // SAFETY: By the type invariants. The registration waits for us before it goes.
         let super_block = unsafe { SuperBlock::<T>::from_raw(self.super_block.as_ptr()) };
 
+        if flags.contains(Flags::MEM_PRE_REMOVE) {
+            let result = super_block.fs().notify_failure(super_block, range, flags);
+
+            super_block.revoke();
+            return result;
+        }
+
+        // SAFETY: `dax_srcu` is held while a holder is told.
+        let _marks = unsafe { super_block.volume().mark(range) };
         let result = super_block.fs().notify_failure(super_block, range, flags);
 
-        // There is nothing to be mended in memory that goes.
-        if !flags.contains(Flags::MEM_PRE_REMOVE) {
-            super_block.mender().schedule();
-        }
+        super_block.mending().ask();
         result
     }
 }
@@ -388,14 +408,16 @@ impl<T: FileSystem> VTable<T> {
             EINVAL => context.error(fmt!("{name} does not lie on whole pages")),
             _ => (),
         })?;
-        let fs = T::new(volume.clone())?;
+        // SAFETY: The superblock is complete when it is loaded, and stays so until `kill_sb()`.
+        let mender = unsafe { Mender::new::<T>(super_block) }?;
+        let fs = T::new(volume.clone(), mender.mending().clone())?;
         let range = volume.range();
-        let mender = KBox::pin_init(Mender::new(fs.clone()), GFP_KERNEL)?;
         let mount = KBox::new(
             Mount {
                 fs,
                 volume,
                 mender,
+                losses: KBox::pin_init(Losses::new(), GFP_KERNEL)?,
                 registration: None,
             },
             GFP_KERNEL,
@@ -471,6 +493,7 @@ impl<T: FileSystem> VTable<T> {
         let fs = super_block.fs();
 
         fs.load()?;
+        super_block.mender().start();
 
         let uuid = fs.statistics().uuid;
         let root = match super_block.inode(T::ROOT) {

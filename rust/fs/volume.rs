@@ -28,6 +28,8 @@ use crate::{
     },
 };
 
+use super::failure::Marks;
+
 /// What a filesystem sees of its block device: persistent memory, in bytes from its start.
 ///
 /// All methods fail with `ENXIO` once the DAX device is dead, which it is before its memory goes.
@@ -210,6 +212,18 @@ impl Volume {
         Ok(())
     }
 
+    /// Checks that memory can be accessed. It may be bad without the device knowing it.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a byte is known to be bad.
+    /// - `ERANGE` if a part lies outside the volume.
+    /// - `ENXIO` if the device is dead.
+    pub fn check(&self, range: ByteRange) -> Result {
+        // CAST: A `u64` is a `usize` here.
+        self.for_each_piece(range.start(), range.len() as usize, |_| Ok(()))
+    }
+
     /// Copies `len` bytes from one place to another, which do not overlap.
     ///
     /// # Errors
@@ -279,8 +293,67 @@ impl Volume {
         if !range.is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
-        self.recovery_write(self.locate(range)?, page)?;
+        let located = self.locate(range)?;
+
+        self.make_present(located);
+        self.recovery_write(located, page)?;
         self.verify(start, page)
+    }
+
+    /// Makes a page, given as bytes of the DAX device, present in the kernel's linear map, unless
+    /// the driver knows that it is bad. Then it does so itself.
+    fn make_present(&self, range: ByteRange) {
+        let lock = ReadLock::new();
+
+        if self
+            .device
+            .memory(range, AccessMode::Normal, &lock)
+            .is_err()
+        {
+            return;
+        }
+        if let Ok(frames) = self.device.frames(range.frames(), &lock) {
+            // SAFETY: The memory of a filesystem has pages and a place in the linear map, which
+            // stay as long as `dax_srcu` is held.
+            unsafe {
+                let frame = frames.first() as c_ulong;
+
+                bindings::TestClearPageHWPoison(bindings::pfn_to_page(frame));
+                bindings::clear_mce_nospec(frame);
+            }
+        }
+    }
+
+    /// The page frame that byte `start` lies in, if there is one.
+    pub(super) fn frame(&self, start: u64) -> Option<u64> {
+        let page = self.locate(ByteRange::new(start, 1)?).ok()?.frames();
+
+        Some(self.device.frames(page, &ReadLock::new()).ok()?.first())
+    }
+
+    /// Marks the page frames of `range`, which have failed, as far as there are such.
+    ///
+    /// # Safety
+    ///
+    /// The caller must hold `dax_srcu` until the marks are dropped.
+    pub(super) unsafe fn mark(&self, range: ByteRange) -> KVec<Marks> {
+        let mut all = KVec::new();
+        let mut rest = self.locate(range).ok().map(ByteRange::frames);
+
+        while let Some(pages) = rest {
+            let Ok(frames) = self.device.frames(pages, &ReadLock::new()) else {
+                break;
+            };
+
+            // SAFETY: The memory of a filesystem has pages, and the driver sees to it that these
+            // are aligned as huge pages are. They stay as long as `dax_srcu` is held.
+            let marks = unsafe { Marks::new(frames) };
+
+            // Without memory the mark of the other frame is taken back too early, and stays.
+            let _ = all.push(marks, GFP_KERNEL);
+            rest = pages.skip(frames.count());
+        }
+        all
     }
 
     /// Writes a page, given as bytes of the DAX device, over memory that may be bad.

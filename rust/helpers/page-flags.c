@@ -3,6 +3,11 @@
 #include <linux/mm.h>
 #include <linux/page-flags.h>
 
+int rust_helper_PageHWPoison(const struct page *page)
+{
+	return PageHWPoison(page);
+}
+
 void rust_helper_SetPageHWPoison(struct page *page)
 {
 	SetPageHWPoison(page);

@@ -100,7 +100,7 @@ pub(in crate::fs) enum Dirty {
 
 impl<T: FileSystem> Inode<T> {
     /// The size in bytes.
-    pub(super) fn size(&self) -> u64 {
+    pub(in crate::fs) fn size(&self) -> u64 {
         // SAFETY: The inode is valid by its type invariants.
         let size = unsafe { bindings::i_size_read(self.as_raw()) };
 
@@ -158,7 +158,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - `EINTR` if somebody kills us.
     /// - The errors of `f` and of [`Inode::find()`].
-    pub(super) fn for_each_piece(
+    pub(in crate::fs) fn for_each_piece(
         &self,
         range: ByteRange,
         mut f: impl FnMut(ByteRange, Place) -> Result,
