@@ -26,7 +26,8 @@ use crate::{
     format::{
         Extent,
         Record,
-        BLOCK_SHIFT, //
+        BLOCK_SHIFT,
+        UNITS, //
     },
     inodes::{
         from_vfs,
@@ -38,8 +39,12 @@ use crate::{
     state::State, //
 };
 
-/// How many pieces a transaction replaces at most, so that it fits the journal.
+/// How many pieces a transaction replaces at most.
 const MAX_PIECES: usize = 256;
+
+/// Units of a transaction that are not pieces or the headers of their blocks: attributes, the
+/// headers of theirs, and an inode.
+const OTHER_UNITS: usize = 2 * UNITS as usize + 3;
 
 /// How many blocks are allocated at a time, at most.
 const MAX_ALLOCATION: u64 = 8 * HUGE;
@@ -141,9 +146,17 @@ impl State {
         Ok((plan, file))
     }
 
+    /// How many pieces a transaction can replace, each with the header of its block.
+    fn max_pieces(&self) -> usize {
+        let room = self.metadata.room().saturating_sub(OTHER_UNITS);
+
+        MAX_PIECES.min(room / 2)
+    }
+
     /// The pieces of a file that touch blocks, not too many, and the blocks as far as these go.
     fn pieces_in(&self, number: u64, mut file: Range<u64>) -> Result<(KVec<Piece>, Range<u64>)> {
         let node = self.node(number)?;
+        let max = self.max_pieces();
         let mut pieces = KVec::new();
         let mut next = file.start;
 
@@ -151,7 +164,7 @@ impl State {
             if piece.extent.file_block >= file.end {
                 break;
             }
-            if pieces.len() == MAX_PIECES {
+            if pieces.len() == max {
                 file.end = next;
                 break;
             }
@@ -784,15 +797,37 @@ impl State {
         self.remove_inode(number)
     }
 
+    /// Plans to remove attributes of an inode from the last one on, as many as a transaction has
+    /// room for. Returns the number of those that stay.
+    fn plan_attributes(&mut self, number: u64) -> Result<usize> {
+        let node = self.inodes.get(&number).ok_or(ESTALE)?;
+        let mut room = UNITS;
+        let mut left = node.attributes.len();
+
+        for address in node.attributes.iter().rev() {
+            let count = self.metadata.record(*address)?.unit_count();
+            let Some(rest) = room.checked_sub(count) else {
+                break;
+            };
+
+            self.metadata.remove(*address)?;
+            room = rest;
+            left = left.saturating_sub(1);
+        }
+        Ok(left)
+    }
+
     fn remove_inode(&mut self, number: u64) -> Result {
         self.begin()?;
+        while let left @ 1.. = self.plan_attributes(number)? {
+            self.commit()?;
+            self.node_mut(number)?.attributes.truncate(left);
+            self.begin()?;
+        }
 
         let (plan, _) = self.plan(number, 0..Extent::MAX_FILE_BLOCK, None)?;
         let node = self.inodes.get(&number).ok_or(ESTALE)?;
 
-        for address in &node.attributes {
-            self.metadata.remove(*address)?;
-        }
         if let Some(address) = node.target {
             self.metadata.remove(address)?;
         }

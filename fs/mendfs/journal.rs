@@ -27,7 +27,8 @@ use crate::{
         Uuid,
         BLOCK_SHIFT,
         BLOCK_SIZE,
-        SLOTS, //
+        SLOTS,
+        UNIT_SIZE, //
     },
     metadata::Unit,
 };
@@ -87,6 +88,12 @@ impl Journal {
             pr_err!("{why}, shutting down\n");
         }
         self.is_broken = true;
+    }
+
+    /// The number of units that fit a slot.
+    pub(crate) fn room(&self) -> usize {
+        // Each has an address; these may not fill their last unit, and the header comes before.
+        self.image.len().saturating_sub(2 * UNIT_SIZE) / (UNIT_SIZE + size_of::<u64>())
     }
 
     /// # Errors

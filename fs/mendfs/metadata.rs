@@ -230,6 +230,11 @@ impl Metadata {
         None
     }
 
+    /// The number of units that a change can have.
+    pub(crate) fn room(&self) -> usize {
+        self.journal.room()
+    }
+
     /// Number of units that are free.
     pub(crate) fn free(&self) -> u64 {
         self.free
