@@ -442,7 +442,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if the filesystem is shut down, or the new place has become bad, too.
     fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result;
 
-    /// Whether a part of `range` lies in a place that is shared.
+    /// Whether a part of `range` lies in a place that is shared. Asked when an inode is read, for
+    /// all of it, and again only for a file that was shared then or by [`share()`](Self::share).
     fn is_shared(&self, inode: &Inode<Self>, range: ByteRange) -> bool;
 
     /// Gives the file a copy of its own of what is shared in `range`. Nobody writes to it or has it

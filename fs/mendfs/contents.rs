@@ -32,6 +32,7 @@ use crate::{
     inodes::{
         from_vfs,
         Copy,
+        Node,
         Piece, //
     },
     owners::Owner,
@@ -110,6 +111,16 @@ struct Plan {
     /// Pieces that come.
     new: KVec<Piece>,
     nodes: KVec<RBTreeNodeReservation<u64, Piece>>,
+}
+
+/// Whether what was found needs no change to serve a purpose.
+pub(crate) fn is_answer(found: &Mapping, purpose: Purpose) -> bool {
+    match found.place {
+        Place::Hole => matches!(purpose, Purpose::Read | Purpose::Zero),
+        Place::Bad { .. } => purpose != Purpose::Rewrite,
+        Place::Mapped { is_shared, .. } => !is_shared || purpose != Purpose::WriteFault,
+        Place::Copied { .. } | Place::Moved { .. } => false,
+    }
 }
 
 impl State {
@@ -348,83 +359,73 @@ impl State {
     // Mapping
     // ---------------------------------------------------------------------------------------------
 
+    /// Finds the piece of a file that the first byte of `range` lies in.
+    pub(crate) fn find(&self, number: u64, range: ByteRange) -> Result<Mapping> {
+        let first = blocks(range).start;
+        let node = self.node(number)?;
+
+        match node.piece_from(first) {
+            Some(Piece { extent, .. }) if extent.file_block <= first => {
+                self.find_place(number, node, extent.part(first..extent.file_end()))
+            }
+            next => {
+                let end = next.map_or(Extent::MAX_FILE_BLOCK, |next| next.extent.file_block);
+
+                Ok(Mapping {
+                    range: bytes(first..end)?,
+                    place: Place::Hole,
+                })
+            }
+        }
+    }
+
+    /// Finds out of what kind the place of an extent is, as far as it is of one kind.
+    fn find_place(&self, number: u64, node: &Node, extent: Extent) -> Result<Mapping> {
+        let first = extent.file_block;
+        let start = extent.block << BLOCK_SHIFT;
+        let (run, is_bad) = self.bad.run(&extent.blocks());
+        let (run, is_shared) = match node.shares && !is_bad {
+            true => self.owners.shared_run(run, extent.owner(number)),
+            false => (run, false),
+        };
+
+        Ok(Mapping {
+            range: bytes(first..first.saturating_add(count(&run)))?,
+            place: match is_bad {
+                true => Place::Bad { start },
+                false => Place::Mapped {
+                    start,
+                    is_shared,
+                    is_new: false,
+                },
+            },
+        })
+    }
+
+    /// Finds, or makes, the piece of a file that the first byte of `range` lies in.
     pub(crate) fn map(
         &mut self,
         number: u64,
         range: ByteRange,
         purpose: Purpose,
     ) -> Result<Mapping> {
-        let wanted = blocks(range);
-        let found = self.node(number)?.piece_from(wanted.start);
+        let found = self.find(number, range)?;
 
-        match found {
-            Some(piece) if piece.extent.file_block <= wanted.start => {
-                self.map_piece(number, piece.extent, wanted, purpose)
+        if is_answer(&found, purpose) {
+            return Ok(found);
+        }
+        match found.place {
+            Place::Hole => self.fill_hole(number, common(&blocks(found.range), &blocks(range))),
+            Place::Bad { .. } => self.begin_rewrite(number, blocks(found.range).start),
+            Place::Mapped { start, .. } => {
+                self.begin_copy(number, blocks(found.range).start, start)
             }
-            found => {
-                let end = found.map_or(Extent::MAX_FILE_BLOCK, |piece| piece.extent.file_block);
-
-                self.map_hole(number, wanted.start..end, wanted, purpose)
-            }
+            Place::Copied { .. } | Place::Moved { .. } => Err(EUCLEAN),
         }
     }
 
-    fn map_piece(
-        &mut self,
-        number: u64,
-        extent: Extent,
-        wanted: Range<u64>,
-        purpose: Purpose,
-    ) -> Result<Mapping> {
-        let rest = extent.part(wanted.start..extent.file_end());
-        let (run, is_bad) = self.bad.run(&rest.blocks());
-        let rest = rest.part(wanted.start..wanted.start.saturating_add(count(&run)));
-
-        if is_bad {
-            return match purpose {
-                Purpose::Rewrite => self.begin_rewrite(number, rest),
-                _ => Ok(Mapping {
-                    range: bytes(rest.file_blocks())?,
-                    place: Place::Bad {
-                        start: rest.block << BLOCK_SHIFT,
-                    },
-                }),
-            };
-        }
-
-        let (run, is_shared) = self.owners.shared_run(rest.blocks(), rest.owner(number));
-        let rest = rest.part(wanted.start..wanted.start.saturating_add(count(&run)));
-        let start = rest.block << BLOCK_SHIFT;
-
-        if is_shared && purpose == Purpose::WriteFault {
-            return self.begin_copy(number, rest);
-        }
-
-        Ok(Mapping {
-            range: bytes(rest.file_blocks())?,
-            place: Place::Mapped {
-                start,
-                is_shared,
-                is_new: false,
-            },
-        })
-    }
-
-    fn map_hole(
-        &mut self,
-        number: u64,
-        hole: Range<u64>,
-        wanted: Range<u64>,
-        purpose: Purpose,
-    ) -> Result<Mapping> {
-        if matches!(purpose, Purpose::Read | Purpose::Zero) {
-            return Ok(Mapping {
-                range: bytes(hole)?,
-                place: Place::Hole,
-            });
-        }
-
-        let extent = self.fill(number, common(&hole, &wanted), None)?;
+    fn fill_hole(&mut self, number: u64, hole: Range<u64>) -> Result<Mapping> {
+        let extent = self.fill(number, hole, None)?;
 
         Ok(Mapping {
             range: bytes(extent.file_blocks())?,
@@ -513,22 +514,20 @@ impl State {
     // ---------------------------------------------------------------------------------------------
 
     /// Finds a block to copy the first block of a shared extent to. It is not the file's yet.
-    fn begin_copy(&mut self, number: u64, shared: Extent) -> Result<Mapping> {
-        let file_block = shared.file_block;
+    fn begin_copy(&mut self, number: u64, file_block: u64, source: u64) -> Result<Mapping> {
         let block = self.find_copy(number, file_block, |volume, range| volume.check(range))?;
 
         Ok(Mapping {
             range: bytes(file_block..file_block.saturating_add(1))?,
             place: Place::Copied {
                 start: block << BLOCK_SHIFT,
-                source: shared.block << BLOCK_SHIFT,
+                source,
             },
         })
     }
 
-    /// Finds a block to write the first block of a bad extent to. It is not the file's yet.
-    fn begin_rewrite(&mut self, number: u64, bad: Extent) -> Result<Mapping> {
-        let file_block = bad.file_block;
+    /// Finds a block to write a bad block of a file to. It is not the file's yet.
+    fn begin_rewrite(&mut self, number: u64, file_block: u64) -> Result<Mapping> {
         let block = self.find_copy(number, file_block, |volume, range| volume.zero(range))?;
 
         Ok(Mapping {
@@ -635,8 +634,10 @@ impl State {
     fn first_shared(&self, number: u64, file: Range<u64>) -> Option<Extent> {
         let mut next = file.start;
 
+        let node = self.node(number).ok().filter(|node| node.shares)?;
+
         while next < file.end {
-            let piece = self.node(number).ok()?.piece_from(next)?;
+            let piece = node.piece_from(next)?;
             let part = common(&piece.extent.file_blocks(), &(next..file.end));
 
             if part.is_empty() {
@@ -771,6 +772,8 @@ impl State {
             next = self.cut(to, next..end, Some(now))?;
         }
 
+        self.node_mut(from)?.shares = true;
+        self.node_mut(to)?.shares = true;
         self.begin()?;
         self.replace(to, target..end, block, Some(now))?;
         self.drop_copies(to, &(target..end))?;
@@ -866,6 +869,14 @@ impl State {
         node.pieces
             .insert(RBTreeNode::new(extent.file_end(), piece, GFP_KERNEL)?);
         node.blocks = node.blocks.saturating_add(extent.count);
+
+        for (_, other) in self.owners.of(extent.blocks()) {
+            for sharer in [other.inode, number] {
+                if let Some(node) = self.inodes.get_mut(&sharer) {
+                    node.shares = true;
+                }
+            }
+        }
         self.owners.add(extent.blocks(), extent.owner(number));
         Ok(())
     }

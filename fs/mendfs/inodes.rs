@@ -54,6 +54,8 @@ pub(crate) struct Node {
     /// The address of a symbolic link's target.
     pub(crate) target: Option<u64>,
     pub(crate) copies: KVec<Copy>,
+    /// Whether it shares blocks with another, or with itself, or did so since it was loaded.
+    pub(crate) shares: bool,
     /// What was found when the filesystem was loaded.
     pub(crate) found: Found,
 }
@@ -77,6 +79,7 @@ impl Node {
             attributes: KVec::new(),
             target: None,
             copies: KVec::new(),
+            shares: false,
             found: Found::default(),
         }
     }

@@ -130,6 +130,21 @@ impl Mendfs {
         })
     }
 
+    /// Looks at the state, without memory to allocate.
+    ///
+    /// # Errors
+    ///
+    /// - As [`read()`](Self::read).
+    fn look<R>(&self, look: impl FnOnce(&State) -> Result<R>) -> Result<R> {
+        match &*self.phase.lock() {
+            Phase::Loading { .. } => Err(EAGAIN),
+            Phase::Loaded(state) => {
+                state.metadata.check()?;
+                look(state)
+            }
+        }
+    }
+
     /// Changes the state. Waits while both copies of something that it may write are bad.
     ///
     /// # Errors
@@ -370,14 +385,12 @@ impl FileSystem for Mendfs {
     }
 
     fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
-        let map = |state: &mut State| state.map(inode.number(), range, purpose);
+        let number = inode.number();
+        let found = self.look(|state| state.find(number, range))?;
 
-        match purpose {
-            Purpose::Read | Purpose::Zero => self.change_any(|state| {
-                state.metadata.check()?;
-                map(state)
-            }),
-            Purpose::Write | Purpose::WriteFault | Purpose::Rewrite => self.change(map),
+        match contents::is_answer(&found, purpose) {
+            true => Ok(found),
+            false => self.change(|state| state.map(number, range, purpose)),
         }
     }
 
@@ -390,7 +403,7 @@ impl FileSystem for Mendfs {
     }
 
     fn is_shared(&self, inode: &Inode<Self>, range: ByteRange) -> bool {
-        self.read(|state| Ok(state.is_shared(inode.number(), range)))
+        self.look(|state| Ok(state.is_shared(inode.number(), range)))
             .unwrap_or(true)
     }
 

@@ -327,6 +327,9 @@ impl<T: FileSystem> Inode<T> {
             self.set_owners_and_times(&attributes);
             self.set_operations(&attributes, link);
         }
+        if self.is(bindings::S_IFREG) {
+            self.find_sharing();
+        }
         Ok(())
     }
 

@@ -128,7 +128,7 @@ impl<T: FileSystem> Fault<T> {
     }
 
     fn is_unshared(&self, range: ByteRange) -> bool {
-        !self.inode().fs().is_shared(self.inode(), range)
+        !self.inode().is_shared(range)
     }
 
     fn read(&self) -> bindings::vm_fault_t {

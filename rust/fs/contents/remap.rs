@@ -157,6 +157,9 @@ impl Remap {
         };
         let mut done = 0;
 
+        from.note_sharing();
+        to.note_sharing();
+
         let result = from.for_each_piece(range.blocks().ok_or(EINVAL)?, |piece, place| {
             let start = there(piece.start())?;
 

@@ -37,7 +37,7 @@ use super::super::{
 const MAX_PIECE: u64 = 16 << 20;
 
 /// The greatest size of a file.
-const MAX_SIZE: u64 = i64::MAX as u64;
+pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
 impl ByteRange {
     /// The blocks that the range touches.
@@ -191,7 +191,7 @@ impl<T: FileSystem> Inode<T> {
     pub(super) fn unshare(&self, range: ByteRange, frozen: &mut Frozen<'_>) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
 
-        if !self.fs().is_shared(self, blocks) {
+        if !self.is_shared(blocks) {
             return Ok(());
         }
 
