@@ -1,0 +1,395 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * A plugin of QEMU that stops the machine as a power failure does: what is in
+ * the caches of the processor is lost, line by line.
+ *
+ * It follows what the guest stores to an NVDIMM. A store lies in the cache
+ * until the line is written back (CLWB, CLFLUSHOPT, CLFLUSH), or bypasses it
+ * (MOVNTI); then it is on its way, and the next SFENCE makes it durable. At a
+ * chosen moment the file behind the NVDIMM is made what such a machine may
+ * leave there: each line that is not durable keeps its last durable contents,
+ * or has later ones, or some words of both. Then QEMU exits.
+ *
+ * A fence counts for all processors: a thread may have come from another one.
+ * MFENCE does not count, nor does what programs do. Processors obey them, but
+ * the kernel has them for other ends, such as interrupts between processors,
+ * and who relies on that has a bug.
+ *
+ *	memory=PATH	the file behind the NVDIMM, which is mapped shared
+ *	base=ADDRESS	where the NVDIMM is in the guest's physical memory
+ *	fences=N	stop at the Nth fence that has something to make durable
+ *	stores=N	and so many stores behind it, or before it if 0
+ *	keep=PERCENT	how many of the lines that are not durable survive
+ *	seed=N		which ones
+ *	said=PATH	a file that is told what was lost
+ */
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "plugin.h"
+
+#define LINE		64
+#define WORD		8
+#define DIRECT_MAP	0xffff888000000000ULL
+#define USER_END	0x0000800000000000ULL
+
+int qemu_plugin_version = 4;
+
+/* A line on its way to the media, with what it has there when it arrives. */
+struct pending {
+	uint64_t line;
+	uint8_t bytes[LINE];
+};
+
+static uint8_t *memory, *durable;
+static bool *dirty;
+static uint64_t size, base, fences, stores, keep, seed;
+static const char *file, *said;
+
+static struct pending *pending;
+static size_t pending_count, pending_room;
+static uint64_t fences_done, stores_left;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+
+/* In the order of their numbers in an instruction. */
+static const char *const register_names[16] = {
+	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+};
+
+static struct qemu_plugin_register *registers[16];
+
+static _Noreturn void die(const char *what, const char *of)
+{
+	fprintf(stderr, "lines: %s: %s\n", of, what);
+	_exit(1);
+}
+
+/* splitmix64 */
+static uint64_t number(void)
+{
+	uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+/* A line is as it was before; some are so in part, as only words are whole for sure. */
+static void lose(uint8_t *now, const uint8_t *then)
+{
+	uint64_t words = number();
+	size_t i;
+
+	if (number() % 4)
+		words = ~0ULL;
+	for (i = 0; i < LINE / WORD; i++)
+		if (words >> i & 1)
+			memcpy(now + i * WORD, then + i * WORD, WORD);
+}
+
+/* The power fails. */
+static _Noreturn void stop(void)
+{
+	uint64_t line, undone = 0, lost = 0, unseen = 0;
+	FILE *to = fopen(said, "w");
+	size_t i;
+
+	if (!to)
+		die("cannot be written", said);
+
+	/* What is on its way may arrive, in this order as far as it is the same line. */
+	for (i = 0; i < pending_count; i++) {
+		dirty[pending[i].line] = true;
+		if (number() % 100 < keep)
+			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
+	}
+	/* What is in a cache may be written back at any time. */
+	for (line = 0; line < size / LINE; line++) {
+		uint8_t *now = memory + line * LINE, *then = durable + line * LINE;
+
+		if (!memcmp(now, then, LINE))
+			continue;
+		/* Somebody else's last store may not have been seen yet. */
+		if (!dirty[line]) {
+			unseen++;
+			continue;
+		}
+		undone++;
+		if (number() % 100 < keep)
+			continue;
+		lose(now, then);
+		lost++;
+	}
+	fprintf(to, "%llu of %llu lines lost after %llu fences, %llu unseen\n",
+		(unsigned long long)lost, (unsigned long long)undone,
+		(unsigned long long)fences_done, (unsigned long long)unseen);
+	if (fclose(to))
+		die("cannot be written", said);
+	_exit(0);
+}
+
+static void add_pending(uint64_t line)
+{
+	struct pending *last = pending_count ? &pending[pending_count - 1] : NULL;
+
+	if (!last || last->line != line) {
+		if (pending_count == pending_room) {
+			pending_room = pending_room ? pending_room * 2 : 1024;
+			pending = realloc(pending, pending_room * sizeof(*pending));
+			if (!pending)
+				die("no memory", "list");
+		}
+		last = &pending[pending_count++];
+		last->line = line;
+	}
+	memcpy(last->bytes, memory + line * LINE, LINE);
+}
+
+/* A store was done to bytes of the device. */
+static void store(uint64_t at, uint64_t len, bool bypasses)
+{
+	uint64_t line;
+
+	pthread_mutex_lock(&lock);
+	for (line = at / LINE; line <= (at + len - 1) / LINE && line < size / LINE; line++) {
+		if (bypasses)
+			add_pending(line);
+		else
+			dirty[line] = true;
+	}
+	if (stores_left && --stores_left == 0)
+		stop();
+	pthread_mutex_unlock(&lock);
+}
+
+static void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vaddr, void *data)
+{
+	uint64_t at;
+
+	/* Most are stores of the kernel to other memory. */
+	if (vaddr >= DIRECT_MAP) {
+		at = vaddr - DIRECT_MAP - base;
+	} else if (vaddr < USER_END) {
+		struct qemu_plugin_hwaddr *hwaddr = qemu_plugin_get_hwaddr(info, vaddr);
+
+		if (!hwaddr)
+			return;
+		at = qemu_plugin_hwaddr_phys_addr(hwaddr) - base;
+	} else {
+		return;
+	}
+	if (at < size)
+		store(at, 1ULL << qemu_plugin_mem_size_shift(info), data);
+}
+
+static void on_fence(unsigned int vcpu, void *data)
+{
+	size_t i;
+
+	pthread_mutex_lock(&lock);
+	if (pending_count) {
+		bool is_last = ++fences_done == fences;
+
+		if (is_last && !stores)
+			stop();
+		for (i = 0; i < pending_count; i++)
+			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
+		pending_count = 0;
+		if (is_last)
+			stores_left = stores;
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+static uint64_t read_register(unsigned int which)
+{
+	static __thread struct g_array *bytes;
+	uint64_t value = 0;
+
+	if (!bytes)
+		bytes = g_byte_array_new();
+	g_byte_array_set_size(bytes, 0);
+	if (qemu_plugin_read_register(registers[which], bytes) != sizeof(value))
+		die("cannot be read", register_names[which]);
+	memcpy(&value, bytes->data, sizeof(value));
+	return value;
+}
+
+/*
+ * An instruction that has an operand in memory: what is at its ModRM byte, and
+ * the bits of its REX prefix.
+ */
+struct operand {
+	uint8_t rex;
+	uint8_t bytes[6];
+};
+
+static uint64_t address_of(const struct operand *op)
+{
+	uint8_t mod = op->bytes[0] >> 6, rm = op->bytes[0] & 7;
+	const uint8_t *displacement = op->bytes + 1;
+	uint64_t address;
+
+	if (mod == 0 && rm == 5)
+		die("unknown mode", "address relative to the instruction");
+	if (rm == 4) {
+		uint8_t sib = op->bytes[1], index = (sib >> 3 & 7) | (op->rex & 2) << 2;
+
+		displacement++;
+		if (mod == 0 && (sib & 7) == 5)
+			die("unknown mode", "address without a base");
+		address = read_register((sib & 7) | (op->rex & 1) << 3);
+		if (index != 4)
+			address += read_register(index) << (sib >> 6);
+	} else {
+		address = read_register(rm | (op->rex & 1) << 3);
+	}
+	if (mod == 1) {
+		address += (int8_t)*displacement;
+	} else if (mod == 2) {
+		int32_t offset;
+
+		memcpy(&offset, displacement, sizeof(offset));
+		address += offset;
+	}
+	return address;
+}
+
+static void on_write_back(unsigned int vcpu, void *data)
+{
+	uint64_t at = address_of(data) - DIRECT_MAP - base;
+
+	if (at >= size)
+		return;
+	pthread_mutex_lock(&lock);
+	if (dirty[at / LINE]) {
+		dirty[at / LINE] = false;
+		add_pending(at / LINE);
+	}
+	pthread_mutex_unlock(&lock);
+}
+
+/* What an instruction is, out of those that matter. */
+static void look_at(struct qemu_plugin_insn *insn)
+{
+	uint8_t bytes[16] = { 0 };
+	bool bypasses;
+	uint8_t rex = 0;
+	size_t i = 0;
+
+	qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
+	while (i < 4 && (bytes[i] == 0x66 || bytes[i] == 0x3e || bytes[i] == 0x2e))
+		i++;
+	if ((bytes[i] & 0xf0) == 0x40)
+		rex = bytes[i++];
+
+	if (bytes[i] == 0x0f && bytes[i + 1] == 0xae) {
+		uint8_t modrm = bytes[i + 2], which = modrm >> 3 & 7;
+
+		if (modrm == 0xf8 && qemu_plugin_insn_vaddr(insn) >= DIRECT_MAP) {
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_fence, CB_NO_REGS, NULL);
+			return;
+		}
+		/* With a prefix 6 is CLWB, without XSAVEOPT; 7 is CLFLUSHOPT or CLFLUSH. */
+		if (modrm < 0xc0 && (which == 7 || (which == 6 && bytes[0] == 0x66))) {
+			struct operand *op = malloc(sizeof(*op));
+
+			if (!op)
+				die("no memory", "operand");
+			op->rex = rex;
+			memcpy(op->bytes, bytes + i + 2, sizeof(op->bytes));
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_write_back, CB_R_REGS, op);
+			return;
+		}
+	}
+	/* MOVNTI */
+	bypasses = bytes[i] == 0x0f && bytes[i + 1] == 0xc3;
+	qemu_plugin_register_vcpu_mem_cb(insn, on_store, CB_NO_REGS, MEM_W,
+					 (void *)(uintptr_t)bypasses);
+}
+
+static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
+{
+	size_t i;
+
+	for (i = 0; i < qemu_plugin_tb_n_insns(tb); i++)
+		look_at(qemu_plugin_tb_get_insn(tb, i));
+}
+
+static void on_vcpu(qemu_plugin_id_t id, unsigned int vcpu)
+{
+	struct g_array *all = qemu_plugin_get_registers();
+	struct qemu_plugin_reg_descriptor *reg = (void *)all->data;
+	unsigned int i, j;
+
+	for (i = 0; i < all->len; i++)
+		for (j = 0; j < 16; j++)
+			if (!strcmp(reg[i].name, register_names[j]))
+				registers[j] = reg[i].handle;
+	for (j = 0; j < 16; j++)
+		if (!registers[j])
+			die("no such register", register_names[j]);
+}
+
+static void map_file(void)
+{
+	struct stat st;
+	int fd = open(file, O_RDWR);
+
+	if (fd < 0 || fstat(fd, &st))
+		die("cannot be opened", file);
+	size = st.st_size;
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	durable = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	dirty = calloc(size / LINE, sizeof(*dirty));
+	if (memory == MAP_FAILED || durable == MAP_FAILED || !dirty)
+		die("no memory", file);
+	memcpy(durable, memory, size);
+	close(fd);
+}
+
+static bool argument(const char *arg, const char *name, const char **text, uint64_t *value)
+{
+	size_t len = strlen(name);
+
+	if (strncmp(arg, name, len) || arg[len] != '=')
+		return false;
+	if (text)
+		*text = arg + len + 1;
+	else
+		*value = strtoull(arg + len + 1, NULL, 0);
+	return true;
+}
+
+int __attribute__((visibility("default")))
+qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv)
+{
+	int i;
+
+	for (i = 0; i < argc; i++) {
+		if (!argument(argv[i], "memory", &file, NULL) &&
+		    !argument(argv[i], "said", &said, NULL) &&
+		    !argument(argv[i], "base", NULL, &base) &&
+		    !argument(argv[i], "fences", NULL, &fences) &&
+		    !argument(argv[i], "stores", NULL, &stores) &&
+		    !argument(argv[i], "keep", NULL, &keep) &&
+		    !argument(argv[i], "seed", NULL, &seed))
+			die("unknown argument", argv[i]);
+	}
+	if (!file || !said || !base || !fences)
+		die("memory, said, base and fences are needed", "arguments");
+	map_file();
+	qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
+	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
+	return 0;
+}
