@@ -219,9 +219,12 @@ impl State {
         };
 
         if failed != 0 {
-            let Range { start, end } = blocks;
-
-            pr_warn!("{failed} of the blocks {start:#x}..{end:#x} are bad and cannot be mended\n");
+            pr_warn!(
+                "{}: {failed} of the blocks {:#x}..{:#x} are bad and cannot be mended\n",
+                self.volume,
+                blocks.start,
+                blocks.end
+            );
         }
         true
     }
@@ -311,7 +314,10 @@ impl State {
             return Ok(());
         };
 
-        pr_err!("block {block:#x} is bad, and so is its other copy\n");
+        pr_err!(
+            "{}: block {block:#x} is bad, and so is its other copy\n",
+            self.volume
+        );
         self.metadata.stop("metadata is lost");
         Err(EIO)
     }
@@ -338,7 +344,10 @@ impl State {
 
             rest.start = part.end;
             if let Err(error) = self.forgive_part(range, part) {
-                pr_warn!("blocks that are good again cannot be used: {error:?}\n");
+                pr_warn!(
+                    "{}: blocks that are good again cannot be used: {error:?}\n",
+                    self.volume
+                );
                 return;
             }
         }
@@ -393,8 +402,10 @@ impl State {
         }
 
         while let Some(blocks) = self.bad.first_unrecorded() {
+            let volume = self.volume.clone();
+
             self.record(&blocks).inspect_err(|error| {
-                pr_warn!("bad blocks {blocks:x?} cannot be recorded: {error:?}\n");
+                pr_warn!("{volume}: bad blocks {blocks:x?} cannot be recorded: {error:?}\n");
             })?;
         }
         Ok(())

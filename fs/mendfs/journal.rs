@@ -83,9 +83,9 @@ impl Journal {
     }
 
     /// Lets no change happen any more, and says why.
-    pub(crate) fn stop(&mut self, why: &str) {
+    pub(crate) fn stop(&mut self, volume: &Volume, why: &str) {
         if !self.is_broken {
-            pr_err!("{why}, shutting down\n");
+            pr_err!("{volume}: {why}, shutting down\n");
         }
         self.is_broken = true;
     }
@@ -118,7 +118,7 @@ impl Journal {
     /// - `EIO` if that fails; then nothing can be changed any more.
     pub(crate) fn write(&mut self, volume: &Volume, bad: &Bad, units: &[(u64, Unit)]) -> Result {
         self.try_write(volume, bad, units)
-            .inspect_err(|_| self.stop("journal cannot be written"))
+            .inspect_err(|_| self.stop(volume, "journal cannot be written"))
     }
 
     fn try_write(&mut self, volume: &Volume, bad: &Bad, units: &[(u64, Unit)]) -> Result {

@@ -46,10 +46,12 @@ use crate::{
         Journal,
         Logged, //
     },
-    metadata::Metadata,
+    metadata::{
+        damaged,
+        Metadata, //
+    },
     names::position,
-    state::State,
-    tree::bad, //
+    state::State, //
 };
 
 /// Reads the filesystem of a volume.
@@ -104,7 +106,7 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
     // The second copy is the last block of the filesystem, which is not always that of the device.
     for start in [0, blocks.saturating_sub(1)] {
         if volume.read(start << BLOCK_SHIFT, &mut *block).is_err() {
-            pr_warn!("block {start:#x}: superblock cannot be read\n");
+            pr_warn!("{volume}: block {start:#x}: superblock cannot be read\n");
             worst = Fault::Checksum;
             continue;
         }
@@ -116,7 +118,7 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
         }
     }
 
-    pr_err!("superblock: {}\n", worst.describe());
+    pr_err!("{volume}: superblock: {}\n", worst.describe());
     Err(match worst {
         Fault::Foreign | Fault::Version => EINVAL,
         _ => EUCLEAN,
@@ -135,7 +137,10 @@ fn mend_superblocks(state: &State) {
             continue;
         }
         if let Err(error) = state.mend_superblock(copy) {
-            pr_warn!("superblock {copy}: cannot be mended: {error:?}\n");
+            pr_warn!(
+                "{}: superblock {copy}: cannot be mended: {error:?}\n",
+                state.volume
+            );
         }
     }
 }
@@ -180,9 +185,9 @@ impl Loader {
                 ([_, Ok(_)], _) => &self.other,
                 ([Ok(_), _], _) => &self.block,
                 ([Err(fault), _], _) => {
-                    let fault = fault.describe();
+                    let (volume, fault) = (&self.state.volume, fault.describe());
 
-                    pr_err!("metadata block {number}: both copies are bad: {fault}\n");
+                    pr_err!("{volume}: metadata block {number}: both copies are bad: {fault}\n");
                     return Err(EUCLEAN);
                 }
             };
@@ -243,11 +248,13 @@ impl Loader {
         // Of two that were changed last by the same transaction, the first counts.
         let are_same = copies.iter().any(Result::is_err) || *self.block == *self.other;
 
+        let volume = &self.state.volume;
+
         for (copy, state) in (0..COPIES).zip(copies) {
             if let Err(fault) = state {
                 let fault = fault.describe();
 
-                pr_warn!("metadata block {number}, copy {copy}: {fault}, mending it\n");
+                pr_warn!("{volume}: metadata block {number}, copy {copy}: {fault}, mending it\n");
             }
 
             let place = self.geometry().metadata(copy, number);
@@ -257,8 +264,10 @@ impl Loader {
             if is_right || self.state.metadata.bad.contains(place) {
                 continue;
             }
-            if let Err(error) = self.state.volume.mend(place << BLOCK_SHIFT, block) {
-                pr_warn!("metadata block {number}, copy {copy}: cannot be mended: {error:?}\n");
+            if let Err(error) = volume.mend(place << BLOCK_SHIFT, block) {
+                pr_warn!(
+                    "{volume}: metadata block {number}, copy {copy}: cannot be mended: {error:?}\n"
+                );
             }
         }
     }
@@ -298,16 +307,23 @@ fn put_unit(block: &mut Block, logged: &Logged) {
 /// Makes the inodes known.
 fn read_inodes(state: &mut State) -> Result {
     let State {
-        metadata, inodes, ..
+        metadata,
+        inodes,
+        volume,
+        ..
     } = state;
 
     metadata.for_each(|address, number, record| {
         if let Record::Inode(inode) = record {
             if number != address {
-                return Err(bad(address, "inode of another number"));
+                return Err(damaged(volume, address, "inode of another number"));
             }
             if inode != inode.without_strays() {
-                return Err(bad(address, "inode with what its type does not have"));
+                return Err(damaged(
+                    volume,
+                    address,
+                    "inode with what its type does not have",
+                ));
             }
             inodes.insert(RBTreeNode::new(number, Node::new(inode), GFP_KERNEL)?);
         }
@@ -316,7 +332,7 @@ fn read_inodes(state: &mut State) -> Result {
 
     match inodes.get(&ROOT) {
         Some(root) if root.inode.is_directory() => Ok(()),
-        _ => Err(bad(ROOT, "root directory is missing")),
+        _ => Err(damaged(volume, ROOT, "root directory is missing")),
     }
 }
 
@@ -381,33 +397,32 @@ impl State {
         }
 
         let Some(node) = self.inodes.get_mut(&number) else {
-            return Err(bad(address, "belongs to no inode"));
+            return Err(self.bad(address, "belongs to no inode"));
         };
         let kind = node.inode.kind();
 
         match part {
             Part::Piece(_) if kind != Inode::REGULAR => {
-                Err(bad(address, "extent of what is no file"))
+                Err(self.bad(address, "extent of what is no file"))
             }
             Part::Piece(piece) => self.load_piece(number, piece).map_err(|error| match error {
-                EUCLEAN => bad(address, "extent outside the data, or over another"),
+                EUCLEAN => self.bad(address, "extent outside the data, or over another"),
                 error => error,
             }),
             Part::Name(_) if kind != Inode::DIRECTORY => {
-                Err(bad(address, "name in what is no directory"))
+                Err(self.bad(address, "name in what is no directory"))
             }
             Part::Name(name) => self.add_name_found(number, name),
             Part::Attribute => self.add_attribute(number, address),
             Part::Target(len) => {
                 // CAST: A `usize` is a `u64`.
                 if kind != Inode::SYMLINK || node.inode.size != len as u64 {
-                    return Err(bad(
-                        address,
-                        "target of another length, or of no symbolic link",
-                    ));
+                    return Err(
+                        self.bad(address, "target of another length, or of no symbolic link")
+                    );
                 }
                 if node.target.replace(address).is_some() {
-                    return Err(bad(address, "second target of a symbolic link"));
+                    return Err(self.bad(address, "second target of a symbolic link"));
                 }
                 Ok(())
             }
@@ -423,20 +438,20 @@ impl State {
         };
 
         if self.find_name(directory, text)?.is_some() {
-            return Err(bad(address, "name that is in the directory twice"));
+            return Err(self.bad(address, "name that is in the directory twice"));
         }
 
         let position = position(text, address);
         let is_directory = name.kind == Inode::DIRECTORY;
         let Some(target) = self.inodes.get_mut(&name.target) else {
-            return Err(bad(address, "name of nothing"));
+            return Err(self.bad(address, "name of nothing"));
         };
 
         if target.inode.kind() != name.kind {
-            return Err(bad(address, "name of another type than its inode"));
+            return Err(self.bad(address, "name of another type than its inode"));
         }
         if is_directory && (name.target == ROOT || target.inode.parent != directory) {
-            return Err(bad(address, "name of a directory that is elsewhere"));
+            return Err(self.bad(address, "name of a directory that is elsewhere"));
         }
         target.found.names = target.found.names.saturating_add(1);
 
@@ -457,7 +472,7 @@ impl State {
         };
 
         if self.find_attribute(number, name)?.is_some() {
-            return Err(bad(address, "attribute that the inode has twice"));
+            return Err(self.bad(address, "attribute that the inode has twice"));
         }
         Ok(self
             .node_mut(number)?
@@ -470,7 +485,7 @@ impl State {
         let is_known = self.bad.count(&range) != 0;
 
         if number != 0 || range.start < data.start || range.end > data.end || is_known {
-            return Err(bad(address, "bad blocks outside the data, or over others"));
+            return Err(self.bad(address, "bad blocks outside the data, or over others"));
         }
         self.bad.add(&range, Some(address))
     }

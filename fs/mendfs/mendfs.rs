@@ -294,7 +294,10 @@ impl FileSystem for Mendfs {
         match self.change(|state| state.evict(number)) {
             // Without a change, nothing goes.
             Ok(()) | Err(EIO) => {}
-            Err(error) => pr_warn!("inode {number} stays until the next mount: {error:?}\n"),
+            Err(error) => pr_warn!(
+                "{}: inode {number} stays until the next mount: {error:?}\n",
+                self.volume
+            ),
         }
     }
 

@@ -192,7 +192,7 @@ impl Metadata {
 
     /// Lets nothing be changed or read any more.
     pub(crate) fn stop(&mut self, why: &str) {
-        self.journal.stop(why);
+        self.journal.stop(&self.volume, why);
     }
 
     /// Whether both copies of something that is written now and then are bad.
@@ -258,13 +258,16 @@ impl Metadata {
     /// - `EUCLEAN` if a record is longer than the block.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn load(&mut self, number: u64, bytes: &Block) -> Result {
+        let first = number.saturating_mul(UNITS);
         let mut used = HEADER;
         let mut unit = 1;
 
         while unit < UNITS {
             let rest = bytes.get(offset(unit)..).unwrap_or(&[]);
             let len = Record::units(rest)
-                .map_err(|fault| damaged(number, unit, fault.describe()))?
+                .map_err(|fault| {
+                    damaged(&self.volume, first.saturating_add(unit), fault.describe())
+                })?
                 .unwrap_or(0);
 
             used |= mask(unit, len);
@@ -321,7 +324,7 @@ impl Metadata {
         address: u64,
     ) -> Result<Option<(u64, u64, Record<'a>)>> {
         let bytes = cached.unit(unit);
-        let describe = |fault: Fault| damaged(address / UNITS, address % UNITS, fault.describe());
+        let describe = |fault: Fault| damaged(&self.volume, address, fault.describe());
 
         let Some(len) = Record::units(bytes).map_err(describe)? else {
             return Ok(None);
@@ -561,7 +564,8 @@ impl Metadata {
             has_failed |= written.count() == 0;
         }
         if has_failed {
-            self.journal.stop("metadata cannot be written");
+            self.journal
+                .stop(&self.volume, "metadata cannot be written");
         }
     }
 
@@ -628,8 +632,10 @@ impl AsUnits for [u8] {
     }
 }
 
-/// Says that a record is damaged.
-pub(crate) fn damaged(block: u64, unit: u64, what: impl fmt::Display) -> Error {
-    pr_err!("metadata block {block}, unit {unit}: {what}\n");
+/// Says that the record at an address is damaged.
+pub(crate) fn damaged(volume: &Volume, address: u64, what: impl fmt::Display) -> Error {
+    let (block, unit) = (address / UNITS, address % UNITS);
+
+    pr_err!("{volume}: metadata block {block}, unit {unit}: {what}\n");
     EUCLEAN
 }

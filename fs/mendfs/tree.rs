@@ -11,20 +11,19 @@ use kernel::{
 use crate::{
     format::{
         Inode,
-        ROOT,
-        UNITS, //
+        ROOT, //
     },
     inodes::Node,
     metadata::damaged,
     state::State, //
 };
 
-/// Says that the record at an address is damaged.
-pub(crate) fn bad(address: u64, what: impl fmt::Display) -> Error {
-    damaged(address / UNITS, address % UNITS, what)
-}
-
 impl State {
+    /// Says that the record at an address is damaged.
+    pub(crate) fn bad(&self, address: u64, what: impl fmt::Display) -> Error {
+        damaged(&self.volume, address, what)
+    }
+
     /// # Errors
     ///
     /// - `EUCLEAN` if an inode has another number of links than it says, or a symbolic link no
@@ -34,9 +33,9 @@ impl State {
         let mut directories = 0_u64;
 
         for (number, node) in &self.inodes {
-            check_links(*number, node)?;
+            self.check_links(*number, node)?;
             if node.inode.kind() == Inode::SYMLINK && node.target.is_none() {
-                return Err(bad(*number, "symbolic link without a target"));
+                return Err(self.bad(*number, "symbolic link without a target"));
             }
             if node.inode.is_directory() && node.inode.links != 0 {
                 directories = directories.saturating_add(1);
@@ -46,7 +45,7 @@ impl State {
         let reached = self.count_directories()?;
 
         if reached != directories {
-            return Err(bad(
+            return Err(self.bad(
                 ROOT,
                 fmt!("root of {reached} directories, but there are {directories}"),
             ));
@@ -76,33 +75,30 @@ impl State {
         }
         Ok(count)
     }
-}
 
-/// Checks the number of links of an inode. One that was removed while it was in use has none.
-fn check_links(number: u64, node: &Node) -> Result {
-    let Inode { links, parent, .. } = node.inode;
-    let names = node.found.names;
-    let is_removed = number != ROOT && links == 0 && names == 0 && node.names.is_empty();
+    /// Checks the number of links of an inode. One that was removed while it was in use has none.
+    fn check_links(&self, number: u64, node: &Node) -> Result {
+        let Inode { links, parent, .. } = node.inode;
+        let names = node.found.names;
+        let is_removed = number != ROOT && links == 0 && names == 0 && node.names.is_empty();
 
-    let is_right = match node.inode.is_directory() {
-        _ if is_removed => true,
-        false => links == names,
-        // One is from the name, or of the root in place of that, and one from itself.
-        true => {
-            let is_named = match number {
-                ROOT => parent == ROOT,
-                _ => names == 1,
-            };
+        let is_right = match node.inode.is_directory() {
+            _ if is_removed => true,
+            false => links == names,
+            // One is from the name, or of the root in place of that, and one from itself.
+            true => {
+                let is_named = match number {
+                    ROOT => parent == ROOT,
+                    _ => names == 1,
+                };
 
-            is_named && links == node.found.directories.saturating_add(2)
+                is_named && links == node.found.directories.saturating_add(2)
+            }
+        };
+
+        match is_right {
+            true => Ok(()),
+            false => Err(self.bad(number, fmt!("{links} links of an inode with {names} names"))),
         }
-    };
-
-    match is_right {
-        true => Ok(()),
-        false => Err(bad(
-            number,
-            fmt!("{links} links of an inode with {names} names"),
-        )),
     }
 }

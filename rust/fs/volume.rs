@@ -4,11 +4,13 @@
 
 use core::{
     mem,
-    ptr::NonNull, //
+    ptr::NonNull,
+    str, //
 };
 
 use kernel::{
     error::to_result,
+    fmt,
     prelude::*,
     sync::aref::ARef, //
 };
@@ -443,6 +445,16 @@ impl Volume {
             ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
 
         self.device.memory(first, AccessMode::Normal, lock)
+    }
+}
+
+/// The name of the block device.
+impl fmt::Display for Volume {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SAFETY: The block device is valid, and its name a C string that does not change.
+        let name = unsafe { CStr::from_char_ptr((*self.block_device()).bd_device.kobj.name) };
+
+        f.write_str(str::from_utf8(name.to_bytes()).unwrap_or("?"))
     }
 }
 
