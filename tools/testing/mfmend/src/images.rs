@@ -2,9 +2,10 @@
 
 //! Mounts images that are damaged, each in another way.
 
-use std::fmt;
 use std::ops::Range;
 use std::path::Path;
+use std::time::Instant;
+use std::{fmt, fs, io};
 
 use mendfs::check::{self, Checked};
 use mendfs::media::MemoryMedia;
@@ -21,6 +22,9 @@ use crate::walk;
 
 /// Most changes that are made to an image.
 const CHANGES: u64 = 6;
+/// The number of images that is enough, and the part of them that each kind is at least.
+const LEAST: u64 = 50;
+const SHARE: u64 = 50;
 /// Failures after which the rest is not tried any more.
 const ENOUGH: u64 = 10;
 
@@ -74,75 +78,119 @@ struct Counts {
     read_only: u64,
     refused: u64,
     repaired: u64,
+    failures: u64,
+}
+
+impl Counts {
+    fn add(&mut self, result: &Result<Fate, String>) {
+        match result {
+            Ok(Fate::Mounted { is_read_only }) => {
+                self.mounted += 1;
+                self.read_only += u64::from(*is_read_only);
+            }
+            Ok(Fate::Refused { is_repaired }) => {
+                self.refused += 1;
+                self.repaired += u64::from(*is_repaired);
+            }
+            Err(_) => self.failures += 1,
+        }
+    }
+
+    /// Whether there are images of each kind.
+    fn is_enough(&self) -> bool {
+        let all = self.mounted + self.refused;
+        let parts = [self.mounted, self.read_only, self.refused, self.repaired];
+
+        all >= LEAST && parts.iter().all(|part| part * SHARE >= all)
+    }
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} mounted, {} of them read-only; {} refused, {} of them repaired and mounted then",
-            self.mounted, self.read_only, self.refused, self.repaired
+            "{} images: {} mounted, {} of them read-only; {} refused, {} of them repaired and \
+             mounted then",
+            self.mounted + self.refused + self.failures,
+            self.mounted,
+            self.read_only,
+            self.refused,
+            self.repaired
         )
     }
 }
 
-/// Mounts images.
+/// What came of an image.
+#[derive(Debug)]
+enum Fate {
+    Mounted { is_read_only: bool },
+    Refused { is_repaired: bool },
+}
+
+/// A device that images are mounted from.
 pub struct Images<'a> {
     path: &'a Path,
+    /// What the kernel calls it.
+    name: String,
     device: Device,
     mount_point: &'a Path,
     log: KernelLog,
     populated: Image,
-    counts: Counts,
-    failures: u64,
-    is_verbose: bool,
 }
 
 impl<'a> Images<'a> {
-    /// Prepares to mount images on the device at `path`.
-    pub fn new(path: &'a Path, mount_point: &'a Path, is_verbose: bool) -> Result<Self, String> {
+    /// Prepares to mount images from the device at `path`.
+    ///
+    /// # Errors
+    ///
+    /// - A sentence if that cannot be done.
+    pub fn new(path: &'a Path, mount_point: &'a Path) -> Result<Self, String> {
+        let describe = |e: io::Error| format!("{}: {e}", path.display());
+        let device = fs::canonicalize(path).map_err(describe)?;
+        let name = device.file_name().unwrap_or_default();
+
         Ok(Self {
             path,
-            device: Device::open(path).map_err(|e| format!("{}: {e}", path.display()))?,
+            name: name.to_string_lossy().into_owned(),
+            device: Device::open(path).map_err(describe)?,
             mount_point,
             log: KernelLog::open().map_err(|e| format!("/dev/kmsg: {e}"))?,
             populated: Image::populated(),
-            counts: Counts::default(),
-            failures: 0,
-            is_verbose,
         })
     }
 
-    /// Tries the images with these numbers. Returns whether all went as it should, with enough of
-    /// each kind.
-    pub fn run(&mut self, numbers: Range<u64>) -> bool {
-        let all = numbers.end - numbers.start;
+    /// Tries the images with these numbers until `end`. Returns whether all went as it should,
+    /// with enough of each kind.
+    pub fn run(
+        &mut self,
+        numbers: impl Iterator<Item = u64>,
+        end: Instant,
+        is_verbose: bool,
+    ) -> bool {
+        let mut counts = Counts::default();
 
         for number in numbers {
-            if let Err(what) = self.try_image(number) {
+            if Instant::now() >= end {
+                break;
+            }
+
+            let result = self.try_image(number);
+
+            counts.add(&result);
+            if let Err(what) = &result {
                 println!("image {number}: {what}");
-                self.failures += 1;
-                if self.failures == ENOUGH {
-                    break;
-                }
+            } else if is_verbose {
+                println!("image {number}: {result:?}");
+            }
+            if counts.failures == ENOUGH {
+                break;
             }
         }
-        println!("{}", self.counts);
-
-        let Counts {
-            mounted,
-            read_only,
-            refused,
-            repaired,
-        } = self.counts;
-
-        self.failures == 0
-            && [mounted, read_only, refused, repaired]
-                .iter()
-                .all(|count| *count >= all / 50)
+        println!("{counts}");
+        counts.failures == 0 && counts.is_enough()
     }
 
-    fn try_image(&mut self, number: u64) -> Result<(), String> {
+    fn try_image(&mut self, number: u64) -> Result<Fate, String> {
         let mut random = Random::new(number);
         let mut image = self.populated.clone();
 
@@ -158,23 +206,17 @@ impl<'a> Images<'a> {
         };
 
         self.put(&image.media)?;
-
-        let is_mounted = self.mount(is_read_only);
-
-        if self.is_verbose {
-            println!("image {number}: {due:?}: {is_mounted:?}");
-        }
-        match (is_mounted?, due) {
+        match (self.mount(is_read_only)?, due) {
             (true, Due::Refused) => Err(format!("it was mounted, but {}", describe(&checked))),
             (false, Due::Mounted) => Err(format!("it was refused, but {}", describe(&checked))),
             (true, _) => {
-                self.counts.mounted += 1;
-                self.counts.read_only += u64::from(is_read_only);
-                self.expect_good(is_read_only)
+                self.expect_good()?;
+                Ok(Fate::Mounted { is_read_only })
             }
             (false, _) => {
-                self.counts.refused += 1;
-                self.repair(image.media, checked)
+                let is_repaired = self.repair(image.media, checked)?;
+
+                Ok(Fate::Refused { is_repaired })
             }
         }
     }
@@ -188,7 +230,7 @@ impl<'a> Images<'a> {
 
         match result {
             _ if lines.iter().any(|line| is_complaint(line)) => with_lines("a complaint"),
-            Ok(false) if !lines.iter().any(|line| names_structure(line)) => {
+            Ok(false) if !lines.iter().any(|line| names_structure(line, &self.name)) => {
                 with_lines("refused, and no structure is named")
             }
             Ok(is_mounted) => Ok(is_mounted),
@@ -197,12 +239,7 @@ impl<'a> Images<'a> {
     }
 
     /// Checks that nothing is wrong with the filesystem on the device once it was mounted.
-    fn expect_good(&mut self, is_read_only: bool) -> Result<(), String> {
-        // What must not be written cannot be mended.
-        if is_read_only {
-            return Ok(());
-        }
-
+    fn expect_good(&mut self) -> Result<(), String> {
         let checked = check::check(&self.get()?, NOW);
 
         match &checked {
@@ -211,27 +248,29 @@ impl<'a> Images<'a> {
         }
     }
 
-    /// Repairs a filesystem that was refused; then it must be mounted.
+    /// Repairs a filesystem that was refused; then it must be mounted. Returns false if there is
+    /// nothing to repair.
     fn repair(
         &mut self,
         mut media: MemoryMedia,
         checked: Result<Checked, String>,
-    ) -> Result<(), String> {
+    ) -> Result<bool, String> {
         let Ok(Checked { report, repair }) = checked else {
-            return Ok(());
+            return Ok(false);
         };
 
         if report.hopeless != 0 {
-            return Ok(());
+            return Ok(false);
         }
         repair.write(&mut media).map_err(|e| e.to_string())?;
         self.put(&media)?;
         match self.mount(false) {
-            Ok(true) => self.counts.repaired += 1,
+            Ok(true) => {}
             Ok(false) => return Err("it was refused after a repair".into()),
             Err(what) => return Err(format!("after a repair: {what}")),
         }
-        self.expect_good(false)
+        self.expect_good()?;
+        Ok(true)
     }
 
     /// Writes all but the data to the device.

@@ -64,12 +64,15 @@ pub fn is_complaint(line: &str) -> bool {
     COMPLAINTS.iter().any(|what| line.contains(what))
 }
 
-/// Whether a line of mendfs names a structure of the filesystem.
-pub fn names_structure(line: &str) -> bool {
-    line.starts_with("mendfs")
-        && ["superblock", "metadata block", "journal"]
+/// Whether a line of mendfs names a structure of the filesystem on a device.
+pub fn names_structure(line: &str, device: &str) -> bool {
+    let prefix = format!("mendfs: {device}: ");
+
+    line.strip_prefix(&prefix).is_some_and(|rest| {
+        ["superblock", "metadata block"]
             .iter()
-            .any(|what| line.contains(what))
+            .any(|what| rest.starts_with(what))
+    })
 }
 
 #[cfg(test)]
@@ -78,11 +81,12 @@ mod tests {
 
     #[test]
     fn records_are_taken_apart() {
-        let record = "3,1234,5678,-;mendfs: superblock: wrong; really\n SUBSYSTEM=block\n";
+        let record = "3,1234,5678,-;mendfs: dm-0: superblock: wrong; really\n SUBSYSTEM=block\n";
 
-        assert_eq!(text(record), "mendfs: superblock: wrong; really");
-        assert!(names_structure(&text(record)));
-        assert!(!names_structure("EXT4-fs: superblock"));
+        assert_eq!(text(record), "mendfs: dm-0: superblock: wrong; really");
+        assert!(names_structure(&text(record), "dm-0"));
+        assert!(!names_structure(&text(record), "dm-1"));
+        assert!(!names_structure("mendfs: dm-0: broken", "dm-0"));
         assert!(is_complaint("BUG: KASAN: use-after-free"));
     }
 }

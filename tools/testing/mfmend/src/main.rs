@@ -8,6 +8,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
 
@@ -30,18 +31,24 @@ struct Cli {
 enum Action {
     /// Mount damaged images.
     Images {
-        /// How many.
-        #[arg(long, default_value_t = 10_000)]
-        count: u64,
         /// The number of the first one.
         #[arg(long, default_value_t = 0)]
         first: u64,
+        /// How far it is from one number to the next.
+        #[arg(long, default_value_t = 1)]
+        step: usize,
+        /// How many.
+        #[arg(long, default_value_t = usize::MAX)]
+        count: usize,
+        /// How long, in seconds.
+        #[arg(long, default_value_t = 100)]
+        seconds: u64,
         /// Say of each image what came of it.
         #[arg(long, short)]
         verbose: bool,
         /// A device of 1040 blocks. What is on it goes.
         device: PathBuf,
-        /// Where to mount it.
+        /// Where to mount them.
         mount_point: PathBuf,
     },
 }
@@ -49,12 +56,19 @@ enum Action {
 fn run(cli: Cli) -> Result<bool, String> {
     match cli.action {
         Action::Images {
-            count,
             first,
+            step,
+            count,
+            seconds,
             verbose,
             device,
             mount_point,
-        } => Ok(Images::new(&device, &mount_point, verbose)?.run(first..first + count)),
+        } => {
+            let end = Instant::now() + Duration::from_secs(seconds);
+            let numbers = (first..).step_by(step).take(count);
+
+            Ok(Images::new(&device, &mount_point)?.run(numbers, end, verbose))
+        }
     }
 }
 
