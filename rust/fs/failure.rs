@@ -240,18 +240,22 @@ impl<T: FileSystem> Inode<T> {
         unsafe { kill_procs_of(self.mapping(), pages, flags) }
     }
 
-    /// Reports that `pages` of the file are lost.
+    /// Reports that `pages` of the file are lost, if anybody watches the filesystem: a report takes
+    /// longer than all else that is done for an owner who has nothing mapped.
     ///
     /// C: `fserror_report_data_lost()`
     fn report_data_lost(&self, pages: FrameRange) {
-        let Some(range) = pages.bytes() else {
+        let super_block = self.super_block().as_raw();
+        // SAFETY: The superblock is valid.
+        let is_watched = unsafe { bindings::fsnotify_sb_has_watchers(super_block) };
+        let Some(range) = pages.bytes().filter(|_| is_watched) else {
             return;
         };
 
         // SAFETY: The inode and its superblock are valid.
         unsafe {
             bindings::fserror_report(
-                self.super_block().as_raw(),
+                super_block,
                 self.as_raw(),
                 bindings::fserror_type_FSERR_DATA_LOST,
                 bindings::loff_t::try_from(range.start()).unwrap_or(bindings::loff_t::MAX),

@@ -2,6 +2,7 @@
 
 #include <linux/fs.h>
 #include <linux/fs/super.h>
+#include <linux/fsnotify.h>
 
 bool rust_helper_dir_emit(struct dir_context *ctx, const char *name,
 			  int namelen, u64 ino, unsigned int type)
@@ -42,6 +43,11 @@ void rust_helper_filemap_invalidate_unlock(struct address_space *mapping)
 void rust_helper_filemap_invalidate_unlock_shared(struct address_space *mapping)
 {
 	filemap_invalidate_unlock_shared(mapping);
+}
+
+bool rust_helper_fsnotify_sb_has_watchers(struct super_block *sb)
+{
+	return fsnotify_sb_has_watchers(sb);
 }
 
 ssize_t rust_helper_generic_write_sync(struct kiocb *iocb, ssize_t count)
