@@ -218,9 +218,24 @@ impl<T: FileSystem> VTable<T> {
         .write()
     }
 
+    /// Maps nothing around the page that is wanted. Without this function, the kernel would take
+    /// the lock of the address space for each fault; with it, that of the mapping is enough.
+    ///
+    /// # Safety
+    ///
+    /// Called by the kernel's memory management only.
+    unsafe extern "C" fn map_pages(
+        _vmf: *mut bindings::vm_fault,
+        _start: c_ulong,
+        _end: c_ulong,
+    ) -> bindings::vm_fault_t {
+        0
+    }
+
     pub(super) const OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(Self::fault),
         huge_fault: Some(Self::huge_fault),
+        map_pages: Some(Self::map_pages),
         page_mkwrite: Some(Self::mkwrite),
         pfn_mkwrite: Some(Self::mkwrite),
         ..pin_init::zeroed()
