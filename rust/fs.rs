@@ -134,8 +134,7 @@ pub struct Rename<'a, T: FileSystem> {
 pub enum Purpose {
     /// To read, or to see where there is something.
     Read,
-    /// To write, by `write()`. The caller holds the inode's lock, and has unshared the range, see
-    /// [`FileSystem::unshare()`].
+    /// To write to a hole, by `write()`. The caller holds the inode's lock and that of its mapping.
     Write,
     /// To write through a mapping. Several processors may do so at once, on different pages.
     WriteFault,
@@ -424,7 +423,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// can be accessed in one go; what lies behind `range` need not be in it.
     ///
     /// For [`Purpose::Write`] and [`Purpose::WriteFault`] it is no hole. A write fault of a huge
-    /// page asks for all of it; it is only of use if it lies in one place, aligned as the page is.
+    /// page asks for all of it; it is only of use if it lies in one place, aligned as the page is,
+    /// that is not shared.
     /// What is bad is [`Place::Bad`], whatever the purpose, but for [`Purpose::Rewrite`], which
     /// comes for what is bad only.
     ///
@@ -441,10 +441,6 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ///
     /// - `EIO` if the filesystem is shut down, or the new place has become bad, too.
     fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result;
-
-    /// Whether a part of `range` lies in a place that is shared. Asked when an inode is read, for
-    /// all of it, and again only for a file that was shared then or by [`share()`](Self::share).
-    fn is_shared(&self, inode: &Inode<Self>, range: ByteRange) -> bool;
 
     /// Gives the file a copy of its own of what is shared in `range`. Nobody writes to it or has it
     /// mapped: the caller holds the inode's lock and that of its mapping, and has unmapped it.

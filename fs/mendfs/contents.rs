@@ -113,12 +113,15 @@ struct Plan {
     nodes: KVec<RBTreeNodeReservation<u64, Piece>>,
 }
 
-/// Whether what was found needs no change to serve a purpose.
-pub(crate) fn is_answer(found: &Mapping, purpose: Purpose) -> bool {
+/// Whether what was found for `range` needs no change to serve a purpose.
+pub(crate) fn is_answer(found: &Mapping, range: ByteRange, purpose: Purpose) -> bool {
     match found.place {
         Place::Hole => matches!(purpose, Purpose::Read | Purpose::Zero),
         Place::Bad { .. } => purpose != Purpose::Rewrite,
-        Place::Mapped { is_shared, .. } => !is_shared || purpose != Purpose::WriteFault,
+        // Where a huge page would be shared, there will be faults of small ones.
+        Place::Mapped { is_shared, .. } => {
+            !is_shared || purpose != Purpose::WriteFault || range.frames().count() > 1
+        }
         Place::Copied { .. } | Place::Moved { .. } => false,
     }
 }
@@ -411,7 +414,7 @@ impl State {
     ) -> Result<Mapping> {
         let found = self.find(number, range)?;
 
-        if is_answer(&found, purpose) {
+        if is_answer(&found, range, purpose) {
             return Ok(found);
         }
         match found.place {
@@ -624,10 +627,6 @@ impl State {
             }
         }
         Ok(())
-    }
-
-    pub(crate) fn is_shared(&self, number: u64, range: ByteRange) -> bool {
-        self.first_shared(number, blocks(range)).is_some()
     }
 
     /// The first extent of blocks of a file that is shared.

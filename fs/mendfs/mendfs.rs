@@ -391,7 +391,7 @@ impl FileSystem for Mendfs {
         let number = inode.number();
         let found = self.look(|state| state.find(number, range))?;
 
-        match contents::is_answer(&found, purpose) {
+        match contents::is_answer(&found, range, purpose) {
             true => Ok(found),
             false => self.change(|state| state.map(number, range, purpose)),
         }
@@ -403,11 +403,6 @@ impl FileSystem for Mendfs {
             return Ok(());
         }
         self.change(|state| state.end_copy(inode.number(), range))
-    }
-
-    fn is_shared(&self, inode: &Inode<Self>, range: ByteRange) -> bool {
-        self.look(|state| Ok(state.is_shared(inode.number(), range)))
-            .unwrap_or(true)
     }
 
     fn unshare(&self, inode: &Inode<Self>, range: ByteRange) -> Result {

@@ -78,36 +78,6 @@ impl<T: FileSystem> Inode<T> {
         // SAFETY: The inode is valid by its type invariants. The field does not change.
         unsafe { (*self.as_raw()).i_mapping }
     }
-
-    /// Whether a part of `range` lies in a place that is shared. Most files share nothing, and the
-    /// filesystem need not be asked.
-    ///
-    /// The caller holds the inode's lock or that of its mapping.
-    fn is_shared(&self, range: ByteRange) -> bool {
-        // SAFETY: The inode is valid. Whoever changes the field holds both locks.
-        let may_share = unsafe { !(*self.as_raw()).i_private.is_null() };
-
-        may_share && self.fs().is_shared(self, range)
-    }
-
-    /// Notes that the file may share contents from now on.
-    ///
-    /// The caller holds the inode's lock and that of its mapping, or nobody else uses the inode.
-    fn note_sharing(&self) {
-        // SAFETY: The inode is valid, and the field is ours. What it points to does not matter.
-        unsafe { (*self.as_raw()).i_private = self.as_raw().cast() };
-    }
-
-    /// Asks the filesystem whether the file shares contents.
-    ///
-    /// Nobody else uses the inode.
-    pub(super) fn find_sharing(&self) {
-        let all = ByteRange::between(0, space::MAX_SIZE);
-
-        if all.is_some_and(|all| self.fs().is_shared(self, all)) {
-            self.note_sharing();
-        }
-    }
 }
 
 /// A request to read or to write.
@@ -190,36 +160,27 @@ impl<T: FileSystem> Request<T> {
 
         // SAFETY: By the type invariants, and the inode is locked.
         to_result(unsafe { bindings::kiocb_modified(self.iocb) })?;
-        self.prepare(range)?;
+        self.zero_up_to(range.start())?;
 
         let written = to_count(self.run())?;
 
-        let inode = self.inode();
-
-        if self.position() > inode.size() {
-            inode.grow(self.position(), inode.attributes().changed)?;
-        }
+        self.inode().grow(self.position(), self.inode().changed())?;
         Ok(written)
     }
 
-    /// Makes `range` ready to be written to.
+    /// Zeroes what lies between the end of the file and `start`.
     ///
     /// # Errors
     ///
-    /// - The errors of [`Inode::zero_up_to()`] and [`Inode::unshare()`].
-    fn prepare(&self, range: ByteRange) -> Result {
+    /// - The errors of [`Inode::zero_up_to()`].
+    fn zero_up_to(&self, start: u64) -> Result {
         let inode = self.inode();
-        let blocks = range.blocks().ok_or(EFBIG)?;
 
         // The lock of the mapping keeps page faults away: only who needs it takes it.
-        if range.start() <= inode.size() && !inode.is_shared(blocks) {
-            return Ok(());
+        match start > inode.size() {
+            true => inode.zero_up_to(start, &mut Frozen::new(inode)),
+            false => Ok(()),
         }
-
-        let mut frozen = Frozen::new(inode);
-
-        inode.zero_up_to(range.start(), &mut frozen)?;
-        inode.unshare(range, &mut frozen)
     }
 }
 
@@ -406,7 +367,7 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements, and the inode is locked.
         to_result(unsafe { bindings::file_modified(file) })?;
 
-        let now = inode.attributes().changed;
+        let now = inode.changed();
         let mut frozen = Frozen::new(inode);
 
         inode.zero_up_to(size, &mut frozen)?;

@@ -168,10 +168,16 @@ impl<T: FileSystem> Inode<T> {
                     seconds: (*inode).i_mtime_sec,
                     nanoseconds: (*inode).i_mtime_nsec,
                 },
-                changed: Time::from_raw(bindings::inode_get_ctime(inode)),
+                changed: self.changed(),
                 born: Time::default(),
             }
         }
+    }
+
+    /// The time of the last change, as the VFS knows it.
+    pub(super) fn changed(&self) -> Time {
+        // SAFETY: By the type invariants.
+        Time::from_raw(unsafe { bindings::inode_get_ctime(self.as_raw()) })
     }
 
     /// The time, as precise as the inode keeps it.
@@ -326,9 +332,6 @@ impl<T: FileSystem> Inode<T> {
             self.set_size(&attributes);
             self.set_owners_and_times(&attributes);
             self.set_operations(&attributes, link);
-        }
-        if self.is(bindings::S_IFREG) {
-            self.find_sharing();
         }
         Ok(())
     }

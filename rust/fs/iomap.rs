@@ -70,8 +70,19 @@ impl<T: FileSystem> Inode<T> {
         match (found.place, found.range.clip(range)) {
             (Place::Hole, Some(hole)) => self.fill_hole(hole),
             (Place::Bad { .. }, _) => self.rewrite(range),
+            (place, _) if place.is_shared() => self.copy_shared(range),
             _ => Ok(found),
         }
+    }
+
+    /// Gives the file a copy of its own of what it shares in `range`, to be written to.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`unshare()`](Self::unshare) and [`find()`](Self::find).
+    fn copy_shared(&self, range: ByteRange) -> Result<Mapping> {
+        self.unshare(range, &mut Frozen::new(self))?;
+        self.find(range, Purpose::Read)
     }
 
     /// Finds a place to write the first block of `range` to, which is bad where it lies.
@@ -117,6 +128,18 @@ impl<T: FileSystem> Inode<T> {
         // Nobody uses the page of zeroes in the way of direct I/O.
         self.try_unmap(mapping.range.clip(hole).ok_or(EUCLEAN)?, Dirty::Kept)?;
         Ok(mapping)
+    }
+}
+
+impl Place {
+    fn is_shared(self) -> bool {
+        matches!(
+            self,
+            Self::Mapped {
+                is_shared: true,
+                ..
+            }
+        )
     }
 }
 
@@ -197,6 +220,16 @@ impl<T: FileSystem> VTable<T> {
             // CAST: These flags are below 2^16, as the field is.
             flags: flags as u16,
             ..Self::template(volume, range)
+        }
+    }
+
+    /// What of `mapping` can be mapped by the page that a fault is for, of which `range` is. With
+    /// less than all of a huge page, there will be faults of small ones.
+    fn trim_fault(mapping: Mapping, range: ByteRange) -> Option<Mapping> {
+        // The kernel gets the memory of shared pages wrong where it has huge pages.
+        match range.len() > PAGE_SIZE && mapping.place.is_shared() {
+            true => mapping.page_at(range.start()),
+            false => Some(mapping),
         }
     }
 
@@ -299,9 +332,15 @@ impl<T: FileSystem> VTable<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
+        let range = range(pos, length);
+        let trim = |mapping| match flags & bindings::IOMAP_FAULT {
+            0 => Some(mapping),
+            _ => Self::trim_fault(mapping, range?),
+        };
+
         // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
         from_result(|| unsafe {
-            Self::begin_at(inode, range(pos, length), flags, iomap, srcmap, Some).map(|()| 0)
+            Self::begin_at(inode, range, flags, iomap, srcmap, trim).map(|()| 0)
         })
     }
 

@@ -101,11 +101,6 @@ impl<T: FileSystem> Fault<T> {
 
     /// Maps what is asked for. The mapping is locked.
     fn map(&self) -> bindings::vm_fault_t {
-        // The kernel gets the memory of shared pages wrong where it has huge pages.
-        if self.order != 0 && !self.range().is_some_and(|r| self.is_unshared(r)) {
-            return bindings::vm_fault_reason_VM_FAULT_FALLBACK;
-        }
-
         let mut pfn = MaybeUninit::uninit();
 
         // SAFETY: `vmf` is valid by the type invariants, the operations are static, and nobody asks
@@ -125,10 +120,6 @@ impl<T: FileSystem> Fault<T> {
         }
         // SAFETY: `dax_iomap_fault()` sets `pfn` where it gives this answer.
         unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) }
-    }
-
-    fn is_unshared(&self, range: ByteRange) -> bool {
-        !self.inode().is_shared(range)
     }
 
     fn read(&self) -> bindings::vm_fault_t {

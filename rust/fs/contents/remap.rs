@@ -149,16 +149,13 @@ impl Remap {
         to: &Inode<T>,
         to_start: u64,
     ) -> Result<u64> {
-        let now = to.attributes().changed;
+        let now = to.changed();
         let there = |at: u64| {
             at.checked_sub(range.start())
                 .and_then(|at| at.checked_add(to_start))
                 .ok_or(EINVAL)
         };
         let mut done = 0;
-
-        from.note_sharing();
-        to.note_sharing();
 
         let result = from.for_each_piece(range.blocks().ok_or(EINVAL)?, |piece, place| {
             let start = there(piece.start())?;

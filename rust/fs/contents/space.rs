@@ -37,7 +37,7 @@ use super::super::{
 const MAX_PIECE: u64 = 16 << 20;
 
 /// The greatest size of a file.
-pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
+const MAX_SIZE: u64 = i64::MAX as u64;
 
 impl ByteRange {
     /// The blocks that the range touches.
@@ -188,12 +188,8 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::unshare()`].
-    pub(super) fn unshare(&self, range: ByteRange, frozen: &mut Frozen<'_>) -> Result {
+    pub(in crate::fs) fn unshare(&self, range: ByteRange, frozen: &mut Frozen<'_>) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
-
-        if !self.is_shared(blocks) {
-            return Ok(());
-        }
 
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Mapped {
