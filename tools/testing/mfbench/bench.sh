@@ -186,9 +186,10 @@ on_filesystem() { # file system, device
 		compare "$1" $it-fault fault $it "$MNT/file" &&
 			compare "$1" $it-write-fault fault --write $it "$MNT/file" || return
 	done
+	# ext4 is no holder.
+	[ "$1" != ext4 ] || return 0
 	for it in 1 10 100 1000; do
-		[ "$1-$it" != ext4-10 ] || break
-		compare "$1" notify-$it notify --sharers $it "$MNT/notify-$it" || return
+		compare "$1" notify-$it holder --sharers $it "$MNT/notify-$it" || return
 	done
 }
 

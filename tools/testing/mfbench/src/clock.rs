@@ -4,6 +4,8 @@
 
 use std::arch::x86_64::_rdtsc;
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 /// Lets no other thread, such as the kernel's that prints messages, run in our place.
 pub fn run_alone() -> io::Result<()> {
@@ -14,6 +16,12 @@ pub fn run_alone() -> io::Result<()> {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Lets all other threads do what they have to. They get no processor otherwise, until the kernel
+/// gives them one in the middle of what is being counted.
+pub fn let_others_run() {
+    thread::sleep(Duration::from_millis(10));
 }
 
 /// The number of instructions that the machine has executed.

@@ -2,9 +2,9 @@
 
 //! Counts the instructions that the DAX memory-failure chain takes.
 //!
-//! `mfbench notify`, `transfer`, `fault` and `file` run in a guest whose clock counts instructions,
-//! and print the median of what one operation took. `mfbench report` runs on the host: it compares
-//! what both sides took with the bounds, and exits 1 if one is over its bound.
+//! `mfbench notify`, `holder`, `transfer`, `fault` and `file` run in a guest whose clock counts
+//! instructions, and print the median of what one operation took. `mfbench report` runs on the
+//! host: it compares what both sides took with the bounds, and exits 1 if one is over its bound.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -19,6 +19,7 @@ mod mapping;
 mod notify;
 mod random;
 mod report;
+mod tracer;
 mod transfer;
 
 use fault::Size;
@@ -42,6 +43,14 @@ enum Action {
         #[arg(long, default_value_t = 1)]
         sharers: usize,
         /// A directory on a DAX filesystem with reflink.
+        directory: PathBuf,
+    },
+    /// What the holder of the device takes of that, without `mf_dax_kill_procs()`.
+    Holder {
+        /// As above.
+        #[arg(long, default_value_t = 1)]
+        sharers: usize,
+        /// A directory on a DAX filesystem with reflink and a reverse map.
         directory: PathBuf,
     },
     /// A transfer from or to a disk, past the page cache.
@@ -81,6 +90,7 @@ fn run(action: Action) -> Result<bool, Box<dyn Error>> {
     }
     let count = match action {
         Action::Notify { sharers, directory } => notify::run(&directory, sharers)?,
+        Action::Holder { sharers, directory } => notify::run_holder(&directory, sharers)?,
         Action::Transfer { operation, disk } => transfer::run(&disk, operation)?,
         Action::Fault { size, write, file } => fault::run(&file, size, write)?,
         Action::File {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From a memory failure to the signal.
+//! From a memory failure to the signal, and what the holder of the device has to do with it.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +13,18 @@ use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal
 
 use crate::clock;
 use crate::mapping::Mapping;
+use crate::tracer::Tracer;
 use crate::PAGE_SIZE;
 
 /// Each round takes another page of the files, for the last one's page is lost.
 const ROUNDS: usize = 15;
+
+/// The pages of the files: one that is not counted, and those of two series of rounds.
+const PAGES: usize = 1 + 2 * ROUNDS;
+
+/// How the kernel tells the holder of the device, and how that tells processes.
+const NOTIFY: &str = "dax_holder_notify_failure";
+const KILL: &str = "mf_dax_kill_procs";
 
 /// When the signal arrived.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
@@ -66,7 +75,7 @@ fn create(path: &Path) -> io::Result<File> {
 /// A file, and `count - 1` copies that share its memory.
 fn make_files(directory: &Path, count: usize) -> io::Result<Vec<File>> {
     let mut first = create(&directory.join("file"))?;
-    first.write_all(&vec![1; (ROUNDS + 1) * PAGE_SIZE])?;
+    first.write_all(&vec![1; PAGES * PAGE_SIZE])?;
     first.sync_all()?;
 
     let mut files = vec![first];
@@ -79,6 +88,7 @@ fn make_files(directory: &Path, count: usize) -> io::Result<Vec<File>> {
     Ok(files)
 }
 
+/// A failure of a page of all files. Returns what it takes from there to the signal.
 fn round(files: &[File], page: usize) -> io::Result<u64> {
     let mappings = files
         .iter()
@@ -88,6 +98,7 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
         mapping.read(0);
     }
     SIGNALLED.store(0, Ordering::SeqCst);
+    clock::let_others_run();
 
     let start = clock::now();
     // SAFETY: the page belongs to a mapping that no reference points into.
@@ -99,16 +110,48 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
     }
 }
 
-/// What it takes from a failure to the signal, with a page that `sharers` files share.
-pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
+/// The median of what a round takes.
+fn count(pages: Range<usize>, round: impl FnMut(usize) -> io::Result<u64>) -> io::Result<u64> {
+    let counts = pages.map(round).collect::<io::Result<_>>()?;
+
+    Ok(clock::median(counts))
+}
+
+/// What a function of the kernel takes in a round, all its calls together.
+fn count_calls(function: &str, files: &[File], pages: Range<usize>) -> io::Result<u64> {
+    let tracer = Tracer::new(function)?;
+
+    count(pages, |page| {
+        tracer.clear()?;
+        round(files, page)?;
+        tracer.count()
+    })
+}
+
+/// Files that share pages. A failure of the first page is not counted: the kernel may have to get
+/// what it needs from the disk.
+fn prepare(directory: &Path, sharers: usize) -> io::Result<Vec<File>> {
     catch_sigbus()?;
     fs::create_dir_all(directory)?;
     let files = make_files(directory, sharers)?;
+    round(&files, 0)?;
+    Ok(files)
+}
 
-    // The first is not counted: the kernel may have to get what it needs from the disk.
-    round(&files, ROUNDS)?;
-    let counts = (0..ROUNDS)
-        .map(|page| round(&files, page))
-        .collect::<io::Result<_>>()?;
-    Ok(clock::median(counts))
+/// What it takes from a failure to the signal, with a page that `sharers` files share.
+pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
+    let files = prepare(directory, sharers)?;
+
+    count(1..1 + ROUNDS, |page| round(&files, page))
+}
+
+/// What the holder of the device takes of that, without what telling the processes takes.
+pub fn run_holder(directory: &Path, sharers: usize) -> io::Result<u64> {
+    let files = prepare(directory, sharers)?;
+
+    // One after the other: to trace one function takes time in the other.
+    let all = count_calls(NOTIFY, &files, 1..1 + ROUNDS)?;
+    let telling = count_calls(KILL, &files, 1 + ROUNDS..PAGES)?;
+
+    Ok(all.saturating_sub(telling))
 }
