@@ -196,7 +196,13 @@ impl Loader {
             self.state.metadata.go_on_after(newest.unwrap_or(0));
             self.mend(number, copies, newest, block);
         }
-        Ok(())
+
+        // What was put in place must be durable before the next transaction takes the slot of the
+        // older one that it is from.
+        match self.state.volume.is_read_only() {
+            true => Ok(()),
+            false => self.state.volume.fence(),
+        }
     }
 
     /// Reads a copy of a block, with what the journal has of it.
