@@ -22,11 +22,13 @@ mod disk;
 mod model;
 mod random;
 mod state;
+mod stress;
 mod sys;
 
 use disk::Disk;
 use model::{Model, Operation};
 use random::Random;
+use stress::Stress;
 
 /// How many operations are shown before the one that failed.
 const SHOWN: usize = 20;
@@ -70,6 +72,14 @@ enum Action {
         /// The run ended by itself: there was no operation under way.
         #[arg(long)]
         ended: bool,
+    },
+    /// Do operations in a directory in which others may do so, too.
+    Stress {
+        #[command(flatten)]
+        common: Common,
+        /// For how long.
+        #[arg(long)]
+        seconds: u64,
     },
 }
 
@@ -133,6 +143,7 @@ fn main() -> ExitCode {
             progress,
             ended,
         } => check(&common, &progress, ended),
+        Action::Stress { common, seconds } => stress(&common, seconds),
     };
 
     match result {
@@ -244,4 +255,14 @@ fn check(common: &Common, progress: &Path, ended: bool) -> Result<String, String
         )
     })?;
     Ok(format!("seed {}: as after {done} operations", common.seed))
+}
+
+fn stress(common: &Common, seconds: u64) -> Result<String, String> {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let done = Stress::new(&common.folder, common.limit(), common.seed)
+        .map_err(|e| e.to_string())?
+        .run(end)
+        .map_err(|wrong| format!("seed {}: {wrong}", common.seed))?;
+
+    Ok(format!("seed {}: {done} operations", common.seed))
 }
