@@ -43,6 +43,7 @@ nothing_left() {
 	rm -rf "${MNT:?}"/* && sync && is stat -f -c %f "$MNT" "$(stat -f -c %b "$MNT")" && again
 }
 
+touch /host/up
 NS=$(ns_find nvdimm) && ns_bind "$NS" || exit
 DISK=$(ns_disk "$NS")
 ns_get "$NS" resource >/host/resource
