@@ -124,10 +124,19 @@ fn read_attributes(path: &Path) -> Result<(), Failure> {
         match read_attribute(path, &name) {
             // What is listed is what there is, if the name means something for this inode.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {}
+            // The VFS says so of "user." where that can be neither read nor written.
+            Err(error)
+                if error.raw_os_error() == Some(libc::ENODATA)
+                    && name.as_bytes().starts_with(b"user.")
+                    && !at(path, can_have_user_attributes(path))? => {}
             result => at(path, result)?,
         }
     }
     Ok(())
+}
+
+fn can_have_user_attributes(path: &Path) -> io::Result<bool> {
+    fs::symlink_metadata(path).map(|of| of.is_file() || of.is_dir())
 }
 
 fn list_attributes(path: &Path) -> io::Result<Vec<CString>> {
