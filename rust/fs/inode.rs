@@ -303,7 +303,8 @@ impl<T: FileSystem> Inode<T> {
         })
     }
 
-    /// Sets up an inode that nobody uses yet from what the filesystem says of it.
+    /// Sets up an inode that nobody uses yet from what the filesystem says of it. The target of a
+    /// symbolic link is asked for if there is no `link`.
     ///
     /// # Errors
     ///
@@ -313,15 +314,16 @@ impl<T: FileSystem> Inode<T> {
     /// # Safety
     ///
     /// The inode must be new (`I_NEW`), with a reference that the caller owns.
-    unsafe fn fill(&self) -> Result {
+    unsafe fn fill(&self, link: Option<Link>) -> Result {
         let attributes = self.fs().read_inode(self.number())?;
 
         if !attributes.is_valid() {
             return Err(EUCLEAN);
         }
 
-        let link = match attributes.mode & bindings::S_IFMT {
-            bindings::S_IFLNK => Some(Link::new(self.fs().target(self.number())?)?),
+        let link = match (attributes.mode & bindings::S_IFMT, link) {
+            (bindings::S_IFLNK, None) => Some(Link::new(self.fs().target(self.number())?)?),
+            (bindings::S_IFLNK, link) => link,
             _ => None,
         };
 
@@ -396,9 +398,19 @@ impl Attributes {
 }
 
 /// The target of a symbolic link, as a C string.
-struct Link(KVec<u8>);
+pub(super) struct Link(KVec<u8>);
 
 impl Link {
+    /// # Errors
+    ///
+    /// - As [`new()`](Self::new).
+    pub(super) fn copy(target: &[u8]) -> Result<Self> {
+        let mut copy = KVec::with_capacity(target.len().saturating_add(1), GFP_KERNEL)?;
+
+        copy.extend_from_slice(target, GFP_KERNEL)?;
+        Self::new(copy)
+    }
+
     /// # Errors
     ///
     /// - `EUCLEAN` if it cannot be a target.
@@ -455,7 +467,7 @@ impl<T: FileSystem> SuperBlock<T> {
         let inode = ManuallyDrop::new(inode);
 
         // SAFETY: The flag is set as long as nobody but us can use the inode.
-        match unsafe { inode.fill() } {
+        match unsafe { inode.fill(None) } {
             Ok(()) => {
                 // SAFETY: The inode is new and was set up.
                 unsafe { bindings::unlock_new_inode(inode.as_raw()) };
@@ -572,8 +584,9 @@ impl<T: FileSystem> NewInode<T> {
     /// # Errors
     ///
     /// - `EBUSY` if the number is in use.
-    /// - The errors of [`SuperBlock::inode()`].
-    pub(super) fn insert(self, number: u64) -> Result<*mut bindings::inode> {
+    /// - The errors of [`SuperBlock::inode()`]. With the `link` of a symbolic link, it allocates
+    ///   nothing: the filesystem has the inode already.
+    pub(super) fn insert(self, number: u64, link: Option<Link>) -> Result<*mut bindings::inode> {
         let inode = self.0.as_ptr();
 
         // SAFETY: By the type invariants.
@@ -588,7 +601,7 @@ impl<T: FileSystem> NewInode<T> {
         // SAFETY: `insert_inode_locked()` has made it new. `iget_failed()` drops the reference.
         unsafe {
             Inode::<T>::from_raw(inode)
-                .fill()
+                .fill(link)
                 .inspect_err(|_| bindings::iget_failed(inode))?;
         }
         Ok(inode)

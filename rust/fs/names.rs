@@ -22,6 +22,7 @@ use crate::bindings;
 use super::{
     inode::{
         self,
+        Link,
         NewInode, //
     },
     xattr,
@@ -124,6 +125,7 @@ impl<T: FileSystem> VTable<T> {
     ) -> Result<*mut bindings::inode> {
         // All that can fail for lack of memory comes before the inode is there.
         let inode = NewInode::new(directory, mode)?;
+        let link = target.map(Link::copy).transpose()?;
         let attributes = inode.attributes(device, directory.now());
         let place = name.map(|name| (directory, name));
 
@@ -132,7 +134,7 @@ impl<T: FileSystem> VTable<T> {
         if name.is_some() {
             directory.refresh();
         }
-        inode.insert(number)
+        inode.insert(number, link)
     }
 
     /// # Safety

@@ -13,11 +13,14 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 
 mod device;
+mod faults;
 mod images;
 mod kernel_log;
 mod mount;
+mod operations;
 mod walk;
 
+use faults::Faults;
 use images::Images;
 
 #[derive(Parser)]
@@ -51,6 +54,16 @@ enum Action {
         /// Where to mount them.
         mount_point: PathBuf,
     },
+    /// Have allocations fail, one after the other in each of many operations.
+    Faults {
+        /// Only in operations whose names contain this.
+        #[arg(long, default_value = "")]
+        filter: String,
+        /// A device with a filesystem, which is not mounted.
+        device: PathBuf,
+        /// Where to mount it.
+        mount_point: PathBuf,
+    },
 }
 
 fn run(cli: Cli) -> Result<bool, String> {
@@ -69,6 +82,11 @@ fn run(cli: Cli) -> Result<bool, String> {
 
             Ok(Images::new(&device, &mount_point)?.run(numbers, end, verbose))
         }
+        Action::Faults {
+            filter,
+            device,
+            mount_point,
+        } => Ok(Faults::new(&device, &mount_point)?.run(&filter)),
     }
 }
 
