@@ -431,7 +431,7 @@ mod tests {
         let cases = [
             ((0, 4096), None, None, Some((0, 4096))),
             ((1, 4096), Some((1, 4096)), None, None),
-            ((0, 4095), Some((0, 4095)), None, None),
+            ((0, 4095), None, Some((0, 4095)), None),
             ((5, 6), Some((5, 6)), None, None),
             ((4095, 4097), Some((4095, 4096)), Some((4096, 4097)), None),
             (
