@@ -80,6 +80,9 @@ enum Action {
         /// For how long.
         #[arg(long)]
         seconds: u64,
+        /// Memory may fail.
+        #[arg(long)]
+        failures: bool,
     },
 }
 
@@ -143,7 +146,11 @@ fn main() -> ExitCode {
             progress,
             ended,
         } => check(&common, &progress, ended),
-        Action::Stress { common, seconds } => stress(&common, seconds),
+        Action::Stress {
+            common,
+            seconds,
+            failures,
+        } => stress(&common, seconds, failures),
     };
 
     match result {
@@ -257,12 +264,12 @@ fn check(common: &Common, progress: &Path, ended: bool) -> Result<String, String
     Ok(format!("seed {}: as after {done} operations", common.seed))
 }
 
-fn stress(common: &Common, seconds: u64) -> Result<String, String> {
+fn stress(common: &Common, seconds: u64, fails: bool) -> Result<String, String> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let done = Stress::new(&common.folder, common.limit(), common.seed)
+    let done = Stress::new(&common.folder, common.limit(), common.seed, fails)
         .map_err(|e| e.to_string())?
         .run(end)
         .map_err(|wrong| format!("seed {}: {wrong}", common.seed))?;
 
-    Ok(format!("seed {}: {done} operations", common.seed))
+    Ok(format!("seed {}: {done}", common.seed))
 }

@@ -3,12 +3,13 @@
 //! Random operations on files that others work on, too. Nobody knows what must be there; they must
 //! only not fail in ways that nothing explains.
 
+use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
 use std::io::{self, Error};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{symlink, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{self, FallocateFlags, RenameFlags};
 use nix::sys::memfd::{self, MemFdCreateFlag};
@@ -41,9 +42,33 @@ const EXPECTED: [i32; 15] = [
     libc::ETXTBSY,
 ];
 
+/// Those when memory fails.
+const FAILURES: [i32; 2] = [libc::EHWPOISON, libc::EIO];
+
 struct Open {
     file: File,
     mapping: Mapping,
+}
+
+/// What was done.
+#[derive(Default)]
+pub struct Done {
+    /// How many operations were possible.
+    count: u64,
+    /// The one that took longest.
+    slowest: (Duration, usize),
+}
+
+impl Display for Done {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let (time, which) = self.slowest;
+
+        write!(
+            f,
+            "{} operations, the slowest {time:.1?} ({which})",
+            self.count
+        )
+    }
 }
 
 /// One who works on a folder.
@@ -55,36 +80,49 @@ pub struct Stress {
     /// What is stored through mappings comes from here: a system call does not die if somebody has
     /// made the file smaller.
     scratch: File,
+    /// Memory may fail.
+    fails: bool,
 }
 
 impl Stress {
-    /// For files of at most `limit` bytes.
-    pub fn new(folder: &Path, limit: usize, seed: u64) -> io::Result<Self> {
+    /// For files of at most `limit` bytes. Memory may fail, or not.
+    pub fn new(folder: &Path, limit: usize, seed: u64, fails: bool) -> io::Result<Self> {
         let scratch = memfd::memfd_create(c"scratch", MemFdCreateFlag::empty())?;
         let scratch = File::from(scratch);
 
         scratch.write_all_at(&random::bytes(seed, limit), 0)?;
+        if fails {
+            sys::ignore_failures()?;
+        }
         Ok(Self {
             folder: folder.into(),
             limit,
             random: Random::new(seed),
             open: Vec::new(),
             scratch,
+            fails,
         })
     }
 
-    /// Works until `end`. Returns how many operations were possible.
-    pub fn run(&mut self, end: Instant) -> Result<u64, String> {
-        let mut done = 0;
+    /// Works until `end`.
+    pub fn run(&mut self, end: Instant) -> Result<Done, String> {
+        let mut done = Done::default();
+        let mut start = Instant::now();
 
-        while Instant::now() < end {
+        while start < end {
             let which = self.random.below(100);
 
             match self.step(which) {
-                Ok(()) => done += 1,
+                Ok(()) => done.count += 1,
                 Err(error) if is_expected(&error) => {}
+                Err(error) if self.fails && is_failure(&error) => {}
                 Err(error) => return Err(format!("operation {which}: {error}")),
             }
+
+            let now = Instant::now();
+
+            done.slowest = done.slowest.max((now - start, which));
+            start = now;
         }
         Ok(done)
     }
@@ -306,4 +344,10 @@ fn is_expected(error: &Error) -> bool {
     error
         .raw_os_error()
         .is_none_or(|number| EXPECTED.contains(&number))
+}
+
+fn is_failure(error: &Error) -> bool {
+    error
+        .raw_os_error()
+        .is_some_and(|number| FAILURES.contains(&number))
 }

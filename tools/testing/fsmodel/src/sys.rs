@@ -12,6 +12,7 @@ use std::path::Path;
 use std::ptr::{self, NonNull};
 
 use nix::sys::mman::{self, MapFlags, MsFlags, ProtFlags};
+use nix::sys::signal::{self, SigHandler, Signal};
 
 use crate::model::{Span, PAGE};
 
@@ -167,6 +168,13 @@ pub fn attributes(file: &File) -> io::Result<Vec<String>> {
         .map(|name| String::from_utf8_lossy(name).into_owned())
         .filter(|name| name.starts_with("user."))
         .collect())
+}
+
+/// Lives on when memory that is mapped fails.
+pub fn ignore_failures() -> io::Result<()> {
+    // SAFETY: There is no handler, and nobody relies on the one that there was.
+    unsafe { signal::signal(Signal::SIGBUS, SigHandler::SigIgn) }?;
+    Ok(())
 }
 
 /// A mapping of a file, beyond its end.

@@ -4,22 +4,22 @@
 # Several processes work on the same files, until nobody knows what must be there. The filesystem
 # must stay whole, and the kernel quiet.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes [1, 10]
+#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes in all [1, 24]
 
-KIND=${KIND:-memmap}
+KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 SEED=${SEED:-1}
-RUNTIME=${RUNTIME:-10}
+RUNTIME=${RUNTIME:-24}
 
-# stress SEED... -- at the same time.
+# stress [OPTION...] -- four processes.
 stress() {
 	local seed status=0
 	local -a jobs
 
-	for seed; do
-		fsmodel stress --seed "$seed" --seconds "$RUNTIME" $MNT &
+	for seed in $((SEED++)) $((SEED++)) $((SEED++)) $((SEED++)); do
+		fsmodel stress --seed "$seed" --seconds $((RUNTIME / 3)) "$@" $MNT &
 		jobs+=($!)
 	done
 	for seed in "${jobs[@]}"; do
@@ -28,15 +28,91 @@ stress() {
 	return $status
 }
 
+# while_doing COMMAND... -- the same, with this beside it, over and over.
+while_doing() {
+	local status=0 loop
+
+	rm -f "$TMP/ended"
+	until [ -e "$TMP/ended" ]; do "$@" || exit; done &
+	loop=$!
+	stress "${OPTIONS[@]}" || status=1
+	touch "$TMP/ended"
+	wait $loop || status=1
+	return $status
+}
+
+# Whoever has a file open goes on, everybody else must read it anew.
+forget() {
+	sync -f $MNT && echo 3 >/proc/sys/vm/drop_caches
+}
+
+# A filesystem with the smallest journal, of which all is in use but for some blocks at the end.
+METADATA=16 JOURNAL=8 ROOM=1000
+make_narrow() {
+	unmount && mkfs.mendfs -q -f --metadata $METADATA --journal $JOURNAL "/dev/$DISK" &&
+		mount_mendfs "/dev/$DISK" &&
+		fallocate -l $((($(stat -f -c %f $MNT) - ROOM) * PAGE)) $MNT/full
+}
+
+# fail_block BLOCK
+fail_block() {
+	poison $(($(ns_get "$NS" resource) + $1 * PAGE))
+}
+
+is_mended() {
+	! bad_range "$DISK" $(($1 * PAGE)) $PAGE >/dev/null
+}
+
+# Blocks that files may have fail, then one of superblock, journal and metadata, at either end, which
+# must be mended.
+fail_some() {
+	local end=$(($(ns_get "$NS" size) / PAGE)) copies=$((1 + JOURNAL + METADATA)) n block
+
+	for ((n = 0; n < 6; n++)); do
+		fail_block $((end - copies - 1 - RANDOM % ROOM)) || return
+	done
+	block=$((RANDOM % (2 * copies)))
+	[ $block -lt $copies ] || block=$((end - 1 - block + copies))
+	fail_block $block && wait_for is_mended $block
+}
+
+# all_delivered BEFORE -- of the failures since, of which there were some.
+all_delivered() {
+	local -a was now
+
+	read -ra was <<<"$1"
+	read -ra now <<<"$(counters "$DISK")"
+	echo "failures: $((now[0] - was[0]))"
+	[ "${now[0]}" -gt "${was[0]}" ] && counters_moved "$DISK" "$1" $((now[0] - was[0])) 0 0
+}
+
 nothing_left() {
 	rm -rf "${MNT:?}"/* && sync && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && again
 }
 
-begin 3
+# What was lost with a file is mended when that is removed.
+all_mended() {
+	rm -rf "${MNT:?}"/* && again && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" &&
+		is cat "/sys/block/$DISK/badblocks" ""
+}
+
+begin 9
 require_ns "$KIND"
 require mendfs_on "$NS"
+RANDOM=$SEED
+# Do not say so each time.
+require eval 'echo 4 >/proc/sys/vm/drop_caches'
 
-check "processes on the same files" stress "$SEED" $((SEED + 1)) $((SEED + 2)) $((SEED + 3))
+check "processes on the same files, which are forgotten again and again" while_doing forget
 check "the filesystem is whole" again
 check "what is removed leaves no block behind" nothing_left
+require make_narrow
+check "processes on the same files, with little room" stress
+check "the filesystem is whole" again
+before=$(has_counters "$DISK" && counters "$DISK")
+OPTIONS=(--failures)
+check "processes on the same files, while memory fails" while_doing fail_some
+check_ours "all failures were dealt with" all_delivered "$before"
+check "the filesystem is whole" again
+check "all that failed is mended" all_mended
 finish
