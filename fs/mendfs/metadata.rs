@@ -41,8 +41,9 @@ use crate::{
 pub(crate) type Unit = [u8; UNIT_SIZE];
 
 /// A block with its units that are not free, a bit for each.
-pub(crate) struct Cached {
-    bytes: Block,
+struct Cached {
+    /// In an allocation of its own, which is as long as what it holds.
+    bytes: KBox<Block>,
     used: u64,
 }
 
@@ -51,17 +52,14 @@ const HEADER: u64 = 1;
 
 impl Cached {
     /// Takes a block as it is on the media, whose header has been checked.
-    fn new(bytes: &Block) -> Result<KBox<Self>> {
-        let mut cached = KBox::new(
-            Self {
-                bytes: [0; BLOCK_SIZE],
-                used: HEADER,
-            },
-            GFP_KERNEL,
-        )?;
+    fn new(bytes: &Block) -> Result<Self> {
+        let mut copy = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
-        cached.bytes.copy_from_slice(bytes);
-        Ok(cached)
+        copy.copy_from_slice(bytes);
+        Ok(Self {
+            bytes: copy,
+            used: HEADER,
+        })
     }
 
     fn unit(&self, number: u64) -> &[u8] {
@@ -125,7 +123,7 @@ pub(crate) struct Metadata {
     volume: Arc<Volume>,
     geometry: Geometry,
     uuid: Uuid,
-    blocks: KVVec<Option<KBox<Cached>>>,
+    blocks: KVVec<Option<Cached>>,
     /// For each length of a record, the first block that may have room for it.
     hints: [u64; UNITS as usize],
     free: u64,
@@ -242,12 +240,12 @@ impl Metadata {
 
     fn cached(&self, block: u64) -> Option<&Cached> {
         // CAST: The format limits the number.
-        self.blocks.get(block as usize)?.as_deref()
+        self.blocks.get(block as usize)?.as_ref()
     }
 
     fn cached_mut(&mut self, block: u64) -> Option<&mut Cached> {
         // CAST: The format limits the number.
-        self.blocks.get_mut(block as usize)?.as_deref_mut()
+        self.blocks.get_mut(block as usize)?.as_mut()
     }
 
     /// Takes a block that was read from the media. Its header has been checked; the records are
@@ -541,7 +539,7 @@ impl Metadata {
                 continue;
             };
 
-            header.seal(&mut cached.bytes, crc32c);
+            header.seal(&mut *cached.bytes, crc32c);
 
             if let Some(unit) = cached.bytes.first_chunk() {
                 // There is room: `commit()` has reserved it.
