@@ -869,13 +869,6 @@ impl State {
             .insert(RBTreeNode::new(extent.file_end(), piece, GFP_KERNEL)?);
         node.blocks = node.blocks.saturating_add(extent.count);
 
-        for (_, other) in self.owners.of(extent.blocks()) {
-            for sharer in [other.inode, number] {
-                if let Some(node) = self.inodes.get_mut(&sharer) {
-                    node.shares = true;
-                }
-            }
-        }
         self.owners.add(extent.blocks(), extent.owner(number));
         Ok(())
     }

@@ -90,6 +90,7 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     read_inodes(&mut state)?;
     read_records(&mut state)?;
     state.check_tree()?;
+    find_sharers(&mut state);
     find_space(&mut state)?;
     if !volume.is_read_only() {
         mend_superblocks(&state);
@@ -494,6 +495,32 @@ impl State {
             return Err(self.bad(address, "bad blocks outside the data, or over others"));
         }
         self.bad.add(&range, Some(address))
+    }
+}
+
+/// Notes which inodes share blocks.
+///
+/// Extents come in the order of where they start. One that overlaps any before it overlaps the one
+/// of those that reaches farthest. If it overlaps others, too, they all have its first block: they
+/// overlap each other, and are known to share.
+fn find_sharers(state: &mut State) {
+    let data = state.metadata.geometry().data();
+    let State { owners, inodes, .. } = state;
+    let mut farthest = (0, 0);
+
+    for (range, owner) in owners.of(data) {
+        let (end, holder) = farthest;
+
+        if range.start < end {
+            for sharer in [holder, owner.inode] {
+                if let Some(node) = inodes.get_mut(&sharer) {
+                    node.shares = true;
+                }
+            }
+        }
+        if range.end > end {
+            farthest = (range.end, owner.inode);
+        }
     }
 }
 

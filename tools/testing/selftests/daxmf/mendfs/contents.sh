@@ -96,7 +96,25 @@ stays() {
 	diff <(echo "$before") <(sha256sum ./*)
 }
 
-begin 12
+# A mount finds what is shared: parts that overlap, and one within a file.
+shared_before() {
+	local file page
+
+	fill v 64 && share v w $((8 * PAGE)) 0 $((8 * PAGE)) &&
+		share v x $((12 * PAGE)) 0 $((8 * PAGE)) && share v v 0 $((64 * PAGE)) $PAGE &&
+		cp v w x "$TMP" && cd / && again && cd $MNT || return
+	while read -r file page; do
+		xfs_io -c "pwrite -q -S 1 $((page * PAGE)) 9" "$file" &&
+			xfs_io -c "pwrite -q -S 1 $((page * PAGE)) 9" "$TMP/$file" || return
+	done <<-'END'
+		w 4
+		x 1
+		v 64
+	END
+	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
+}
+
+begin 13
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -114,4 +132,5 @@ check "fio, O_DIRECT" fio_runs psync 1
 check "fio, mappings" fio_runs mmap 0
 check "a full device" full
 check "all of it is there after a mount" stays
+check "copies made before a mount share their blocks until they are written to" shared_before
 finish
