@@ -18,6 +18,9 @@ pub(crate) struct Owner {
     pub(crate) file_block: u64,
 }
 
+// There is one for each extent of each file.
+const _: () = assert!(IntervalTree::<Owner>::NODE_SIZE <= 64);
+
 /// All owners of all blocks. A block is shared if it has more than one.
 pub(crate) struct Owners {
     tree: IntervalTree<Owner>,
