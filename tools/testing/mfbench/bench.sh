@@ -193,12 +193,28 @@ on_filesystem() { # file system, device
 	done
 }
 
+# Mounts of mendfs: a million extents, to 5 s, and to four times what a quarter of them takes.
+mounts() {
+	modprobe mendfs && mkdir -p "$MNT" && ns_bind "$NS" && DISK=$(ns_disk "$NS") &&
+		quietly mount_times
+}
+
+mount_times() {
+	local many few
+
+	few=$(mfbench mount --extents 250000 "/dev/$DISK" "$MNT") &&
+		many=$(mfbench mount --extents 1000000 "/dev/$DISK" "$MNT") || return
+	printf '%s %s %s\n' ours mount-time "$many" peer mount-time 5000000000 \
+		ours mount-growth "$many" peer mount-growth $((4 * few))
+}
+
 drivers() {
 	NS=$(ns_find memmap) || fail "there is no namespace of kind memmap" || return
 	clean driver peer nd_pmem && clean driver ours daxmf_pmem || return
 	! any_wanted linear || clean linear_volume || return
 	! any_wanted walk || walks || return
-	! any_wanted mendfs || filesystems
+	! any_wanted mendfs || filesystems || return
+	! any_wanted mount || clean mounts
 }
 
 # Two disks in stripes of 64 KiB, to a third one.

@@ -2,9 +2,9 @@
 
 //! Counts the instructions that the DAX memory-failure chain takes.
 //!
-//! `mfbench notify`, `holder`, `transfer`, `fault` and `file` run in a guest whose clock counts
-//! instructions, and print the median of what one operation took. `mfbench report` runs on the
-//! host: it compares what both sides took with the bounds, and exits 1 if one is over its bound.
+//! All but `mfbench report` run in a guest whose clock counts instructions, and print the median of
+//! what one operation took. `mfbench report` runs on the host: it compares what both sides took
+//! with the bounds, and exits 1 if one is over its bound.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -16,6 +16,7 @@ mod clock;
 mod fault;
 mod file;
 mod mapping;
+mod mount;
 mod notify;
 mod random;
 mod report;
@@ -80,6 +81,16 @@ enum Action {
         /// A directory that is made for it.
         directory: PathBuf,
     },
+    /// A mount of mendfs.
+    Mount {
+        /// Extents that it has, in thousands of files.
+        #[arg(long)]
+        extents: u64,
+        /// The disk; what it holds is lost.
+        disk: PathBuf,
+        /// Where to mount it.
+        directory: PathBuf,
+    },
     /// Compare counts, which come as lines `ours|peer NAME COUNT` on standard input.
     Report(report::Options),
 }
@@ -97,6 +108,11 @@ fn run(action: Action) -> Result<bool, Box<dyn Error>> {
             operation,
             directory,
         } => file::run(&directory, operation)?,
+        Action::Mount {
+            extents,
+            disk,
+            directory,
+        } => mount::run(&disk, &directory, extents)?,
         Action::Report(options) => return report::run(&options),
     };
     println!("{count}");

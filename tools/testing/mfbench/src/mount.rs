@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounts of mendfs.
+
+use std::error::Error;
+use std::fs::OpenOptions;
+use std::io;
+use std::path::Path;
+
+use mendfs::device;
+use mendfs::format::{
+    Block, Extent, Fault, Geometry, Inode, Record, Superblock, Time, BLOCK_SHIFT, BLOCK_SIZE,
+    COPIES, ROOT, UNITS, UNIT_SIZE,
+};
+use mendfs::make;
+use mendfs::media::{FileMedia, Media};
+use nix::mount::{mount, umount, MsFlags};
+
+use crate::clock;
+
+/// Extents of a file.
+const EXTENTS: u64 = 1000;
+
+/// Blocks of the journal.
+const JOURNAL: u64 = 64;
+
+/// Records in the blocks of the metadata, one after the other.
+struct Table {
+    blocks: Vec<Block>,
+    next: u64,
+}
+
+impl Table {
+    fn new() -> Self {
+        Self {
+            blocks: Vec::new(),
+            next: UNITS,
+        }
+    }
+
+    /// Finds the place of a record.
+    fn allocate(&mut self, record: &Record<'_>) -> u64 {
+        if self.next + record.unit_count() > UNITS {
+            self.blocks.push([0; BLOCK_SIZE]);
+            self.next = 1;
+        }
+
+        let address = (self.blocks.len() as u64 - 1) * UNITS + self.next;
+
+        self.next += record.unit_count();
+        address
+    }
+
+    fn put(&mut self, address: u64, inode: u64, record: &Record<'_>) {
+        let at = (address % UNITS) as usize * UNIT_SIZE;
+        let len = record.unit_count() as usize * UNIT_SIZE;
+
+        record.write(
+            inode,
+            &mut self.blocks[(address / UNITS) as usize][at..at + len],
+        );
+    }
+
+    /// Adds a record that belongs to `inode`, or to itself. Returns its address.
+    fn add(&mut self, inode: Option<u64>, record: &Record<'_>) -> u64 {
+        let address = self.allocate(record);
+
+        self.put(address, inode.unwrap_or(address), record);
+        address
+    }
+
+    /// Adds a file whose contents are blocks here and there, each between two holes.
+    fn add_file(&mut self, number: u64, geometry: &Geometry, now: Time) {
+        let data = geometry.data();
+        let inode = self.add(
+            None,
+            &Record::Inode(Inode {
+                mode: Inode::REGULAR | 0o600,
+                links: 1,
+                size: (2 * EXTENTS) << BLOCK_SHIFT,
+                parent: 0,
+                ..make::root(now)
+            }),
+        );
+
+        for index in 0..EXTENTS {
+            // A prime, so that neighbours in the file are none on the device. Where there are more
+            // extents than blocks, files share them.
+            let block = data.start + (number * EXTENTS + index) * 7919 % (data.end - data.start);
+
+            self.add(
+                Some(inode),
+                &Record::Extent(Extent {
+                    file_block: 2 * index,
+                    block,
+                    count: 1,
+                }),
+            );
+        }
+        self.add(
+            Some(ROOT),
+            &Record::Name {
+                target: inode,
+                kind: Inode::REGULAR,
+                name: format!("file{number}").as_bytes(),
+            },
+        );
+    }
+}
+
+/// Makes a filesystem with so many files.
+fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
+    // A file takes a block more than its extents fill at most.
+    let metadata = files * (EXTENTS / (UNITS - 1) + 2) + 1;
+    let superblock = Superblock {
+        uuid: [1; 16],
+        geometry: Geometry::new(media.blocks(), JOURNAL, metadata)
+            .map_err(|fault: Fault| io::Error::other(fault.to_string()))?,
+        label: [0; 32],
+    };
+    let now = device::now();
+    let mut table = Table::new();
+
+    table.add(None, &Record::Inode(make::root(now)));
+    for number in 0..files {
+        table.add_file(number, &superblock.geometry, now);
+    }
+
+    make::make(media, &superblock, now, |_, _| ())?;
+    for (number, block) in (0..).zip(&mut table.blocks) {
+        make::seal(block, &superblock, number, 0);
+        for copy in 0..COPIES {
+            media.write(superblock.geometry.metadata(copy, number), block)?;
+        }
+    }
+    media.sync()
+}
+
+/// What it takes to mount mendfs with so many extents, which is made for that on `disk`.
+pub fn run(disk: &Path, directory: &Path, extents: u64) -> Result<u64, Box<dyn Error>> {
+    let file = OpenOptions::new().read(true).write(true).open(disk)?;
+
+    make_files(&mut FileMedia::new(file)?, extents / EXTENTS)?;
+
+    let (count, mounted) = clock::count(|| {
+        mount(
+            Some(disk),
+            directory,
+            Some("mendfs"),
+            MsFlags::empty(),
+            None::<&str>,
+        )
+    });
+
+    mounted?;
+    umount(directory)?;
+    Ok(count)
+}
