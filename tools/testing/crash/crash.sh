@@ -1,15 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Stop the machine at a random moment while it works on mendfs, see what is on its NVDIMM, and go on
-# with that, over and over: fsck finds nothing to repair, and all that was synced is there.
+# Let the power fail at random moments while the machine works on mendfs, see what is left on its
+# NVDIMM, and go on with that, over and over: fsck finds nothing to repair, and all that was synced
+# is there.
 #
 #   KILLS=N	how often [4]
 #   SEED=N	where the moments and the work begin [1]
 #
-# Every other time QEMU is killed. All that the guest has stored is in memory then, whether it is in
-# a cache or not. The other times QEMU stops itself, with a plugin (lines.c) that loses what a
-# machine loses whose power fails: lines of the caches that nobody has written back.
+# A plugin of QEMU (lines.c) makes several images of what would be left, and the machine goes on
+# until the last one. In every other round that is all that the guest has stored, whether it is in a
+# cache or not. In the others it is what a machine leaves whose power fails: lines of the caches that
+# nobody has written back are lost.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../scripts/lib.sh"
@@ -21,10 +23,15 @@ kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
 here=$top/tools/testing/crash
 work=$top/build/crash
 host=$work/host
-LIMIT=240
+# At most, for a guest; and of moments in a round.
+LIMIT=900 MOST=8
+SIZE=192M
+# Where QEMU has the NVDIMM.
+BASE=0x100000000
 state=$SEED
-# The process group of a guest that runs, and the seeds of the runs that the device has files of.
-vm='' kept='' bad=0
+# The process group of a guest that runs, the seeds of the runs that the device has files of, and how
+# many other images there are.
+vm='' kept='' others=0 bad=0
 
 finish()
 {
@@ -43,75 +50,32 @@ seeds_of() # round
 	echo $((SEED * 1000000 + $1 * 2)) $((SEED * 1000000 + $1 * 2 + 1))
 }
 
-# The guest of a round, in a process group of its own; sets vm. What is there is checked; unless it
-# is the last round there is new load.
-start() # round, options for the runs, argument for QEMU...
+# A guest in a process group of its own; sets vm. What is there is checked; with seeds there is new
+# load.
+start() # seeds, options for the runs, argument for QEMU...
 {
-	local new='' options=$2
-	[ "$1" = "$KILLS" ] || new=$(seeds_of "$1")
+	local new=$1 options=$2
 	shift 2
-	rm -f "$host"/{up,checked}
+	rm -f "$host"/now/{up,checked}
 	set -m
-	SCRIPT=$here/load.sh ARGS="$kept -- $new" FILES=$host PMEM=nvdimm NVDIMMS=1 LABELS=0 \
-		NVDIMM_SIZE=192M NVDIMM_FILES=$work TIMEOUT=$LIMIT CONSOLE=$work/console \
-		APPEND="nokaslr RUN_OPTIONS=$options" QEMU_ARGS="$*" \
-		"$top/scripts/vm" </dev/null >"$work/said" 2>&1 &
+	SCRIPT=$here/load.sh ARGS="$others $BASE $kept -- $new" FILES=$host PMEM=nvdimm \
+		NVDIMMS=$((1 + others)) LABELS=0 NVDIMM_SIZE=$SIZE NVDIMM_FILES=$work \
+		TIMEOUT=$LIMIT CONSOLE=$work/console APPEND="nokaslr RUN_OPTIONS=$options" \
+		QEMU_ARGS="$*" "$top/scripts/vm" </dev/null >"$work/said" 2>&1 &
 	vm=$!
 	set +m
 }
 
-# How many operations the first run of a round has done.
-done_in() # round
+# How many operations a run had done.
+operations() # file
 {
-	local file
-	file=$host/$(seeds_of "$1" | cut -d' ' -f1)
-	[ -s "$file" ] || { echo 0; return; }
-	echo $(($(od -A n -t u8 "$file")))
+	[ -s "$1" ] || { echo 0; return; }
+	echo $(($(od -A n -t u8 "$1")))
 }
 
-# Kill QEMU and all that is around it when the load has come to a random point.
-kill_at_random() # round
+tool() # name, argument...
 {
-	below 200
-	until [ "$(done_in "$1")" -gt "$number" ]; do
-		kill -0 "$vm" 2>/dev/null || return
-		sleep 0.01
-	done
-	kill -KILL -- "-$vm"
-	wait "$vm" 2>/dev/null || true
-	echo "killed after $(done_in "$1") operations"
-}
-
-# QEMU stops itself.
-stop_at_random() # round
-{
-	wait "$vm" || true
-	[ -s "$work/lost" ] || return
-	echo "stopped after $(done_in "$1") operations, $(<"$work/lost")"
-	# Each processor may have one on its way. More would mean that the plugin does not know all.
-	[[ $(<"$work/lost") == *", "[0-2]" unseen" ]]
-}
-
-# The arguments that make QEMU stop at a random moment and lose a random part; sets plugin.
-choose_plugin()
-{
-	local keeps=(0 10 50 90)
-	plugin=$work/lines.so,memory=$work/nvdimm0,base=$(<"$host/resource"),said=$work/lost
-	below 3
-	below $((20 * 10 ** number))
-	plugin+=,fences=$((1 + number))
-	# In half of the cases it stops at the fence itself.
-	below 400
-	plugin+=,stores=$((number < 200 ? 0 : number - 200))
-	below 4
-	plugin+=,keep=${keeps[number]}
-	below 1000000
-	plugin+=,seed=$number
-}
-
-fsck()
-{
-	in_root "$top/build/tools/bin/fsck.mendfs" -n "$work/nvdimm0"
+	in_root "$top/build/tools/bin/$1" "${@:2}"
 }
 
 # Start, and see that the guest boots: with too much else to do, the host may be too slow for that.
@@ -121,44 +85,76 @@ boot() # as start
 	for try in 1 2 3; do
 		start "$@"
 		end=$((SECONDS + 90))
-		until [ -e "$host/up" ] || [ $SECONDS -ge $end ] || ! kill -0 "$vm" 2>/dev/null; do
+		until [ -e "$host/now/up" ] || [ $SECONDS -ge $end ] || ! kill -0 "$vm" 2>/dev/null; do
 			sleep 0.1
 		done
-		[ ! -e "$host/up" ] || return 0
+		[ ! -e "$host/now/up" ] || return 0
 		finish
 		echo "try $try: the guest did not boot"
 	done
 	return 1
 }
 
-# One round: what was there is checked, and the machine is stopped.
-crash() # round
+# One round: what was there is checked, and the power fails several times.
+work_on() # round, moments
 {
-	local status=0
-	rm -f "$work/lost"
-	cp --sparse=always "$work/nvdimm0" "$work/before" 2>/dev/null || true
-	# Where the NVDIMM is is known after the first boot.
+	local options='' status=0
+	local plugin=$work/lines.so,memory=$work/nvdimm0,base=$BASE,moments=$2
+	plugin+=,told=$host/now,images=$work/next
+	below 1000000
+	plugin+=,seed=$number
 	if [ $(($1 % 2)) = 0 ]; then
-		boot "$1" '' && kill_at_random "$1" || status=1
+		plugin+=,keep=100
 	else
-		choose_plugin
-		boot "$1" --sync -plugin "$plugin" && stop_at_random "$1" || status=1
+		options=--sync
 	fi
+	rm -rf "$work/next"
+	mkdir "$work/next"
+	boot "$(seeds_of "$1")" "$options" -plugin "$plugin" || return
+	wait "$vm" || true
 	vm=
 	"$top/scripts/console-check" "$work/console" daxmf daxmf_pmem mendfs || status=1
-	if [ $status != 0 ]; then
-		cat "$work/said"
-		return 1
+	[ -s "$work/next/said$2" ] || status=1
+	[ $status = 0 ] || cat "$work/said"
+	return $status
+}
+
+# What is left at a moment: an image for the next guest, with what it was told until then.
+look_at() # round, moment, number of the image
+{
+	local image=$work/nvdimm$3 told=$work/next/told$2 seeds=$kept first
+	read -r first _ <<<"$(seeds_of "$1")"
+	echo "after $(operations "$told/$first") operations: $(<"$work/next/said$2")"
+	# Each processor may have one on its way. More would mean that the plugin does not know all.
+	[[ $(<"$work/next/said$2") == *", "[0-2]" unseen" ]] || return
+	mv "$work/next/nvdimm$2" "$image"
+	[ ! -e "$told/checked" ] || seeds=$(seeds_of "$1")
+	if [ "$3" = 0 ]; then
+		kept=$seeds
+	else
+		rm -rf "${host:?}/$3"
+		mv "$told" "$host/$3"
+		echo "$seeds" >"$host/$3/seeds"
 	fi
-	[ ! -e "$host/checked" ] || kept=$(seeds_of "$1")
-	fsck
+	tool fsck.mendfs -n "$image"
+}
+
+# The last one is what the next round goes on with.
+round() # round, moments
+{
+	local i
+	check "round $(($1 + 1)): $2 power failures" work_on "$@"
+	for ((i = 1; i <= $2 && bad == 0; i++)); do
+		check "round $(($1 + 1)): what is left by power failure $i" look_at "$1" "$i" $((i % $2))
+	done
+	others=$(($2 - 1))
 }
 
 # The last round: all is there, and nothing is left when it is removed.
 last()
 {
 	local status=0
-	boot "$KILLS" '' && wait "$vm" || status=$?
+	boot '' '' && wait "$vm" || status=$?
 	vm=
 	[ $status = 0 ] || cat "$work/said"
 	return $status
@@ -184,14 +180,27 @@ build()
 		-o "$work/lines.so" "$here/lines.c"
 }
 
+prepare()
+{
+	build && truncate -s $SIZE "$work/nvdimm0" && tool mkfs.mendfs -q "$work/nvdimm0"
+}
+
+# How many there are in each round: at least two rounds, as they are not the same.
+plan=()
+for ((left = KILLS; left > 0; left -= plan[-1])); do
+	most=$((${#plan[@]} > 0 ? MOST : (KILLS + 1) / 2))
+	[ $most -le $MOST ] || most=$MOST
+	plan+=($((left < most ? left : most)))
+done
+
 rm -rf "$work"
-mkdir -p "$host"
+mkdir -p "$host/now"
 trap finish EXIT
 ktap_print_header
-ktap_set_plan $((KILLS + 2))
-check "the plugin is built" build
-for ((round = 0; round < KILLS && bad == 0; round++)); do
-	check "crash $((round + 1))" crash "$round"
+ktap_set_plan $((KILLS + ${#plan[@]} + 2))
+check "the plugin and the filesystem are made" prepare
+for ((i = 0; i < ${#plan[@]} && bad == 0; i++)); do
+	round "$i" "${plan[i]}"
 done
 check "all is there, and can be removed" last
 ktap_finished

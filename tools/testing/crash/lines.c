@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin of QEMU that stops the machine as a power failure does: what is in
- * the caches of the processor is lost, line by line.
+ * A plugin of QEMU that shows what a power failure leaves: what is in the caches
+ * of the processor is lost, line by line.
  *
  * It follows what the guest stores to an NVDIMM. A store lies in the cache
  * until the line is written back (CLWB, CLFLUSHOPT, CLFLUSH), or bypasses it
  * (MOVNTI); then it is on its way, and the next SFENCE makes it durable. At a
- * chosen moment the file behind the NVDIMM is made what such a machine may
- * leave there: each line that is not durable keeps its last durable contents,
- * or has later ones, or some words of both. Then QEMU exits.
+ * random moment there is made an image of what such a machine may leave of the
+ * NVDIMM: each line that is not durable keeps its last durable contents, or has
+ * later ones, or some words of both. Then the machine goes on, to the next moment;
+ * after the last one QEMU exits.
  *
  * A fence counts for all processors: a thread may have come from another one.
  * MFENCE does not count, nor does what programs do. Processors obey them, but
@@ -17,11 +18,13 @@
  *
  *	memory=PATH	the file behind the NVDIMM, which is mapped shared
  *	base=ADDRESS	where the NVDIMM is in the guest's physical memory
- *	fences=N	stop at the Nth fence that has something to make durable
- *	stores=N	and so many stores behind it, or before it if 0
- *	keep=PERCENT	how many of the lines that are not durable survive
- *	seed=N		which ones
- *	said=PATH	a file that is told what was lost
+ *	moments=N	how many
+ *	keep=PERCENT	how many of the lines that are not durable survive; random
+ *			if it is not said
+ *	seed=N		for all that is random
+ *	told=PATH	a folder of files by which the guest tells what is done
+ *	images=PATH	a folder, in which at the Nth moment are made nvdimmN, saidN
+ *			with what was lost, and toldN, a copy of the other folder
  */
 
 #include <fcntl.h>
@@ -33,6 +36,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "plugin.h"
@@ -41,6 +45,7 @@
 #define WORD		8
 #define DIRECT_MAP	0xffff888000000000ULL
 #define USER_END	0x0000800000000000ULL
+#define RANDOM		~0ULL
 
 int qemu_plugin_version = 4;
 
@@ -52,8 +57,11 @@ struct pending {
 
 static uint8_t *memory, *durable;
 static bool *dirty;
-static uint64_t size, base, fences, stores, keep, seed;
-static const char *file, *said;
+static uint64_t size, base, moments, keep = RANDOM, seed;
+static const char *file, *told, *images;
+
+/* The next moment: at this fence that has something to make durable, or stores behind it. */
+static uint64_t fences, stores, moment;
 
 static struct pending *pending;
 static size_t pending_count, pending_room;
@@ -97,20 +105,56 @@ static void lose(uint8_t *now, const uint8_t *then)
 			memcpy(now + i * WORD, then + i * WORD, WORD);
 }
 
-/* The power fails. */
-static _Noreturn void stop(void)
+static void choose_moment(void)
 {
+	fences = fences_done + 1 + number() % (number() % 2 ? 50 : 1000);
+	/* In half of the cases it is at the fence itself. */
+	stores = number() % 2 ? 1 + number() % 200 : 0;
+	moment++;
+}
+
+/* The path of something that is made at this moment. */
+static const char *path_of(const char *what)
+{
+	static char path[4096];
+
+	snprintf(path, sizeof(path), "%s/%s%llu", images, what, (unsigned long long)moment);
+	return path;
+}
+
+/* Goes on with a copy of the memory, in a file of its own. */
+static void copy_memory(void)
+{
+	const char *path = path_of("nvdimm");
+	int fd = open(path, O_RDWR | O_CREAT | O_EXCL, 0644);
+	uint8_t *copy;
+
+	if (fd < 0 || ftruncate(fd, size))
+		die("cannot be made", path);
+	copy = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (copy == MAP_FAILED)
+		die("no memory", path);
+	memcpy(copy, memory, size);
+	memory = copy;
+}
+
+/* Loses what is not durable. */
+static void lose_lines(void)
+{
+	static const uint64_t keeps[] = { 0, 10, 50, 90 };
+	uint64_t percent = keep == RANDOM ? keeps[number() % 4] : keep;
 	uint64_t line, undone = 0, lost = 0, unseen = 0;
-	FILE *to = fopen(said, "w");
+	const char *path = path_of("said");
+	FILE *to = fopen(path, "w");
 	size_t i;
 
 	if (!to)
-		die("cannot be written", said);
+		die("cannot be written", path);
 
 	/* What is on its way may arrive, in this order as far as it is the same line. */
 	for (i = 0; i < pending_count; i++) {
 		dirty[pending[i].line] = true;
-		if (number() % 100 < keep)
+		if (number() % 100 < percent)
 			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
 	}
 	/* What is in a cache may be written back at any time. */
@@ -125,7 +169,7 @@ static _Noreturn void stop(void)
 			continue;
 		}
 		undone++;
-		if (number() % 100 < keep)
+		if (number() % 100 < percent)
 			continue;
 		lose(now, then);
 		lost++;
@@ -134,8 +178,34 @@ static _Noreturn void stop(void)
 		(unsigned long long)lost, (unsigned long long)undone,
 		(unsigned long long)fences_done, (unsigned long long)unseen);
 	if (fclose(to))
-		die("cannot be written", said);
-	_exit(0);
+		die("cannot be written", path);
+}
+
+/*
+ * The power fails, in a process that has a copy of all. The guest cannot store to
+ * the NVDIMM meanwhile; so it does not tell of more than was durable before.
+ */
+static void fail_power(void)
+{
+	pid_t child;
+	int status;
+
+	child = fork();
+	if (child < 0)
+		die("cannot fork", "power failure");
+	if (!child) {
+		copy_memory();
+		lose_lines();
+		execlp("cp", "cp", "-rT", told, path_of("told"), NULL);
+		die("cannot be run", "cp");
+	}
+	if (waitpid(child, &status, 0) != child || status)
+		die("not made", path_of("image "));
+	if (moment == moments)
+		_exit(0);
+	/* The child has used the numbers that would come now. */
+	seed = number();
+	choose_moment();
 }
 
 static void add_pending(uint64_t line)
@@ -168,7 +238,7 @@ static void store(uint64_t at, uint64_t len, bool bypasses)
 			dirty[line] = true;
 	}
 	if (stores_left && --stores_left == 0)
-		stop();
+		fail_power();
 	pthread_mutex_unlock(&lock);
 }
 
@@ -198,15 +268,15 @@ static void on_fence(unsigned int vcpu, void *data)
 
 	pthread_mutex_lock(&lock);
 	if (pending_count) {
-		bool is_last = ++fences_done == fences;
+		bool is_it = ++fences_done == fences;
 
-		if (is_last && !stores)
-			stop();
+		if (is_it)
+			stores_left = stores;
+		if (is_it && !stores)
+			fail_power();
 		for (i = 0; i < pending_count; i++)
 			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
 		pending_count = 0;
-		if (is_last)
-			stores_left = stores;
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -378,17 +448,18 @@ qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 
 	for (i = 0; i < argc; i++) {
 		if (!argument(argv[i], "memory", &file, NULL) &&
-		    !argument(argv[i], "said", &said, NULL) &&
+		    !argument(argv[i], "told", &told, NULL) &&
+		    !argument(argv[i], "images", &images, NULL) &&
 		    !argument(argv[i], "base", NULL, &base) &&
-		    !argument(argv[i], "fences", NULL, &fences) &&
-		    !argument(argv[i], "stores", NULL, &stores) &&
+		    !argument(argv[i], "moments", NULL, &moments) &&
 		    !argument(argv[i], "keep", NULL, &keep) &&
 		    !argument(argv[i], "seed", NULL, &seed))
 			die("unknown argument", argv[i]);
 	}
-	if (!file || !said || !base || !fences)
-		die("memory, said, base and fences are needed", "arguments");
+	if (!file || !told || !images || !base || !moments)
+		die("memory, told, images, base and moments are needed", "arguments");
 	map_file();
+	choose_moment();
 	qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 	return 0;
