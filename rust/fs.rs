@@ -12,7 +12,7 @@
 //! 2. Keep a [`Registration`] in the module.
 //!
 //! Unsupported: files whose contents lie in the page cache, several devices, quotas, ACLs,
-//! idmapped mounts, export by NFS.
+//! idmapped mounts, handles of files with their directories.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
@@ -20,6 +20,7 @@
 //! Reference: [`Documentation/filesystems/vfs.rst`](srctree/Documentation/filesystems/vfs.rst)
 
 mod contents;
+mod export;
 mod failure;
 mod inode;
 mod iomap;

@@ -11,6 +11,7 @@
 #include <linux/blkdev.h>
 #include <linux/crc32.h>
 #include <linux/dax.h>
+#include <linux/exportfs.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>

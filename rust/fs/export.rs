@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Handles of inodes, for those who refer to them without a name: `open_by_handle_at()`, and
+//! fanotify, which reports no errors of a filesystem without.
+//!
+//! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+use kernel::{
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+use crate::bindings;
+
+use super::{
+    FileSystem,
+    Inode,
+    SuperBlock, //
+};
+
+/// The number of an inode, and its generation, as handles have them.
+type Handle = [u32; 3];
+
+/// The type of such a handle.
+const TYPE: c_int = bindings::fid_type_FILEID_INO64_GEN as c_int;
+
+/// A dentry of an inode, as C wants it.
+fn dentry_of<T: FileSystem>(inode: Result<ARef<Inode<T>>>) -> *mut bindings::dentry {
+    match inode {
+        // SAFETY: The reference is the function's from now on.
+        Ok(inode) => unsafe { bindings::d_obtain_alias(ARef::into_raw(inode).as_ptr().cast()) },
+        Err(error) => error.to_ptr(),
+    }
+}
+
+/// The operations table of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by `exportfs_encode_inode_fh()` only, for an inode of a superblock of type `T`, with
+    /// room for `len` words at `fh`.
+    unsafe extern "C" fn encode_fh(
+        inode: *mut bindings::inode,
+        fh: *mut u32,
+        len: *mut c_int,
+        parent: *mut bindings::inode,
+    ) -> c_int {
+        // CAST: It is 3.
+        const LEN: c_int = size_of::<Handle>() as c_int / 4;
+
+        // SAFETY: By the safety requirements.
+        let room = unsafe { len.replace(LEN) };
+
+        // Nobody can find the parent by what we keep.
+        if room < LEN || !parent.is_null() {
+            return bindings::fid_type_FILEID_INVALID as c_int;
+        }
+
+        // SAFETY: By the safety requirements. What an inode is called by does not change.
+        unsafe {
+            let number = (*inode).i_ino;
+
+            // CAST: The two halves are meant.
+            fh.cast::<Handle>().write([
+                number as u32,
+                (number >> 32) as u32,
+                (*inode).i_generation,
+            ]);
+        }
+        TYPE
+    }
+
+    /// # Safety
+    ///
+    /// Called by `exportfs_decode_fh()` only, for a superblock of type `T`, with `len` words at
+    /// `fid`.
+    unsafe extern "C" fn fh_to_dentry(
+        super_block: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        // CAST: It is 3.
+        if kind != TYPE || len < size_of::<Handle>() as c_int / 4 {
+            return ptr::null_mut();
+        }
+
+        // SAFETY: By the safety requirements, and the length was checked.
+        let (super_block, handle) = unsafe {
+            (
+                SuperBlock::<T>::from_raw(super_block),
+                fid.cast::<Handle>().read(),
+            )
+        };
+
+        dentry_of(super_block.find_handle(handle))
+    }
+
+    /// # Safety
+    ///
+    /// Called by `exportfs_decode_fh()` only, for a directory of a superblock of type `T`.
+    unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
+        // SAFETY: By the safety requirements; it has an inode.
+        let directory = unsafe { Inode::<T>::from_raw((*child).d_inode) };
+        let parent = directory
+            .fs()
+            .parent(directory)
+            .and_then(|number| directory.super_block().inode(number));
+
+        dentry_of(parent)
+    }
+
+    pub(super) const OPS: bindings::export_operations = bindings::export_operations {
+        encode_fh: Some(Self::encode_fh),
+        fh_to_dentry: Some(Self::fh_to_dentry),
+        get_parent: Some(Self::get_parent),
+        fh_to_parent: None,
+        get_name: None,
+        commit_metadata: None,
+        permission: None,
+        open: None,
+        flags: 0,
+        #[cfg(CONFIG_EXPORTFS_BLOCK_OPS)]
+        block_ops: ptr::null(),
+    };
+}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// The inode that a handle is for.
+    ///
+    /// # Errors
+    ///
+    /// - `ESTALE` if it is gone, also if its number is used again.
+    /// - The errors of [`inode()`](Self::inode).
+    fn find_handle(&self, [low, high, generation]: Handle) -> Result<ARef<Inode<T>>> {
+        let inode = self.inode(u64::from(high) << 32 | u64::from(low))?;
+        let attributes = inode.attributes();
+
+        match attributes.generation == generation && attributes.links != 0 {
+            true => Ok(inode),
+            false => Err(ESTALE),
+        }
+    }
+}
