@@ -629,7 +629,7 @@ impl State {
         Ok(())
     }
 
-    /// The first extent of blocks of a file that is shared.
+    /// The first extent of blocks of a file that is shared, and not bad.
     fn first_shared(&self, number: u64, file: Range<u64>) -> Option<Extent> {
         let mut next = file.start;
 
@@ -644,6 +644,15 @@ impl State {
             }
 
             let extent = piece.extent.part(part);
+            let (run, is_bad) = self.bad.run(&extent.blocks());
+            let end = extent.file_block.saturating_add(count(&run));
+
+            if is_bad {
+                next = end;
+                continue;
+            }
+
+            let extent = extent.part(extent.file_block..end);
             let (run, is_shared) = self
                 .owners
                 .shared_run(extent.blocks(), extent.owner(number));
@@ -670,9 +679,31 @@ impl State {
         let from = shared.block << BLOCK_SHIFT;
         let to = bytes(taken.clone())?;
 
-        self.volume.copy(from, to.start(), to.len())?;
+        if let Err(error) = self.volume.copy(from, to.start(), to.len()) {
+            // What is to be written whole need not be copied.
+            return match error == EIO && self.note_unreadable(shared)? {
+                true => Ok(true),
+                false => Err(error),
+            };
+        }
         self.replace(number, file, Some(taken.start), None)?;
         Ok(true)
+    }
+
+    /// Notes which blocks of an extent the device knows to be bad, without having told us. Returns
+    /// whether there are such.
+    fn note_unreadable(&mut self, extent: Extent) -> Result<bool> {
+        let mut is_one_bad = false;
+
+        for block in extent.blocks() {
+            let block = block..block.saturating_add(1);
+
+            if self.volume.check(bytes(block.clone())?) == Err(EIO) {
+                self.note_failure(&block)?;
+                is_one_bad = true;
+            }
+        }
+        Ok(is_one_bad)
     }
 
     // Changes

@@ -13,7 +13,10 @@ use daxmf::{
         FrameRange, //
     },
 };
-use kernel::prelude::*;
+use kernel::{
+    alloc::KVVec,
+    prelude::*, //
+};
 
 use crate::{
     bad::BadRange,
@@ -122,8 +125,8 @@ impl Mendfs {
 
 impl State {
     /// The files that own a part of `blocks`.
-    fn owners_of(&self, blocks: &Range<u64>) -> Result<KVec<Lost>> {
-        let mut all = KVec::new();
+    fn owners_of(&self, blocks: &Range<u64>) -> Result<KVVec<Lost>> {
+        let mut all = KVVec::new();
 
         for (range, owner) in self.owners.of(blocks.clone()) {
             let extent = Extent {
@@ -174,6 +177,7 @@ impl State {
         let data = self.metadata.geometry().data();
         let ends = [0..data.start, data.end..self.metadata.geometry().blocks()];
 
+        self.mending.ask();
         for end in ends {
             let bad = common(bad, &end);
 
@@ -314,11 +318,8 @@ impl State {
             return Ok(());
         };
 
-        pr_err!(
-            "{}: block {block:#x} is bad, and so is its other copy\n",
-            self.volume
-        );
-        self.metadata.stop("metadata is lost");
+        self.metadata
+            .stop(fmt!("block {block:#x} is bad, and so is its other copy"));
         Err(EIO)
     }
 

@@ -13,6 +13,7 @@ use daxmf::{
 };
 use kernel::{
     alloc::KVVec,
+    fmt,
     prelude::*, //
 };
 
@@ -83,7 +84,7 @@ impl Journal {
     }
 
     /// Lets no change happen any more, and says why.
-    pub(crate) fn stop(&mut self, volume: &Volume, why: &str) {
+    pub(crate) fn stop(&mut self, volume: &Volume, why: impl fmt::Display) {
         if !self.is_broken {
             pr_err!("{volume}: {why}, shutting down\n");
         }

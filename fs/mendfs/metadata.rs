@@ -189,7 +189,7 @@ impl Metadata {
     }
 
     /// Lets nothing be changed or read any more.
-    pub(crate) fn stop(&mut self, why: &str) {
+    pub(crate) fn stop(&mut self, why: impl fmt::Display) {
         self.journal.stop(&self.volume, why);
     }
 

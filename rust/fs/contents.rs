@@ -534,7 +534,7 @@ impl<T: FileSystem> VTable<T> {
 
         // A page may have failed that is still known to be written back. That would be an access to
         // memory that a machine check has taken from the kernel's linear map.
-        if inode.super_block().has_lost(inode.number()) {
+        if inode.is_unsettled() && !Frozen::try_new(inode).is_some_and(|_frozen| inode.settle()) {
             return EIO.to_errno();
         }
 

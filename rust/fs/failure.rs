@@ -8,6 +8,7 @@
 use core::ptr;
 
 use kernel::{
+    alloc::KVVec,
     prelude::*,
     sync::{
         aref::ARef,
@@ -47,26 +48,27 @@ use super::{
 /// Pages that a huge page maps.
 const HUGE: u64 = 512;
 
-/// Pages of a file that have failed, and that the kernel may still have an entry for.
+/// Pages of a file that have failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Lost {
     number: u64,
     pages: FrameRange,
-    /// Those who listen for errors have been told.
-    is_reported: bool,
+    /// The inode was in memory: those who listen for errors have been told, and the kernel may have
+    /// entries for the pages.
+    is_known: bool,
 }
 
 /// The pages of a filesystem that have failed since it was last mended.
 #[pin_data]
 pub(super) struct Losses {
     #[pin]
-    all: Mutex<KVec<Lost>>,
+    all: Mutex<KVVec<Lost>>,
 }
 
 impl Losses {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            all <- new_mutex!(KVec::new()),
+            all <- new_mutex!(KVVec::new()),
         })
     }
 
@@ -75,6 +77,45 @@ impl Losses {
         let _no_reclaim = NoReclaim::new();
 
         Ok(self.all.lock().push(lost, GFP_KERNEL)?)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.all.lock().is_empty()
+    }
+
+    /// The one before `index`, or the last one, and its index.
+    fn before(&self, index: usize) -> Option<(usize, Lost)> {
+        let all = self.all.lock();
+        let index = index.min(all.len()).checked_sub(1)?;
+
+        all.get(index).map(|lost| (index, *lost))
+    }
+
+    /// Pages of an inode that the kernel may have entries for, and their index.
+    fn known(&self, number: u64) -> Option<(usize, Lost)> {
+        let all = self.all.lock();
+        let index = all
+            .iter()
+            .rposition(|lost| lost.is_known && lost.number == number)?;
+
+        all.get(index).map(|lost| (index, *lost))
+    }
+
+    /// Removes what is at `index`, or was.
+    fn remove(&self, index: usize, lost: Lost) {
+        let mut all = self.all.lock();
+        let index = match all.get(index) == Some(&lost) {
+            true => Some(index),
+            false => all.iter().position(|other| *other == lost),
+        };
+        let (Some(index), Some(last)) = (index, all.pop()) else {
+            return;
+        };
+
+        // The last one takes its place, unless it is it.
+        if let Some(place) = all.get_mut(index) {
+            *place = last;
+        }
     }
 }
 
@@ -101,7 +142,7 @@ impl<T: FileSystem> SuperBlock<T> {
         let noted = self.losses().add(Lost {
             number,
             pages,
-            is_reported: inode.is_some(),
+            is_known: inode.is_some(),
         });
 
         // What is not in memory nobody has mapped. To read it takes time, and waits for one that
@@ -113,55 +154,41 @@ impl<T: FileSystem> SuperBlock<T> {
         noted
     }
 
-    /// Whether pages of a file have failed that the kernel may still have an entry for.
-    pub(super) fn has_lost(&self, number: u64) -> bool {
-        self.losses()
-            .all
-            .lock()
-            .iter()
-            .any(|lost| lost.number == number)
-    }
-
     /// Has the kernel forget the pages that have failed, and reports those that were not. Called
     /// some time after the failure.
     pub(super) fn settle(&self) {
-        let mut next = 0;
+        let mut next = usize::MAX;
 
-        loop {
-            let Some(lost) = self.losses().all.lock().get(next).copied() else {
-                return;
-            };
-
-            match self.settle_one(lost) {
-                true => {
-                    let _ = self.losses().all.lock().remove(next);
-                }
-                // Somebody uses it, in the way of direct I/O.
-                false => {
-                    self.mending().ask();
-                    next = next.saturating_add(1);
-                }
+        while let Some((index, lost)) = self.losses().before(next) {
+            if self.settle_one(lost) {
+                self.losses().remove(index, lost);
             }
+            next = index;
+        }
+        // Somebody uses a page in the way of direct I/O, or there was no memory.
+        if !self.losses().is_empty() {
+            self.mending().ask();
         }
     }
 
     /// Returns false if it is to be tried again.
     fn settle_one(&self, lost: Lost) -> bool {
-        let inode = match lost.is_reported {
-            true => self.find(lost.number),
-            false => self.inode(lost.number).ok(),
-        };
-        let Some(inode) = inode else {
-            return true;
-        };
-
-        if !lost.is_reported {
-            inode.report_data_lost(lost.pages);
+        if !lost.is_known {
+            return match self.inode(lost.number) {
+                Ok(inode) => {
+                    inode.report_data_lost(lost.pages);
+                    true
+                }
+                Err(error) => error != ENOMEM,
+            };
         }
 
-        let _frozen = Frozen::new(&inode);
+        // There is no entry without an inode.
+        self.find(lost.number).is_none_or(|inode| {
+            let _frozen = Frozen::new(&inode);
 
-        inode.forget(lost.pages)
+            inode.forget(lost.pages)
+        })
     }
 
     /// Unmaps all files, and has the kernel forget all of their pages, which are about to go.
@@ -266,11 +293,28 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// Whether pages of the file have failed that the kernel may have entries for.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.super_block().losses().known(self.number()).is_some()
+    }
+
+    /// Has the kernel forget the pages of the file that have failed. Returns false if somebody uses
+    /// them. The mapping is locked.
+    pub(super) fn settle(&self) -> bool {
+        let losses = self.super_block().losses();
+
+        while let Some((index, lost)) = losses.known(self.number()) {
+            if !self.forget(lost.pages) {
+                return false;
+            }
+            losses.remove(index, lost);
+        }
+        true
+    }
+
     /// Has the kernel forget pages that have failed, and unmaps them. It would write them back,
     /// which is an access to memory that is not there any more after a machine check. Returns false
-    /// if somebody uses them.
-    ///
-    /// The mapping is locked.
+    /// if somebody uses them. The mapping is locked.
     pub(super) fn forget(&self, pages: FrameRange) -> bool {
         let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
             return true;

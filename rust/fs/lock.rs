@@ -188,6 +188,21 @@ impl<'a> Frozen<'a> {
         frozen
     }
 
+    /// Takes the lock of one mapping if nobody has it.
+    pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
+        let mapping = inode.mapping();
+        // SAFETY: The mapping of a valid inode is valid.
+        let is_taken = unsafe { bindings::down_write_trylock(&raw mut (*mapping).invalidate_lock) };
+
+        // INVARIANT: The lock was just taken.
+        (is_taken != 0).then(|| Self {
+            one: mapping,
+            other: mapping,
+            _inodes: PhantomData,
+            _not_send: NotThreadSafe,
+        })
+    }
+
     fn lock(&self) {
         // SAFETY: Both are valid by the type invariants. If they are the same, it is locked once.
         unsafe { bindings::filemap_invalidate_lock_two(self.one, self.other) };
