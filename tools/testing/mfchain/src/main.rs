@@ -7,7 +7,8 @@
 //! until the kernel is done with it, and prints what every owner was told. It exits 0 if each was
 //! told exactly what it had to be, 1 if not, and 2 if the run was not possible.
 
-use std::path::PathBuf;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 mod child;
 mod device;
+mod errors;
 mod owner;
 mod report;
 mod source;
@@ -25,6 +27,7 @@ mod watch;
 
 use child::{describe, Answer, Owner};
 use device::{Device, Filesystem};
+use errors::Listener;
 use owner::{Command, PAGE_SIZE};
 use report::Report;
 use source::{KernelLog, Source};
@@ -72,6 +75,12 @@ enum Action {
     Touch {
         /// `FILE[,offset=N][,length=N][,private][,write]`.
         owner: Spec,
+    },
+    /// Print the errors that the filesystem reports to fanotify (`FAN_FS_ERROR`), until killed.
+    /// The first line says that it listens.
+    Errors {
+        /// Where the filesystem is mounted.
+        path: PathBuf,
     },
     /// Be an owner (started by `run`).
     #[command(hide = true)]
@@ -163,6 +172,19 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
     })
 }
 
+fn listen(path: &Path) -> io::Result<()> {
+    let mut listener = Listener::new(path)?;
+    let mut out = io::stdout();
+
+    writeln!(out, "listening")?;
+    loop {
+        out.flush()?;
+        for errors in listener.next()? {
+            writeln!(out, "{errors}")?;
+        }
+    }
+}
+
 fn act(action: Action) -> Result<bool, String> {
     match action {
         Action::Run {
@@ -215,6 +237,10 @@ fn act(action: Action) -> Result<bool, String> {
                 Ok(false)
             }
         },
+        Action::Errors { path } => {
+            listen(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+            Ok(true)
+        }
         Action::Owner { spec } => owner::run(&spec).map(|()| true).map_err(|e| e.to_string()),
     }
 }
