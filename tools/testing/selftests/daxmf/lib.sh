@@ -655,6 +655,109 @@ bad_range() {
 	fail "badblocks of $1 lacks sectors $first..$end: $(paste -sd, "/sys/block/$1/badblocks")"
 }
 
+# --- Bad pages in mendfs ---
+
+# address FILE PAGE -- its physical address.
+address() {
+	echo $((START + $(file_sector "$1" "$2") * 512))
+}
+
+# spoil FILE PAGE -- it fails; nobody has it mapped.
+spoil() {
+	poison "$(address "$1" "$2")"
+}
+
+cannot_read() {
+	fails_with "Input/output error" dax_read "$1" "$2"
+}
+
+is_touched() {
+	mfchain touch "$1,offset=$(($2 * PAGE))${3+,$3}"
+}
+
+cannot_touch() {
+	fails_with "BUS_MCEERR_AR" is_touched "$@"
+}
+
+# write_page FILE PAGE -- whole, with data that is known.
+write_page() {
+	dd if="$TMP/page" of="$1" bs=$PAGE seek="$2" count=1 conv=notrunc status=none
+}
+
+# has_page FILE PAGE
+has_page() {
+	dd if="$1" bs=$PAGE skip="$2" count=1 status=none | cmp - "$TMP/page"
+}
+
+# same_but FILE PAGE -- all other pages are as fill() has written them.
+same_but() {
+	python3 - "$1" "$2" <<-END
+		import os, sys
+		file, bad = os.open(sys.argv[1], os.O_RDONLY), int(sys.argv[2])
+		want = b"".join(b"daxmf %09d\n" % n for n in range(1, 100000))
+		for page in range(os.fstat(file).st_size // $PAGE):
+		    if page != bad:
+		        assert os.pread(file, $PAGE, page * $PAGE) == want[page * $PAGE:][:$PAGE]
+	END
+}
+
+mended() {
+	wait_for is cat "/sys/block/$DISK/badblocks" ''
+}
+
+# use_mendfs NS [DRIVER] -- bind it, make mendfs on it, and go there; sets NS, DISK and START.
+use_mendfs() {
+	cd / && unmount && ns_unbind "$1" && ns_bind "$1" "${2:-$DRIVER}" || return
+	NS=$1
+	DISK=$(ns_disk "$NS")
+	START=$(($(ns_get "$NS" resource)))
+	seq -f 'page %09.0f' 1000 | head -c $PAGE >"$TMP/page"
+	mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd /
+}
+
+# remount -- what is there, and go on in it.
+remount() {
+	cd / && again && cd $MNT || return
+}
+
+free_pages() {
+	stat -f -c %f $MNT
+}
+
+stays_bad() {
+	fill stays 16 && spoil stays 5 && remount && cannot_read stays 5 && cannot_touch stays 5 &&
+		cannot_touch stays 5 write && same_but stays 5
+}
+
+written_whole() {
+	fill whole 16 && spoil whole 5 && cannot_read whole 5 && write_page whole 5 &&
+		has_page whole 5 && same_but whole 5 && is_touched whole 5 && mended &&
+		has_page whole 5
+}
+
+# A page that no file has fails: nobody gets it.
+free_fails() {
+	local before
+
+	before=$(free_pages) && fill free 1 && FREE=$(address free 0) && rm free &&
+		wait_for is free_pages "$before" && poison "$FREE" && is free_pages $((before - 1)) &&
+		wait_for is free_pages "$before" && mended
+}
+
+# A page was written to through a mapping, and fails before it is written back: memory that is not
+# in the kernel's linear map any more.
+dirty_fails() {
+	local where
+
+	fill dirty 16 && xfs_io -c 'mmap 0 64k' -c 'mwrite -S 5 8k 12k' dirty &&
+		where=$(address dirty 3) && log_mark "dirty $where" && host-mce "$(printf %#x "$where")" &&
+		wait_for log_says "Memory failure: $(printf %#x $((where / PAGE))): recovery action" \
+			"dirty $where" &&
+		xfs_io -c fsync dirty && cannot_read dirty 3 && write_page dirty 3 &&
+		has_page dirty 3 && xfs_io -c fsync dirty &&
+		is sh -c "dd if=dirty bs=$PAGE skip=2 count=1 status=none | tr -d '\\5' | wc -c" 0
+}
+
 # --- Tests that several sources share ---
 
 # source_cases SOURCE -- what must come of a failure, whatever its source. Eight cases.

@@ -1,0 +1,60 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Bad pages of files where the driver does not know of them, where it does, and where nobody can
+# mend them.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+remembers() {
+	stays_bad && write_page stays 5 && has_page stays 5 && mended
+}
+
+# --- Memory that cannot be mended ---
+
+nvdimm_moves() {
+	local before after
+
+	fill moved 16 && before=$(address moved 5) && spoil moved 5 && write_page moved 5 &&
+		has_page moved 5 && same_but moved 5 && after=$(address moved 5) &&
+		[ "$before" != "$after" ] && [ -s "/sys/block/$DISK/badblocks" ]
+}
+
+nvdimm_retires() {
+	local before
+
+	fill free 1 && before=$(address free 0) && rm free && BEFORE=$(free_pages) &&
+		poison "$before" && wait_for log_says "mendfs: $DISK: 1 of the blocks .* cannot be mended" &&
+		is free_pages $((BEFORE - 1)) && fill free 1 && [ "$(address free 0)" != "$before" ]
+}
+
+nvdimm_remembers() {
+	local before
+
+	before=$(free_pages) && remount && is free_pages "$before" && fill full 1024 &&
+		is free_pages $((before - 1024))
+}
+
+begin 11
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require modprobe hwpoison-inject
+require_ns nvdimm
+nvdimm=$NS
+require_ns memmap
+memmap=$NS
+
+for driver in nd_pmem daxmf_pmem; do
+	require use_mendfs "$memmap" $driver
+	check "$driver: a bad page is bad after a mount" remembers
+	check "$driver: a bad page that is written whole is good" written_whole
+	check "$driver: a free page that fails is used again when it was mended" free_fails
+	check "$driver: a page that was written to fails, by a machine check" dirty_fails
+done
+
+on_exit forget_poison
+require use_mendfs "$nvdimm"
+check "nvdimm: a page that is written whole is elsewhere" nvdimm_moves
+check "nvdimm: a free page that fails is not used again" nvdimm_retires
+check "nvdimm: nor after a mount" nvdimm_remembers
+finish
