@@ -79,10 +79,18 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
-    /// - The errors of [`unshare()`](Self::unshare) and [`find()`](Self::find).
+    /// - The errors of [`unshare()`](Self::unshare), [`rewrite()`](Self::rewrite) and
+    ///   [`find()`](Self::find).
     fn copy_shared(&self, range: ByteRange) -> Result<Mapping> {
         self.unshare(range, &mut Frozen::new(self))?;
-        self.find(range, Purpose::Read)
+
+        let found = self.find(range, Purpose::Read)?;
+
+        match found.place {
+            // It was found to be so when it was to be copied.
+            Place::Bad { .. } => self.rewrite(range),
+            _ => Ok(found),
+        }
     }
 
     /// Finds a place to write the first block of `range` to, which is bad where it lies.
