@@ -63,7 +63,7 @@ pub(crate) fn bytes(blocks: Range<u64>) -> Result<ByteRange> {
 }
 
 /// The number of blocks.
-fn count(blocks: &Range<u64>) -> u64 {
+pub(crate) fn count(blocks: &Range<u64>) -> u64 {
     blocks.end.saturating_sub(blocks.start)
 }
 
