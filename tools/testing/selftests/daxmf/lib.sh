@@ -22,7 +22,7 @@ MNT=/mnt/daxmf
 PAGE=4096
 DEADLINE=60
 # Modules that a test may have loaded, users before what they use.
-MODULES=(mendfs daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
+MODULES=(rust_dax_source mendfs daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
 
 UNDO=()
 
@@ -368,8 +368,9 @@ make_ext4() {
 	mkfs.ext4 -q -F -b $PAGE "$@"
 }
 
+# unmount -- if there is something. It may be shut down, and not even be looked at any more.
 unmount() {
-	! mountpoint -q $MNT || umount $MNT
+	! grep -q " $MNT " /proc/mounts || umount $MNT
 }
 
 # mount_dax DEVICE -- and see that DAX is on: XFS only warns if it cannot have it.

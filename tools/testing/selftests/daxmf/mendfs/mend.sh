@@ -1,0 +1,185 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Superblock, journal and metadata in memory that has failed: mended from memory, or done without,
+# or the end of it.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# geometry -- sets BLOCKS, METADATA and JOURNAL, the sizes in Documentation/mendfs-format.rst.
+geometry() {
+	read -r BLOCKS METADATA JOURNAL <<<"$(od -A n -t u8 -j 48 -N 24 -w24 "/dev/$DISK")"
+	[ "$BLOCKS" = $(($(blockdev --getsize64 "/dev/$DISK") / PAGE)) ]
+}
+
+# superblock COPY, journal COPY BLOCK, metadata COPY BLOCK -- its block on the device.
+superblock() {
+	echo $(($1 * (BLOCKS - 1)))
+}
+
+journal() {
+	echo $(($1 == 0 ? 1 + $2 : BLOCKS - 1 - JOURNAL + $2))
+}
+
+metadata() {
+	echo $(($1 == 0 ? 1 + JOURNAL + $2 : BLOCKS - 1 - JOURNAL - METADATA + $2))
+}
+
+# fails BLOCK...
+fails() {
+	local block
+
+	for block; do
+		poison $((START + block * PAGE)) || return
+	done
+}
+
+# goes_on -- what there is can be read, and changed.
+goes_on() {
+	COUNT=$((${COUNT:-0} + 1))
+	mkdir dir.$COUNT && echo text >dir.$COUNT/file && ln dir.$COUNT/file link.$COUNT &&
+		is cat link.$COUNT text && has_all
+}
+
+# has_all -- all that goes_on() has made.
+has_all() {
+	is sh -c 'cat dir.*/file | wc -l' "${COUNT:-0}" && is sh -c 'cat link.* | wc -l' "${COUNT:-0}"
+}
+
+# is_good BLOCK... -- it can be read, and written.
+is_good() {
+	local block
+
+	for block; do
+		dd if="/dev/$DISK" of=/dev/null bs=$PAGE skip="$block" count=1 iflag=direct status=none ||
+			return
+	done
+}
+
+# mends BLOCK... -- all of them fail at once.
+mends() {
+	fails "$@" && goes_on && mended && is_good "$@" && goes_on && remount && has_all
+}
+
+# Both copies of a bit of everything fail while files come and go.
+mends_under_load() {
+	local job copy
+
+	(while [ ! -e "$TMP/stop" ]; do
+		echo text >"load.$BASHPID" && ln "load.$BASHPID" load && rm "load.$BASHPID" load || exit
+	done) &
+	job=$!
+	for copy in 0 1; do
+		fails "$(superblock $copy)" "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
+			"$(metadata $copy 0)" "$(metadata $copy 1)" || return
+	done
+	goes_on && mended && goes_on
+	touch "$TMP/stop"
+	wait $job && rm "$TMP/stop" && remount && has_all
+}
+
+# check_fails BLOCK -- by a machine check: the kernel takes it from its linear map.
+check_fails() {
+	local where=$((START + $1 * PAGE))
+
+	log_mark "check $where" && host-mce "$(printf %#x $where)" &&
+		wait_for log_says "Memory failure: $(printf %#x $((where / PAGE))): recovery action" \
+			"check $where"
+}
+
+mends_machine_check() {
+	local block
+
+	for block; do
+		check_fails "$block" || return
+	done
+	goes_on && mended && is_good "$@" && goes_on && remount && has_all
+}
+
+# The driver does not know of it, so the list of bad blocks says nothing. What was mended is written
+# with each change.
+mends_unknown() {
+	local block end
+
+	for block; do
+		check_fails "$block" || return
+	done
+	end=$((SECONDS + 5))
+	while [ $SECONDS -lt $end ]; do
+		goes_on || return
+	done
+	remount && has_all
+}
+
+# --- Memory that cannot be mended ---
+
+# One copy is enough, also for a mount.
+does_without() {
+	fails "$(metadata 0 0)" "$(journal 1 0)" "$(superblock 0)" && goes_on &&
+		wait_for log_says "mendfs: $DISK: .* cannot be mended" && goes_on &&
+		cd / && unmount && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd / && has_all &&
+		goes_on
+}
+
+# is_over -- nothing can be read or changed any more.
+is_over() {
+	fails_with "Input/output error" ls . && fails_with "Input/output error" cat open &&
+		fails_with "Input/output error" touch open &&
+		fails_with "Input/output error" mkdir other &&
+		fails_with "Input/output error" sync open && fails_with "BUS" is_touched open 0
+}
+
+# ends BLOCK... -- and the log has one line.
+ends() {
+	echo text >open && log_mark "ends $*" && fails "$@" &&
+		wait_for log_says "mendfs: $DISK: .* its other copy, shutting down" "ends $*" &&
+		is_over && cd / && unmount || return
+	is sh -c "dmesg --notime | sed '1,/^ends $*/d' | grep -c 'shutting down'" 1
+}
+
+cannot_mount() {
+	fails_with "Structure needs cleaning" mount -t mendfs "/dev/$DISK" $MNT &&
+		log_says "mendfs: $DISK: $1" "ends"
+}
+
+# afresh KIND -- a filesystem on memory that is good.
+afresh() {
+	require_ns "$1"
+	require use_mendfs "$NS" "${2:-daxmf_pmem}"
+	require geometry
+	COUNT=0
+	require goes_on
+}
+
+begin 14
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require modprobe hwpoison-inject
+on_exit forget_poison
+
+afresh virtio
+for copy in 0 1; do
+	check "superblock, copy $copy" mends "$(superblock $copy)"
+	check "journal, copy $copy" mends "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
+		"$(journal $copy $((JOURNAL - 1)))"
+	check "metadata, copy $copy" mends "$(metadata $copy 0)" "$(metadata $copy $((METADATA - 1)))"
+done
+check "both copies of all three" mends \
+	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 0 5)" \
+	"$(superblock 1)" "$(journal 1 0)" "$(metadata 1 0)" "$(metadata 1 5)"
+check "both copies of all three, under load" mends_under_load
+check "machine checks" mends_machine_check \
+	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 1 0)"
+afresh memmap nd_pmem
+check "machine checks that the driver does not know of" mends_unknown \
+	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 1 0)"
+
+afresh nvdimm
+check "one copy that cannot be mended is done without" does_without
+check "both copies that cannot be mended are the end" ends "$(metadata 0 0)" "$(metadata 1 0)"
+check "what is lost cannot be mounted" cannot_mount "metadata block 0: both copies are bad"
+require cd /
+require forget_poison
+afresh nvdimm
+check "so are those of the journal" ends "$(journal 0 1)" "$(journal 1 1)"
+finish
