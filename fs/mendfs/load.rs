@@ -127,31 +127,41 @@ fn note_unreadable(state: &mut State, blocks: Range<u64>) -> Result {
     Ok(())
 }
 
-/// Reads the superblock from the first copy that is whole.
+/// Reads the superblock from the first copy that is whole. The other one must not say otherwise:
+/// which is right only `fsck.mendfs` finds out.
 fn read_superblock(volume: &Volume) -> Result<Superblock> {
     let blocks = volume.len() >> BLOCK_SHIFT;
     let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+    let mut found: Option<Superblock> = None;
     let mut worst = Fault::Foreign;
 
     // The second copy is the last block of the filesystem, which is not always that of the device.
     for start in [0, blocks.saturating_sub(1)] {
         if volume.read(start << BLOCK_SHIFT, &mut *block).is_err() {
-            pr_warn!("{volume}: block {start:#x}: superblock cannot be read\n");
-            worst = Fault::Checksum;
+            if found.is_none() {
+                pr_warn!("{volume}: block {start:#x}: superblock cannot be read\n");
+                worst = Fault::Checksum;
+            }
             continue;
         }
         match Superblock::read(&block, crc32c) {
-            Ok(superblock) if superblock.geometry.blocks() <= blocks => return Ok(superblock),
+            Ok(other) if found.is_some_and(|one| one.uuid == other.uuid && one != other) => {
+                pr_err!("{volume}: superblock: the copies are not the same\n");
+                return Err(EUCLEAN);
+            }
+            Ok(one) if one.geometry.blocks() <= blocks => found = found.or(Some(one)),
             Ok(_) => worst = Fault::Geometry,
             Err(Fault::Foreign) => {}
             Err(fault) => worst = fault,
         }
     }
 
-    pr_err!("{volume}: superblock: {}\n", worst.describe());
-    Err(match worst {
-        Fault::Foreign | Fault::Version => EINVAL,
-        _ => EUCLEAN,
+    found.ok_or_else(|| {
+        pr_err!("{volume}: superblock: {}\n", worst.describe());
+        match worst {
+            Fault::Foreign | Fault::Version => EINVAL,
+            _ => EUCLEAN,
+        }
     })
 }
 
