@@ -3,7 +3,7 @@
 //! Uses all that is in a filesystem.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
@@ -18,6 +18,9 @@ use nix::unistd::{lseek, Whence};
 /// Pieces of a file that are looked at.
 const PIECES: usize = 16;
 
+/// Who owns what is nobody's whom the kernel knows. The VFS lets nobody change that.
+const NOBODY: u32 = 65534;
+
 /// An error and where it was.
 pub type Failure = (PathBuf, io::Error);
 
@@ -28,9 +31,11 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, Failure> {
 /// What there is.
 #[derive(Default)]
 pub struct Found {
-    /// Regular files.
+    /// The first directory can be changed.
+    pub is_changeable: bool,
+    /// Regular files that can be changed.
     pub files: Vec<PathBuf>,
-    /// Directories but the first.
+    /// Directories that can be changed, but the first.
     pub directories: Vec<PathBuf>,
 }
 
@@ -39,11 +44,17 @@ pub fn read_all(path: &Path) -> Result<Found, Failure> {
     let mut found = Found::default();
 
     at(path, statvfs(path).map_err(Into::into))?;
-    read_directory(path, &mut found)?;
+    found.is_changeable = is_changeable(&at(path, fs::metadata(path))?);
+    read_directory(path, found.is_changeable, &mut found)?;
     Ok(found)
 }
 
-fn read_directory(path: &Path, found: &mut Found) -> Result<(), Failure> {
+fn is_changeable(of: &Metadata) -> bool {
+    ![of.uid(), of.gid()].contains(&NOBODY)
+}
+
+/// What is in a directory that cannot be changed cannot be renamed or removed.
+fn read_directory(path: &Path, is_changeable: bool, found: &mut Found) -> Result<(), Failure> {
     read_attributes(path)?;
     for entry in at(path, fs::read_dir(path))? {
         let entry = at(path, entry)?;
@@ -54,15 +65,21 @@ fn read_directory(path: &Path, found: &mut Found) -> Result<(), Failure> {
         if kind != metadata.file_type() {
             return at(&path, Err(io::Error::other("it is of two types")));
         }
+        let is_changeable = is_changeable && self::is_changeable(&metadata);
+
         read_attributes(&path)?;
         if kind.is_dir() {
-            found.directories.push(path.clone());
-            read_directory(&path, found)?;
+            if is_changeable {
+                found.directories.push(path.clone());
+            }
+            read_directory(&path, is_changeable, found)?;
         } else if kind.is_symlink() {
             at(&path, fs::read_link(&path))?;
         } else if kind.is_file() {
             at(&path, read_file(&path, metadata.size()))?;
-            found.files.push(path);
+            if is_changeable {
+                found.files.push(path);
+            }
         }
     }
     Ok(())
@@ -176,6 +193,10 @@ fn read_attribute(path: &Path, name: &CString) -> io::Result<()> {
 /// Changes a little: something new comes and goes, and something old changes. A full filesystem is
 /// no failure.
 pub fn change(root: &Path, found: &Found) -> Result<(), Failure> {
+    if !found.is_changeable {
+        return Ok(());
+    }
+
     let changes = [
         at(root, come_and_go(root)),
         found
