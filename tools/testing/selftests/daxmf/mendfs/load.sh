@@ -7,7 +7,7 @@ KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-ROUNDS=10
+ROUNDS=5
 
 # block_address BLOCK
 block_address() {
