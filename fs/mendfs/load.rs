@@ -145,12 +145,12 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
             continue;
         }
         match Superblock::read(&block, crc32c) {
+            Ok(one) if one.geometry.blocks() > blocks => worst = Fault::Geometry,
             Ok(other) if found.is_some_and(|one| one.uuid == other.uuid && one != other) => {
                 pr_err!("{volume}: superblock: the copies are not the same\n");
                 return Err(EUCLEAN);
             }
-            Ok(one) if one.geometry.blocks() <= blocks => found = found.or(Some(one)),
-            Ok(_) => worst = Fault::Geometry,
+            Ok(one) => found = found.or(Some(one)),
             Err(Fault::Foreign) => {}
             Err(fault) => worst = fault,
         }
