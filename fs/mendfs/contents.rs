@@ -681,29 +681,13 @@ impl State {
 
         if let Err(error) = self.volume.copy(from, to.start(), to.len()) {
             // What is to be written whole need not be copied.
-            return match error == EIO && self.note_unreadable(shared)? {
+            return match error == EIO && self.note_unreadable(shared.blocks())? {
                 true => Ok(true),
                 false => Err(error),
             };
         }
         self.replace(number, file, Some(taken.start), None)?;
         Ok(true)
-    }
-
-    /// Notes which blocks of an extent the device knows to be bad, without having told us. Returns
-    /// whether there are such.
-    fn note_unreadable(&mut self, extent: Extent) -> Result<bool> {
-        let mut is_one_bad = false;
-
-        for block in extent.blocks() {
-            let block = block..block.saturating_add(1);
-
-            if self.volume.check(bytes(block.clone())?) == Err(EIO) {
-                self.note_failure(&block)?;
-                is_one_bad = true;
-            }
-        }
-        Ok(is_one_bad)
     }
 
     // Changes

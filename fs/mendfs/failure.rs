@@ -22,7 +22,9 @@ use crate::{
     bad::BadRange,
     contents::{
         blocks,
-        common, //
+        bytes,
+        common,
+        count, //
     },
     format::{
         Block,
@@ -188,6 +190,38 @@ impl State {
             }
         }
         self.retire(&common(bad, &data))
+    }
+
+    /// Notes which of some blocks the device knows to be bad, without having told us: they may have
+    /// failed while it had no holder. Returns whether there are such.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `ENXIO` if the device is dead.
+    pub(crate) fn note_unreadable(&mut self, blocks: Range<u64>) -> Result<bool> {
+        let mut start = blocks.start;
+        let mut len = count(&blocks);
+        let mut is_one_bad = false;
+
+        while start < blocks.end {
+            let part = start..start.saturating_add(len).min(blocks.end);
+
+            match self.volume.check(bytes(part.clone())?) {
+                Ok(()) => {
+                    start = part.end;
+                    len = len.saturating_mul(2);
+                }
+                Err(EIO) if len == 1 => {
+                    self.note_failure(&part)?;
+                    is_one_bad = true;
+                    start = part.end;
+                }
+                Err(EIO) => len /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(is_one_bad)
     }
 
     /// Notes that data is bad.

@@ -19,10 +19,6 @@ use kernel::{
 };
 
 use crate::{
-    contents::{
-        bytes,
-        count, //
-    },
     format::{
         Block,
         Fault,
@@ -83,8 +79,8 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     };
 
     for [first, second] in superblock.geometry.copies() {
-        note_unreadable(&mut loader.state, first)?;
-        note_unreadable(&mut loader.state, second)?;
+        loader.state.note_unreadable(first)?;
+        loader.state.note_unreadable(second)?;
     }
     loader.read_blocks()?;
 
@@ -94,37 +90,12 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     read_records(&mut state)?;
     state.check_tree()?;
     find_sharers(&mut state);
-    note_unreadable(&mut state, superblock.geometry.data())?;
+    state.note_unreadable(superblock.geometry.data())?;
     find_space(&mut state)?;
     if !volume.is_read_only() {
         mend_superblocks(&state);
     }
     Ok(state)
-}
-
-/// Notes which of some blocks the device knows to be bad: they may have failed while it had no
-/// holder.
-fn note_unreadable(state: &mut State, blocks: Range<u64>) -> Result {
-    let mut start = blocks.start;
-    let mut len = count(&blocks);
-
-    while start < blocks.end {
-        let part = start..start.saturating_add(len).min(blocks.end);
-
-        match state.volume.check(bytes(part.clone())?) {
-            Ok(()) => {
-                start = part.end;
-                len = len.saturating_mul(2);
-            }
-            Err(EIO) if len == 1 => {
-                state.note_failure(&part)?;
-                start = part.end;
-            }
-            Err(EIO) => len /= 2,
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(())
 }
 
 /// Reads the superblock from the first copy that is whole. The other one must not say otherwise:

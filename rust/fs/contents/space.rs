@@ -131,7 +131,7 @@ impl<T: FileSystem> Inode<T> {
         let (start, last) = raw(range);
 
         if dirty == Dirty::Kept {
-            if self.is_unsettled() && !self.settle() {
+            if !self.settle() {
                 return Ok(false);
             }
             // Whatever is written back is also write-protected, and nobody can change that in a
