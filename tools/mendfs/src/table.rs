@@ -312,21 +312,25 @@ fn replayed(
     journal: &Journal,
     number: u64,
 ) -> Result<(Header, Box<Block>), String> {
+    let open = |block: &Block| Header::open(block, Magic::Metadata, number, checksum);
     let mut block = Box::new(*raw);
+    let mut header = open(raw);
     // What a whole block has been through it has in it.
-    let has =
-        Header::open(raw, Magic::Metadata, number, checksum).map_or(0, |header| header.sequence);
+    let has = header.as_ref().map_or(0, |header| header.sequence);
+    let units = journal.units.get(&number).into_iter().flatten();
+    let mut is_changed = false;
 
-    for logged in journal.units.get(&number).into_iter().flatten() {
-        if logged.sequence > has {
-            let start = logged.unit as usize * UNIT_SIZE;
+    for logged in units.filter(|logged| logged.sequence > has) {
+        let start = logged.unit as usize * UNIT_SIZE;
 
-            block[start..start + UNIT_SIZE].copy_from_slice(&logged.bytes);
-        }
+        block[start..start + UNIT_SIZE].copy_from_slice(&logged.bytes);
+        is_changed = true;
+    }
+    if is_changed {
+        header = open(&block);
     }
 
-    let header = Header::open(block.as_slice(), Magic::Metadata, number, checksum)
-        .map_err(|fault| fault.to_string())?;
+    let header = header.map_err(|fault| fault.to_string())?;
 
     if header.uuid != superblock.uuid {
         return Err("it is of another filesystem".into());
