@@ -2,9 +2,16 @@
 
 //! What the kernel says.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
+use std::process;
+use std::time::{Duration, Instant};
+
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+
+const PATH: &str = "/dev/kmsg";
 
 /// What the kernel must not say.
 const COMPLAINTS: [&str; 12] = [
@@ -22,8 +29,15 @@ const COMPLAINTS: [&str; 12] = [
     "rust_kernel: panicked",
 ];
 
+/// How long the kernel may take to tell what was just written to its log.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The kernel's log, from now on.
-pub struct KernelLog(File);
+pub struct KernelLog {
+    file: File,
+    /// How often it was read.
+    count: u64,
+}
 
 impl KernelLog {
     /// Opens it.
@@ -31,23 +45,54 @@ impl KernelLog {
         let mut file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NONBLOCK)
-            .open("/dev/kmsg")?;
+            .open(PATH)?;
 
         file.seek(SeekFrom::End(0))?;
-        Ok(Self(file))
+        Ok(Self { file, count: 0 })
     }
 
     /// The lines since the last call.
     pub fn lines(&mut self) -> io::Result<Vec<String>> {
+        let mark = self.mark()?;
+        let deadline = Instant::now() + TIMEOUT;
         let mut lines = Vec::new();
-        let mut record = [0; 8192];
 
         loop {
-            match self.0.read(&mut record) {
-                Ok(len) => lines.push(text(&String::from_utf8_lossy(&record[..len]))),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(lines),
+            match self.line() {
+                Ok(line) if line == mark => return Ok(lines),
+                Ok(line) => lines.push(line),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait(deadline)?,
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// Writes a line to the log, behind all that there is: a read ends where another processor is
+    /// about to write a line, even if there are lines behind it.
+    fn mark(&mut self) -> io::Result<String> {
+        let mark = format!("mfmend: process {}, mark {}", process::id(), self.count);
+
+        self.count += 1;
+        // Opened anew, for the kernel takes ten lines of an open file in five seconds.
+        fs::write(PATH, format!("{mark}\n"))?;
+        Ok(mark)
+    }
+
+    fn line(&mut self) -> io::Result<String> {
+        let mut record = [0; 8192];
+        let len = self.file.read(&mut record)?;
+
+        Ok(text(&String::from_utf8_lossy(&record[..len])))
+    }
+
+    fn wait(&self, deadline: Instant) -> io::Result<()> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+        let mut files = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
+
+        match poll(&mut files, left)? {
+            0 => Err(io::ErrorKind::TimedOut.into()),
+            _ => Ok(()),
         }
     }
 }
