@@ -159,18 +159,18 @@ impl<'a> Images<'a> {
         })
     }
 
-    /// Tries the images with these numbers until `end`. Returns whether all went as it should,
-    /// with enough of each kind.
+    /// Tries the images with these numbers, until `end` if there is one. Returns whether all went
+    /// as it should, with enough of each kind.
     pub fn run(
         &mut self,
         numbers: impl Iterator<Item = u64>,
-        end: Instant,
+        end: Option<Instant>,
         is_verbose: bool,
     ) -> bool {
         let mut counts = Counts::default();
 
         for number in numbers {
-            if Instant::now() >= end {
+            if end.is_some_and(|end| Instant::now() >= end) {
                 break;
             }
 

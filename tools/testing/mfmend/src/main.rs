@@ -41,11 +41,11 @@ enum Action {
         #[arg(long, default_value_t = 1)]
         step: usize,
         /// How many.
-        #[arg(long, default_value_t = usize::MAX)]
+        #[arg(long, default_value_t = 10_000)]
         count: usize,
-        /// How long, in seconds.
-        #[arg(long, default_value_t = 100)]
-        seconds: u64,
+        /// How long at most, in seconds.
+        #[arg(long)]
+        seconds: Option<u64>,
         /// Say of each image what came of it.
         #[arg(long, short)]
         verbose: bool,
@@ -77,7 +77,7 @@ fn run(cli: Cli) -> Result<bool, String> {
             device,
             mount_point,
         } => {
-            let end = Instant::now() + Duration::from_secs(seconds);
+            let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
             let numbers = (first..).step_by(step).take(count);
 
             Ok(Images::new(&device, &mount_point)?.run(numbers, end, verbose))

@@ -3,18 +3,21 @@
 #
 # Damaged images: each is mounted, or refused with a reason, and fsck agrees.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes [0, 100]
+#   SEED=N RUNTIME=SECONDS	where to begin [0], and how long to go on instead of to the 10,000th
+#				image, or the 1000th on the debug kernel
 #
-# It is mostly a wait for RCU: several devices are used side by side.
+# It is in part a wait for RCU: several devices are used side by side.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 SEED=${SEED:-0}
-RUNTIME=${RUNTIME:-100}
-# Images that are tried with one seed at most.
+# Images of one seed.
 ALL=1000000
+COUNT=10000
+[ "${KERNEL:-stock}" = stock ] || COUNT=1000
+[ -z "${RUNTIME-}" ] || COUNT=$ALL
 # Sectors of an image, see mfmend.
 SECTORS=8320
 WORKERS=4
@@ -35,7 +38,7 @@ try_images() {
 
 	for ((number = 0; number < WORKERS; number++)); do
 		mfmend images --first $((SEED * ALL + number)) --step $WORKERS \
-			--count $((ALL / WORKERS)) --seconds "$RUNTIME" \
+			--count $((COUNT / WORKERS)) ${RUNTIME:+--seconds "$RUNTIME"} \
 			"/dev/mapper/small$number" "$TMP/$number" &
 		jobs+=($!)
 	done
