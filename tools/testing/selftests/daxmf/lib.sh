@@ -706,6 +706,33 @@ mended() {
 	wait_for is cat "/sys/block/$DISK/badblocks" ''
 }
 
+# geometry -- sets BLOCKS, METADATA and JOURNAL, the sizes in Documentation/mendfs-format.rst.
+geometry() {
+	read -r BLOCKS METADATA JOURNAL <<<"$(od -A n -t u8 -j 48 -N 24 -w24 "/dev/$DISK")"
+	[ "$BLOCKS" = $(($(blockdev --getsize64 "/dev/$DISK") / PAGE)) ]
+}
+
+# superblock COPY, journal COPY BLOCK, metadata COPY BLOCK -- its block on the device.
+superblock() {
+	echo $(($1 * (BLOCKS - 1)))
+}
+
+journal() {
+	echo $(($1 == 0 ? 1 + $2 : BLOCKS - 1 - JOURNAL + $2))
+}
+
+metadata() {
+	echo $(($1 == 0 ? 1 + JOURNAL + $2 : BLOCKS - 1 - JOURNAL - METADATA + $2))
+}
+
+# machine_check ADDRESS -- and wait until the kernel is done with it: it is not in the kernel's linear
+# map any more.
+machine_check() {
+	log_mark "machine check at $1" && host-mce "$(printf %#x "$1")" &&
+		wait_for log_says "Memory failure: $(printf %#x $(($1 / PAGE))): recovery action" \
+			"machine check at $1"
+}
+
 # use_mendfs NS [DRIVER] -- bind it, make mendfs on it, and go there; sets NS, DISK and START.
 use_mendfs() {
 	cd / && unmount && ns_unbind "$1" && ns_bind "$1" "${2:-$DRIVER}" || return
@@ -745,15 +772,10 @@ free_fails() {
 		wait_for is free_pages "$before" && mended
 }
 
-# A page was written to through a mapping, and fails before it is written back: memory that is not
-# in the kernel's linear map any more.
+# A page was written to through a mapping, and fails before it is written back.
 dirty_fails() {
-	local where
-
 	fill dirty 16 && xfs_io -c 'mmap 0 64k' -c 'mwrite -S 5 8k 12k' dirty &&
-		where=$(address dirty 3) && log_mark "dirty $where" && host-mce "$(printf %#x "$where")" &&
-		wait_for log_says "Memory failure: $(printf %#x $((where / PAGE))): recovery action" \
-			"dirty $where" &&
+		machine_check "$(address dirty 3)" &&
 		xfs_io -c fsync dirty && cannot_read dirty 3 && write_page dirty 3 &&
 		has_page dirty 3 && xfs_io -c fsync dirty &&
 		is sh -c "dd if=dirty bs=$PAGE skip=2 count=1 status=none | tr -d '\\5' | wc -c" 0

@@ -102,7 +102,7 @@ shared_before() {
 
 	fill v 64 && share v w $((8 * PAGE)) 0 $((8 * PAGE)) &&
 		share v x $((12 * PAGE)) 0 $((8 * PAGE)) && share v v 0 $((64 * PAGE)) $PAGE &&
-		cp v w x "$TMP" && cd / && again && cd $MNT || return
+		cp v w x "$TMP" && remount || return
 	while read -r file page; do
 		xfs_io -c "pwrite -q -S 1 $((page * PAGE)) 9" "$file" &&
 			xfs_io -c "pwrite -q -S 1 $((page * PAGE)) 9" "$TMP/$file" || return

@@ -175,7 +175,7 @@ huge_marks() {
 # What was written through the mapping is there, but for the page that failed.
 huge_contents() {
 	cannot_touch huge 7 write && is sh -c "head -c $((7 * PAGE)) huge | tr -d '\\5' | wc -c" 0 &&
-		xfs_io -c fsync huge && cd / && again && cd $MNT && cannot_read huge 7 &&
+		xfs_io -c fsync huge && remount && cannot_read huge 7 &&
 		is sh -c "tail -c +$((8 * PAGE + 1)) huge | tr -d '\\5' | wc -c" 0 && write_page huge 7
 }
 
@@ -214,13 +214,8 @@ target_is_bad() {
 # --- Machine checks ---
 
 dirty_huge_fails() {
-	local where
-
 	fallocate -l $((2 * HUGE)) dirty && xfs_io -c "mmap 0 4m" -c "mwrite -S 5 0 4m" dirty &&
-		where=$(address dirty 777) && log_mark "dirty $where" &&
-		host-mce "$(printf %#x "$where")" &&
-		wait_for log_says "Memory failure: $(printf %#x $((where / PAGE))): recovery action" \
-			"dirty $where" &&
+		machine_check "$(address dirty 777)" &&
 		xfs_io -c fsync dirty && cannot_read dirty 777 && write_page dirty 777 &&
 		has_page dirty 777
 }

@@ -9,17 +9,9 @@ KIND=${KIND:-virtio}
 
 ROUNDS=5
 
-# block_address BLOCK
-block_address() {
-	echo $((START + $1 * PAGE))
-}
-
-# The metadata block in the middle of a copy.
-metadata() {
-	local blocks
-
-	blocks=$(($(blockdev --getsize64 "/dev/$DISK") / PAGE))
-	block_address $(($1 == 0 ? 1 + 64 + METADATA / 2 : blocks - 1 - 64 - METADATA / 2))
+# middle COPY -- the address of the metadata block in the middle of a copy.
+middle() {
+	echo $((START + $(metadata "$1" $((METADATA / 2))) * PAGE))
 }
 
 start_mount() {
@@ -58,7 +50,7 @@ data_fails() {
 
 # metadata_fails COPY
 metadata_fails() {
-	start_mount && fails_meanwhile "$(metadata "$1")" && mounts && mended && touch new &&
+	start_mount && fails_meanwhile "$(middle "$1")" && mounts && mended && touch new &&
 		rm new && leaves
 }
 
@@ -77,7 +69,7 @@ removed() {
 
 # What fails before an unmount is mended and written down by it.
 before_unmount() {
-	start_mount && mounts && poison "$(cat "$TMP/file")" && poison "$(metadata 0)" &&
+	start_mount && mounts && poison "$(cat "$TMP/file")" && poison "$(middle 0)" &&
 		poison "$(cat "$TMP/unused")" && leaves || return
 	is sh -c "wc -l <'/sys/block/$DISK/badblocks'" 1 && start_mount && mounts &&
 		cannot_read file 5 && heals && leaves
@@ -111,7 +103,7 @@ storm() {
 	local -a was now
 
 	read -ra was <<<"$(counters "$DISK")"
-	fail_pages "$(cat "$TMP/file")" "$(cat "$TMP/unused")" "$(metadata 0)" &
+	fail_pages "$(cat "$TMP/file")" "$(cat "$TMP/unused")" "$(middle 0)" &
 	for ((i = 0; i < ROUNDS; i++)); do
 		if ! { mount -t mendfs "/dev/$DISK" $MNT && mkdir $MNT/dir.$i && umount $MNT; }; then
 			break
@@ -130,10 +122,9 @@ storm() {
 		is sh -c 'ls -d dir.* | wc -l' $ROUNDS && rmdir dir.* && leaves && mend "$DISK"
 }
 
-# make BLOCKS -- a filesystem with so many blocks of metadata; sets METADATA.
+# make BLOCKS -- a filesystem with so many blocks of metadata.
 make() {
-	METADATA=$1
-	mkfs.mendfs -q -f -m "$METADATA" "/dev/$DISK" && start_mount && mounts && fill file 16 &&
+	mkfs.mendfs -q -f -m "$1" "/dev/$DISK" && geometry && start_mount && mounts && fill file 16 &&
 		fill unused 64 && address file 5 >"$TMP/file" && address unused 63 >"$TMP/unused" &&
 		rm unused && free_pages >"$TMP/free" && leaves
 }

@@ -7,25 +7,6 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# geometry -- sets BLOCKS, METADATA and JOURNAL, the sizes in Documentation/mendfs-format.rst.
-geometry() {
-	read -r BLOCKS METADATA JOURNAL <<<"$(od -A n -t u8 -j 48 -N 24 -w24 "/dev/$DISK")"
-	[ "$BLOCKS" = $(($(blockdev --getsize64 "/dev/$DISK") / PAGE)) ]
-}
-
-# superblock COPY, journal COPY BLOCK, metadata COPY BLOCK -- its block on the device.
-superblock() {
-	echo $(($1 * (BLOCKS - 1)))
-}
-
-journal() {
-	echo $(($1 == 0 ? 1 + $2 : BLOCKS - 1 - JOURNAL + $2))
-}
-
-metadata() {
-	echo $(($1 == 0 ? 1 + JOURNAL + $2 : BLOCKS - 1 - JOURNAL - METADATA + $2))
-}
-
 # fails BLOCK...
 fails() {
 	local block
@@ -79,20 +60,11 @@ mends_under_load() {
 	wait $job && rm "$TMP/stop" && remount && has_all
 }
 
-# check_fails BLOCK -- by a machine check: the kernel takes it from its linear map.
-check_fails() {
-	local where=$((START + $1 * PAGE))
-
-	log_mark "check $where" && host-mce "$(printf %#x $where)" &&
-		wait_for log_says "Memory failure: $(printf %#x $((where / PAGE))): recovery action" \
-			"check $where"
-}
-
 mends_machine_check() {
 	local block
 
 	for block; do
-		check_fails "$block" || return
+		machine_check $((START + block * PAGE)) || return
 	done
 	goes_on && mended && is_good "$@" && goes_on && remount && has_all
 }
@@ -103,7 +75,7 @@ mends_unknown() {
 	local block end
 
 	for block; do
-		check_fails "$block" || return
+		machine_check $((START + block * PAGE)) || return
 	done
 	end=$((SECONDS + 5))
 	while [ $SECONDS -lt $end ]; do
