@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# usage: bench.sh drivers|stripes NAME...
+# usage: bench.sh drivers|filesystems|stripes NAME...
 #
-# Run benchmarks in a guest whose clock counts instructions. 'drivers' wants a namespace of kind
-# memmap, 'stripes' three large NVDIMMs. Prints lines "ours|peer NAME COUNT"; the names are
-# explained in the file 'bounds'.
+# Run benchmarks in a guest whose clock counts instructions. 'drivers' and 'filesystems' want a
+# namespace of kind memmap, 'stripes' three large NVDIMMs. Prints lines "ours|peer NAME COUNT"; the
+# names are explained in the file 'bounds'.
 
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
 . "${SELFTESTS:-/daxmf/selftests}/lib.sh"
@@ -137,15 +137,6 @@ any_wanted() { # group
 	[[ $WANTED == *" $1-"* ]]
 }
 
-# The file systems, on daxmf_pmem.
-filesystems() {
-	local name
-
-	for name in xfs ext4 mendfs; do
-		clean filesystem $name || return
-	done
-}
-
 filesystem() { # name
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") && fresh "$1" "/dev/$DISK" &&
 		quietly on_filesystem "$1" "/dev/$DISK"
@@ -208,12 +199,24 @@ mount_times() {
 		ours mount-growth "$many" peer mount-growth $((4 * few))
 }
 
+need_ns() {
+	NS=$(ns_find memmap) || fail "there is no namespace of kind memmap"
+}
+
 drivers() {
-	NS=$(ns_find memmap) || fail "there is no namespace of kind memmap" || return
-	clean driver peer nd_pmem && clean driver ours daxmf_pmem || return
+	need_ns && clean driver peer nd_pmem && clean driver ours daxmf_pmem || return
 	! any_wanted linear || clean linear_volume || return
-	! any_wanted walk || walks || return
-	! any_wanted mendfs || filesystems || return
+	! any_wanted walk || walks
+}
+
+# On daxmf_pmem.
+filesystems() {
+	local name
+
+	need_ns || return
+	for name in xfs ext4 mendfs; do
+		! any_wanted mendfs || clean filesystem $name || return
+	done
 	! any_wanted mount || clean mounts
 }
 
