@@ -10,6 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
+use nix::unistd::syncfs;
 
 use crate::clock;
 use crate::mapping::Mapping;
@@ -110,22 +111,23 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
     }
 }
 
-/// The median of what a round takes.
-fn count(pages: Range<usize>, round: impl FnMut(usize) -> io::Result<u64>) -> io::Result<u64> {
-    let counts = pages.map(round).collect::<io::Result<_>>()?;
-
-    Ok(clock::median(counts))
-}
-
-/// What a function of the kernel takes in a round, all its calls together.
+/// What a function of the kernel takes in a round, all its calls together: the least, for what
+/// comes between only adds to it. That may be a process that is there for some rounds, which each
+/// call to tell processes has to look at.
 fn count_calls(function: &str, files: &[File], pages: Range<usize>) -> io::Result<u64> {
     let tracer = Tracer::new(function)?;
 
-    count(pages, |page| {
+    let counts = pages.map(|page| {
         tracer.clear()?;
         round(files, page)?;
         tracer.count()
-    })
+    });
+
+    Ok(counts
+        .collect::<io::Result<Vec<_>>>()?
+        .into_iter()
+        .min()
+        .unwrap_or(0))
 }
 
 /// Files that share pages. A failure of the first page is not counted: the kernel may have to get
@@ -134,6 +136,8 @@ fn prepare(directory: &Path, sharers: usize) -> io::Result<Vec<File>> {
     catch_sigbus()?;
     fs::create_dir_all(directory)?;
     let files = make_files(directory, sharers)?;
+    // Nothing is to be written in the background.
+    syncfs(files[0].as_raw_fd())?;
     round(&files, 0)?;
     Ok(files)
 }
@@ -142,7 +146,9 @@ fn prepare(directory: &Path, sharers: usize) -> io::Result<Vec<File>> {
 pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
     let files = prepare(directory, sharers)?;
 
-    count(1..1 + ROUNDS, |page| round(&files, page))
+    let counts = (1..1 + ROUNDS).map(|page| round(&files, page));
+
+    Ok(clock::median(counts.collect::<io::Result<_>>()?))
 }
 
 /// What the holder of the device takes of that, without what telling the processes takes.

@@ -103,7 +103,7 @@ fn parse_counts(text: &str) -> Result<BTreeMap<(String, String), u64>, String> {
         .collect()
 }
 
-/// The benchmarks of these names, and those that have no counts.
+/// The benchmarks of these names, and those that have no counts: nothing takes no instruction.
 fn join(
     bounds: Vec<(String, Option<f64>)>,
     counts: &BTreeMap<(String, String), u64>,
@@ -117,7 +117,7 @@ fn join(
             continue;
         }
         match (count("ours", &name), count("peer", &name)) {
-            (Some(ours), Some(peer)) if peer > 0 => rows.push(Row {
+            (Some(ours), Some(peer)) if ours > 0 && peer > 0 => rows.push(Row {
                 name,
                 ours,
                 peer,
@@ -200,13 +200,14 @@ mod tests {
     use super::*;
 
     fn rows() -> (Vec<Row>, Vec<String>) {
-        let bounds = "# name, bound\nread 1.00\nwrite 1.00\nwalk-1 -\nwalk-2 1.5\n";
-        let counts = "ours read 101\npeer read 100\nours walk-1 7\npeer walk-1 7\n";
+        let bounds = "# name, bound\nread 1.00\nwrite 1.00\nwalk-1 -\nwalk-2 1.5\nnone 1.0\n";
+        let counts = "ours read 101\npeer read 100\nours walk-1 7\npeer walk-1 7\n\
+            ours none 0\npeer none 7\n";
 
         join(
             parse_bounds(bounds).unwrap(),
             &parse_counts(counts).unwrap(),
-            &["read", "walk-1", "walk-2"].map(String::from),
+            &["read", "walk-1", "walk-2", "none"].map(String::from),
         )
     }
 
@@ -216,7 +217,7 @@ mod tests {
 
         assert!(!rows[0].holds());
         assert!(rows[1].holds());
-        assert_eq!(missing, ["walk-2"]);
+        assert_eq!(missing, ["walk-2", "none"]);
         assert!(table(&rows).contains("1.0100   1.00  over\n"));
     }
 
