@@ -348,7 +348,10 @@ impl State {
                 inode.changed = from_vfs(now);
             })?;
         }
-        self.commit()?;
+        match new {
+            Some(_) => self.commit_contents()?,
+            None => self.commit()?,
+        }
         self.carry_out(number, plan);
         Ok(done.end)
     }
@@ -705,7 +708,7 @@ impl State {
             inode.changed = from_vfs(now);
         })?;
         if !is_smaller {
-            return self.commit();
+            return self.commit_contents();
         }
 
         // The first transaction has the size.

@@ -410,7 +410,7 @@ impl State {
             self.metadata.remove(address)?;
         }
 
-        self.commit()?;
+        self.commit_contents()?;
         self.bad.replace(range.blocks.start, parts);
         self.space.give_once(good);
         Ok(())

@@ -151,6 +151,17 @@ impl State {
         }
         Ok(())
     }
+
+    /// Makes what was planned durable, and before it the contents that it makes part of a file. The
+    /// journal counts as soon as all of it is there, whatever else is still on its way.
+    ///
+    /// # Errors
+    ///
+    /// - As [`commit()`](Self::commit), and `EIO` if the device cannot be flushed.
+    pub(crate) fn commit_contents(&mut self) -> Result {
+        self.volume.fence()?;
+        self.commit()
+    }
 }
 
 impl State {
