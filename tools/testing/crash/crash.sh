@@ -180,9 +180,11 @@ build()
 		-o "$work/lines.so" "$here/lines.c"
 }
 
+# The memory is not zeroes: a file that has what was there before must not look right.
 prepare()
 {
-	build && truncate -s $SIZE "$work/nvdimm0" && tool mkfs.mendfs -q "$work/nvdimm0"
+	build && head -c $SIZE /dev/zero | tr '\0' U >"$work/nvdimm0" &&
+		tool mkfs.mendfs -q "$work/nvdimm0"
 }
 
 # How many there are in each round: at least two rounds, as they are not the same.

@@ -145,16 +145,22 @@ static void lose_lines(void)
 	uint64_t percent = keep == RANDOM ? keeps[number() % 4] : keep;
 	uint64_t line, undone = 0, lost = 0, unseen = 0;
 	const char *path = path_of("said");
+	size_t i, arrived = pending_count;
 	FILE *to = fopen(path, "w");
-	size_t i;
 
 	if (!to)
 		die("cannot be written", path);
 
+	/* Or what came last arrives, and nothing before: whoever wants an order must fence. */
+	if (keep == RANDOM && number() % 2) {
+		percent = 0;
+		arrived = number() % (pending_count + 1);
+	}
+
 	/* What is on its way may arrive, in this order as far as it is the same line. */
 	for (i = 0; i < pending_count; i++) {
 		dirty[pending[i].line] = true;
-		if (number() % 100 < percent)
+		if (i >= arrived || number() % 100 < percent)
 			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
 	}
 	/* What is in a cache may be written back at any time. */
