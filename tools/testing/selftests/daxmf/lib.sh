@@ -20,7 +20,9 @@ KIND=${KIND:-nvdimm}
 ND=/sys/bus/nd
 MNT=/mnt/daxmf
 PAGE=4096
+# Seconds until what is waited for must have come; the debug kernel has as many more as a test has.
 DEADLINE=60
+[ "${KERNEL:-stock}" = stock ] || DEADLINE=$((DEADLINE * 3))
 # Modules that a test may have loaded, users before what they use.
 MODULES=(rust_dax_source mendfs daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
 
