@@ -167,3 +167,12 @@ in_root()
 		--setenv XDG_CACHE_HOME "${cache%/daxmf}" \
 		--setenv TERM "${TERM:-dumb}" "${root_options[@]}" "$@"
 }
+
+# Stop process groups, as 'set -m' makes them, with all that they have started.
+stop_groups() # leader...
+{
+	local pid
+	for pid; do
+		kill -- "-$pid" 2>/dev/null || true
+	done
+}
