@@ -435,8 +435,9 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping>;
 
     /// Ends a write for which [`map()`](Self::map) has said [`Place::Copied`] or [`Place::Moved`].
-    /// If `is_done`, the new place has the contents of `range` and belongs to the file from now on.
-    /// If not, it stays reserved: a page table entry may still point to it.
+    /// If `is_done`, the new place has the contents of `range`, written back, and belongs to the
+    /// file from now on; a [fence](Volume::fence) is for the filesystem, before it makes that
+    /// durable. If not, it stays reserved: a page table entry may still point to it.
     ///
     /// # Errors
     ///

@@ -471,12 +471,12 @@ impl<T: FileSystem> Inode<T> {
         self.fs().end_copy(self, range, is_done)
     }
 
-    /// Makes what was copied to a new place durable, before the file is said to lie there: until
-    /// now the file had contents that may have been durable for long.
+    /// Writes back what was copied to a new place, before the file is said to lie there: until now
+    /// the file had contents that may have been durable for long.
     ///
     /// # Errors
     ///
-    /// - The errors of [`Volume::write_back()`] and [`Volume::fence()`].
+    /// - The errors of [`Volume::write_back()`].
     fn write_back_copy(&self, range: ByteRange, iomap: &bindings::iomap) -> Result {
         let volume = self.super_block().volume();
         let start = u64::try_from(iomap.offset)
@@ -487,8 +487,7 @@ impl<T: FileSystem> Inode<T> {
             .and_then(|addr| addr.checked_sub(volume.range().start()))
             .ok_or(EUCLEAN)?;
 
-        volume.write_back(ByteRange::new(start, range.len()).ok_or(EUCLEAN)?)?;
-        volume.fence()
+        volume.write_back(ByteRange::new(start, range.len()).ok_or(EUCLEAN)?)
     }
 }
 
