@@ -23,29 +23,30 @@ run() {
 			"$MNT/$seed"
 }
 
-# runs SEED... -- at the same time.
-runs() {
-	local seed status=0
+# is_left SEED -- its directory is as it was.
+is_left() {
+	fsmodel check --ended --seed "$1" --progress "$TMP/$1" "$MNT/$1"
+}
+
+# each COMMAND SEED... -- run it with each of them at the same time.
+each() {
+	local command=$1 job seed status=0
 	local -a jobs
 
+	shift
 	for seed; do
-		run "$seed" &
+		"$command" "$seed" &
 		jobs+=($!)
 	done
-	for seed in "${jobs[@]}"; do
-		wait "$seed" || status=1
+	for job in "${jobs[@]}"; do
+		wait "$job" || status=1
 	done
 	return $status
 }
 
 # as_left SEED... -- after a mount all is as it was.
 as_left() {
-	local seed
-
-	again || return
-	for seed; do
-		fsmodel check --ended --seed "$seed" --progress "$TMP/$seed" "$MNT/$seed" || return
-	done
+	again && each is_left "$@"
 }
 
 nothing_left() {
@@ -61,7 +62,7 @@ export -f again fail mend_clean unmount
 
 check "a run alone, with mounts in between" run "$SEED" --remount again
 check "it has left its files for the next mount" as_left "$SEED"
-check "two runs side by side" runs $((SEED + 1)) $((SEED + 2))
+check "two runs side by side" each run $((SEED + 1)) $((SEED + 2))
 check "they have left their files for the next mount" as_left $((SEED + 1)) $((SEED + 2))
 check "what is removed leaves no block behind" nothing_left
 finish
