@@ -453,8 +453,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if what is to be copied is bad.
     fn unshare(&self, inode: &Inode<Self>, range: ByteRange) -> Result;
 
-    /// Sets the size of a file. If it shrinks, what lies beyond goes; the last block has been
-    /// zeroed behind the end. Nobody has it mapped.
+    /// Sets the size of a file, at time `now` if it is another one. Unless it grows, what lies
+    /// beyond goes; the last block has been zeroed behind the end. Nobody has it mapped.
     ///
     /// # Errors
     ///

@@ -696,25 +696,27 @@ impl State {
     // Changes
     // ---------------------------------------------------------------------------------------------
 
-    /// Sets the size of a file, and cuts off what lies beyond.
+    /// Sets the size of a file, and cuts off what lies beyond unless it grows.
     pub(crate) fn resize(&mut self, number: u64, size: u64, now: Time) -> Result {
+        let old_size = self.node(number)?.inode.size;
         let end = size.div_ceil(1 << BLOCK_SHIFT);
-        let is_smaller = size < self.node(number)?.inode.size;
+        let mut next = end;
 
-        self.begin()?;
-        self.edit(number, |inode| {
-            inode.size = size;
-            inode.modified = from_vfs(now);
-            inode.changed = from_vfs(now);
-        })?;
-        if !is_smaller {
-            return self.commit_contents();
+        if size != old_size {
+            self.begin()?;
+            self.edit(number, |inode| {
+                inode.size = size;
+                inode.modified = from_vfs(now);
+                inode.changed = from_vfs(now);
+            })?;
+            if size > old_size {
+                return self.commit_contents();
+            }
+            // The first transaction has the size.
+            next = self.replace(number, end..Extent::MAX_FILE_BLOCK, None, None)?;
         }
 
-        // The first transaction has the size.
-        let mut next = self.replace(number, end..Extent::MAX_FILE_BLOCK, None, None)?;
-
-        while next < Extent::MAX_FILE_BLOCK {
+        while self.node(number)?.piece_from(next).is_some() {
             next = self.cut(number, next..Extent::MAX_FILE_BLOCK, None)?;
         }
         self.drop_copies(number, &(end..Extent::MAX_FILE_BLOCK))

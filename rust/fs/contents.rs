@@ -478,16 +478,16 @@ impl<T: FileSystem> VTable<T> {
 
         let size = u64::try_from(attr.ia_size).map_err(|_| EINVAL)?;
         let now = inode.now();
+        let is_changed = size != inode.size();
 
-        if size == inode.size() {
-            return Ok(());
-        }
         inode.resize(size, now)?;
 
         // A file whose size has changed has been modified, whoever has changed it and how.
-        attr.ia_mtime = now.into_raw();
-        attr.ia_ctime = now.into_raw();
-        attr.ia_valid |= bindings::ATTR_MTIME | bindings::ATTR_CTIME;
+        if is_changed {
+            attr.ia_mtime = now.into_raw();
+            attr.ia_ctime = now.into_raw();
+            attr.ia_valid |= bindings::ATTR_MTIME | bindings::ATTR_CTIME;
+        }
         Ok(())
     }
 

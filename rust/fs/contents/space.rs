@@ -267,7 +267,8 @@ impl<T: FileSystem> Inode<T> {
         Ok(())
     }
 
-    /// Sets the size of the file.
+    /// Sets the size of the file, and lets go of what lies behind it unless the file grows: blocks
+    /// that were allocated for later also if the size is what it was.
     ///
     /// The caller holds the inode's lock.
     ///
@@ -278,7 +279,7 @@ impl<T: FileSystem> Inode<T> {
     pub(super) fn resize(&self, size: u64, now: Time) -> Result {
         let mut frozen = Frozen::new(self);
 
-        if size >= self.size() {
+        if size > self.size() {
             self.zero_up_to(size, &mut frozen)?;
             return self.grow(size, now);
         }

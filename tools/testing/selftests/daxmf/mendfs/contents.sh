@@ -39,6 +39,14 @@ fallocated() {
 	END
 }
 
+# It stays when the file grows, and goes when it is truncated to the size that it has.
+allocated_behind() {
+	xfs_io -f -c 'falloc -k 0 1m' -c 'pwrite -q 0 6000' behind && is stat -c %b behind 2048 &&
+		truncate -s 7000 behind && is stat -c %b behind 2048 &&
+		truncate -s 7000 behind && is stat -c '%s %b' behind '7000 16' &&
+		is sh -c 'tail -c 1000 behind | tr -d "\0" | wc -c' 0
+}
+
 mapped() {
 	xfs_io -f -c 'truncate 4m' -c 'mmap 0 4m' -c 'mwrite -S 5 100 8000' -c 'msync -s' m &&
 		is sh -c 'tr -d "\0" <m | wc -c' 8000 &&
@@ -114,7 +122,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 13
+begin 14
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -123,6 +131,7 @@ on_exit cd /
 check "what is written is read" written
 check "sparse files, truncation" sparse
 check "fallocate" fallocated
+check "what is allocated behind the end" allocated_behind
 check "mappings, with and without MAP_SYNC" mapped
 check "copies share their blocks until they are written to" shared
 check "copies of a part" part_shared
