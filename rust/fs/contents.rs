@@ -420,6 +420,7 @@ impl<T: FileSystem> VTable<T> {
         get_unmapped_area: Some(bindings::thp_get_unmapped_area),
         fsync: Some(Self::fsync),
         fallocate: Some(Self::fallocate),
+        setlease: Some(bindings::generic_setlease),
         remap_file_range: Some(Self::remap_file_range),
         ..pin_init::zeroed()
     };

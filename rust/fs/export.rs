@@ -140,10 +140,14 @@ impl<T: FileSystem> SuperBlock<T> {
     /// - `ESTALE` if it is gone, also if its number is used again.
     /// - The errors of [`inode()`](Self::inode).
     fn find_handle(&self, [low, high, generation]: Handle) -> Result<ARef<Inode<T>>> {
-        let inode = self.inode(u64::from(high) << 32 | u64::from(low))?;
+        let number = u64::from(high) << 32 | u64::from(low);
+        let used = self.find(number);
+        // One without a name is there as long as it is open.
+        let is_used = used.is_some();
+        let inode = used.map_or_else(|| self.inode(number), Ok)?;
         let attributes = inode.attributes();
 
-        match attributes.generation == generation && attributes.links != 0 {
+        match attributes.generation == generation && (is_used || attributes.links != 0) {
             true => Ok(inode),
             false => Err(ESTALE),
         }

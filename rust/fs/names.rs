@@ -411,6 +411,7 @@ impl<T: FileSystem> VTable<T> {
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate),
         fsync: Some(Self::fsync),
+        setlease: Some(bindings::generic_setlease),
         ..pin_init::zeroed()
     };
 

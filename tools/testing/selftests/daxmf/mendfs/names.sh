@@ -112,11 +112,54 @@ unlinked() {
 	return $status
 }
 
+# A handle finds its file until that is gone, whether or not it has a name.
+handles() {
+	touch handled && python3 - <<-'END'
+		import ctypes, os
+		libc = ctypes.CDLL(None, use_errno=True)
+		at, estale = -100, 116
+
+		class Handle(ctypes.Structure):
+		    _fields_ = [("bytes", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+
+		def handle(name):
+		    found, mount = Handle(128), ctypes.c_int()
+		    assert libc.name_to_handle_at(at, name, ctypes.byref(found), ctypes.byref(mount), 0) == 0
+		    return found
+
+		def opened(handle):
+		    file = libc.open_by_handle_at(at, ctypes.byref(handle), os.O_RDONLY)
+		    return ctypes.get_errno() if file < 0 else os.fstat(file).st_ino, file
+
+		number = os.stat("handled").st_ino
+		found = handle(b"handled")
+		first, file = opened(found)
+		os.unlink("handled")
+		second, other = opened(found)
+		assert first == second == number, (first, second, number)
+		os.close(file)
+		os.close(other)
+		assert opened(found) == (estale, -1)
+		os.close(os.open("handled", os.O_CREAT))
+		assert opened(found) == (estale, -1)
+	END
+}
+
+leases() {
+	python3 - <<-'END'
+		import fcntl, os
+		file = os.open("leased", os.O_CREAT | os.O_RDONLY)
+		fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+		assert fcntl.fcntl(file, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+		fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+	END
+}
+
 all_free() {
 	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
-begin 10
+begin 12
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -130,6 +173,8 @@ check "symbolic links, O_TMPFILE" links
 check "extended attributes" attributes
 check "times of changes" times
 check "a file without a name lives as long as it is open" unlinked
+check "handles of files" handles
+check "leases" leases
 check "all of it is there after a mount" stays
 check "what is removed leaves no block behind" all_free
 finish
