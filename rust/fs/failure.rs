@@ -19,6 +19,7 @@ use kernel::{
         delay::fsleep,
         Delta, //
     },
+    types::NotThreadSafe, //
 };
 
 use crate::{
@@ -217,41 +218,83 @@ impl<T: FileSystem> SuperBlock<T> {
         is_one_going
     }
 
-    /// The inode behind another one in the list of all.
+    /// The inode behind another one in the list of all, but for such that are about to go.
     fn next_inode(
         &self,
         after: Option<&Inode<T>>,
         is_one_going: &mut bool,
     ) -> Option<ARef<Inode<T>>> {
-        const GOING: bindings::inode_state_flags_enum = bindings::inode_state_flags_enum_I_FREEING
-            | bindings::inode_state_flags_enum_I_WILL_FREE;
+        let list = InodeList::new(self);
+        let mut inode = after.map_or(ptr::null_mut(), Inode::as_raw);
 
-        // SAFETY: The superblock and its list are valid. An inode is in the list as long as there
-        // is a reference to it, and all are valid while the lock is held.
-        unsafe {
-            let lock = &raw mut (*self.as_raw()).s_inode_list_lock;
-            let head = &raw mut (*self.as_raw()).s_inodes;
-            let mut found = None;
-
-            bindings::spin_lock(lock);
-            let mut next = match after {
-                Some(inode) => (*inode.as_raw()).i_sb_list.next,
-                None => (*head).next,
-            };
-            while next != head {
-                let inode = kernel::container_of!(next, bindings::inode, i_sb_list);
-
-                // It takes no reference to one that is being freed.
-                found = Inode::take(bindings::igrab(inode));
-                if found.is_some() {
-                    break;
-                }
-                *is_one_going |= Inode::<T>::from_raw(inode).state() & GOING != 0;
-                next = (*next).next;
+        loop {
+            // SAFETY: An inode with a reference is in the list, and so is one that was found there.
+            inode = unsafe { list.behind(inode) };
+            if inode.is_null() {
+                return None;
             }
-            bindings::spin_unlock(lock);
-            found
+
+            // SAFETY: It is in the list. `igrab()` takes no reference to one that is being freed.
+            let found = unsafe { Inode::take(bindings::igrab(inode)) };
+            if found.is_some() {
+                return found;
+            }
+            *is_one_going = true;
         }
+    }
+}
+
+/// The list of a filesystem's inodes in memory, locked. None of them is freed.
+///
+/// # Invariants
+///
+/// This thread has locked the list.
+///
+/// C: `super_block::s_inode_list_lock`
+struct InodeList<'a, T: FileSystem> {
+    super_block: &'a SuperBlock<T>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a, T: FileSystem> InodeList<'a, T> {
+    /// Takes the lock.
+    fn new(super_block: &'a SuperBlock<T>) -> Self {
+        // INVARIANT: The lock is taken here.
+        // SAFETY: The superblock is valid by its type invariants.
+        unsafe { bindings::spin_lock(&raw mut (*super_block.as_raw()).s_inode_list_lock) };
+        Self {
+            super_block,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// The inode behind another one, null at the end; the first one if `inode` is null.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be null or in the list.
+    unsafe fn behind(&self, inode: *mut bindings::inode) -> *mut bindings::inode {
+        // SAFETY: The superblock is valid by its type invariants, and what is in the list by ours.
+        unsafe {
+            let head = &raw mut (*self.super_block.as_raw()).s_inodes;
+            let link = match inode.is_null() {
+                true => head,
+                false => &raw mut (*inode).i_sb_list,
+            };
+            let next = (*link).next;
+
+            match next == head {
+                true => ptr::null_mut(),
+                false => kernel::container_of!(next, bindings::inode, i_sb_list),
+            }
+        }
+    }
+}
+
+impl<T: FileSystem> Drop for InodeList<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::spin_unlock(&raw mut (*self.super_block.as_raw()).s_inode_list_lock) };
     }
 }
 
