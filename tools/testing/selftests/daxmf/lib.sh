@@ -152,6 +152,22 @@ wait_for() {
 	done
 }
 
+# each COMMAND ARG... -- run it with each of them at the same time; all must succeed.
+each() {
+	local command=$1 arg job status=0
+	local -a jobs
+
+	shift
+	for arg; do
+		"$command" "$arg" &
+		jobs+=($!)
+	done
+	for job in "${jobs[@]}"; do
+		wait "$job" || status=1
+	done
+	return $status
+}
+
 # --- The kernel's log ---
 
 # log_mark MARK -- write a line to find the place by.

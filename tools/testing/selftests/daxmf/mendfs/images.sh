@@ -32,20 +32,18 @@ make_devices() {
 	done
 }
 
+# try_images WORKER -- its share of them.
 try_images() {
-	local number status=0
-	local -a jobs
+	mfmend images --first $((SEED * ALL + $1)) --step $WORKERS \
+		--count $((COUNT / WORKERS)) ${RUNTIME:+--seconds "$RUNTIME"} \
+		"/dev/mapper/small$1" "$TMP/$1"
+}
 
-	for ((number = 0; number < WORKERS; number++)); do
-		mfmend images --first $((SEED * ALL + number)) --step $WORKERS \
-			--count $((COUNT / WORKERS)) ${RUNTIME:+--seconds "$RUNTIME"} \
-			"/dev/mapper/small$number" "$TMP/$number" &
-		jobs+=($!)
-	done
-	for number in "${jobs[@]}"; do
-		wait "$number" || status=1
-	done
-	return $status
+try_all_images() {
+	local -a workers
+
+	mapfile -t workers < <(seq 0 $((WORKERS - 1)))
+	each try_images "${workers[@]}"
 }
 
 begin 1
@@ -53,7 +51,7 @@ require_ns "$KIND"
 require make_devices
 require modprobe mendfs
 
-check "damaged images" try_images
+check "damaged images" try_all_images
 # The mark may have gone from the log; mfmend has looked at what was in it.
 log_mark "$LOG_MARK"
 finish

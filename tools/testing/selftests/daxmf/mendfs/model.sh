@@ -28,22 +28,6 @@ is_left() {
 	fsmodel check --ended --seed "$1" --progress "$TMP/$1" "$MNT/$1"
 }
 
-# each COMMAND SEED... -- run it with each of them at the same time.
-each() {
-	local command=$1 job seed status=0
-	local -a jobs
-
-	shift
-	for seed; do
-		"$command" "$seed" &
-		jobs+=($!)
-	done
-	for job in "${jobs[@]}"; do
-		wait "$job" || status=1
-	done
-	return $status
-}
-
 # as_left SEED... -- after a mount all is as it was.
 as_left() {
 	again && each is_left "$@"

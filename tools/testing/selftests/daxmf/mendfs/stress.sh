@@ -13,19 +13,16 @@ KIND=${KIND:-virtio}
 SEED=${SEED:-1}
 RUNTIME=${RUNTIME:-24}
 
+# stress_one SEED -- with the options of stress.
+stress_one() {
+	fsmodel stress --seed "$1" --seconds $((RUNTIME / 3)) "${options[@]}" $MNT
+}
+
 # stress [OPTION...] -- four processes.
 stress() {
-	local seed status=0
-	local -a jobs
+	local -a options=("$@")
 
-	for seed in $((SEED++)) $((SEED++)) $((SEED++)) $((SEED++)); do
-		fsmodel stress --seed "$seed" --seconds $((RUNTIME / 3)) "$@" $MNT &
-		jobs+=($!)
-	done
-	for seed in "${jobs[@]}"; do
-		wait "$seed" || status=1
-	done
-	return $status
+	each stress_one $((SEED++)) $((SEED++)) $((SEED++)) $((SEED++))
 }
 
 # while_doing COMMAND... -- the same, with this beside it, over and over.
