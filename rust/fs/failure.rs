@@ -168,7 +168,7 @@ impl<T: FileSystem> SuperBlock<T> {
         }
         // Somebody uses a page in the way of direct I/O, or there was no memory.
         if !self.losses().is_empty() {
-            self.mending().ask();
+            self.settler().ask();
         }
     }
 

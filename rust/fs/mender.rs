@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The time when a filesystem mends itself.
+//! What a filesystem does some time after its memory has failed.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -42,31 +42,23 @@ use super::{
 pub struct Mending(Arc<Work>);
 
 impl Mending {
-    /// Enough for a machine check: when it is over, the memory may be taken from the kernel's
-    /// linear map, and only what is mended after that is put back.
-    const DELAY: Msecs = 1000;
-
     /// Asks for a call, or puts off the one that was asked for. Nothing comes of it before the
     /// filesystem is loaded, when there is a call anyway, and after it was unmounted.
     pub fn ask(&self) {
-        // CAST: It is no processor, as it is 8192.
-        // SAFETY: The work is valid by its type invariants. Once it is disabled it is not queued.
-        unsafe {
-            bindings::mod_delayed_work_on(
-                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
-                bindings::system_dfl_long_wq,
-                self.0.work.get(),
-                msecs_to_jiffies(Self::DELAY),
-            )
-        };
+        self.0.ask();
     }
 }
 
-/// Calls [`FileSystem::mend()`] some time after it was asked to. When finished or dropped, nothing
-/// is called any more.
-pub(super) struct Mender(Mending);
+/// Calls a function some time after it was asked to. When finished or dropped, nothing is called
+/// any more.
+///
+/// What is mended and what is settled must not wait for each other: who changes a file waits for
+/// metadata to be mended, with the locks held that settling the pages of the file takes.
+pub(super) struct Mender(Arc<Work>);
 
 impl Mender {
+    /// Calls [`FileSystem::mend()`].
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
@@ -75,29 +67,59 @@ impl Mender {
     ///
     /// `super_block` must be a superblock of type `T` when [`start()`](Self::start) is called, and
     /// stay so until the mender was finished or dropped.
-    pub(super) unsafe fn new<T: FileSystem>(
+    pub(super) unsafe fn mend<T: FileSystem>(
         super_block: NonNull<bindings::super_block>,
     ) -> Result<Self> {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::new(super_block, mend::<T>) }
+    }
+
+    /// Calls [`SuperBlock::settle()`].
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    ///
+    /// # Safety
+    ///
+    /// As [`mend()`](Self::mend).
+    pub(super) unsafe fn settle<T: FileSystem>(
+        super_block: NonNull<bindings::super_block>,
+    ) -> Result<Self> {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::new(super_block, settle::<T>) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`mend()`](Self::mend), of which `run` is one of the functions for `T`.
+    unsafe fn new(super_block: NonNull<bindings::super_block>, run: Run) -> Result<Self> {
         // INVARIANT: `init()` sets it up. It is enabled by `start()` and disabled by `finish()`.
         let work = pin_init!(Work {
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { init(slot, run::<T>) }
+                unsafe { init(slot, run) }
             }),
             super_block,
         });
 
-        Ok(Self(Mending(Arc::pin_init(work, GFP_KERNEL)?)))
+        Ok(Self(Arc::pin_init(work, GFP_KERNEL)?))
     }
 
-    pub(super) fn mending(&self) -> &Mending {
-        &self.0
+    /// Where the filesystem asks for a call.
+    pub(super) fn mending(&self) -> Mending {
+        Mending(self.0.clone())
+    }
+
+    /// Asks for a call, or puts off the one that was asked for.
+    pub(super) fn ask(&self) {
+        self.0.ask();
     }
 
     /// From now on there are calls. Asks for the first one.
     pub(super) fn start(&self) {
         // SAFETY: The work is valid by its type invariants.
-        unsafe { bindings::enable_delayed_work(self.0 .0.work.get()) };
+        unsafe { bindings::enable_delayed_work(self.0.work.get()) };
         self.0.ask();
     }
 
@@ -105,8 +127,8 @@ impl Mender {
     pub(super) fn finish(&self) {
         // SAFETY: The work is valid by its type invariants.
         unsafe {
-            bindings::flush_delayed_work(self.0 .0.work.get());
-            bindings::disable_delayed_work_sync(self.0 .0.work.get());
+            bindings::flush_delayed_work(self.0.work.get());
+            bindings::disable_delayed_work_sync(self.0.work.get());
         }
     }
 }
@@ -119,7 +141,8 @@ impl Drop for Mender {
 
 /// # Invariants
 ///
-/// - `work` is an initialized `struct delayed_work` whose function is [`run()`] for a type `T`.
+/// - `work` is an initialized `struct delayed_work` whose function is [`mend()`] or [`settle()`]
+///   for a type `T`.
 /// - It is enabled only while `super_block` is a superblock of this type.
 #[pin_data]
 #[repr(C)]
@@ -130,6 +153,25 @@ struct Work {
     super_block: NonNull<bindings::super_block>,
 }
 
+impl Work {
+    /// Enough for a machine check: when it is over, the memory may be taken from the kernel's
+    /// linear map, and only what is mended after that is put back.
+    const DELAY: Msecs = 1000;
+
+    fn ask(&self) {
+        // CAST: It is no processor, as it is 8192.
+        // SAFETY: The work is valid by its type invariants. Once it is disabled it is not queued.
+        unsafe {
+            bindings::mod_delayed_work_on(
+                bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
+                bindings::system_dfl_long_wq,
+                self.work.get(),
+                msecs_to_jiffies(Self::DELAY),
+            )
+        };
+    }
+}
+
 // SAFETY: A work item may be used on any thread, and so may a superblock.
 unsafe impl Send for Work {}
 
@@ -137,18 +179,41 @@ unsafe impl Send for Work {}
 // change.
 unsafe impl Sync for Work {}
 
+/// The function of a work item.
+type Run = unsafe extern "C" fn(*mut bindings::work_struct);
+
 /// # Safety
 ///
 /// Called by the workqueue only, for a [`Work`] of type `T` that is enabled.
-unsafe extern "C" fn run<T: FileSystem>(work: *mut bindings::work_struct) {
-    // SAFETY: The work is the first field of its delayed work, which is the first of a `Work`. Who
-    // disables it waits for us, and so does who drops it.
-    let work = unsafe { &*work.cast::<Work>() };
-    // SAFETY: By the type invariants.
-    let super_block = unsafe { SuperBlock::<T>::from_raw(work.super_block.as_ptr()) };
+unsafe extern "C" fn mend<T: FileSystem>(work: *mut bindings::work_struct) {
+    // SAFETY: By the safety requirements.
+    let super_block = unsafe { super_block_of::<T>(work) };
 
-    super_block.settle();
     super_block.fs().mend(super_block);
+}
+
+/// # Safety
+///
+/// As [`mend()`].
+unsafe extern "C" fn settle<T: FileSystem>(work: *mut bindings::work_struct) {
+    // SAFETY: By the safety requirements.
+    unsafe { super_block_of::<T>(work) }.settle();
+}
+
+/// The superblock of a work item that runs.
+///
+/// # Safety
+///
+/// As [`mend()`], for the duration of `'a`.
+unsafe fn super_block_of<'a, T: FileSystem>(work: *mut bindings::work_struct) -> &'a SuperBlock<T> {
+    // SAFETY: The work is the first field of its delayed work, which is the first of a `Work`. Who
+    // disables it waits for us, and so does who drops it. The superblock is one by the type
+    // invariants.
+    unsafe {
+        let work = &*work.cast::<Work>();
+
+        SuperBlock::from_raw(work.super_block.as_ptr())
+    }
 }
 
 /// Sets up a work item that is disabled.
@@ -158,10 +223,7 @@ unsafe extern "C" fn run<T: FileSystem>(work: *mut bindings::work_struct) {
 /// # Safety
 ///
 /// `slot` must be valid for writes and stay where it is.
-unsafe fn init(
-    slot: *mut bindings::delayed_work,
-    run: unsafe extern "C" fn(*mut bindings::work_struct),
-) {
+unsafe fn init(slot: *mut bindings::delayed_work, run: Run) {
     // SAFETY: By the safety requirements. The function of the timer is the one that belongs to
     // delayed works.
     unsafe {

@@ -48,10 +48,7 @@ use super::{
     contents,
     export,
     failure::Losses,
-    mender::{
-        Mender,
-        Mending, //
-    },
+    mender::Mender,
     xattr,
     FileSystem,
     Inode,
@@ -170,13 +167,16 @@ impl<T: FileSystem> SuperBlock<T> {
         unsafe { &(*self.mount()).volume }
     }
 
+    /// Who calls [`FileSystem::mend()`].
     fn mender(&self) -> &Mender {
         // SAFETY: By the type invariants. The field does not change.
         unsafe { &(*self.mount()).mender }
     }
 
-    pub(super) fn mending(&self) -> &Mending {
-        self.mender().mending()
+    /// Who calls [`settle()`](Self::settle).
+    pub(super) fn settler(&self) -> &Mender {
+        // SAFETY: By the type invariants. The field does not change.
+        unsafe { &(*self.mount()).settler }
     }
 
     pub(super) fn losses(&self) -> &Losses {
@@ -190,6 +190,7 @@ struct Mount<T: FileSystem> {
     fs: Arc<T>,
     volume: Volume,
     mender: Mender,
+    settler: Mender,
     losses: Pin<KBox<Losses>>,
     /// Belongs to who mounts and who unmounts; nobody else looks at it.
     registration: Option<holder::Registration<Notified<T>>>,
@@ -233,7 +234,8 @@ impl<T: FileSystem> Holder for Notified<T> {
         let _marks = unsafe { super_block.volume().mark(range) };
         let result = super_block.fs().notify_failure(super_block, range, flags);
 
-        super_block.mending().ask();
+        super_block.settler().ask();
+        super_block.mender().ask();
         result
     }
 }
@@ -410,14 +412,20 @@ impl<T: FileSystem> VTable<T> {
             _ => (),
         })?;
         // SAFETY: The superblock is complete when it is loaded, and stays so until `kill_sb()`.
-        let mender = unsafe { Mender::new::<T>(super_block) }?;
-        let fs = T::new(volume.clone(), mender.mending().clone())?;
+        let (mender, settler) = unsafe {
+            (
+                Mender::mend::<T>(super_block)?,
+                Mender::settle::<T>(super_block)?,
+            )
+        };
+        let fs = T::new(volume.clone(), mender.mending())?;
         let range = volume.range();
         let mount = KBox::new(
             Mount {
                 fs,
                 volume,
                 mender,
+                settler,
                 losses: KBox::pin_init(Losses::new(), GFP_KERNEL)?,
                 registration: None,
             },
@@ -495,6 +503,7 @@ impl<T: FileSystem> VTable<T> {
         let fs = super_block.fs();
 
         fs.load()?;
+        super_block.settler().start();
         super_block.mender().start();
 
         let uuid = fs.statistics().uuid;
@@ -536,8 +545,11 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: Only we and `fill()` look at the field.
             drop(unsafe { (*mount).registration.take() });
             // From now on nobody asks for more.
-            // SAFETY: The field does not change.
-            unsafe { &(*mount).mender }.finish();
+            // SAFETY: The fields do not change.
+            unsafe {
+                (*mount).settler.finish();
+                (*mount).mender.finish();
+            }
         }
 
         // SAFETY: The superblock has no more users.

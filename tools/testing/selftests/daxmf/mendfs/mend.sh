@@ -43,21 +43,36 @@ mends() {
 	fails "$@" && goes_on && mended && is_good "$@" && goes_on && remount && has_all
 }
 
-# Both copies of a bit of everything fail while files come and go.
-mends_under_load() {
-	local job copy
+# until_stopped COMMAND... -- again and again.
+until_stopped() {
+	while [ ! -e "$TMP/stop" ]; do
+		"$@" || return
+	done
+}
 
-	(while [ ! -e "$TMP/stop" ]; do
-		echo text >"load.$BASHPID" && ln "load.$BASHPID" load && rm "load.$BASHPID" load || exit
-	done) &
-	job=$!
+comes_and_goes() {
+	echo text >load.new && ln load.new load && rm load.new load
+}
+
+grows() {
+	cat "$TMP/page" >>lost
+}
+
+# Both copies of a bit of everything fail, and a page of a file, while that file grows and others
+# come and go.
+mends_under_load() {
+	local copy other page
+
+	fill lost 1 && page=$(address lost 0) || return
+	until_stopped comes_and_goes &
+	other=$!
+	until_stopped grows &
 	for copy in 0 1; do
 		fails "$(superblock $copy)" "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
 			"$(metadata $copy 0)" "$(metadata $copy 1)" || return
 	done
-	goes_on && mended && goes_on
-	touch "$TMP/stop"
-	wait $job && rm "$TMP/stop" && remount && has_all
+	poison "$page" && goes_on && cannot_read lost 0 && touch "$TMP/stop" && wait $! && wait $other &&
+		rm "$TMP/stop" && write_page lost 0 && mended && goes_on && remount && has_all
 }
 
 mends_machine_check() {
