@@ -77,6 +77,7 @@ impl Mendfs {
         let (noted, owners) = self.change_any(|state| {
             if flags.contains(Flags::MEM_PRE_REMOVE) {
                 state.metadata.stop("device is about to be removed");
+                self.mended.notify_all();
                 return Ok((Ok(()), state.owners_of(&bad)));
             }
             Ok((state.note_failure(&bad), state.owners_of(&bad)))
@@ -114,14 +115,17 @@ impl Mendfs {
     pub(crate) fn mend_all(&self) {
         // Nothing of it is an error that one could do anything about.
         while let Ok(true) = self.change_any(|state| {
+            // They go on when the lock is given up.
+            self.mended.notify_all();
             state.metadata.check()?;
             match state.mend_some() {
                 true => Ok(true),
-                false => state.check_copies().map(|()| false),
+                false => state
+                    .check_copies()
+                    .and_then(|()| state.record_bad())
+                    .map(|()| false),
             }
         }) {}
-
-        let _ = self.change(State::record_bad);
     }
 }
 

@@ -544,13 +544,20 @@ fn find_space(state: &mut State) -> Result {
     result
 }
 
-/// Removes the inodes that were in use without a link when the filesystem was last used.
+/// Removes the inodes that were in use without a link when the filesystem was last used. Returns
+/// false if something must be mended first.
 ///
 /// # Errors
 ///
+/// - `EIO` if the filesystem is shut down.
 /// - Those of changes.
-pub(crate) fn remove_orphans(state: &mut State) -> Result {
+pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
     let mut orphans = KVec::new();
+
+    state.metadata.check()?;
+    if state.must_mend_first() {
+        return Ok(false);
+    }
 
     for (number, node) in &state.inodes {
         if node.inode.links == 0 {
@@ -560,5 +567,5 @@ pub(crate) fn remove_orphans(state: &mut State) -> Result {
     for number in orphans {
         state.evict(number)?;
     }
-    Ok(())
+    Ok(true)
 }

@@ -41,14 +41,12 @@ use daxmf::{
 use kernel::{
     prelude::*,
     sync::{
+        new_condvar,
         new_mutex,
         Arc,
+        CondVar,
         Mutex,
         MutexGuard, //
-    },
-    time::{
-        delay::fsleep,
-        Delta, //
     },
 };
 
@@ -87,6 +85,9 @@ pub(crate) struct Mendfs {
     mending: Mending,
     #[pin]
     phase: Mutex<Phase>,
+    /// Where changes wait for what must be mended before them.
+    #[pin]
+    mended: CondVar,
 }
 
 /// What a filesystem is doing.
@@ -98,6 +99,18 @@ enum Phase {
     },
     /// It can be used.
     Loaded(State),
+}
+
+impl Phase {
+    /// # Errors
+    ///
+    /// - `EAGAIN` if it is not loaded yet.
+    fn loaded(&mut self) -> Result<&mut State> {
+        match self {
+            Self::Loading { .. } => Err(EAGAIN),
+            Self::Loaded(state) => Ok(state),
+        }
+    }
 }
 
 /// The phase of a filesystem, locked.
@@ -136,13 +149,11 @@ impl Mendfs {
     ///
     /// - As [`read()`](Self::read).
     fn look<R>(&self, look: impl FnOnce(&State) -> Result<R>) -> Result<R> {
-        match &*self.phase.lock() {
-            Phase::Loading { .. } => Err(EAGAIN),
-            Phase::Loaded(state) => {
-                state.metadata.check()?;
-                look(state)
-            }
-        }
+        let mut phase = self.phase.lock();
+        let state = phase.loaded()?;
+
+        state.metadata.check()?;
+        look(state)
     }
 
     /// Changes the state. Waits while both copies of something that it may write are bad.
@@ -151,21 +162,16 @@ impl Mendfs {
     ///
     /// - As [`read()`](Self::read).
     fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        let mut change = Some(change);
+        let mut guard = self.lock();
 
         loop {
-            let result = self.change_any(|state| {
-                state.metadata.check()?;
-                match state.must_mend_first() {
-                    true => Ok(None),
-                    false => change.take().map(|change| change(state)).transpose(),
-                }
-            })?;
+            let state = guard.phase.loaded()?;
 
-            match result {
-                Some(result) => return Ok(result),
-                None => fsleep(Delta::from_millis(10)),
+            state.metadata.check()?;
+            if !state.must_mend_first() {
+                return change(state);
             }
+            self.mended.wait(&mut guard.phase);
         }
     }
 
@@ -176,10 +182,7 @@ impl Mendfs {
     /// - `EAGAIN` if it is not loaded yet.
     /// - What `change` returns.
     fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        match &mut *self.lock().phase {
-            Phase::Loading { .. } => Err(EAGAIN),
-            Phase::Loaded(state) => change(state),
-        }
+        change(self.lock().phase.loaded()?)
     }
 
     /// Keeps a failure until the filesystem is loaded. Returns false if it is.
@@ -237,6 +240,7 @@ impl FileSystem for Mendfs {
                     failures: KVec::new(),
                     is_removed: false,
                 }),
+                mended <- new_condvar!(),
             }),
             GFP_KERNEL,
         )
@@ -249,10 +253,10 @@ impl FileSystem for Mendfs {
             return Ok(());
         }
         // Nobody mends it for us yet.
-        if self.change_any(|state| Ok(state.must_mend_first()))? {
+        while !self.change_any(load::remove_orphans)? {
             self.mend_all();
         }
-        self.change(load::remove_orphans)
+        Ok(())
     }
 
     fn notify_failure(
