@@ -333,8 +333,11 @@ impl State {
     fn mend_copy(&mut self, block: u64) -> Result {
         match self.metadata.geometry().place(block) {
             Place::Super(copy) => self.mend_superblock(copy)?,
-            // What it held is in the other copy, and in place with the next transaction.
-            Place::Journal(_) => self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?,
+            // What it held must be in place, for the other copy may be bad, too.
+            Place::Journal(_) => {
+                self.volume.fence()?;
+                self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?;
+            }
             Place::Metadata(copy, number) => self.metadata.mend(copy, number)?,
             Place::Data | Place::Unused => {}
         }
