@@ -60,17 +60,32 @@ is_mended() {
 	! bad_range "$DISK" $(($1 * PAGE)) $PAGE >/dev/null
 }
 
-# Blocks that files may have fail, then one of superblock, journal and metadata, at either end, which
-# must be mended.
+# copy_of COPY N -- a block of superblock, journal or metadata.
+copy_of() {
+	if [ "$2" = 0 ]; then
+		superblock "$1"
+	elif [ "$2" -le "$JOURNAL" ]; then
+		journal "$1" $(($2 - 1))
+	else
+		metadata "$1" $(($2 - 1 - JOURNAL))
+	fi
+}
+
+# Blocks that files may have fail, then one copy of something, or both, which must be mended.
 fail_some() {
-	local end=$(($(ns_get "$NS" size) / PAGE)) copies=$((1 + JOURNAL + METADATA)) n block
+	local size=$((1 + JOURNAL + METADATA)) copies=(0 1) n copy
 
 	for ((n = 0; n < 6; n++)); do
-		fail_block $((end - copies - 1 - RANDOM % ROOM)) || return
+		fail_block $((BLOCKS - size - 1 - RANDOM % ROOM)) || return
 	done
-	block=$((RANDOM % (2 * copies)))
-	[ $block -lt $copies ] || block=$((end - 1 - block + copies))
-	fail_block $block && wait_for is_mended $block
+	n=$((RANDOM % size))
+	unset "copies[RANDOM % 3]"
+	for copy in "${copies[@]}"; do
+		fail_block "$(copy_of "$copy" $n)" || return
+	done
+	for copy in "${copies[@]}"; do
+		wait_for is_mended "$(copy_of "$copy" $n)" || return
+	done
 }
 
 # all_delivered BEFORE -- of the failures since, of which there were some.
@@ -104,6 +119,7 @@ check "processes on the same files, which are forgotten again and again" while_d
 check "the filesystem is whole" again
 check "what is removed leaves no block behind" nothing_left
 require make_narrow
+require geometry
 check "processes on the same files, with little room" stress
 check "the filesystem is whole" again
 before=$(has_counters "$DISK" && counters "$DISK")
