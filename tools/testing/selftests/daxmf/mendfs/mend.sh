@@ -58,21 +58,27 @@ grows() {
 	cat "$TMP/page" >>lost
 }
 
-# Both copies of a bit of everything fail, and a page of a file, while that file grows and others
-# come and go.
-mends_under_load() {
-	local copy other page
+both_copies_fail() {
+	local copy
 
-	fill lost 1 && page=$(address lost 0) || return
-	until_stopped comes_and_goes &
-	other=$!
-	until_stopped grows &
 	for copy in 0 1; do
 		fails "$(superblock $copy)" "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
 			"$(metadata $copy 0)" "$(metadata $copy 1)" || return
 	done
-	poison "$page" && goes_on && cannot_read lost 0 && touch "$TMP/stop" && wait $! && wait $other &&
-		rm "$TMP/stop" && write_page lost 0 && mended && goes_on && remount && has_all
+}
+
+# Both copies of a bit of everything fail, and a page of a file, while that file grows and others
+# come and go.
+mends_under_load() {
+	local job page status=0
+
+	fill lost 1 && page=$(address lost 0) || return
+	each until_stopped comes_and_goes grows &
+	job=$!
+	both_copies_fail && poison "$page" && goes_on && cannot_read lost 0 && write_page lost 0 &&
+		mended && goes_on || status=1
+	touch "$TMP/stop"
+	wait $job && rm "$TMP/stop" && [ $status = 0 ] && remount && has_all
 }
 
 mends_machine_check() {
