@@ -21,6 +21,19 @@ die()
 	exit 1
 }
 
+# milliseconds: of the clock.
+milliseconds()
+{
+	echo $((${EPOCHREALTIME/[.,]/} / 1000))
+}
+
+# seconds_since START: from milliseconds to seconds, with one decimal.
+seconds_since()
+{
+	local tenths=$((($(milliseconds) - $1) / 100))
+	echo "$((tenths / 10)).$((tenths % 10)) s"
+}
+
 # Run a command quietly; say what is being done and how long it took. Its
 # output is shown only if it fails.
 step()
@@ -28,12 +41,11 @@ step()
 	local what=$1 log start status=0
 	shift
 	log=$(mktemp)
-	start=${EPOCHREALTIME/[.,]/}
+	start=$(milliseconds)
 	printf '==> %s … ' "$what" >&2
 	"$@" </dev/null >"$log" 2>&1 || status=$?
-	local tenths=$(((${EPOCHREALTIME/[.,]/} - start) / 100000))
 	if [ "$status" = 0 ]; then
-		printf '%d.%d s\n' $((tenths / 10)) $((tenths % 10)) >&2
+		seconds_since "$start" >&2
 	else
 		echo "failed:" >&2
 		tail -n 40 "$log" >&2
@@ -59,13 +71,14 @@ need_space() # GiB, for what
 mirror=${MIRROR:-http://deb.debian.org/debian}
 need_mirror()
 {
-	local to
+	local to status=0
 	to=$(mktemp)
 	/usr/lib/apt/apt-helper -o Acquire::Retries=0 \
 		-o Acquire::http::Timeout=15 -o Acquire::https::Timeout=15 \
-		download-file "$mirror/dists/$SUITE/InRelease" "$to" >/dev/null 2>&1 ||
-		die "no answer from the Debian mirror $mirror: check the network, or name another with MIRROR=http://…/debian"
+		download-file "$mirror/dists/$SUITE/InRelease" "$to" >/dev/null 2>&1 || status=$?
 	rm -f "$to"
+	[ "$status" = 0 ] ||
+		die "no answer from the Debian mirror $mirror: check the network, or name another with MIRROR=http://…/debian"
 }
 
 # Remove a directory that may hold read-only folders or, after an interrupted
@@ -105,15 +118,30 @@ cached()
 		say "waiting for another run that makes ${entry##*/}"
 		flock "$lock"
 	fi
-	if [ ! -d "$entry" ]; then
-		remove_tree "$entry.tmp"
-		mkdir "$entry.tmp"
-		trap 'remove_tree "$entry.tmp"' EXIT
-		"$@" "$entry.tmp"
-		trap - EXIT
-		mv "$entry.tmp" "$entry"
-	fi
+	[ -d "$entry" ] || make_entry "$entry" "$@"
 	exec {lock}>&-
+}
+
+# In a shell of its own, whose trap is nobody else's. When a command fails, the
+# trap finds the functions' local variables gone.
+make_entry() # entry, builder, argument...
+(
+	half_made=$1.tmp
+	trap 'remove_tree "$half_made"' EXIT
+	remove_tree "$half_made"
+	mkdir "$half_made"
+	"${@:2}" "$half_made"
+	mv "$half_made" "$1"
+)
+
+# Leave so many cache entries whose name begins like this, the last used.
+keep_newest() # name, number
+{
+	local entry
+	find "$cache" -maxdepth 1 -type d -name "$1-*" ! -name '*.tmp' -printf '%T@ %p\n' |
+		sort -rn | sed "1,$2d; s/^[^ ]* //" | while read -r entry; do
+		remove_tree "$entry"
+	done
 }
 
 packages()
