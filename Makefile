@@ -18,12 +18,19 @@ run: modules tools
 test: modules tools
 	@scripts/test
 
+soak: modules tools
+	@scripts/soak
+
 bench: KERNEL = stock
 bench: modules tools
 	@scripts/bench
 
 check:
 	@scripts/check
+
+rustdoc:
+	@scripts/check rustdoc
+	@echo build/doc/daxmf/index.html
 
 modules:
 	@scripts/modules $(if $(KDIR),$(abspath $(KDIR)),$(KERNEL))
@@ -43,4 +50,4 @@ clean:
 distclean: clean
 	@scripts/distclean
 
-.PHONY: help run test bench check modules tools vm kdir clean distclean
+.PHONY: help run test soak bench check rustdoc modules tools vm kdir clean distclean

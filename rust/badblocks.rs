@@ -45,7 +45,7 @@ const MAX_LEN: u64 = 1 << 39;
 /// assert_eq!(bad.first_in(device), Some(page));
 /// assert_eq!(bad.first_in(behind), None);
 ///
-/// bad.clear(page);
+/// bad.clear(page)?;
 /// assert_eq!(bad.first_in(device), None);
 /// # Ok::<(), Error>(())
 /// ```

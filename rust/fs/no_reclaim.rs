@@ -20,7 +20,8 @@ use crate::bindings;
 /// use daxmf::fs::NoReclaim;
 ///
 /// let _no_reclaim = NoReclaim::new();
-/// let memory = KBox::new(0_u64, GFP_KERNEL)?;
+/// let memory = KBox::new(7_u64, GFP_KERNEL)?;
+/// assert_eq!(*memory, 7);
 /// # Ok::<(), Error>(())
 /// ```
 ///

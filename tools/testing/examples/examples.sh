@@ -1,0 +1,54 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Break an example of the crate in a copy of the source: of all examples, it must fail.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../../scripts/lib.sh"
+
+kernel=$("$top/scripts/kernel" debug)
+# shellcheck disable=SC1091
+. "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+
+result() # name, command...
+{
+	local name=$1
+	shift
+	if "$@" >"$copy/said" 2>&1; then
+		ktap_test_pass "$name"
+	else
+		sed 's/^/# /' "$copy/said"
+		ktap_test_fail "$name"
+	fi
+}
+
+break_and_build()
+{
+	cp -r "$top"/{Kbuild,rust,drivers,fs,samples,scripts} "$copy"
+	grep -q '^/// assert_eq.*0xe306_9283' "$copy/rust/crc32c.rs" &&
+		sed -i '/^\/\/\/ assert_eq/s/0xe306_9283/0xe306_9284/' "$copy/rust/crc32c.rs" &&
+		"$copy/scripts/modules" debug
+}
+
+# Of the suite as a whole, and the example.
+fails()
+{
+	cat >"$copy/script" <<-'END'
+		modprobe daxmf_examples
+		cat /sys/kernel/debug/kunit/daxmf_examples/results
+	END
+	KERNEL=debug SCRIPT=$copy/script LABELS=0 APPEND=kunit.enable=1 "$copy/scripts/vm" \
+		</dev/null >"$copy/results" 2>&1
+	cat "$copy/results"
+	[ "$(grep -c '^ *not ok' "$copy/results")" = 2 ] &&
+		grep -qE '^ +not ok [0-9]+ crc32c_rs' "$copy/results" &&
+		[ "$(grep -cE '^ +ok ' "$copy/results")" -gt 10 ]
+}
+
+ktap_print_header
+ktap_set_plan 2
+result "a copy with an example that is wrong" break_and_build
+result "that example fails, and no other" fails
+ktap_finished
