@@ -72,6 +72,17 @@ time_is_over()
 	came_to 124 'vm: time-out: the guest was stopped after 8 s'
 }
 
+# What one processor writes to another one's code is then seen.
+one_thread()
+{
+	local threads
+	in_guest 'host-monitor info cpus; echo; nproc'
+	came_to 0 'thread_id=' || return
+	threads=$(grep -o 'thread_id=[0-9]*' <<<"$output" | sort -u)
+	echo "$output"
+	[ "$(tail -n 1 <<<"$output")" = 2 ] && [ "$(wc -l <<<"$threads")" = 1 ]
+}
+
 refused() # variable=value, words
 {
 	run env SCRIPT="$work/script" "$1" "$top/scripts/vm"
@@ -92,11 +103,16 @@ not_ours()
 }
 
 ktap_print_header
-ktap_set_plan 14
+ktap_set_plan 15
 check "a script's output and status come back" script_ends
 check "the guest and the host share a folder" folder_is_shared
 check "a panic is told" kernel_panics
 check "a time-out is told" time_is_over
+if [ "$("$top/scripts/accel")" = tcg ]; then
+	check "emulated processors share a thread" one_thread
+else
+	ktap_test_skip "emulated processors share a thread: they are not emulated here"
+fi
 check "an unknown kernel is refused" refused KERNEL=old "there are"
 check "a size without a unit is refused" refused NVDIMM_SIZE=1 "wanted is a size"
 check "an unknown kind of memory is refused" refused PMEM=disk "there are"
