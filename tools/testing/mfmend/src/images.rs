@@ -22,9 +22,8 @@ use crate::walk;
 
 /// Most changes that are made to an image.
 const CHANGES: u64 = 6;
-/// The number of images that is enough, and the part of them that each kind is at least.
-const LEAST: u64 = 50;
-const SHARE: u64 = 50;
+/// So many images have some of each kind among them: one of twenty is mounted read-only.
+const ENOUGH_FOR_ALL: u64 = 200;
 /// Failures after which the rest is not tried any more.
 const ENOUGH: u64 = 10;
 
@@ -96,12 +95,12 @@ impl Counts {
         }
     }
 
-    /// Whether there are images of each kind.
+    /// Whether there are images, and of each kind if there are enough.
     fn is_enough(&self) -> bool {
         let all = self.mounted + self.refused;
         let parts = [self.mounted, self.read_only, self.refused, self.repaired];
 
-        all >= LEAST && parts.iter().all(|part| part * SHARE >= all)
+        all > 0 && (all < ENOUGH_FOR_ALL || parts.iter().all(|part| *part > 0))
     }
 }
 

@@ -781,11 +781,11 @@ written_whole() {
 		has_page whole 5
 }
 
-# A page that no file has fails: nobody gets it.
+# A page that no file has fails: nobody gets it. An unmount waits until what failed before is mended.
 free_fails() {
 	local before
 
-	before=$(free_pages) && fill free 1 && FREE=$(address free 0) && rm free &&
+	remount && before=$(free_pages) && fill free 1 && FREE=$(address free 0) && rm free &&
 		wait_for is free_pages "$before" && poison "$FREE" && is free_pages $((before - 1)) &&
 		wait_for is free_pages "$before" && mended
 }

@@ -33,10 +33,10 @@ same_disk() {
 		ns_bind "$ns" $driver || return
 		disk=$(ns_disk "$ns")
 		if [ $driver = daxmf_pmem ]; then
-			fill "/dev/$disk" 4096
+			fill "/dev/$disk" 1024
 		fi
 		echo "$disk $(blockdev --getsize64 --getss --getpbsz "/dev/$disk" | paste -sd' ')" \
-			"$(head -c 64M "/dev/$disk" | sha256sum)" >"$TMP/$driver"
+			"$(head -c 8M "/dev/$disk" | sha256sum)" >"$TMP/$driver"
 	done
 	cmp "$TMP/daxmf_pmem" "$TMP/nd_pmem"
 }
