@@ -5,8 +5,9 @@
 # NVDIMM, and go on with that, over and over: fsck finds nothing to repair, and all that was synced
 # is there.
 #
-#   KILLS=N	how often [4]
-#   SEED=N	where the moments and the work begin [1]
+#   KILLS=N		how often [4]
+#   RUNTIME=SECONDS	go on after that for so long instead
+#   SEED=N		where the moments and the work begin [1]
 #
 # A plugin of QEMU (lines.c) makes several images of what would be left, and the machine goes on
 # until the last one. In every other round that is all that the guest has stored, whether it is in a
@@ -16,7 +17,7 @@
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../scripts/lib.sh"
 
-KILLS=${KILLS:-4} SEED=${SEED:-1}
+KILLS=${KILLS:-4} SEED=${SEED:-1} RUNTIME=${RUNTIME-}
 kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
 # shellcheck disable=SC1091
 . "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
@@ -31,7 +32,7 @@ BASE=0x100000000
 state=$SEED
 # The process group of a guest that runs, the seeds of the runs that the device has files of, and how
 # many other images there are.
-vm='' kept='' others=0 bad=0
+vm='' kept='' others=0 bad=0 rounds=0 kills=0
 
 finish()
 {
@@ -174,6 +175,17 @@ check() # name, command...
 	fi
 }
 
+# The device, and an image of it for each moment and for the next guest.
+need_room()
+{
+	local need=$(((2 * MOST + 1) * ${SIZE%M} / 1024 + 1)) free
+	free=$(($(df --output=avail -k "$work" | tail -n 1) >> 20))
+	[ "$free" -ge "$need" ] || {
+		ktap_skip_all "it needs $need GiB in $work, $free GiB are free"
+		exit "$KSFT_SKIP"
+	}
+}
+
 build()
 {
 	in_root gcc -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -shared -fPIC \
@@ -187,22 +199,33 @@ prepare()
 		tool mkfs.mendfs -q "$work/nvdimm0"
 }
 
-# How many there are in each round: at least two rounds, as they are not the same.
-plan=()
-for ((left = KILLS; left > 0; left -= plan[-1])); do
-	most=$((${#plan[@]} > 0 ? MOST : (KILLS + 1) / 2))
-	[ $most -le $MOST ] || most=$MOST
-	plan+=($((left < most ? left : most)))
-done
+# How many there are in the next round, 0 after the last; sets moments. At least two rounds, as they
+# are not the same.
+next_round()
+{
+	moments=$(((KILLS + 1) / 2))
+	[ $moments -le $MOST ] || moments=$MOST
+	if [ "$rounds" -lt 2 ]; then
+		:
+	elif [ -n "$RUNTIME" ]; then
+		moments=$((SECONDS < RUNTIME ? MOST : 0))
+	else
+		moments=$MOST
+	fi
+	[ -n "$RUNTIME" ] || [ $moments -le $((KILLS - kills)) ] || moments=$((KILLS - kills))
+}
 
 rm -rf "$work"
 mkdir -p "$host/now"
 trap finish EXIT
 ktap_print_header
-ktap_set_plan $((KILLS + ${#plan[@]} + 2))
+need_room
 check "the plugin and the filesystem are made" prepare
-for ((i = 0; i < ${#plan[@]} && bad == 0; i++)); do
-	round "$i" "${plan[i]}"
+while [ "$bad" = 0 ] && next_round && [ "$moments" -gt 0 ]; do
+	round "$rounds" "$moments"
+	rounds=$((rounds + 1)) kills=$((kills + moments))
 done
 check "all is there, and can be removed" last
+# How many there are is known only now.
+ktap_set_plan $((kills + rounds + 2))
 ktap_finished

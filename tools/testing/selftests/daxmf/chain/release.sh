@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The holder goes while a notification is in flight: it must be waited for, and none is lost.
+#
+#   RUNTIME=SECONDS	how long holders come and go, in place of so many rounds
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
@@ -51,21 +53,25 @@ fail_pages() {
 
 # Failures all the time, while holders come and go.
 storm() {
-	local i failures
+	local i failures status=0 start=$SECONDS
 	local -a was now
 
 	read -ra was <<<"$(counters "$DISK")"
 	fail_pages &
-	for ((i = 0; i < ROUNDS; i++)); do
-		hold "$DISK" || break
-		release || break
+	for ((i = 0; status == 0; i++)); do
+		if [ -n "${RUNTIME-}" ]; then
+			[ $((SECONDS - start)) -lt "$RUNTIME" ] || break
+		else
+			[ $i -lt $ROUNDS ] || break
+		fi
+		hold "$DISK" && release || status=1
 	done
 	touch "$TMP/stop"
 	wait
 	failures=$(cat "$TMP/failures")
 	read -ra now <<<"$(counters "$DISK")"
 	echo "$failures failures; received delivered declined failed: ${was[*]}, then ${now[*]}"
-	[ $i = $ROUNDS ] || fail "a holder could not come" || return
+	[ $status = 0 ] || fail "a holder could not come" || return
 	[ $((now[0] - was[0])) = "$failures" ] || fail "not all were received" || return
 	[ $((now[1] + now[2] + now[3])) = "${now[0]}" ] ||
 		fail "the counters do not add up" || return

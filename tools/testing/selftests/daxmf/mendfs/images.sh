@@ -3,8 +3,7 @@
 #
 # Damaged images: each is mounted, or refused with a reason, and fsck agrees.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin [0], and how long to go on instead of to the 10,000th
-#				image, or the 1000th on the debug kernel
+#   SEED=N RUNTIME=SECONDS	where to begin [0], and how long to go on instead of to the last image
 #
 # It is in part a wait for RCU: several devices are used side by side.
 
@@ -15,8 +14,8 @@ KIND=${KIND:-memmap}
 SEED=${SEED:-0}
 # Images of one seed.
 ALL=1000000
-COUNT=10000
-[ "${KERNEL:-stock}" = stock ] || COUNT=1000
+COUNT=1000
+[ "${KERNEL:-stock}" = stock ] || COUNT=400
 [ -z "${RUNTIME-}" ] || COUNT=$ALL
 # Sectors of an image, see mfmend.
 SECTORS=8320

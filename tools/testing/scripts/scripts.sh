@@ -1,0 +1,277 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Test the scripts themselves, on the host, where no guest is needed: what comes of a failure, of
+# input that is wrong, and how the results of tests are judged.
+
+# shellcheck source=scripts/lib.sh
+. "$(dirname "$0")/../../../scripts/lib.sh"
+
+kernel=$("$top/scripts/kernel" stock)
+# shellcheck disable=SC1091
+. "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+check() # name, command...
+{
+	local name=$1
+	shift
+	if "$@" >"$work/said" 2>&1; then
+		ktap_test_pass "$name"
+	else
+		sed 's/^/# /' "$work/said"
+		ktap_test_fail "$name"
+	fi
+}
+
+# fails_with WORDS COMMAND...: it fails, and says no more than one line of its own, with these words.
+fails_with()
+{
+	local words=$1 output
+	shift
+	! output=$("$@" 2>&1) || { echo "'$*' should have failed"; return 1; }
+	echo "$output"
+	[ "$(grep -vc '^==>' <<<"$output")" -le 1 ] && [[ $output == *"$words"* ]]
+}
+
+# The cache
+# ---------
+
+# with_cache COMMAND: of a shell that knows lib.sh, and has an empty cache.
+with_cache()
+{
+	rm -rf "$work/cache"
+	XDG_CACHE_HOME=$work/cache bash -c '. "$0/scripts/lib.sh"; '"$1" "$top"
+}
+
+leaves_nothing()
+{
+	[ -z "$(find "$work/cache/daxmf" -mindepth 1 ! -name '*.lock')" ]
+}
+
+builder_fails()
+{
+	# shellcheck disable=SC2016 # for the other shell
+	fails_with "no luck" with_cache '
+		build() { local entry; touch "$1/half"; die "no luck"; }
+		cached thing build' && leaves_nothing
+}
+
+builder_is_stopped()
+{
+	local pid
+	# shellcheck disable=SC2016 # for the other shell
+	with_cache 'build() { touch "$1/half"; echo $BASHPID >"$0.pid"; sleep 60 & wait; }
+		set -- ; cached thing build' "$work/stopped" &
+	pid=$!
+	until [ -e "$work/cache/daxmf/thing.tmp/half" ]; do
+		sleep 0.05
+	done
+	pkill -TERM -f 'cached thing build'
+	! wait $pid || return
+	for ((pid = 0; pid < 100; pid++)); do
+		leaves_nothing && return
+		sleep 0.1
+	done
+	return 1
+}
+
+made_once()
+{
+	# shellcheck disable=SC2016 # for the other shell
+	with_cache 'build() { echo built; echo content >"$1/file"; }
+		cached thing build; cached thing build; cat "$cache/thing/file"' >"$work/out" &&
+		printf 'built\ncontent\n' | diff - "$work/out"
+}
+
+# Kernel trees
+# ------------
+
+# A folder that looks like a prepared tree; its auto.conf has these lines.
+tree() # release, line...
+{
+	rm -rf "$work/tree"
+	mkdir -p "$work/tree"/{include/config,rust}
+	touch "$work/tree"/{Module.symvers,rust/libkernel.rmeta}
+	echo "$1" >"$work/tree/include/config/kernel.release"
+	printf '%s\n' CONFIG_{RUST,FS_DAX,MEMORY_FAILURE}=y "${@:2}" >"$work/tree/include/config/auto.conf"
+}
+
+compiler_is() # argument of make, line of auto.conf
+{
+	tree 7.3.0 "$2"
+	[ "$("$top/scripts/modules" inside compiler "$work/tree")" = "$1" ]
+}
+
+compiler_unknown()
+{
+	tree 7.3.0
+	fails_with "does not say which compiler" "$top/scripts/modules" "$work/tree"
+}
+
+kernel_too_old()
+{
+	tree 7.2.12+deb13-amd64
+	fails_with "choose one from 7.3 on" "$top/scripts/modules" "$work/tree"
+}
+
+kernel_without_rust()
+{
+	tree 7.3.0
+	sed -i /RUST/d "$work/tree/include/config/auto.conf"
+	fails_with "has no CONFIG_RUST" "$top/scripts/modules" "$work/tree"
+}
+
+# A tree of another release of the same series gives modules for that one.
+other_release()
+{
+	tree 7.2.12
+	"$top/scripts/kernel" inside same_release 7.2.12 "$work/tree" &&
+		fails_with "the tree is of kernel 7.2.12, not 7.2.6" \
+			"$top/scripts/kernel" inside same_release 7.2.6 "$work/tree"
+}
+
+no_such_release()
+{
+	fails_with "name a kernel" env KVER=7.3.4 "$top/scripts/kdir" || return
+	! KVER=7.3.99+deb13-amd64 "$top/scripts/kdir" >"$work/kdir" 2>&1 || return
+	cat "$work/kdir"
+	grep -q "^$SUITE-backports has no kernel 7.3.99+deb13-amd64, the newest like it is 7" "$work/kdir" &&
+		! grep -q unbound "$work/kdir" && [ -z "$(find "$cache" -maxdepth 1 -name '*.tmp')" ]
+}
+
+# What there is to choose
+# -----------------------
+
+wrong_tests()
+{
+	fails_with "no group 'nothing'" env T=nothing "$top/scripts/test" &&
+		fails_with "no test 'nothing' in chain" env T="stack chain/nothing" "$top/scripts/test" &&
+		fails_with "need the debug kernel" env T=kunit "$top/scripts/test" &&
+		fails_with "RUNTIME=long: a number" env RUNTIME=long "$top/scripts/test"
+}
+
+# The judge of results
+# --------------------
+
+# judged LINE PASSED FAILED SKIPPED NAME...: what scripts/ktap makes of standard input; its last line
+# matches the first argument.
+judged()
+{
+	local last=$1 counts="$2 $3 $4"
+	shift 4
+	rm -f "$work/counts"
+	awk -f "$top/scripts/ktap" "$work/counts" "$@" >"$work/judged"
+	cat "$work/judged" "$work/counts"
+	[ "$(cat "$work/counts")" = "$counts" ] && tail -n 1 "$work/judged" | grep -qE "^  $last"
+}
+
+passes()
+{
+	judged 'ok 1 a # 2\.5 s, 1\.5 s idle$' 1 0 1 a <<-'END'
+		#:test a
+		1..2
+		ok 1 one
+		ok 2 two # SKIP no reason
+		#:exit a 0 2500 1000
+	END
+}
+
+case_fails()
+{
+	judged 'not ok 1 a # 1 of 2 cases failed' 1 1 0 a <<-'END'
+		#:test a
+		1..2
+		ok 1 one
+		not ok 2 two
+		#:exit a 1 100
+	END
+}
+
+no_plan()
+{
+	judged 'not ok 1 a # no plan' 1 1 0 a <<-'END'
+		#:test a
+		ok 1 one
+		#:exit a 0 100
+	END
+}
+
+too_few()
+{
+	judged 'not ok 1 a # planned 2, ran 1' 1 1 0 a <<-'END'
+		#:test a
+		1..2
+		ok 1 one
+		#:exit a 0 100
+	END
+}
+
+bad_status()
+{
+	judged 'not ok 1 a # exit status 3' 1 1 0 a <<-'END'
+		#:test a
+		1..1
+		ok 1 one
+		#:exit a 3 100
+	END
+}
+
+time_out()
+{
+	judged 'not ok 1 a # time-out after 100\.0 s' 1 1 0 a <<-'END'
+		#:test a
+		1..2
+		ok 1 one
+		#:exit a 124 100000
+	END
+}
+
+never_ends()
+{
+	judged 'not ok 1 a # it never came to its end' 1 1 0 a <<-'END'
+		#:test a
+		1..1
+		ok 1 one
+	END
+}
+
+never_run()
+{
+	judged 'not ok 2 b # never run' 1 1 0 a b <<-'END'
+		#:test a
+		1..1
+		ok 1 one
+		#:exit a 0 100
+	END
+}
+
+ktap_print_header
+ktap_set_plan 19
+check "a cache entry that cannot be made leaves nothing behind" builder_fails
+check "nor does one whose making is stopped" builder_is_stopped
+check "a cache entry is made once" made_once
+check "the compiler of a tree" compiler_is CC=x86_64-linux-gnu-gcc-14 \
+	'CONFIG_CC_VERSION_TEXT=x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0'
+check "the compiler of a tree, in quotes" compiler_is CC=gcc-14 \
+	'CONFIG_CC_VERSION_TEXT="gcc-14 (Debian 14.2.0-19) 14.2.0"'
+check "a tree that was made by clang" compiler_is LLVM=1 CONFIG_CC_IS_CLANG=y
+check "a tree that does not say its compiler" compiler_unknown
+check "a kernel that is too old" kernel_too_old
+check "a kernel without Rust" kernel_without_rust
+check "a tree of another release" other_release
+if (need_mirror) 2>"$work/said"; then
+	check "a release that the mirror does not have" no_such_release
+else
+	ktap_test_skip "a release that the mirror does not have: $(<"$work/said")"
+fi
+check "tests that there are not" wrong_tests
+check "a test that passes" passes
+check "a test of which a case fails" case_fails
+check "a test without a plan" no_plan
+check "a test with fewer results than planned" too_few
+check "a test with a bad exit status" bad_status
+check "a test that is stopped" time_out
+check "a test that does not end, or does not begin" eval 'never_ends && never_run'
+ktap_finished
