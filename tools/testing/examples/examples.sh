@@ -3,29 +3,14 @@
 #
 # Break an example of the crate in a copy of the source: of all examples, it must fail.
 
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../../scripts/lib.sh"
+# shellcheck source=tools/testing/on-host.sh
+. "$(dirname "$0")/../on-host.sh"
 
-kernel=$("$top/scripts/kernel" debug)
-# shellcheck disable=SC1091
-. "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
-copy=$(mktemp -d)
-trap 'rm -rf "$copy"' EXIT
-
-result() # name, command...
-{
-	local name=$1
-	shift
-	if "$@" >"$copy/said" 2>&1; then
-		ktap_test_pass "$name"
-	else
-		sed 's/^/# /' "$copy/said"
-		ktap_test_fail "$name"
-	fi
-}
+copy=$work/copy
 
 break_and_build()
 {
+	mkdir "$copy"
 	cp -r "$top"/{Kbuild,rust,drivers,fs,samples,scripts} "$copy"
 	grep -q '^/// assert_eq.*0xe306_9283' "$copy/rust/crc32c.rs" &&
 		sed -i '/^\/\/\/ assert_eq/s/0xe306_9283/0xe306_9284/' "$copy/rust/crc32c.rs" &&
@@ -49,6 +34,6 @@ fails()
 
 ktap_print_header
 ktap_set_plan 2
-result "a copy with an example that is wrong" break_and_build
-result "that example fails, and no other" fails
+check "a copy with an example that is wrong" break_and_build
+check "that example fails, and no other" fails
 ktap_finished

@@ -4,26 +4,8 @@
 # Test the scripts themselves, on the host, where no guest is needed: what comes of a failure, of
 # input that is wrong, and how the results of tests are judged.
 
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../../scripts/lib.sh"
-
-kernel=$("$top/scripts/kernel" stock)
-# shellcheck disable=SC1091
-. "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
-
-check() # name, command...
-{
-	local name=$1
-	shift
-	if "$@" >"$work/said" 2>&1; then
-		ktap_test_pass "$name"
-	else
-		sed 's/^/# /' "$work/said"
-		ktap_test_fail "$name"
-	fi
-}
+# shellcheck source=tools/testing/on-host.sh
+. "$(dirname "$0")/../on-host.sh"
 
 # fails_with WORDS COMMAND...: it fails, and says no more than one line of its own, with these words.
 fails_with()

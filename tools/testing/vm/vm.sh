@@ -4,14 +4,8 @@
 # Test scripts/vm, on the host: what comes of a script in the guest, and of a
 # kernel that is in trouble.
 
-# shellcheck source=scripts/lib.sh
-. "$(dirname "$0")/../../../scripts/lib.sh"
-
-kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
-# shellcheck disable=SC1091
-. "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+# shellcheck source=tools/testing/on-host.sh
+. "$(dirname "$0")/../on-host.sh"
 
 # run COMMAND...: sets its status and output.
 run()
@@ -33,18 +27,6 @@ came_to() # status, words
 	echo "status $status, not $1 with '$2':"
 	echo "$output"
 	return 1
-}
-
-check() # name, command...
-{
-	local name=$1
-	shift
-	if "$@" >"$work/said"; then
-		ktap_test_pass "$name"
-	else
-		sed 's/^/# /' "$work/said"
-		ktap_test_fail "$name"
-	fi
 }
 
 script_ends()
