@@ -25,13 +25,7 @@ use kernel::{
     module::this_module,
     prelude::*,
     static_lock_class,
-    sync::{
-        barrier::{
-            smp_mb,
-            Full, //
-        },
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 use crate::{
@@ -284,23 +278,8 @@ impl SysfsFile {
 
     /// Wakes up those who poll the file, after what it shows has changed.
     pub(crate) fn notify(&self) {
-        // Whoever opens the file after this will read what has changed.
-        smp_mb(Full);
-
-        // `kernfs_notify()` would wake up a kernel thread, too.
-        if self.is_open() {
-            // SAFETY: By the type invariants.
-            unsafe { bindings::kernfs_notify(self.0.as_ptr()) };
-        }
-    }
-
-    fn is_open(&self) -> bool {
-        // SAFETY: By the type invariants. The node is that of a file, which `kernfs_notify()`
-        // relies on, too. The pointer may change under us; it is read once, and not followed.
-        let open =
-            unsafe { (&raw const (*self.0.as_ptr()).__bindgen_anon_1.attr.open).read_volatile() };
-
-        !open.is_null()
+        // SAFETY: By the type invariants, and the node is that of a file.
+        unsafe { bindings::kernfs_notify(self.0.as_ptr()) };
     }
 }
 

@@ -110,12 +110,15 @@ impl Namespace {
             try_pin_init!(Self {
                 device: (&***device).into(),
                 range,
+                // Flushes go through a function of the region's own if it is asynchronous, and else
+                // to the flush hints.
+                //
                 // SAFETY: The parent of a namespace is a region, which is bound while the
                 // namespace is.
                 is_flushed_by_fence: unsafe {
                     let region = bindings::to_nd_region((*raw).parent);
 
-                    (*region).flush.is_none() && bindings::nvdimm_has_flush(region) <= 0
+                    bindings::is_nvdimm_sync(region) && bindings::nvdimm_has_flush(region) <= 0
                 },
                 users <- new_srcu!("Namespace::users"),
                 is_bound: Atomic::new(true),
