@@ -18,10 +18,7 @@ pub mod file;
 
 pub use self::{
     attribute::Attribute,
-    bio::{
-        Bio,
-        Segment, //
-    },
+    bio::Bio,
     disk::{
         Disk,
         Features,

@@ -31,15 +31,24 @@ use kernel::{
     iov::IovIterSource,
     prelude::*,
     str::CString,
+    sync::{
+        new_mutex,
+        Mutex, //
+    },
     types::Opaque, //
 };
 
 use crate::{
     bindings,
-    block::Segment,
+    block::bio::{
+        Destination,
+        Segment,
+        Source, //
+    },
     memory_failure::{
         Flags,
-        Outcome, //
+        Outcome,
+        Reason, //
     },
     range::{
         ByteRange,
@@ -82,58 +91,49 @@ impl Frames<'_> {
 
     /// Marks each frame as poisoned (`PG_hwpoison`).
     pub fn set_poisoned(&self) {
-        for_each_page(self.range, |_, page| {
-            // SAFETY: `page` is valid by the type invariants. The flag is set atomically.
-            unsafe { bindings::SetPageHWPoison(page) };
-        });
+        for pfn in frame_numbers(self.range) {
+            // SAFETY: The frame has a page by the type invariants. The flag is set atomically.
+            unsafe { bindings::SetPageHWPoison(bindings::pfn_to_page(pfn)) };
+        }
     }
 }
 
-/// Calls `f` with the number and the page of each frame.
+/// The numbers of the frames, as C takes them.
 // CAST: A frame number is a `u64` here and an `unsigned long` in C, which are the same.
-fn for_each_page(frames: FrameRange, mut f: impl FnMut(c_ulong, *mut bindings::page)) {
-    for pfn in frames.first()..frames.end() {
-        // SAFETY: The conversion is arithmetic, whether there is a page or not.
-        f(pfn as c_ulong, unsafe {
-            bindings::pfn_to_page(pfn as c_ulong)
-        });
-    }
+fn frame_numbers(frames: FrameRange) -> impl Iterator<Item = c_ulong> {
+    (frames.first()..frames.end()).map(|pfn| pfn as c_ulong)
 }
 
-/// Claims a range of physical memory, so that no other driver uses it.
+/// A range of physical memory that its driver alone uses, until this is dropped.
 ///
-/// `name` is what `/proc/iomem` shows.
-///
-/// # Errors
-///
-/// - `EBUSY` if the range, or a part of it, is in use.
-///
-/// # Examples
-///
-/// ```
-/// use daxmf::{pagemap, range::ByteRange};
-/// use kernel::str::CString;
-///
-/// // Nobody can have the range that the kernel's own code lies in.
-/// let low = ByteRange::new(0x100_0000, 0x1000).ok_or(EINVAL)?;
-/// let name = CString::try_from_fmt(fmt!("example"))?;
-///
-/// assert!(pagemap::claim(low, name).is_err());
-/// # Ok::<(), Error>(())
-/// ```
-pub fn claim(range: ByteRange, name: CString) -> Result<Region> {
-    // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
-    // transparent wrapper.
-    let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
+/// See [`Bound::claim()`](crate::nvdimm::namespace::Bound::claim).
+pub struct Claim(Region);
 
-    iomem
-        .request_region(
-            range.start(),
-            range.len(),
-            name,
-            resource::Flags::IORESOURCE_MEM,
-        )
-        .ok_or(EBUSY)
+impl Claim {
+    /// Claims a range. `name` is what `/proc/iomem` shows.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY` if the range, or a part of it, is in use.
+    pub(crate) fn new(range: ByteRange, name: CString) -> Result<Self> {
+        // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
+        // transparent wrapper.
+        let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
+
+        iomem
+            .request_region(
+                range.start(),
+                range.len(),
+                name,
+                resource::Flags::IORESOURCE_MEM,
+            )
+            .map(Self)
+            .ok_or(EBUSY)
+    }
+
+    fn range(&self) -> Option<ByteRange> {
+        ByteRange::new(self.0.start(), self.0.size())
+    }
 }
 
 /// The number of bytes that start and size of a page map must be a multiple of.
@@ -164,14 +164,24 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 /// - `addr` is the address of the memory of `frames`, which stays mapped as long as `self` exists.
 #[pin_data(PinnedDrop)]
 pub struct PageMap<T: Operations> {
-    // The callback uses this as soon as the pages are there, so it comes first.
+    // The callback uses these as soon as the pages are there, so they come first.
     ops: T,
+    #[pin]
+    gate: Mutex<Gate>,
     #[pin]
     pgmap: Opaque<bindings::dev_pagemap>,
     addr: *mut u8,
     frames: FrameRange,
     // What the pages are made of; given back last.
-    _region: Region,
+    _claim: Claim,
+}
+
+/// What memory failures pass through. Locked while one is dealt with.
+struct Gate {
+    /// Whether the pages are about to go.
+    is_closed: bool,
+    /// Whether one has passed, so that frames may be marked.
+    has_passed: bool,
 }
 
 // SAFETY: A page map may be dropped on any thread if its callbacks may.
@@ -189,12 +199,16 @@ impl<T: Operations> PageMap<T> {
     /// - `EINVAL` if start or size are not multiples of [`alignment()`].
     /// - `ENXIO` if the range is ordinary memory.
     /// - `ENOMEM` if memory is short.
-    pub fn new(region: Region, node: i32, ops: T) -> impl PinInit<Self, Error> {
-        let range = ByteRange::new(region.start(), region.size());
+    pub fn new(claim: Claim, node: i32, ops: T) -> impl PinInit<Self, Error> {
+        let range = claim.range();
         let mut addr = ptr::null_mut();
 
         try_pin_init!(Self {
             ops,
+            gate <- new_mutex!(Gate {
+                is_closed: false,
+                has_passed: false,
+            }),
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
                 let range = range.ok_or(EINVAL)?;
 
@@ -211,7 +225,7 @@ impl<T: Operations> PageMap<T> {
             }),
             addr: addr.cast(),
             frames: range.ok_or(EINVAL)?.frames(),
-            _region: region,
+            _claim: claim,
         })
     }
 
@@ -280,7 +294,7 @@ impl<T: Operations> PageMap<T> {
     /// - `EIO` if a byte is bad.
     /// - `ERANGE` if the memory lies outside the map.
     #[inline]
-    pub fn read(&self, offset: u64, to: &Segment<'_>) -> Result {
+    pub fn read(&self, offset: u64, to: &Segment<'_, Destination>) -> Result {
         let range = ByteRange::new(offset, to.range().len()).ok_or(ERANGE)?;
         let from = self.address(range)?;
         // The length of a segment is an `unsigned int` in C.
@@ -288,7 +302,7 @@ impl<T: Operations> PageMap<T> {
 
         // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
         // are raw memory that others may change at any time.
-        let left = unsafe { bindings::copy_mc_to_kernel(to.as_ptr(), from.cast(), len) };
+        let left = unsafe { bindings::copy_mc_to_kernel(to.as_mut_ptr(), from.cast(), len) };
 
         if left == 0 {
             Ok(())
@@ -303,7 +317,7 @@ impl<T: Operations> PageMap<T> {
     ///
     /// - `ERANGE` if the memory lies outside the map.
     #[inline]
-    pub fn write(&self, offset: u64, from: &Segment<'_>) -> Result {
+    pub fn write(&self, offset: u64, from: &Segment<'_, Source>) -> Result {
         let range = ByteRange::new(offset, from.range().len()).ok_or(ERANGE)?;
         let to = self.address(range)?;
 
@@ -351,40 +365,52 @@ impl<T: Operations> PageMap<T> {
         })
     }
 
-    /// Takes the poison mark from the frames that `range` touches, and makes them present in the
-    /// kernel's linear map again.
+    /// Makes the frames of `pages`, counted from the start of the map, present in the kernel's
+    /// linear map, from which the machine check handler may have taken them. They can be written
+    /// to then; that they are bad is still marked.
     ///
     /// # Errors
     ///
-    /// - `ENXIO` if it lies outside the map.
-    pub fn clear_poisoned(&self, range: ByteRange) -> Result {
-        let access = self.access(range.frames())?;
+    /// - `ENXIO` if none of them lies in the map.
+    pub fn make_present(&self, pages: FrameRange) -> Result {
+        // A former driver may have left a hole in the linear map without a mark on our page, so the
+        // mark does not tell whether the frame must be brought back.
+        for pfn in frame_numbers(self.access(pages)?.frames) {
+            // SAFETY: `access()` has checked that the frame is one of ours, so it has a place in
+            // the linear map.
+            unsafe { bindings::clear_mce_nospec(pfn) };
+        }
+        Ok(())
+    }
 
-        for_each_page(access.frames, |pfn, page| {
-            // A former driver may have left a hole in the linear map without a mark on our page,
-            // so the mark does not tell whether the frame must be brought back.
-            //
-            // SAFETY: `access()` has checked that the frame is one of ours, so it has a page and a
-            // place in the linear map.
-            unsafe {
-                bindings::TestClearPageHWPoison(page);
-                bindings::clear_mce_nospec(pfn);
-            }
-        });
+    /// Takes the poison mark from the frames of `pages`, counted from the start of the map, which
+    /// are good again.
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO` if none of them lies in the map.
+    pub fn clear_poisoned(&self, pages: FrameRange) -> Result {
+        for pfn in frame_numbers(self.access(pages)?.frames) {
+            // SAFETY: `access()` has checked that the frame is one of ours, so it has a page. The
+            // flag is cleared atomically.
+            unsafe { bindings::TestClearPageHWPoison(bindings::pfn_to_page(pfn)) };
+        }
         Ok(())
     }
 
     /// Makes the frames that the machine check handler took from the kernel's linear map present
     /// again. A hole would outlast the pages: whoever maps the memory next would run into it.
     fn mend_linear_map(&self) {
-        for_each_page(self.frames, |pfn, page| {
+        for pfn in frame_numbers(self.frames) {
             // SAFETY: All frames are ours, so they have pages and a place in the linear map.
             unsafe {
-                if bindings::TestClearPageHWPoison(page) != 0 {
+                if bindings::TestClearPageHWPoison(bindings::pfn_to_page(pfn)) != 0 {
                     bindings::clear_mce_nospec(pfn);
                 }
             }
-        });
+            // SAFETY: The drop of a page map may sleep, as `memunmap_pages()` does.
+            unsafe { bindings::cond_resched() };
+        }
     }
 
     /// Throws away what the CPU caches hold of `range`.
@@ -404,7 +430,17 @@ impl<T: Operations> PageMap<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for PageMap<T> {
     fn drop(self: Pin<&mut Self>) {
-        self.mend_linear_map();
+        let has_passed = {
+            let mut gate = self.gate.lock();
+
+            gate.is_closed = true;
+            gate.has_passed
+        };
+
+        // No callback is running, and none will: what is marked now is all.
+        if has_passed {
+            self.mend_linear_map();
+        }
 
         // SAFETY: The pages were mapped by `memremap_pages()`. This waits for callbacks.
         unsafe { bindings::memunmap_pages(self.pgmap.get()) };
@@ -462,10 +498,14 @@ impl<T: Operations> VTable<T> {
         // `Opaque` is a transparent wrapper.
         let pgmap = pgmap.cast::<Opaque<bindings::dev_pagemap>>();
 
-        // SAFETY: `pgmap` is the field of a `PageMap<T>`, whose callbacks are initialized before
-        // it. It is not unmapped before the reference was given up. The other fields may not be
-        // initialized yet, so there is no reference to the whole.
-        let ops = unsafe { &(*container_of!(pgmap, PageMap<T>, pgmap)).ops };
+        // SAFETY: `pgmap` is the field of a `PageMap<T>`, of which these two fields are initialized
+        // before it. It is not unmapped before the reference was given up. The other fields may
+        // not be initialized yet, so there is no reference to the whole.
+        let (ops, gate) = unsafe {
+            let map = container_of!(pgmap, PageMap<T>, pgmap);
+
+            (&(*map).ops, &(*map).gate)
+        };
 
         from_result(|| {
             // INVARIANT: The reference to the page map keeps its pages.
@@ -474,9 +514,15 @@ impl<T: Operations> VTable<T> {
                 _map: PhantomData,
             };
 
-            ops.memory_failure(frames, Flags::from_raw(mf_flags))
-                .into_result()
-                .map(|()| 0)
+            let mut gate = gate.lock();
+            let outcome = if gate.is_closed {
+                Outcome::Declined(Reason::Removed)
+            } else {
+                gate.has_passed = true;
+                ops.memory_failure(frames, Flags::from_raw(mf_flags))
+            };
+
+            outcome.into_result().map(|()| 0)
         })
     }
 

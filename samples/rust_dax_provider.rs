@@ -1,116 +1,190 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The smallest provider of memory with page frames.
+//! The smallest provider of a DAX device.
 //!
-//! It claims the physical memory that the parameters `start` and `size` name, until it is unloaded,
-//! and is told when one of its page frames fails:
+//! It makes a disk with DAX out of a namespace, for filesystems and other holders to use, and takes
+//! the memory failures of its page frames to them:
 //!
 //! ```sh
-//! # The memory of a namespace that no driver is bound to.
-//! cd /sys/bus/nd/devices/namespace0.0
-//! insmod rust_dax_provider.ko start=$(($(cat resource))) size=$(cat size)
-//! cat /sys/kernel/debug/rust_dax_provider/received
+//! echo 0 > /sys/bus/nd/drivers_autoprobe
+//! insmod rust_dax_provider.ko
+//! echo namespace0.0 > /sys/bus/nd/drivers/rust_dax_provider/bind
 //! ```
 //!
-//! A real provider goes on with [`daxmf::dax`] and [`daxmf::block`], as `daxmf_pmem` does, so that
-//! a filesystem can use the memory and be told in turn.
+//! A real provider also knows what is bad, refuses to read it and mends what is written over it, as
+//! `daxmf_pmem` does.
 
 use daxmf::{
+    badblocks::Badblocks,
+    block::{
+        self,
+        bio::{
+            Bio,
+            Transfer, //
+        },
+        disk::Config,
+        Disk,
+        Features, //
+    },
+    dax::{
+        self,
+        device::{
+            AccessMode,
+            Allocated,
+            Control, //
+        },
+    },
     memory_failure::{
-        Counters,
         Flags,
-        Outcome,
-        Reason, //
+        Outcome, //
+    },
+    nvdimm::{
+        self,
+        Namespace, //
     },
     pagemap::{
         self,
+        Access,
         Frames,
-        Operations,
         PageMap, //
     },
-    range::ByteRange, //
+    range::{
+        ByteRange,
+        FrameRange, //
+    },
 };
 use kernel::{
-    debugfs::{
-        Dir,
-        File, //
-    },
+    iov::IovIterSource,
     prelude::*,
-    str::CString,
     sync::Arc, //
 };
 
-module! {
+daxmf::module_nvdimm_driver! {
     type: RustDaxProvider,
     name: "rust_dax_provider",
     authors: ["The daxmf developers"],
     description: "Rust DAX provider sample",
     license: "GPL",
-    params: {
-        start: u64 {
-            default: 0,
-            description: "physical address of the memory",
-        },
-        size: u64 {
-            default: 0,
-            description: "size of the memory in bytes",
-        },
-    },
 }
 
-/// Counts the failures, and leaves them to the kernel.
-struct Failures(Arc<Counters>);
+/// Takes failures from page frames to the holder of the device.
+struct Failures {
+    namespace: Arc<Namespace>,
+    control: Control,
+}
 
-impl Operations for Failures {
+impl pagemap::Operations for Failures {
     fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome {
-        pr_info!(
-            "memory failure at frame {:#x} count {:#x} flags {:#x}\n",
-            frames.range().first(),
-            frames.range().count(),
-            flags.as_raw()
-        );
-        self.0.count(|| Outcome::Declined(Reason::NoHolder))
+        let physical = frames.range().bytes();
+
+        match physical.and_then(|bytes| bytes.relative_to(self.namespace.range())) {
+            Some(range) => self.control.notify_failure(range, flags),
+            None => Outcome::Failed(ENXIO),
+        }
     }
 }
 
+/// The memory of the namespace.
 #[pin_data]
-struct RustDaxProvider {
+struct Memory {
     #[pin]
-    _map: PageMap<Failures>,
-    #[pin]
-    _received: File<Arc<Counters>>,
-    _debugfs: Dir,
+    map: PageMap<Failures>,
+    namespace: Arc<Namespace>,
 }
 
-impl kernel::InPlaceModule for RustDaxProvider {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        let counters = Arc::new(Counters::new(), GFP_KERNEL);
+impl dax::Operations for Memory {
+    fn direct_access(&self, pages: FrameRange, _mode: AccessMode) -> Result<Access<'_>> {
+        self.map.access(pages)
+    }
 
-        try_pin_init!(Self {
-            _debugfs: Dir::new(c"rust_dax_provider"),
-            _received <- _debugfs.read_callback_file(
-                c"received",
-                counters?,
-                &|counters: &Arc<Counters>, f| writeln!(f, "{}", counters.received()),
-            ),
-            _map <- map((**_received).clone())?,
+    fn zero_page_range(&self, pages: FrameRange) -> Result {
+        self.map.write_zeroes(pages)
+    }
+
+    fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize {
+        self.map.write_from_iter(range, from).unwrap_or(0)
+    }
+}
+
+impl Memory {
+    fn transfer(&self, bio: &Bio) -> Result {
+        if bio.is_preflush() {
+            self.namespace.flush()?;
+        }
+
+        match bio.transfer()? {
+            Some(Transfer::Read(mut to)) => to.try_for_each(|segment| {
+                let segment = segment?;
+
+                self.map.read(segment.range().start(), &segment)
+            }),
+            Some(Transfer::Write(mut from)) => from.try_for_each(|segment| {
+                let segment = segment?;
+
+                self.map.write(segment.range().start(), &segment)
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[vtable]
+impl block::Operations for Memory {
+    fn submit_bio(&self, bio: Bio) {
+        let result = self.transfer(&bio);
+
+        bio.end(result);
+    }
+}
+
+/// The driver's data. The device goes first, then the disk.
+struct RustDaxProvider {
+    _dax: dax::device::Registration<Memory>,
+    _disk: block::Registration<Memory>,
+}
+
+impl nvdimm::Driver for RustDaxProvider {
+    fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
+        Self::new(namespace)
+    }
+}
+
+impl RustDaxProvider {
+    fn new(namespace: Arc<Namespace>) -> Result<Self> {
+        let bound = namespace.bound().ok_or(ENODEV)?;
+        let disk = Disk::new(
+            bound.sector_size(),
+            Features::DAX | Features::SYNCHRONOUS | Features::WRITE_CACHE,
+            bound.node(),
+        )?;
+
+        let mut dax = Allocated::new()?;
+        dax.set_persistent_memory();
+
+        let failures = Failures {
+            namespace: namespace.clone(),
+            control: dax.control(),
+        };
+        let map = PageMap::new(bound.claim()?, bound.node(), failures);
+        let flushed = namespace.clone();
+        let dax = dax.register(
+            &disk,
+            try_pin_init!(Memory {
+                map <- map,
+                namespace: flushed,
+            }),
+        )?;
+
+        let config = Config {
+            name: &bound.disk_name()?,
+            capacity: namespace.range().len(),
+            badblocks: Arc::pin_init(Badblocks::new(), GFP_KERNEL)?,
+        };
+        let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
+
+        Ok(Self {
+            _dax: dax,
+            _disk: disk,
         })
     }
-}
-
-/// Maps the memory that the parameters name.
-fn map(counters: Arc<Counters>) -> Result<impl PinInit<PageMap<Failures>, Error>> {
-    let start = module_parameters::start.value();
-    let size = module_parameters::size.value();
-    let align = pagemap::alignment();
-
-    let range = ByteRange::new(start, size)
-        .filter(|range| range.is_aligned(align))
-        .ok_or(EINVAL)
-        .inspect_err(|_| pr_err!("start and size must be multiples of {align:#x}\n"))?;
-
-    let region = pagemap::claim(range, CString::try_from_fmt(fmt!("rust_dax_provider"))?)
-        .inspect_err(|_| pr_err!("{start:#x} size {size:#x} is in use, see /proc/iomem\n"))?;
-
-    Ok(PageMap::new(region, pagemap::ANY_NODE, Failures(counters)))
 }

@@ -22,12 +22,11 @@ use daxmf::{
         Event,
         Namespace, //
     },
-    pagemap, //
+    pagemap,
+    range::ByteRange, //
 };
 use kernel::{
-    io::resource::Region,
     prelude::*,
-    str::CString,
     sync::Arc, //
 };
 
@@ -57,9 +56,7 @@ impl nvdimm::Driver for Pmem {
     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
         check_alignment(&namespace)?;
 
-        let region = claim(&namespace)?;
-
-        Self::new(namespace.clone(), region)
+        Self::new(namespace.clone())
             .inspect_err(|error| dev_err!(namespace.device(), "cannot be set up: {error:?}\n"))
     }
 
@@ -68,9 +65,17 @@ impl nvdimm::Driver for Pmem {
             return;
         };
 
-        match event {
-            Event::RevalidatePoison => bound.populate_badblocks(self.disk.data().badblocks()),
-            Event::RevalidateRegion => bound.update_read_only(self.disk.disk()),
+        let result = match event {
+            Event::RevalidatePoison => populate(
+                self.disk.data().badblocks(),
+                self.namespace.range().len(),
+                &bound,
+            ),
+            Event::RevalidateRegion => bound.update_read_only(&self.disk),
+        };
+
+        if let Err(error) = result {
+            dev_err!(bound.device(), "cannot follow {event:?}: {error:?}\n");
         }
     }
 
@@ -82,22 +87,25 @@ impl nvdimm::Driver for Pmem {
 }
 
 impl Pmem {
-    fn new(namespace: Arc<Namespace>, region: Region) -> Result<Self> {
+    fn new(namespace: Arc<Namespace>) -> Result<Self> {
         let bound = namespace.bound().ok_or(ENODEV)?;
+        let claim = bound.claim().inspect_err(|_| {
+            dev_err!(bound.device(), "memory is in use, see /proc/iomem\n");
+        })?;
         let badblocks = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
-        bound.populate_badblocks(&badblocks);
+        populate(&badblocks, namespace.range().len(), &bound)?;
 
         let disk = Disk::new(bound.sector_size(), features(&bound), bound.node())?;
-        let dax = dax::device::Allocated::new()?;
+        let mut dax = dax::device::Allocated::new()?;
 
-        dax.device().set_persistent_memory();
-        dax.device().set_write_cache(bound.has_cache());
+        dax.set_persistent_memory();
+        dax.control().set_write_cache(bound.has_cache());
         if bound.is_synchronous() {
-            dax.device().set_synchronous();
+            dax.set_synchronous();
         }
 
-        let failures = Failures::new(namespace.clone(), dax.device().clone(), badblocks.clone());
-        let media = Media::new(namespace.clone(), region, bound.node(), failures);
+        let failures = Failures::new(namespace.clone(), dax.control(), badblocks.clone());
+        let media = Media::new(namespace.clone(), claim, bound.node(), failures);
         let dax = dax.register(&disk, media)?;
 
         let config = block::disk::Config {
@@ -107,7 +115,7 @@ impl Pmem {
         };
         let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
 
-        bound.update_read_only(disk.disk());
+        bound.update_read_only(&disk)?;
         drop(bound);
 
         Ok(Self {
@@ -137,13 +145,11 @@ fn check_alignment(namespace: &Namespace) -> Result {
     Err(EINVAL)
 }
 
-/// Claims the memory of a namespace.
-fn claim(namespace: &Namespace) -> Result<Region> {
-    let device = namespace.device();
-    let name = CString::try_from_fmt(fmt!("{}", device.name()))?;
+/// Enters what the platform knows to be bad.
+fn populate(badblocks: &Badblocks, len: u64, bound: &Bound<'_>) -> Result {
+    let whole = ByteRange::new(0, len).ok_or(EINVAL)?;
 
-    pagemap::claim(namespace.range(), name)
-        .inspect_err(|_| dev_err!(device, "memory is in use, see /proc/iomem\n"))
+    bound.populate_badblocks(whole, badblocks)
 }
 
 /// What the disk of a namespace can do.

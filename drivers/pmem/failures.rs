@@ -4,7 +4,7 @@
 
 use daxmf::{
     badblocks::Badblocks,
-    dax,
+    dax::device::Control,
     memory_failure::{
         Counters,
         Flags,
@@ -19,10 +19,7 @@ use daxmf::{
 };
 use kernel::{
     prelude::*,
-    sync::{
-        aref::ARef,
-        Arc, //
-    },
+    sync::Arc, //
 };
 
 /// Receives the memory failures of a namespace.
@@ -31,7 +28,7 @@ use kernel::{
 /// failure would find nobody.
 pub(crate) struct Failures {
     namespace: Arc<Namespace>,
-    device: ARef<dax::Device>,
+    control: Control,
     badblocks: Arc<Badblocks>,
     counters: Counters,
 }
@@ -39,12 +36,12 @@ pub(crate) struct Failures {
 impl Failures {
     pub(crate) fn new(
         namespace: Arc<Namespace>,
-        device: ARef<dax::Device>,
+        control: Control,
         badblocks: Arc<Badblocks>,
     ) -> Self {
         Self {
             namespace,
-            device,
+            control,
             badblocks,
             counters: Counters::new(),
         }
@@ -58,14 +55,14 @@ impl Failures {
         &self.badblocks
     }
 
-    pub(crate) fn device(&self) -> &dax::Device {
-        &self.device
+    pub(crate) fn control(&self) -> &Control {
+        &self.control
     }
 
     /// Marks what failed, then tells the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange, flags: Flags) -> Outcome {
         // The machine check handler takes the frame from the linear map when we are done. The mark
-        // is what brings it back when the memory has been mended, see `PageMap::clear_poisoned()`.
+        // is what brings it back when the driver is unbound before the memory has been mended.
         frames.set_poisoned();
 
         // The platform enters it, too, but only after it has told us.
@@ -78,7 +75,7 @@ impl Failures {
             );
         }
 
-        self.device.notify_failure(range, flags)
+        self.control.notify_failure(range, flags)
     }
 }
 

@@ -7,9 +7,14 @@ use daxmf::{
     block::{
         self,
         attribute::Group,
+        bio::{
+            Destination,
+            Segment,
+            Source,
+            Transfer, //
+        },
         Attribute,
-        Bio,
-        Segment, //
+        Bio, //
     },
     dax::{
         self,
@@ -18,6 +23,7 @@ use daxmf::{
     nvdimm::Namespace,
     pagemap::{
         Access,
+        Claim,
         PageMap, //
     },
     range::{
@@ -27,7 +33,6 @@ use daxmf::{
     },
 };
 use kernel::{
-    io::resource::Region,
     iov::IovIterSource,
     prelude::*,
     sync::Arc, //
@@ -47,13 +52,13 @@ pub(crate) struct Media {
 impl Media {
     pub(crate) fn new(
         namespace: Arc<Namespace>,
-        region: Region,
+        claim: Claim,
         node: i32,
         failures: Failures,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             badblocks: failures.badblocks().clone(),
-            map <- PageMap::new(region, node, failures),
+            map <- PageMap::new(claim, node, failures),
             namespace,
         })
     }
@@ -70,18 +75,12 @@ impl Media {
     /// Mends as much as possible of `range`, from its start on. Returns what was mended, which
     /// must be written before it is taken from the bad blocks.
     fn mend(&self, range: ByteRange) -> Result<ByteRange> {
-        let physical = range
-            .offset_by(self.namespace.range().start())
-            .ok_or(ERANGE)?;
-        let mended = self
-            .namespace
-            .bound()
-            .ok_or(ENXIO)?
-            .clear_poison(physical)?;
+        let mended = self.namespace.bound().ok_or(ENXIO)?.clear_poison(range)?;
 
         let mended = ByteRange::new(range.start(), mended.min(range.len())).ok_or(EIO)?;
 
-        self.map.clear_poisoned(mended)?;
+        self.map.make_present(mended.frames())?;
+        self.map.clear_poisoned(mended.frames())?;
         self.map.invalidate(mended)?;
         Ok(mended)
     }
@@ -106,7 +105,7 @@ impl Media {
         self.badblocks.clear(range)
     }
 
-    fn read_segment(&self, segment: &Segment<'_>) -> Result {
+    fn read_segment(&self, segment: &Segment<'_, Destination>) -> Result {
         if self.badblocks.first_in(segment.range()).is_some() {
             return Err(EIO);
         }
@@ -114,23 +113,28 @@ impl Media {
         self.map.read(segment.range().start(), segment)
     }
 
-    fn write_segment(&self, segment: &Segment<'_>) -> Result {
+    fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
         self.write(segment.range(), || {
             self.map.write(segment.range().start(), segment)
         })
     }
 
     /// Moves the data of a bio.
-    fn transfer(&self, bio: &Bio) -> Result {
+    fn transfer(&self, transfer: Transfer<'_>) -> Result {
+        match transfer {
+            Transfer::Read(mut to) => to.try_for_each(|segment| self.read_segment(&segment?)),
+            Transfer::Write(mut from) => from.try_for_each(|segment| self.write_segment(&segment?)),
+        }
+    }
+
+    /// Moves the data of a bio, if it has any.
+    fn transfer_all(&self, bio: &Bio) -> Result {
+        let Some(transfer) = bio.transfer()? else {
+            return Ok(());
+        };
         let _accounting = bio.account();
 
-        if bio.is_write() {
-            bio.segments()
-                .try_for_each(|segment| self.write_segment(&segment))
-        } else {
-            bio.segments()
-                .try_for_each(|segment| self.read_segment(&segment))
-        }
+        self.transfer(transfer)
     }
 }
 
@@ -141,8 +145,8 @@ impl block::Operations for Media {
             name: c"dax",
             attributes: &[Attribute::flag(
                 c"write_cache",
-                |media: &Media| media.map.operations().device().write_cache(),
-                |media: &Media, enabled| media.map.operations().device().set_write_cache(enabled),
+                |media: &Media| media.map.operations().control().write_cache(),
+                |media: &Media, enabled| media.map.operations().control().set_write_cache(enabled),
             )],
         },
         Group {
@@ -171,10 +175,8 @@ impl block::Operations for Media {
             }
         }
 
-        if bio.has_data() {
-            if let Err(error) = self.transfer(&bio) {
-                return bio.end(Err(error));
-            }
+        if let Err(error) = self.transfer_all(&bio) {
+            return bio.end(Err(error));
         }
 
         if !bio.is_fua() {

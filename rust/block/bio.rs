@@ -65,12 +65,6 @@ impl Bio {
         unsafe { (*self.0.as_ptr()).bi_iter }
     }
 
-    /// Whether data goes to the disk. Operations that do have odd numbers.
-    #[inline]
-    pub fn is_write(&self) -> bool {
-        self.opf() & 1 != 0
-    }
-
     /// Whether what was written before must be durable before this bio starts.
     #[inline]
     pub fn is_preflush(&self) -> bool {
@@ -83,19 +77,60 @@ impl Bio {
         self.opf() & bindings::REQ_FUA != 0
     }
 
-    /// Whether the bio has data, so that it is not a mere flush.
+    /// What the bio moves, [`None`] if it is a mere flush.
+    ///
+    /// # Errors
+    ///
+    /// - `EOPNOTSUPP` if it is neither a read nor a write.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::{
+    ///     block::{bio::Transfer, Bio},
+    ///     pagemap::{Operations, PageMap},
+    /// };
+    ///
+    /// /// Does what a bio asks for, with memory that starts where the disk does.
+    /// fn transfer<T: Operations>(memory: &PageMap<T>, bio: &Bio) -> Result {
+    ///     match bio.transfer()? {
+    ///         Some(Transfer::Read(mut to)) => to.try_for_each(|segment| {
+    ///             let segment = segment?;
+    ///
+    ///             memory.read(segment.range().start(), &segment)
+    ///         }),
+    ///         Some(Transfer::Write(mut from)) => from.try_for_each(|segment| {
+    ///             let segment = segment?;
+    ///
+    ///             memory.write(segment.range().start(), &segment)
+    ///         }),
+    ///         None => Ok(()),
+    ///     }
+    /// }
+    /// ```
     #[inline]
-    pub fn has_data(&self) -> bool {
-        self.iter().bi_size != 0
+    pub fn transfer(&self) -> Result<Option<Transfer<'_>>> {
+        if self.iter().bi_size == 0 {
+            return Ok(None);
+        }
+
+        // INVARIANT: The direction is that of the operation. Reads and writes have memory for each
+        // byte.
+        match self.opf() & bindings::REQ_OP_MASK {
+            bindings::req_op_REQ_OP_READ => Ok(Some(Transfer::Read(self.segments()))),
+            bindings::req_op_REQ_OP_WRITE => Ok(Some(Transfer::Write(self.segments()))),
+            _ => Err(EOPNOTSUPP),
+        }
     }
 
-    /// The memory that the bio reads to or writes from, in the order of the disk's bytes.
-    #[inline]
-    pub fn segments(&self) -> Segments<'_> {
+    fn segments<D>(&self) -> Segments<'_, D> {
+        let iter = self.iter();
+
         Segments {
             // SAFETY: `self.0` is valid by the type invariants.
             vecs: unsafe { (*self.0.as_ptr()).bi_io_vec },
-            iter: self.iter(),
+            start: iter.bi_sector.checked_mul(1 << SECTOR_SHIFT),
+            iter,
             _bio: PhantomData,
         }
     }
@@ -159,86 +194,206 @@ impl Drop for Accounting<'_> {
     }
 }
 
-/// An iterator over the memory of a bio, see [`Bio::segments()`].
+/// The data of a bio, and which way they go.
+pub enum Transfer<'a> {
+    /// From the disk into these segments.
+    Read(Segments<'a, Destination>),
+    /// From these segments to the disk.
+    Write(Segments<'a, Source>),
+}
+
+/// Says of a [`Segment`] that it can be written to.
+pub enum Destination {}
+
+/// Says of a [`Segment`] that it can be read from, and nothing else: the memory may be that of a
+/// file that was opened for reading only.
+pub enum Source {}
+
+/// An iterator over the memory of a bio, in the order of the disk's bytes; see [`Bio::transfer()`].
+///
+/// An element is an error, `EIO`, if it lies behind the last byte that a disk can have.
 ///
 /// # Invariants
 ///
-/// `vecs` holds all entries that `iter` still has to visit.
-pub struct Segments<'a> {
+/// - `vecs` holds all entries that `iter` still has to visit.
+/// - The bio reads to the memory if `D` is [`Destination`], and writes from it if it is [`Source`].
+pub struct Segments<'a, D> {
     vecs: *const bindings::bio_vec,
     iter: bindings::bvec_iter,
-    _bio: PhantomData<&'a Bio>,
+    /// The byte of the disk that comes next, [`None`] if there is no such.
+    start: Option<u64>,
+    _bio: PhantomData<(&'a Bio, D)>,
 }
 
-impl<'a> Iterator for Segments<'a> {
-    type Item = Segment<'a>;
+impl<'a, D> Iterator for Segments<'a, D> {
+    type Item = Result<Segment<'a, D>>;
 
     // As `bio_for_each_bvec()`: the pages of an entry lie behind each other in the kernel's linear
     // map, so there is no need to take them one by one.
     #[inline]
-    fn next(&mut self) -> Option<Segment<'a>> {
-        let bindings::bvec_iter {
-            bi_sector,
-            bi_size,
-            bi_idx,
-            bi_offset,
-        } = self.iter;
+    fn next(&mut self) -> Option<Result<Segment<'a, D>>> {
+        loop {
+            let bindings::bvec_iter {
+                bi_size,
+                bi_idx,
+                bi_offset,
+                ..
+            } = self.iter;
 
-        if bi_size == 0 {
-            return None;
+            if bi_size == 0 {
+                return None;
+            }
+
+            // SAFETY: Bytes remain, so there is an entry at `bi_idx` by the type invariants.
+            let vec = unsafe { &*self.vecs.add(bi_idx as usize) };
+            let len = vec.bv_len.saturating_sub(bi_offset).min(bi_size);
+            let start = self.start;
+
+            // INVARIANT: If bytes remain behind this entry, they are in the next one.
+            self.iter.bi_size = bi_size.saturating_sub(len);
+            self.iter.bi_idx = bi_idx.wrapping_add(1);
+            self.iter.bi_offset = 0;
+            self.start = start.and_then(|start| start.checked_add(u64::from(len)));
+
+            // An entry may be empty.
+            if len == 0 {
+                continue;
+            }
+
+            let Some(range) = start.and_then(|start| ByteRange::new(start, u64::from(len))) else {
+                return Some(Err(EIO));
+            };
+
+            // SAFETY: The page of an entry is valid. Without HIGHMEM it is mapped for good, and
+            // there is nothing to unmap.
+            let page = unsafe { bindings::kmap_local_page(vec.bv_page) };
+
+            // INVARIANT: The memory is that of `vec`, and the direction that of the bio.
+            return Some(Ok(Segment {
+                ptr: page
+                    .cast::<u8>()
+                    .wrapping_add(vec.bv_offset as usize)
+                    .wrapping_add(bi_offset as usize),
+                range,
+                _bio: PhantomData,
+            }));
         }
-
-        // SAFETY: Bytes remain, so there is an entry at `bi_idx` by the type invariants.
-        let vec = unsafe { &*self.vecs.add(bi_idx as usize) };
-        let len = vec.bv_len.saturating_sub(bi_offset).min(bi_size);
-
-        // SAFETY: The page of an entry is valid. Without HIGHMEM it is mapped for good, and there
-        // is nothing to unmap.
-        let page = unsafe { bindings::kmap_local_page(vec.bv_page) };
-
-        // INVARIANT: If bytes remain behind this entry, they are in the next one.
-        self.iter = bindings::bvec_iter {
-            bi_sector: bi_sector.wrapping_add(u64::from(len >> SECTOR_SHIFT)),
-            bi_size: bi_size.saturating_sub(len),
-            bi_idx: bi_idx.wrapping_add(1),
-            bi_offset: 0,
-        };
-
-        // INVARIANT: The memory is that of `vec`.
-        Some(Segment {
-            ptr: page
-                .cast::<u8>()
-                .wrapping_add(vec.bv_offset as usize)
-                .wrapping_add(bi_offset as usize),
-            range: ByteRange::new(bi_sector.wrapping_shl(SECTOR_SHIFT), u64::from(len))?,
-            _bio: PhantomData,
-        })
     }
 }
 
 /// A piece of a bio: memory, and the bytes of the disk that it is for.
 ///
-/// The memory may change at any time: a process may have it mapped.
+/// `D` is [`Source`] or [`Destination`]. The memory may change at any time: a process may have it
+/// mapped.
 ///
 /// # Invariants
 ///
-/// `ptr` is valid for reads and writes of `range.len()` bytes, as far as the direction of the bio
-/// allows.
-pub struct Segment<'a> {
+/// `ptr` is valid for reads of `range.len()` bytes if `D` is [`Source`], for writes if it is
+/// [`Destination`].
+pub struct Segment<'a, D> {
     ptr: *mut u8,
     range: ByteRange,
-    _bio: PhantomData<&'a Bio>,
+    _bio: PhantomData<(&'a Bio, D)>,
 }
 
-impl Segment<'_> {
+impl<D> Segment<'_, D> {
     /// The bytes of the whole disk that the segment is for.
     #[inline]
     pub fn range(&self) -> ByteRange {
         self.range
     }
+}
 
+impl Segment<'_, Source> {
     #[inline]
-    pub(crate) fn as_ptr(&self) -> *mut c_void {
+    pub(crate) fn as_ptr(&self) -> *const c_void {
+        self.ptr.cast_const().cast()
+    }
+}
+
+impl Segment<'_, Destination> {
+    #[inline]
+    pub(crate) fn as_mut_ptr(&self) -> *mut c_void {
         self.ptr.cast()
+    }
+}
+
+#[kunit_tests(daxmf_block_bio)]
+mod tests {
+    use kernel::page::Page;
+
+    use super::*;
+
+    /// The segments of `size` bytes from `sector` on, which lie in pieces of the lengths `lens`.
+    fn segments<'a>(
+        page: &Page,
+        lens: &[u32; 4],
+        vecs: &'a mut [bindings::bio_vec; 4],
+        sector: u64,
+    ) -> Segments<'a, Source> {
+        for (vec, len) in vecs.iter_mut().zip(lens) {
+            *vec = bindings::bio_vec {
+                bv_page: page.as_ptr(),
+                bv_len: *len,
+                bv_offset: 0,
+            };
+        }
+
+        Segments {
+            vecs: vecs.as_ptr(),
+            iter: bindings::bvec_iter {
+                bi_sector: sector,
+                bi_size: lens.iter().sum(),
+                ..pin_init::zeroed()
+            },
+            start: sector.checked_mul(1 << SECTOR_SHIFT),
+            _bio: PhantomData,
+        }
+    }
+
+    #[test]
+    fn empty_entries_are_skipped() -> Result {
+        let page = Page::alloc_page(GFP_KERNEL)?;
+        let mut vecs = [pin_init::zeroed(); 4];
+        let mut moved = 0;
+
+        for segment in segments(&page, &[0, 512, 0, 1024], &mut vecs, 8) {
+            let range = segment?.range();
+
+            assert_eq!(range.start(), 8 * 512 + moved);
+            moved += range.len();
+        }
+        assert_eq!(moved, 1536);
+        Ok(())
+    }
+
+    #[test]
+    fn parts_of_sectors_follow_each_other() -> Result {
+        let page = Page::alloc_page(GFP_KERNEL)?;
+        let mut vecs = [pin_init::zeroed(); 4];
+        let mut starts = segments(&page, &[100, 412, 500, 12], &mut vecs, 1)
+            .map(|segment| segment.map_or(0, |segment| segment.range().start()));
+
+        assert_eq!(starts.next(), Some(512));
+        assert_eq!(starts.next(), Some(612));
+        assert_eq!(starts.next(), Some(1024));
+        assert_eq!(starts.next(), Some(1524));
+        assert_eq!(starts.next(), None);
+        Ok(())
+    }
+
+    #[test]
+    fn what_no_disk_has_is_an_error() -> Result {
+        let page = Page::alloc_page(GFP_KERNEL)?;
+        let mut vecs = [pin_init::zeroed(); 4];
+        let mut results = segments(
+            &page,
+            &[512, 512, 0, 0],
+            &mut vecs,
+            u64::MAX >> SECTOR_SHIFT,
+        );
+
+        assert!(results.next().is_some_and(|result| result.is_err()));
+        Ok(())
     }
 }

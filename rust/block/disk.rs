@@ -42,7 +42,8 @@ use super::{
         Group,
         Table, //
     },
-    Bio, //
+    Bio,
+    DiskRef, //
 };
 
 /// What a disk can do. Combine with `|`.
@@ -68,7 +69,7 @@ impl BitOr for Features {
     }
 }
 
-/// A disk that can be referred to, visible or not.
+/// A disk that nobody can see yet, see [`Registration::new()`].
 ///
 /// # Invariants
 ///
@@ -91,7 +92,7 @@ impl Disk {
     ///
     /// - `EINVAL` if the block size is not a power of two from 512 on.
     /// - `ENOMEM` if memory is short.
-    pub fn new(block_size: u32, features: Features, node: i32) -> Result<Arc<Self>> {
+    pub fn new(block_size: u32, features: Features, node: i32) -> Result<Self> {
         let mut limits = bindings::queue_limits {
             logical_block_size: block_size,
             // CAST: The size of a page fits.
@@ -107,13 +108,17 @@ impl Disk {
         })?;
 
         // INVARIANT: `__blk_alloc_disk()` returned a disk with a reference.
-        let disk = Self(NonNull::new(disk).ok_or(ENOMEM)?);
-
-        Ok(Arc::new(disk, GFP_KERNEL)?)
+        Ok(Self(NonNull::new(disk).ok_or(ENOMEM)?))
     }
 
     pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
         self.0.as_ptr()
+    }
+
+    /// A reference that may outlive `self`.
+    pub(crate) fn reference(&self) -> DiskRef {
+        // SAFETY: The disk is valid by the type invariants.
+        unsafe { DiskRef::get(self.0) }
     }
 
     fn set_name(&self, name: &CStr) -> Result {
@@ -164,7 +169,7 @@ pub struct Config<'a> {
 ///
 /// The disk was added, its private data is `data`.
 pub struct Registration<T: Operations> {
-    disk: Arc<Disk>,
+    disk: Disk,
     data: Arc<T>,
     _badblocks: Arc<Badblocks>,
     _groups: Table,
@@ -189,7 +194,7 @@ impl<T: Operations> Registration<T> {
     /// - `ENOMEM` if memory is short.
     pub fn new(
         parent: &Device<Bound>,
-        disk: Arc<Disk>,
+        disk: Disk,
         config: Config<'_>,
         data: Arc<T>,
     ) -> Result<Self> {
@@ -230,9 +235,14 @@ impl<T: Operations> Registration<T> {
         })
     }
 
-    /// The disk.
-    pub fn disk(&self) -> &Arc<Disk> {
-        &self.disk
+    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
+        self.disk.as_raw()
+    }
+
+    /// The device that the disk is below.
+    pub(crate) fn parent(&self) -> *mut bindings::device {
+        // SAFETY: The disk was added, so it has a device, and that its parent.
+        unsafe { (*(*self.as_raw()).part0).bd_device.parent }
     }
 
     /// The driver's data.

@@ -103,13 +103,8 @@ impl OpenDevice {
 
     /// The disk that the device is, or is a partition of.
     pub fn disk(&self) -> DiskRef {
-        // SAFETY: A block device that is open has a disk.
-        let disk = unsafe { NonNull::new_unchecked((*self.as_raw()).bd_disk) };
-
-        // INVARIANT: The reference is taken here.
-        // SAFETY: The disk is valid as long as the block device is open.
-        unsafe { bindings::get_device(disk_to_dev(disk.as_ptr())) };
-        DiskRef(disk)
+        // SAFETY: A block device that is open has a disk, which is valid as long as it is open.
+        unsafe { DiskRef::get(NonNull::new_unchecked((*self.as_raw()).bd_disk)) }
     }
 
     /// Whether the device is a partition.
@@ -155,6 +150,22 @@ unsafe impl Send for DiskRef {}
 unsafe impl Sync for DiskRef {}
 
 impl DiskRef {
+    /// Takes a reference.
+    ///
+    /// # Safety
+    ///
+    /// `disk` must be valid.
+    pub(super) unsafe fn get(disk: NonNull<bindings::gendisk>) -> Self {
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::get_device(disk_to_dev(disk.as_ptr())) };
+        // INVARIANT: The reference was just taken.
+        Self(disk)
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
+        self.0.as_ptr()
+    }
+
     /// The size in bytes; 0 if the disk was removed.
     pub fn size(&self) -> u64 {
         // SAFETY: By the type invariants. A disk has its first partition until it is freed.

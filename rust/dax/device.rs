@@ -5,10 +5,11 @@
 //! Whoever knows a disk finds its [`Device`] by [`Device::of()`], and where its memory is by
 //! [`Device::frames()`]. A provider makes one:
 //!
-//! 1. [`Allocated::new()`] gives a device that nobody can find. Its [`Device`] may already be
-//!    shared, for example with the code that will receive memory failures.
+//! 1. [`Allocated::new()`] gives a device that nobody can find or use. The provider says what its
+//!    memory is, and takes a [`Control`], for example for the code that will receive memory
+//!    failures.
 //! 2. [`Allocated::register()`] puts the driver's data in place and makes the device that of a
-//!    disk, so that filesystems find it.
+//!    disk, so that filesystems find it. Only from then on there is a [`Device`].
 //! 3. Dropping the [`Registration`] tells the holder that the device goes, then waits until no
 //!    operation is running. None runs afterwards.
 
@@ -47,6 +48,7 @@ use crate::{
     bindings,
     block::{
         Disk,
+        DiskRef,
         OpenDevice, //
     },
     memory_failure::{
@@ -266,7 +268,7 @@ impl Device {
     ///
     /// C: `dax_direct_access()`
     pub(crate) fn memory<'a>(
-        &self,
+        &'a self,
         range: ByteRange,
         mode: AccessMode,
         lock: &'a ReadLock,
@@ -290,7 +292,14 @@ impl Device {
         // alive, and its memory in place, until the readers of `dax_srcu` are gone.
         // SAFETY: `in_page` lies in the first page.
         // CAST: The length of memory is a `usize`.
-        Ok(unsafe { Memory::new(addr.add(in_page as usize), len.min(range.len()) as usize) })
+        Ok(unsafe {
+            Memory::new(
+                self,
+                range.start() / PAGE_SIZE,
+                addr.add(in_page as usize),
+                len.min(range.len()) as usize,
+            )
+        })
     }
 
     /// Gives access to as many of `pages` as possible. Returns their number, which is not 0.
@@ -351,44 +360,6 @@ impl Device {
         to_result(unsafe { bindings::dax_zero_page_range(self.as_raw(), page as c_ulong, 1) })
     }
 
-    /// Writes over memory that may be bad, and mends it where the device can. `to` is the memory
-    /// of the bytes from `start` on. Returns the number of bytes written.
-    ///
-    /// C: `dax_recovery_write()`
-    pub(crate) fn recovery_write(&self, start: u64, to: &Memory<'_>, from: &[u8]) -> usize {
-        let len = from.len().min(to.len());
-        let part = bindings::kvec {
-            iov_base: from.as_ptr().cast_mut().cast(),
-            iov_len: len,
-        };
-        let mut iter = MaybeUninit::uninit();
-
-        // SAFETY: `part` and what it points to outlive `iter`, which is only read from.
-        unsafe {
-            bindings::iov_iter_kvec(iter.as_mut_ptr(), bindings::ITER_SOURCE, &part, 1, len);
-        }
-
-        // SAFETY: The device is valid, `to` proves that `dax_srcu` is held, and it is its memory.
-        // `iov_iter_kvec()` has initialized `iter`.
-        unsafe {
-            bindings::dax_recovery_write(
-                self.as_raw(),
-                (start / PAGE_SIZE) as c_ulong,
-                to.as_ptr().cast(),
-                len,
-                iter.as_mut_ptr(),
-            )
-        }
-    }
-
-    /// Writes back what the CPU caches hold of `memory`, unless they are durable.
-    ///
-    /// C: `dax_flush()`
-    pub(crate) fn flush(&self, memory: &Memory<'_>) {
-        // SAFETY: The device is valid, and `memory` is there as long as `dax_srcu` is held.
-        unsafe { bindings::dax_flush(self.as_raw(), memory.as_ptr().cast(), memory.len()) };
-    }
-
     /// Whether a holder is registered, at this moment.
     pub fn is_held(&self) -> bool {
         // SAFETY: By the type invariants.
@@ -427,18 +398,6 @@ impl Device {
         unsafe { bindings::dax_write_cache_enabled(self.as_raw()) }
     }
 
-    /// Sets whether `dax_flush()` must write back CPU caches for data to be durable.
-    pub fn set_write_cache(&self, enabled: bool) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::dax_write_cache(self.as_raw(), enabled) };
-    }
-
-    /// States that a store is durable once it left the CPU, so that `MAP_SYNC` works.
-    pub fn set_synchronous(&self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::set_dax_synchronous(self.as_raw()) };
-    }
-
     /// Whether a store is durable once it left the CPU.
     ///
     /// C: `dax_synchronous()`
@@ -446,14 +405,29 @@ impl Device {
         // SAFETY: By the type invariants.
         unsafe { bindings::dax_synchronous(self.as_raw()) }
     }
+}
 
-    /// States that copies into the device must bypass the CPU caches, and that copies out of it
-    /// must survive machine checks.
-    pub fn set_persistent_memory(&self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::set_dax_nocache(self.as_raw()) };
-        // SAFETY: By the type invariants.
-        unsafe { bindings::set_dax_nomc(self.as_raw()) };
+/// What only the provider of a device may do with it, at any time.
+///
+/// It gives no access to the memory, which may not be there yet, or not any more.
+pub struct Control(ARef<Device>);
+
+impl Control {
+    /// Tells the device's holder, see [`Device::notify_failure()`].
+    #[inline]
+    pub fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+        self.0.notify_failure(range, flags)
+    }
+
+    /// Whether `dax_flush()` writes back CPU caches.
+    pub fn write_cache(&self) -> bool {
+        self.0.write_cache()
+    }
+
+    /// Sets whether `dax_flush()` must write back CPU caches for data to be durable.
+    pub fn set_write_cache(&self, enabled: bool) {
+        // SAFETY: By the type invariants of `Device`.
+        unsafe { bindings::dax_write_cache(self.0.as_raw(), enabled) };
     }
 }
 
@@ -531,9 +505,9 @@ impl<T: Operations> Allocated<T> {
 
         let private = UniqueArc::as_ptr(&data).cast_mut().cast();
 
-        // SAFETY: Operations are called for a device that a disk was registered for, see
-        // `dax_add_host()`. `register()` initializes `data` before that, and the registration
-        // keeps it in place until it has killed the device.
+        // SAFETY: Nobody has the device who could call its operations before a disk was registered
+        // for it, see `dax_add_host()`: a `Control` does not. `register()` initializes `data`
+        // before that, and the registration keeps it in place until it has killed the device.
         let device = unsafe { Device::new(private, &VTable::<T>::OPS) }?;
 
         // INVARIANT: Both were handed to `alloc_dax()` above.
@@ -543,33 +517,49 @@ impl<T: Operations> Allocated<T> {
         })
     }
 
-    /// The device.
-    pub fn device(&self) -> &ARef<Device> {
-        &self.alive.0
+    /// What the provider may do with the device.
+    pub fn control(&self) -> Control {
+        Control(self.alive.0.clone())
+    }
+
+    /// States that a store is durable once it left the CPU, so that `MAP_SYNC` works.
+    pub fn set_synchronous(&mut self) {
+        // SAFETY: By the type invariants of `Device`.
+        unsafe { bindings::set_dax_synchronous(self.alive.0.as_raw()) };
+    }
+
+    /// States that copies into the device must bypass the CPU caches, and that copies out of it
+    /// must survive machine checks.
+    pub fn set_persistent_memory(&mut self) {
+        let device = self.alive.0.as_raw();
+
+        // SAFETY: By the type invariants of `Device`.
+        unsafe { bindings::set_dax_nocache(device) };
+        // SAFETY: By the type invariants of `Device`.
+        unsafe { bindings::set_dax_nomc(device) };
     }
 
     /// Puts the driver's data in place and registers the device as that of `disk`.
     ///
-    /// The disk must not be added yet: filesystems look for the device as soon as they can open
-    /// the disk.
+    /// Filesystems look for the device as soon as they can open the disk, so it is not added yet.
     ///
     /// # Errors
     ///
     /// - The error of `init`.
     /// - `EBUSY` if the disk already has a DAX device.
     /// - `ENOMEM` if memory is short.
-    pub fn register(
-        self,
-        disk: &Arc<Disk>,
-        init: impl PinInit<T, Error>,
-    ) -> Result<Registration<T>> {
-        let data = Arc::from(self.data.pin_init_with(init)?);
-        let host = Host::new(&self.alive.0, disk)?;
+    pub fn register(self, disk: &Disk, init: impl PinInit<T, Error>) -> Result<Registration<T>> {
+        let barrier = Alive::without_operations()?;
+        // Once there are data, the device is killed before they go, whatever fails.
+        let running = Running {
+            alive: self.alive,
+            data: Arc::from(self.data.pin_init_with(init)?),
+        };
 
         Ok(Registration {
-            _host: host,
-            alive: self.alive,
-            data,
+            _host: Host::new(&running.alive.0, disk)?,
+            _barrier: barrier,
+            running,
         })
     }
 }
@@ -579,15 +569,15 @@ impl<T: Operations> Allocated<T> {
 /// # Invariants
 ///
 /// `dax_add_host()` succeeded for the disk.
-struct Host(Arc<Disk>);
+struct Host(DiskRef);
 
 impl Host {
-    fn new(device: &Device, disk: &Arc<Disk>) -> Result<Self> {
+    fn new(device: &Device, disk: &Disk) -> Result<Self> {
         // SAFETY: Both are valid by their type invariants.
         to_result(unsafe { bindings::dax_add_host(device.as_raw(), disk.as_raw()) })?;
 
         // INVARIANT: `dax_add_host()` just succeeded.
-        Ok(Self(disk.clone()))
+        Ok(Self(disk.reference()))
     }
 }
 
@@ -598,32 +588,39 @@ impl Drop for Host {
     }
 }
 
+/// A device with its data.
+///
+/// # Invariants
+///
+/// The operations of `alive` get a pointer to `data`.
+// The fields are dropped in this order: nobody uses the device any more, and only then the data go.
+struct Running<T: Operations> {
+    alive: Alive,
+    data: Arc<T>,
+}
+
 /// A DAX device that filesystems can find through its disk.
 ///
 /// When dropped, the device is taken from the disk, its holder is told that all of it goes
 /// ([`Flags::MEM_PRE_REMOVE`]), and running operations are waited for. Must not be dropped in an
 /// operation or in a holder's callback, which the drop would wait for.
-///
-/// # Invariants
-///
-/// The operations of `alive` get a pointer to `data`.
-// The fields are dropped in this order: nobody new can find the device, nobody uses it any more,
-// and only then the data goes.
+// The fields are dropped in this order: nobody new can find the device; whoever has just found it,
+// in a section of `dax_srcu`, has claimed it or not, so that every holder is told; then it goes.
 pub struct Registration<T: Operations> {
     _host: Host,
-    alive: Alive,
-    data: Arc<T>,
+    _barrier: Alive,
+    running: Running<T>,
 }
 
 impl<T: Operations> Registration<T> {
     /// The device.
     pub fn device(&self) -> &ARef<Device> {
-        &self.alive.0
+        &self.running.alive.0
     }
 
     /// The driver's data.
     pub fn data(&self) -> &Arc<T> {
-        &self.data
+        &self.running.data
     }
 }
 
@@ -641,8 +638,8 @@ impl<T: Operations> VTable<T> {
     /// `dax_dev` must be a device of an [`Allocated<T>`] that was registered, and `dax_srcu` must
     /// be held for reading since the device was seen alive, for the duration of `'a`.
     unsafe fn data<'a>(dax_dev: *mut bindings::dax_device) -> Option<&'a T> {
-        // SAFETY: `dax_dev` is valid. By the type invariants of `Registration`, the pointer is
-        // null or that of its `data`, which lives until `kill_dax()` has waited for the readers
+        // SAFETY: `dax_dev` is valid. By the type invariants of `Running`, the pointer is null or
+        // that of its `data`, which lives until `kill_dax()` has waited for the readers
         // of `dax_srcu`.
         unsafe { bindings::dax_get_private(dax_dev).cast::<T>().as_ref() }
     }

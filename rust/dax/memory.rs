@@ -3,7 +3,7 @@
 //! The memory of a DAX device.
 
 use core::{
-    marker::PhantomData,
+    mem::MaybeUninit,
     ptr::NonNull, //
 };
 
@@ -11,35 +11,38 @@ use kernel::prelude::*;
 
 use crate::bindings;
 
-use super::ReadLock;
+use super::Device;
 
 /// Memory of a DAX device that lies in a row.
 ///
 /// # Invariants
 ///
-/// - `addr` is the address of `len` bytes of a device's memory, which stays mapped for the duration
-///   of `'a`, the lock's.
+/// - `addr` is the address of `len` bytes of the memory of `device`, the first of which lies in
+///   `page` of it.
+/// - `dax_srcu` is held for reading for the duration of `'a`, so the memory stays mapped.
 /// - `len` is not 0.
 pub(crate) struct Memory<'a> {
+    device: &'a Device,
+    page: u64,
     addr: NonNull<u8>,
     len: usize,
-    _lock: PhantomData<&'a ReadLock>,
 }
 
-impl Memory<'_> {
+impl<'a> Memory<'a> {
     /// # Safety
     ///
     /// The type invariants must hold.
-    pub(super) unsafe fn new(addr: NonNull<u8>, len: usize) -> Self {
+    pub(super) unsafe fn new(device: &'a Device, page: u64, addr: NonNull<u8>, len: usize) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
+            device,
+            page,
             addr,
             len,
-            _lock: PhantomData,
         }
     }
 
-    pub(super) fn as_ptr(&self) -> *mut u8 {
+    fn as_ptr(&self) -> *mut u8 {
         self.addr.as_ptr()
     }
 
@@ -80,6 +83,44 @@ impl Memory<'_> {
             bindings::memcpy_flushcache(self.as_ptr().cast(), from.as_ptr().cast(), from.len());
         }
         Ok(())
+    }
+
+    /// Writes what `from` starts with over this memory, which may be bad, and mends it where the
+    /// device can. Returns the number of bytes written.
+    ///
+    /// C: `dax_recovery_write()`
+    pub(crate) fn recovery_write(&self, from: &[u8]) -> usize {
+        let len = from.len().min(self.len);
+        let part = bindings::kvec {
+            iov_base: from.as_ptr().cast_mut().cast(),
+            iov_len: len,
+        };
+        let mut iter = MaybeUninit::uninit();
+
+        // SAFETY: `part` and what it points to outlive `iter`, which is only read from.
+        unsafe {
+            bindings::iov_iter_kvec(iter.as_mut_ptr(), bindings::ITER_SOURCE, &part, 1, len);
+        }
+
+        // SAFETY: By the type invariants, the memory is that of the device, and `dax_srcu` is held.
+        // `iov_iter_kvec()` has initialized `iter`.
+        unsafe {
+            bindings::dax_recovery_write(
+                self.device.as_raw(),
+                self.page as c_ulong,
+                self.as_ptr().cast(),
+                len,
+                iter.as_mut_ptr(),
+            )
+        }
+    }
+
+    /// Writes back what the CPU caches hold of the memory, unless they are durable.
+    ///
+    /// C: `dax_flush()`
+    pub(crate) fn flush(&self) {
+        // SAFETY: By the type invariants, the memory is that of the device, and is there.
+        unsafe { bindings::dax_flush(self.device.as_raw(), self.as_ptr().cast(), self.len) };
     }
 
     /// Fills this memory with what `from` starts with, by way of the CPU caches.

@@ -260,7 +260,7 @@ impl Volume {
         let target = self.memory(to, &lock)?;
 
         target.fill_from(&source)?;
-        self.device.flush(&target);
+        target.flush();
         Ok(target.len())
     }
 
@@ -275,7 +275,7 @@ impl Volume {
     pub fn write_back(&self, range: ByteRange) -> Result {
         // CAST: A `u64` is a `usize` here.
         self.for_each_piece(range.start(), range.len() as usize, |memory| {
-            self.device.flush(memory);
+            memory.flush();
             Ok(())
         })
     }
@@ -365,7 +365,7 @@ impl Volume {
             .device
             .memory(range, AccessMode::RecoveryWrite, &lock)?;
 
-        if self.device.recovery_write(range.start(), &memory, page) == page.len() {
+        if memory.recovery_write(page) == page.len() {
             Ok(())
         } else {
             Err(EIO)
@@ -440,7 +440,7 @@ impl Volume {
     }
 
     /// The memory of a first piece of `range`, given as bytes of the DAX device.
-    fn memory<'a>(&self, range: ByteRange, lock: &'a ReadLock) -> Result<Memory<'a>> {
+    fn memory<'a>(&'a self, range: ByteRange, lock: &'a ReadLock) -> Result<Memory<'a>> {
         let first =
             ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
 

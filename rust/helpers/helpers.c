@@ -14,5 +14,6 @@
 #include "kdev_t.c"
 #include "mm.c"
 #include "page-flags.c"
+#include "sched.c"
 #include "signal.c"
 #include "string.c"

@@ -24,7 +24,10 @@ use kernel::{
 use crate::bindings;
 
 use super::{
-    namespace::Binding,
+    namespace::{
+        Binding,
+        Unbind, //
+    },
     Namespace, //
 };
 
@@ -170,8 +173,11 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             let namespace = Namespace::probe(dev)?;
+            // SAFETY: The device is being bound. If that fails, this is dropped on the way out;
+            // else it is a part of the device's data, which go when it is unbound.
+            let unbind = unsafe { Unbind::new(namespace.clone()) };
 
-            dev.set_drvdata(Binding::new(namespace.clone(), T::probe(namespace)))?;
+            dev.set_drvdata(Binding::new(unbind, T::probe(namespace)))?;
             Ok(0)
         })
     }

@@ -35,9 +35,10 @@ use crate::{
     badblocks::Badblocks,
     bindings,
     block::{
-        Bio,
-        Disk, //
+        self,
+        Bio, //
     },
+    pagemap::Claim,
     range::ByteRange, //
 };
 
@@ -105,7 +106,7 @@ impl Namespace {
             .and_then(|end| ByteRange::between(resource.start, end))
             .ok_or(EINVAL)?;
 
-        // INVARIANT: The device is being bound, until `Binding` is dropped.
+        // INVARIANT: Nobody takes it for bound yet.
         Arc::pin_init(
             try_pin_init!(Self {
                 device: (&***device).into(),
@@ -121,7 +122,7 @@ impl Namespace {
                     bindings::is_nvdimm_sync(region) && bindings::nvdimm_has_flush(region) <= 0
                 },
                 users <- new_srcu!("Namespace::users"),
-                is_bound: Atomic::new(true),
+                is_bound: Atomic::new(false),
             }),
             GFP_KERNEL,
         )
@@ -322,7 +323,33 @@ impl Bound<'_> {
         unsafe { Bio::from_raw(bio) }.end(to_result(answer));
     }
 
-    /// Asks the platform to mend the bytes `range` of physical memory. What they hold is undefined
+    /// Claims the memory of the namespace. `/proc/iomem` shows the name of its device.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY` if the memory, or a part of it, is in use.
+    /// - `ENOMEM` if memory is short.
+    pub fn claim(&self) -> Result<Claim> {
+        let name = CString::try_from_fmt(fmt!("{}", self.device().name()))?;
+
+        Claim::new(self.namespace.range(), name)
+    }
+
+    /// The physical addresses of the bytes `range` of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of it lies outside the namespace.
+    fn locate(&self, range: ByteRange) -> Result<ByteRange> {
+        let physical = self.namespace.range();
+
+        range
+            .offset_by(physical.start())
+            .filter(|range| physical.contains(*range))
+            .ok_or(ERANGE)
+    }
+
+    /// Asks the platform to mend the bytes `range` of the namespace. What they hold is undefined
     /// afterwards, and whoever asked writes them anew.
     ///
     /// Returns how many bytes from the start of the range were mended.
@@ -331,12 +358,13 @@ impl Bound<'_> {
     ///
     /// - `ENOTTY` or another errno of the platform if it cannot.
     /// - `EINVAL` if the range is too long.
+    /// - `ERANGE` if a part of it lies outside the namespace.
     pub fn clear_poison(&self, range: ByteRange) -> Result<u64> {
+        let start = self.locate(range)?.start();
         let len = u32::try_from(range.len()).map_err(|_| EINVAL)?;
 
         // SAFETY: The device is bound to a driver of the nd bus.
-        let cleared =
-            unsafe { bindings::nvdimm_clear_poison(self.namespace.as_raw(), range.start(), len) };
+        let cleared = unsafe { bindings::nvdimm_clear_poison(self.namespace.as_raw(), start, len) };
 
         u64::try_from(cleared).map_err(|_| {
             // CAST: What is negative is an errno.
@@ -344,20 +372,34 @@ impl Bound<'_> {
         })
     }
 
-    /// Enters in `list` what the platform knows to be bad of the namespace, counted from the
-    /// namespace's start.
-    pub fn populate_badblocks(&self, list: &Badblocks) {
-        let range = self.namespace.range().into();
+    /// Enters in `list` what the platform knows to be bad of the bytes `range` of the namespace,
+    /// counted from the start of the range. What finds no room in the list is left out.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if a part of the range lies outside the namespace.
+    pub fn populate_badblocks(&self, range: ByteRange, list: &Badblocks) -> Result {
+        let physical = self.locate(range)?.into();
 
         // SAFETY: The region is bound, the list is valid and has a lock of its own.
-        unsafe { bindings::nvdimm_badblocks_populate(self.region(), list.as_raw(), &range) };
+        unsafe { bindings::nvdimm_badblocks_populate(self.region(), list.as_raw(), &physical) };
         list.notify();
+        Ok(())
     }
 
     /// Makes a disk of the namespace read-only or writable, as the region is.
-    pub fn update_read_only(&self, disk: &Disk) {
-        // SAFETY: The disk is valid, its parent is the device of the namespace.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it is not a disk of this namespace.
+    pub fn update_read_only<T: block::Operations>(&self, disk: &block::Registration<T>) -> Result {
+        if disk.parent() != self.namespace.as_raw() {
+            return Err(EINVAL);
+        }
+
+        // SAFETY: The disk is valid, and its parent is the device of the namespace.
         unsafe { bindings::nvdimm_check_and_set_ro(disk.as_raw()) };
+        Ok(())
     }
 }
 
@@ -371,12 +413,9 @@ pub struct Binding<T> {
 }
 
 impl<T> Binding<T> {
-    pub(super) fn new(
-        namespace: Arc<Namespace>,
-        data: impl PinInit<T, Error>,
-    ) -> impl PinInit<Self, Error> {
+    pub(super) fn new(unbind: Unbind, data: impl PinInit<T, Error>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            _unbind: Unbind(namespace),
+            _unbind: unbind,
             data <- data,
         })
     }
@@ -388,7 +427,20 @@ impl<T> Binding<T> {
 
 /// Lets a namespace go when dropped: nobody can take it for bound any more, and those who did are
 /// waited for.
-struct Unbind(Arc<Namespace>);
+pub(super) struct Unbind(Arc<Namespace>);
+
+impl Unbind {
+    /// Says that a namespace is bound from now on.
+    ///
+    /// # Safety
+    ///
+    /// Its device must be bound, or being bound, until the value has been dropped.
+    pub(super) unsafe fn new(namespace: Arc<Namespace>) -> Self {
+        // INVARIANT: By the safety requirements.
+        namespace.is_bound.store(true, Release);
+        Self(namespace)
+    }
+}
 
 impl Drop for Unbind {
     fn drop(&mut self) {

@@ -1,64 +1,58 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The sample provider: any free memory can have page frames and hear of their failures.
+# The sample provider: a disk with DAX, on which holders sit and are told.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# provide START SIZE
-provide() {
-	modprobe rust_dax_provider "start=$1" "size=$2"
+OFFSET=0x100000
+
+xfs_is_told() {
+	xfs_on "$NS" && fill $MNT/file 16 && share $MNT/file $MNT/clone &&
+		told corrupt-pfn $MNT/file,offset=8K $MNT/clone,offset=8K
 }
 
-# refused ERROR START SIZE -- with one line of its own, and nothing left of it.
-refused() {
-	local mark="provide $2 $3" lines
-
-	log_mark "$mark"
-	fails_with "$1" provide "$2" "$3" || return
-	lines=$(log_since "$mark" | grep -c '^rust_dax_provider: ')
-	[ "$lines" = 1 ] || fail "$lines lines in the log" || return
-	! grep rust_dax_provider /proc/iomem && ! ls /sys/kernel/debug/rust_dax_provider 2>/dev/null
+mendfs_is_told() {
+	mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && fill $MNT/file 16 &&
+		told corrupt-pfn $MNT/file,offset=8K
 }
 
-is_told() {
-	poison "$START"
-	poison $((START + SIZE - PAGE))
-	is cat /sys/kernel/debug/rust_dax_provider/received 2
+holder_is_told() {
+	hold "$DISK" && poison $((START + OFFSET)) && is notified 1 &&
+		log_says "rust_dax_holder: memory failure at offset $OFFSET length 0x1000" && release
 }
 
-bound_namespace() {
-	ns_bind "$NS" && refused "Device or resource busy" "$START" "$SIZE"
+# What is written is there when another driver has the memory.
+data_stay() {
+	seq 100000 | head -c 64k >"$TMP/data" &&
+		dd if="$TMP/data" of="/dev/$DISK" bs=64k seek=3 oflag=direct conv=fsync status=none &&
+		ns_bind "$NS" daxmf_pmem &&
+		dd if="/dev/$DISK" bs=64k skip=3 count=1 iflag=direct status=none | cmp - "$TMP/data"
 }
 
-taken_memory() {
-	bind_fails "in use" "$NS"
+# The mounted filesystem is told that the memory goes.
+removal_is_told() {
+	ns_bind "$NS" && DISK=$(ns_disk "$NS") && mkfs.mendfs -q -f "/dev/$DISK" &&
+		mount_mendfs "/dev/$DISK" && ns_unbind "$NS" && fails_with "error" ls $MNT &&
+		log_says "mendfs: $DISK: device is about to be removed, shutting down"
 }
 
-begin 8
-[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+begin 6
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs the crate"
+DRIVER=rust_dax_provider
 require_ns "$KIND"
 START=$(($(ns_get "$NS" resource)))
-SIZE=$(ns_get "$NS" size)
 
-check "free memory" \
-	provide "$START" "$SIZE"
-check "it is told of failures in its first and last page" \
-	is_told
-check "a namespace whose memory is taken is refused" \
-	taken_memory
-require unload rust_dax_provider
-check "memory of a bound namespace" \
-	bound_namespace
+check "owners in XFS are told" xfs_is_told
+require unmount
+check "a holder is told" holder_is_told
+check "owners in mendfs are told" mendfs_is_told
+require unmount
+check "data stay" data_stay
 require ns_unbind "$NS"
-check "no memory" \
-	refused "Invalid argument" "$START" 0
-check "unaligned memory" \
-	refused "Invalid argument" $((START + PAGE)) $((SIZE - PAGE))
-check "memory beyond all addresses" \
-	refused "Invalid argument" 0xffffffffffe00000 0x400000
-check "memory that the kernel uses itself" \
-	refused "Device or resource busy" 0x1000000 0x200000
+check "a filesystem is told of the removal" removal_is_told
+require unmount
+check "it can be bound again" ns_bind "$NS"
 finish
