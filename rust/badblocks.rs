@@ -16,6 +16,7 @@ use crate::{
     block::disk::SysfsFile,
     range::{
         ByteRange,
+        PAGE_SIZE,
         SECTOR_SHIFT, //
     },
 };
@@ -24,11 +25,14 @@ use crate::{
 /// range in an `int`, and go round for ever when that is too small.
 const MAX_LEN: u64 = 1 << 39;
 
+/// The number of ranges that a list has room for: a page of them.
+const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
+
 /// A list of the ranges of a device that are known to be bad.
 ///
-/// Ranges are in bytes; they are kept in whole sectors, rounded outwards. The list has room for
-/// some 500 ranges that do not touch. Once it is that of a disk, whoever polls the disk's
-/// `badblocks` in sysfs is woken up by each change.
+/// Ranges are in bytes; they are kept in whole sectors, rounded outwards. The list has room for 512
+/// ranges that do not touch, each of at most 512 sectors. Once it is that of a disk, whoever polls
+/// the disk's `badblocks` in sysfs is woken up by each change.
 ///
 /// # Examples
 ///
@@ -105,6 +109,14 @@ impl Badblocks {
         // SAFETY: The list is valid. The count may change under us, which is why it is read as it
         // stands, and once.
         unsafe { (&raw const (*self.as_raw()).count).read_volatile() == 0 }
+    }
+
+    /// Whether there may be no room for another range, at this moment.
+    pub fn is_full(&self) -> bool {
+        // SAFETY: As in `is_empty()`.
+        let count = unsafe { (&raw const (*self.as_raw()).count).read_volatile() };
+
+        usize::try_from(count).is_ok_and(|count| count >= CAPACITY)
     }
 
     /// The first bad range that touches `range`, as far as it lies in it.
@@ -281,6 +293,7 @@ mod tests {
         }
 
         assert!(entered > 400 && entered < 1000);
+        assert!(bad.is_full());
         // What could be entered is there.
         assert_eq!(
             bad.first_in(range((entered - 1) * 0x400, 0x400)?).is_some(),

@@ -5,11 +5,12 @@
 //! It takes the place of `nd_pmem` on a raw or labelled namespace: see
 //! `Documentation/daxmf_pmem.rst`.
 
+mod bad;
 mod failures;
 mod media;
+mod page_set;
 
 use daxmf::{
-    badblocks::Badblocks,
     block::{
         self,
         Disk,
@@ -22,8 +23,7 @@ use daxmf::{
         Event,
         Namespace, //
     },
-    pagemap,
-    range::ByteRange, //
+    pagemap, //
 };
 use kernel::{
     prelude::*,
@@ -31,6 +31,7 @@ use kernel::{
 };
 
 use crate::{
+    bad::BadMemory,
     failures::Failures,
     media::Media, //
 };
@@ -66,11 +67,7 @@ impl nvdimm::Driver for Pmem {
         };
 
         let result = match event {
-            Event::RevalidatePoison => populate(
-                self.disk.data().badblocks(),
-                self.namespace.range().len(),
-                &bound,
-            ),
+            Event::RevalidatePoison => populate(self.disk.data().bad(), &bound),
             Event::RevalidateRegion => bound.update_read_only(&self.disk),
         };
 
@@ -92,8 +89,8 @@ impl Pmem {
         let claim = bound.claim().inspect_err(|_| {
             dev_err!(bound.device(), "memory is in use, see /proc/iomem\n");
         })?;
-        let badblocks = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
-        populate(&badblocks, namespace.range().len(), &bound)?;
+        let bad = BadMemory::new(namespace.range().len())?;
+        populate(&bad, &bound)?;
 
         let disk = Disk::new(bound.sector_size(), features(&bound), bound.node())?;
         let mut dax = dax::device::Allocated::new()?;
@@ -104,14 +101,14 @@ impl Pmem {
             dax.set_synchronous();
         }
 
-        let failures = Failures::new(namespace.clone(), dax.control(), badblocks.clone());
+        let failures = Failures::new(namespace.clone(), dax.control(), bad.clone());
         let media = Media::new(namespace.clone(), claim, bound.node(), failures);
         let dax = dax.register(&disk, media)?;
 
         let config = block::disk::Config {
             name: &bound.disk_name()?,
             capacity: namespace.range().len(),
-            badblocks,
+            badblocks: bad.list().clone(),
         };
         let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
 
@@ -146,10 +143,8 @@ fn check_alignment(namespace: &Namespace) -> Result {
 }
 
 /// Enters what the platform knows to be bad.
-fn populate(badblocks: &Badblocks, len: u64, bound: &Bound<'_>) -> Result {
-    let whole = ByteRange::new(0, len).ok_or(EINVAL)?;
-
-    bound.populate_badblocks(whole, badblocks)
+fn populate(bad: &BadMemory, bound: &Bound<'_>) -> Result {
+    bad.populate(|range, list| bound.populate_badblocks(range, list))
 }
 
 /// What the disk of a namespace can do.

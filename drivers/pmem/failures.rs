@@ -3,7 +3,6 @@
 //! Memory failures of a namespace, on their way from page frames to the holder.
 
 use daxmf::{
-    badblocks::Badblocks,
     dax::device::Control,
     memory_failure::{
         Counters,
@@ -22,6 +21,8 @@ use kernel::{
     sync::Arc, //
 };
 
+use crate::bad::BadMemory;
+
 /// Receives the memory failures of a namespace.
 ///
 /// It exists before the namespace's pages do, and outlives them: there is no time at which a
@@ -29,20 +30,16 @@ use kernel::{
 pub(crate) struct Failures {
     namespace: Arc<Namespace>,
     control: Control,
-    badblocks: Arc<Badblocks>,
+    bad: Arc<BadMemory>,
     counters: Counters,
 }
 
 impl Failures {
-    pub(crate) fn new(
-        namespace: Arc<Namespace>,
-        control: Control,
-        badblocks: Arc<Badblocks>,
-    ) -> Self {
+    pub(crate) fn new(namespace: Arc<Namespace>, control: Control, bad: Arc<BadMemory>) -> Self {
         Self {
             namespace,
             control,
-            badblocks,
+            bad,
             counters: Counters::new(),
         }
     }
@@ -51,31 +48,35 @@ impl Failures {
         &self.counters
     }
 
-    pub(crate) fn badblocks(&self) -> &Arc<Badblocks> {
-        &self.badblocks
+    pub(crate) fn bad(&self) -> &Arc<BadMemory> {
+        &self.bad
     }
 
     pub(crate) fn control(&self) -> &Control {
         &self.control
     }
 
-    /// Marks what failed, then tells the holder.
+    /// Enters what failed, then tells the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange, flags: Flags) -> Outcome {
+        self.enter(frames, range);
+
+        self.control.notify_failure(range, flags)
+    }
+
+    fn enter(&self, frames: Frames<'_>, range: ByteRange) {
         // The machine check handler takes the frame from the linear map when we are done. The mark
         // is what brings it back when the driver is unbound before the memory has been mended.
-        frames.set_poisoned();
+        let is_listed = self.bad.enter(range, || frames.set_poisoned());
 
         // The platform enters it, too, but only after it has told us.
-        if let Err(error) = self.badblocks.mark(range) {
+        if !is_listed {
             dev_warn!(
                 self.namespace.device(),
-                "badblocks is full, {:#x}..{:#x} is not in it: {error:?}\n",
+                "badblocks is full, {:#x}..{:#x} is bad without being shown\n",
                 range.start(),
                 range.end()
             );
         }
-
-        self.control.notify_failure(range, flags)
     }
 }
 

@@ -3,7 +3,6 @@
 //! The memory of a namespace, as a DAX device and as a disk.
 
 use daxmf::{
-    badblocks::Badblocks,
     block::{
         self,
         attribute::Group,
@@ -38,14 +37,17 @@ use kernel::{
     sync::Arc, //
 };
 
-use crate::failures::Failures;
+use crate::{
+    bad::BadMemory,
+    failures::Failures, //
+};
 
 /// The memory of a namespace. Offsets are in bytes from its start.
 #[pin_data]
 pub(crate) struct Media {
     #[pin]
     map: PageMap<Failures>,
-    badblocks: Arc<Badblocks>,
+    bad: Arc<BadMemory>,
     namespace: Arc<Namespace>,
 }
 
@@ -57,14 +59,14 @@ impl Media {
         failures: Failures,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            badblocks: failures.badblocks().clone(),
+            bad: failures.bad().clone(),
             map <- PageMap::new(claim, node, failures),
             namespace,
         })
     }
 
-    pub(crate) fn badblocks(&self) -> &Badblocks {
-        &self.badblocks
+    pub(crate) fn bad(&self) -> &BadMemory {
+        &self.bad
     }
 
     /// Makes all that was written durable.
@@ -72,41 +74,63 @@ impl Media {
         self.namespace.flush()
     }
 
-    /// Mends as much as possible of `range`, from its start on. Returns what was mended, which
-    /// must be written before it is taken from the bad blocks.
-    fn mend(&self, range: ByteRange) -> Result<ByteRange> {
-        let mended = self.namespace.bound().ok_or(ENXIO)?.clear_poison(range)?;
-
-        let mended = ByteRange::new(range.start(), mended.min(range.len())).ok_or(EIO)?;
-
-        self.map.make_present(mended.frames())?;
-        self.map.clear_poisoned(mended.frames())?;
-        self.map.invalidate(mended)?;
-        Ok(mended)
-    }
-
-    /// Writes to `range` by `write`, and mends it first if a part of it is bad.
+    /// Has the platform mend all of `range`. What it holds is undefined then.
     ///
     /// # Errors
     ///
-    /// - `EIO` if not all of the range can be mended. Nothing is written then.
-    fn write(&self, range: ByteRange, write: impl FnOnce() -> Result) -> Result {
-        if self.badblocks.first_in(range).is_none() {
-            return write();
-        }
+    /// - `EIO` if not all of it can be mended.
+    fn clear_poison(&self, range: ByteRange) -> Result {
+        let bound = self.namespace.bound().ok_or(EIO)?;
 
-        let mended = self.mend(range).map_err(|_| EIO)?;
-
-        if mended != range {
+        if bound.clear_poison(range).map_err(|_| EIO)? < range.len() {
             return Err(EIO);
         }
 
-        write()?;
-        self.badblocks.clear(range)
+        self.map.make_present(range.frames())?;
+        self.map.invalidate(range)
+    }
+
+    /// Writes to `range` by `write`, which returns the number of bytes that it has written, and
+    /// mends it first if a part of it is bad. Bad memory that is not written stays bad.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if not all of the range can be mended, and nothing is written then; or if it has
+    ///   failed once more meanwhile.
+    #[inline]
+    fn write(&self, range: ByteRange, write: impl FnOnce() -> Result<usize>) -> Result<usize> {
+        if self.bad.first_in(range).is_none() {
+            return write();
+        }
+
+        self.write_bad(range, write)
+    }
+
+    fn write_bad(&self, range: ByteRange, write: impl FnOnce() -> Result<usize>) -> Result<usize> {
+        let Some(mending) = self.bad.mend(range)? else {
+            return write();
+        };
+
+        self.clear_poison(range)?;
+        let len = write()? as u64;
+
+        // The source may fault half-way. A page that was not written whole is mended, but what it
+        // holds is undefined.
+        let len = match len == range.len() {
+            true => len,
+            false => len & !(PAGE_SIZE - 1),
+        };
+
+        if let Some(written) = ByteRange::new(range.start(), len) {
+            mending.finish(written, |page| {
+                let _ = self.map.clear_poisoned(page);
+            })?;
+        }
+        Ok(len as usize)
     }
 
     fn read_segment(&self, segment: &Segment<'_, Destination>) -> Result {
-        if self.badblocks.first_in(segment.range()).is_some() {
+        if self.bad.first_in(segment.range()).is_some() {
             return Err(EIO);
         }
 
@@ -114,9 +138,13 @@ impl Media {
     }
 
     fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
-        self.write(segment.range(), || {
-            self.map.write(segment.range().start(), segment)
+        let range = segment.range();
+
+        self.write(range, || {
+            self.map.write(range.start(), segment)?;
+            Ok(range.len() as usize)
         })
+        .map(|_| ())
     }
 
     /// Moves the data of a bio.
@@ -196,7 +224,7 @@ impl dax::Operations for Media {
         // A single page can be mended, whether it is good or bad.
         let is_mendable = mode == AccessMode::RecoveryWrite && pages.count() == 1;
 
-        if is_mendable || self.badblocks.is_empty() {
+        if is_mendable || self.bad.is_empty() {
             return self.map.access(pages);
         }
 
@@ -206,11 +234,21 @@ impl dax::Operations for Media {
     fn zero_page_range(&self, pages: FrameRange) -> Result {
         let range = pages.bytes().ok_or(ERANGE)?;
 
-        self.write(range, || self.map.write_zeroes(pages))
+        self.write(range, || {
+            self.map.write_zeroes(pages)?;
+            Ok(range.len() as usize)
+        })
+        .map(|_| ())
     }
 
     fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize {
-        self.try_recovery_write(range, from).unwrap_or(0)
+        // A part of a page is written to good memory only: the rest of the page is lost, too.
+        if !range.is_aligned(PAGE_SIZE) && self.bad.first_in(range).is_some() {
+            return 0;
+        }
+
+        self.write(range, || self.map.write_from_iter(range, from))
+            .unwrap_or(0)
     }
 }
 
@@ -219,11 +257,11 @@ impl Media {
     fn good_pages(&self, pages: FrameRange, mode: AccessMode) -> Result<FrameRange> {
         let range = pages.bytes().ok_or(ERANGE)?;
 
-        let Some(bad) = self.badblocks.first_in(range) else {
+        let Some(bad) = self.bad.first_in(range) else {
             return Ok(pages);
         };
 
-        let count = match (bad.start().saturating_sub(range.start()) / PAGE_SIZE, mode) {
+        let count = match (bad.saturating_sub(range.start()) / PAGE_SIZE, mode) {
             (0, AccessMode::Normal) => return Err(EHWPOISON),
             // A page at a time: what clears poison does not like more.
             (0, AccessMode::RecoveryWrite) => 1,
@@ -231,29 +269,5 @@ impl Media {
         };
 
         FrameRange::new(pages.first(), count).ok_or(ERANGE)
-    }
-
-    fn try_recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> Result<usize> {
-        if self.badblocks.first_in(range).is_none() {
-            return self.map.write_from_iter(range, from);
-        }
-
-        if !range.is_aligned(PAGE_SIZE) {
-            return Err(EINVAL);
-        }
-        if self.mend(range)? != range {
-            return Err(EIO);
-        }
-
-        let written = self.map.write_from_iter(range, from)?;
-
-        // The source may fault half-way. A page that was not written whole is mended, but what it
-        // holds is undefined.
-        let whole_pages = written as u64 & !(PAGE_SIZE - 1);
-
-        if let Some(range) = ByteRange::new(range.start(), whole_pages) {
-            self.badblocks.clear(range)?;
-        }
-        Ok(written)
     }
 }

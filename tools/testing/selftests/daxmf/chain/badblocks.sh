@@ -47,6 +47,32 @@ file_is_mended() {
 	return $status
 }
 
+# write_sector N -- of the bad page.
+write_sector() {
+	dd if=/dev/zero of="/dev/$DISK" bs=512 seek=$((SECTOR + $1)) count=1 oflag=direct conv=notrunc \
+		status=none
+}
+
+# A page of which two sectors are bad: it is good, and its frame not marked any more, when both are.
+sectors_are_mended() {
+	local start
+
+	start=$(($(ns_get "$NS" resource) + BAD * PAGE))
+	echo "$SECTOR 1" >"/sys/block/$DISK/badblocks"
+	echo "$((SECTOR + 4)) 1" >"/sys/block/$DISK/badblocks"
+	machine_check $start || return
+	for sector in 1 2 3 5 6 7; do
+		write_sector $sector || return
+	done
+	is bad "$SECTOR 1,$((SECTOR + 4)) 1" && write_sector 0 && is bad "$((SECTOR + 4)) 1" &&
+		frame_flagged $start $((start + PAGE)) && write_sector 4 && is bad "" &&
+		! frame_flagged $start $((start + PAGE)) && dax_read "/dev/$DISK" $BAD
+}
+
+bad() {
+	paste -sd, "/sys/block/$DISK/badblocks"
+}
+
 # The firmware's own record of a machine check reaches the disk, and whoever polls the list.
 platform_record() {
 	on_exit forget_poison
@@ -56,7 +82,7 @@ platform_record() {
 		bad_range "$DISK" $(($(file_sector $MNT/file 2) * 512)) $PAGE
 }
 
-begin 9
+begin 11
 for kind in virtio memmap nvdimm; do
 	NS=$(ns_find $kind) || skip_all "no namespace of kind $kind here"
 	require ns_bind "$NS"
@@ -68,6 +94,7 @@ for kind in virtio memmap nvdimm; do
 		check_ours "$kind: a machine check is in the platform's record" platform_record "$NS"
 	else
 		check "$kind: a write mends it" write_mends
+		check_ours "$kind: a page is good when its last sector is" sectors_are_mended
 		check "$kind: a file's bad page is mended by a write" file_is_mended "$NS"
 	fi
 done

@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is bad of the memory of a namespace.
+
+use daxmf::{
+    badblocks::Badblocks,
+    range::{
+        ByteRange,
+        FrameRange,
+        PAGE_SIZE, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex,
+        MutexGuard, //
+    },
+};
+
+use crate::page_set::PageSet;
+
+/// What is bad of the memory of a namespace, in bytes from its start.
+///
+/// The disk's list of bad blocks shows it, but has room for 512 ranges only. A range that finds
+/// none is kept by page, and listed when there is room. It is as bad as what is listed.
+#[pin_data]
+pub(crate) struct BadMemory {
+    range: ByteRange,
+    list: Arc<Badblocks>,
+    unlisted: PageSet,
+    /// Locked by who mends. The list in it is for [`populate()`](Self::populate).
+    #[pin]
+    mender: Mutex<Pin<KBox<Badblocks>>>,
+    /// What is being mended. Locked while memory becomes bad, or good.
+    #[pin]
+    under_way: Mutex<Option<UnderWay>>,
+}
+
+/// A range that is being mended.
+struct UnderWay {
+    range: ByteRange,
+    /// Whether a part of it has failed meanwhile.
+    has_failed: bool,
+}
+
+impl BadMemory {
+    /// Prepares for the memory of a namespace of `len` bytes, all of which is good.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn new(len: u64) -> Result<Arc<Self>> {
+        let range = ByteRange::new(0, len).ok_or(EINVAL)?;
+        let list = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
+        let unlisted = PageSet::new(range.frames().count())?;
+        let scratch = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
+
+        Arc::pin_init(
+            pin_init!(Self {
+                range,
+                list,
+                unlisted,
+                mender <- new_mutex!(scratch),
+                under_way <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The list that the disk shows.
+    pub(crate) fn list(&self) -> &Arc<Badblocks> {
+        &self.list
+    }
+
+    /// Whether nothing is bad, at this moment. This takes no lock.
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.unlisted.is_empty()
+    }
+
+    /// The first bad byte of `range`.
+    #[inline]
+    pub(crate) fn first_in(&self, range: ByteRange) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+
+        self.lookup(range)
+    }
+
+    fn lookup(&self, range: ByteRange) -> Option<u64> {
+        let listed = self.list.first_in(range).map(ByteRange::start);
+        let unlisted = self
+            .unlisted
+            .first_in(range.frames())
+            .and_then(FrameRange::bytes)
+            .and_then(|bad| bad.clip(range))
+            .map(ByteRange::start);
+
+        [listed, unlisted].into_iter().flatten().min()
+    }
+
+    /// Enters `range`, which has failed. Calls `mark` at a time at which nothing becomes good.
+    ///
+    /// Returns whether it is in the list.
+    pub(crate) fn enter(&self, range: ByteRange, mark: impl FnOnce()) -> bool {
+        let mut under_way = self.under_way.lock();
+
+        if let Some(under_way) = &mut *under_way {
+            under_way.has_failed |= under_way.range.clip(range).is_some();
+        }
+        mark();
+        self.keep(range)
+    }
+
+    fn keep(&self, range: ByteRange) -> bool {
+        // A full list takes nothing, not even what it has.
+        let is_listed = self.is_listed(range) || self.list.mark(range).is_ok();
+
+        if !is_listed {
+            self.unlisted.add(range.frames());
+        }
+        is_listed
+    }
+
+    /// Whether all of `range` is in the list.
+    fn is_listed(&self, range: ByteRange) -> bool {
+        let mut rest = Some(range);
+
+        while let Some(part) = rest {
+            match self.list.first_in(part) {
+                Some(bad) if bad.start() == part.start() => {
+                    rest = ByteRange::between(bad.end(), part.end());
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Enters what the platform knows. `known` puts what it knows of a range in a list, counted
+    /// from the start of the range, as far as there is room.
+    ///
+    /// # Errors
+    ///
+    /// - Those of `known`.
+    pub(crate) fn populate(&self, known: impl Fn(ByteRange, &Badblocks) -> Result) -> Result {
+        /// So little has fewer ranges, one every other sector, than a list has room for.
+        const SMALL: u64 = 64 * PAGE_SIZE;
+
+        known(self.range, &self.list)?;
+        if !self.list.is_full() {
+            return Ok(());
+        }
+
+        // Some may be left out. Ask again, for as much at a time as finds room in a list.
+        let scratch = self.mender.lock();
+        let mut len = self.range.len();
+        let mut rest = Some(self.range);
+
+        while let Some(range) = rest {
+            let window = ByteRange::new(range.start(), range.len().min(len)).ok_or(ERANGE)?;
+            let answer = known(window, &scratch);
+            let is_all = !scratch.is_full() || window.len() <= SMALL;
+
+            if answer.is_ok() && is_all {
+                self.keep_all(window, &scratch);
+                rest = ByteRange::between(window.end(), range.end());
+                len = len.saturating_mul(2);
+            } else {
+                len = (window.len() / 2).next_multiple_of(PAGE_SIZE);
+            }
+            while let Some(bad) = scratch.first_in(ByteRange::ALL) {
+                scratch.clear(bad)?;
+            }
+            answer?;
+        }
+        Ok(())
+    }
+
+    /// Enters what is in `found`, counted from the start of `window`.
+    fn keep_all(&self, window: ByteRange, found: &Badblocks) {
+        let mut rest = ByteRange::new(0, window.len());
+
+        while let Some(bad) = rest.and_then(|rest| found.first_in(rest)) {
+            if let Some(bad) = bad.offset_by(window.start()) {
+                self.keep(bad);
+            }
+            rest = ByteRange::between(bad.end(), window.len());
+        }
+    }
+
+    /// Prepares to mend all of `range`. Waits until others have mended. Returns [`None`] if nothing
+    /// of it is bad any more then.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if only a part of a page is to be mended, and it is not known which parts of it are
+    ///   bad.
+    pub(crate) fn mend(&self, range: ByteRange) -> Result<Option<Mending<'_>>> {
+        let mender = self.mender.lock();
+
+        if self.first_in(range).is_none() {
+            return Ok(None);
+        }
+        for page in [range.start(), range.end().saturating_sub(1)] {
+            let page = ByteRange::new(page, 1).ok_or(ERANGE)?.frames();
+            let is_whole = page.bytes().is_some_and(|bytes| range.contains(bytes));
+
+            if !is_whole && self.unlisted.first_in(page).is_some() {
+                return Err(EIO);
+            }
+        }
+
+        *self.under_way.lock() = Some(UnderWay {
+            range,
+            has_failed: false,
+        });
+        Ok(Some(Mending {
+            bad: self,
+            _mender: mender,
+        }))
+    }
+
+    /// Takes `range` from what is bad.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if the range divides a listed one within a page and the list is full. It stays
+    ///   bad then.
+    fn remove(&self, range: ByteRange) -> Result {
+        if let Err(error) = self.list.clear(range) {
+            self.list.clear(self.with_rest(range).ok_or(error)?)?;
+        }
+        if let Some(pages) = whole_pages(range) {
+            self.unlisted.remove(pages);
+        }
+
+        // There may be room now.
+        while let Some(bad) = self
+            .unlisted
+            .first_in(self.range.frames())
+            .and_then(FrameRange::bytes)
+        {
+            if self.list.mark(bad).is_err() {
+                break;
+            }
+            self.unlisted.remove(bad.frames());
+        }
+        Ok(())
+    }
+
+    /// `range` with the listed range that follows it, which is kept by page from now on.
+    fn with_rest(&self, range: ByteRange) -> Option<ByteRange> {
+        let behind = ByteRange::between(range.end(), self.range.end())?;
+        let rest = self.list.first_in(behind)?;
+
+        if rest.start() != range.end() || rest.start() % PAGE_SIZE != 0 {
+            return None;
+        }
+        self.unlisted.add(rest.frames());
+        ByteRange::between(range.start(), rest.end())
+    }
+}
+
+/// The pages all of whose bytes lie in `range`.
+fn whole_pages(range: ByteRange) -> Option<FrameRange> {
+    let first = range.start().div_ceil(PAGE_SIZE);
+
+    FrameRange::new(first, (range.end() / PAGE_SIZE).checked_sub(first)?)
+}
+
+/// A range that is being mended. Only one is at a time.
+///
+/// When dropped, what was not taken from what is bad stays so.
+pub(crate) struct Mending<'a> {
+    bad: &'a BadMemory,
+    _mender: MutexGuard<'a, Pin<KBox<Badblocks>>>,
+}
+
+impl Mending<'_> {
+    /// Takes `range` from what is bad, for it was mended and written. Calls `unmark` for each page
+    /// of it of which nothing is bad any more, at a time at which nothing becomes bad.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if it has failed meanwhile.
+    /// - `ENOSPC` if the range divides a bad one within a page and the list is full.
+    pub(crate) fn finish(self, range: ByteRange, unmark: impl Fn(FrameRange)) -> Result {
+        let under_way = self.bad.under_way.lock();
+
+        if under_way
+            .as_ref()
+            .is_none_or(|under_way| under_way.has_failed)
+        {
+            return Err(EIO);
+        }
+        self.bad.remove(range)?;
+
+        let pages = range.frames();
+
+        for page in (pages.first()..pages.end()).filter_map(|page| FrameRange::new(page, 1)) {
+            if page
+                .bytes()
+                .is_some_and(|bytes| self.bad.first_in(bytes).is_none())
+            {
+                unmark(page);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Mending<'_> {
+    fn drop(&mut self) {
+        *self.bad.under_way.lock() = None;
+    }
+}
+
+#[kunit_tests(daxmf_pmem_bad)]
+mod tests {
+    use super::*;
+
+    const LEN: u64 = 1 << 30;
+
+    fn page(number: u64) -> Result<ByteRange> {
+        ByteRange::new(number * PAGE_SIZE, PAGE_SIZE).ok_or(EINVAL)
+    }
+
+    /// Fills the list, from page 1000 on.
+    fn fill(bad: &BadMemory) -> Result {
+        let mut number = 1000;
+
+        while !bad.list.is_full() {
+            assert!(bad.enter(page(number)?, || {}));
+            number += 2;
+        }
+        Ok(())
+    }
+
+    fn write(bad: &BadMemory, range: ByteRange) -> Result {
+        bad.mend(range)?.ok_or(EINVAL)?.finish(range, |_| {})
+    }
+
+    #[test]
+    fn nothing_is_lost_when_the_list_is_full() -> Result {
+        let bad = BadMemory::new(LEN)?;
+
+        fill(&bad)?;
+        assert!(!bad.enter(page(7)?, || {}));
+        assert!(!bad.enter(page(9)?, || {}));
+        assert_eq!(bad.first_in(page(7)?), Some(7 * PAGE_SIZE));
+        assert_eq!(bad.first_in(page(8)?), None);
+        assert_eq!(
+            bad.first_in(ByteRange::new(0, LEN).ok_or(EINVAL)?),
+            Some(7 * PAGE_SIZE)
+        );
+
+        // Nobody knows which part of the page is bad.
+        let part = ByteRange::new(7 * PAGE_SIZE, 512).ok_or(EINVAL)?;
+        assert_eq!(write(&bad, part), Err(EIO));
+
+        write(&bad, page(7)?)?;
+        assert_eq!(bad.first_in(page(7)?), None);
+        assert_eq!(bad.first_in(page(9)?), Some(9 * PAGE_SIZE));
+        Ok(())
+    }
+
+    #[test]
+    fn is_listed_when_there_is_room() -> Result {
+        let bad = BadMemory::new(LEN)?;
+
+        fill(&bad)?;
+        assert!(!bad.enter(page(7)?, || {}));
+        assert_eq!(bad.list.first_in(page(7)?), None);
+
+        write(&bad, page(1000)?)?;
+        assert_eq!(bad.list.first_in(page(7)?), Some(page(7)?));
+        assert!(bad.unlisted.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_full_list_can_be_divided() -> Result {
+        let bad = BadMemory::new(LEN)?;
+        let three = ByteRange::new(0, 3 * PAGE_SIZE).ok_or(EINVAL)?;
+
+        assert!(bad.enter(three, || {}));
+        fill(&bad)?;
+        write(&bad, page(1)?)?;
+
+        assert_eq!(bad.first_in(page(0)?), Some(0));
+        assert_eq!(bad.first_in(page(1)?), None);
+        assert_eq!(bad.first_in(page(2)?), Some(2 * PAGE_SIZE));
+        Ok(())
+    }
+
+    #[test]
+    fn a_page_is_good_when_its_last_sector_is() -> Result {
+        let bad = BadMemory::new(LEN)?;
+        let first = ByteRange::new(0, 512).ok_or(EINVAL)?;
+        let second = ByteRange::new(1024, 512).ok_or(EINVAL)?;
+
+        assert!(bad.enter(first, || {}) && bad.enter(second, || {}));
+        bad.mend(first)?
+            .ok_or(EINVAL)?
+            .finish(first, |_| assert!(false))?;
+
+        let unmarked = core::cell::Cell::new(0);
+        bad.mend(second)?
+            .ok_or(EINVAL)?
+            .finish(second, |_| unmarked.set(unmarked.get() + 1))?;
+        assert_eq!(unmarked.get(), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn what_fails_while_it_is_mended_stays_bad() -> Result {
+        let bad = BadMemory::new(LEN)?;
+
+        assert!(bad.enter(page(0)?, || {}) && bad.enter(page(1)?, || {}));
+
+        let mending = bad.mend(page(0)?)?.ok_or(EINVAL)?;
+        assert!(bad.enter(page(0)?, || {}));
+        assert_eq!(mending.finish(page(0)?, |_| assert!(false)), Err(EIO));
+        assert_eq!(bad.first_in(page(0)?), Some(0));
+
+        let mending = bad.mend(page(0)?)?.ok_or(EINVAL)?;
+        assert!(bad.enter(page(1)?, || {}));
+        mending.finish(page(0)?, |_| {})?;
+        assert_eq!(bad.first_in(page(0)?), None);
+        assert!(bad.mend(page(0)?)?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn all_that_the_platform_knows_is_bad() -> Result {
+        const EVERY: u64 = 24;
+        let bad = BadMemory::new(LEN)?;
+
+        // One sector in every third page of the first 32 MiB, and the very last sector.
+        bad.populate(|range, list| {
+            let (first, count) = range.sectors();
+            let every = (0..32 << 11).step_by(EVERY as usize);
+            let all = Iterator::chain(every, [(LEN >> 9) - 1]);
+
+            for sector in all.filter(|sector| (first..first + count).contains(sector)) {
+                let sector = ByteRange::new((sector - first) << 9, 512).ok_or(EINVAL)?;
+
+                let _ = list.mark(sector);
+            }
+            Ok(())
+        })?;
+
+        for number in (0..(32 << 20) / PAGE_SIZE).step_by(3) {
+            assert_eq!(bad.first_in(page(number)?), Some(number * PAGE_SIZE));
+            assert_eq!(bad.first_in(page(number + 1)?), None);
+            assert_eq!(bad.first_in(page(number + 2)?), None);
+        }
+        assert!(bad.first_in(page(LEN / PAGE_SIZE - 1)?).is_some());
+        assert_eq!(bad.first_in(page(LEN / PAGE_SIZE - 2)?), None);
+        // What is listed is known by the sector.
+        assert_eq!(bad.unlisted.first_in(page(0)?.frames()), None);
+        Ok(())
+    }
+}
