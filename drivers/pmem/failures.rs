@@ -18,7 +18,13 @@ use daxmf::{
 };
 use kernel::{
     prelude::*,
-    sync::Arc, //
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        Arc, //
+    },
 };
 
 use crate::bad::BadMemory;
@@ -31,6 +37,7 @@ pub(crate) struct Failures {
     namespace: Arc<Namespace>,
     control: Control,
     bad: Arc<BadMemory>,
+    lists_simulated: Atomic<bool>,
     counters: Counters,
 }
 
@@ -40,6 +47,7 @@ impl Failures {
             namespace,
             control,
             bad,
+            lists_simulated: Atomic::new(false),
             counters: Counters::new(),
         }
     }
@@ -56,9 +64,20 @@ impl Failures {
         &self.control
     }
 
+    /// Whether memory whose failure is only simulated is bad from then on, too.
+    pub(crate) fn lists_simulated(&self) -> bool {
+        self.lists_simulated.load(Relaxed)
+    }
+
+    pub(crate) fn list_simulated(&self, enabled: bool) {
+        self.lists_simulated.store(enabled, Relaxed);
+    }
+
     /// Enters what failed, then tells the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange, flags: Flags) -> Outcome {
-        self.enter(frames, range);
+        if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
+            self.enter(frames, range);
+        }
 
         self.control.notify_failure(range, flags)
     }

@@ -192,6 +192,12 @@ impl block::Operations for Media {
                 Attribute::number(c"failed", |media: &Media| {
                     media.map.operations().counters().failed()
                 }),
+                Attribute::choice(
+                    c"simulated",
+                    [c"tell", c"list"],
+                    |media: &Media| media.map.operations().lists_simulated(),
+                    |media: &Media, lists| media.map.operations().list_simulated(lists),
+                ),
             ],
         },
     ];

@@ -22,6 +22,7 @@ use super::Operations;
 enum Kind<T> {
     Number(fn(&T) -> u64),
     Flag(fn(&T) -> bool, fn(&T, bool)),
+    Choice([&'static CStr; 2], fn(&T) -> bool, fn(&T, bool)),
 }
 
 /// An attribute of a disk whose driver data is a `T`.
@@ -31,10 +32,11 @@ enum Kind<T> {
 /// ```
 /// use daxmf::block::{Attribute, Operations};
 ///
-/// fn attributes<T: Operations>() -> [Attribute<T>; 2] {
+/// fn attributes<T: Operations>() -> [Attribute<T>; 3] {
 ///     [
 ///         Attribute::number(c"answer", |_disk| 42),
 ///         Attribute::flag(c"write_cache", |_disk| true, |_disk, _enabled| {}),
+///         Attribute::choice(c"mode", [c"slow", c"fast"], |_disk| false, |_disk, _is_fast| {}),
 ///     ]
 /// }
 /// ```
@@ -63,6 +65,17 @@ impl<T: Operations> Attribute<T> {
     /// An attribute that shows 0 or 1, and that root can write as a boolean.
     pub const fn flag(name: &'static CStr, show: fn(&T) -> bool, store: fn(&T, bool)) -> Self {
         Self::new(name, 0o644, Kind::Flag(show, store))
+    }
+
+    /// An attribute that shows two words, the chosen one in brackets, and that root can write one
+    /// of them to. The second word stands for `true`.
+    pub const fn choice(
+        name: &'static CStr,
+        words: [&'static CStr; 2],
+        show: fn(&T) -> bool,
+        store: fn(&T, bool),
+    ) -> Self {
+        Self::new(name, 0o644, Kind::Choice(words, show, store))
     }
 
     #[allow(clippy::needless_update, reason = "lockdep adds fields")]
@@ -116,6 +129,25 @@ impl<T: Operations> Attribute<T> {
         let number = match kind {
             Kind::Number(show) => show(data),
             Kind::Flag(show, _) => u64::from(show(data)),
+            Kind::Choice([first, second], show, _) => {
+                let format = match show(data) {
+                    false => c"[%s] %s\n",
+                    true => c"%s [%s]\n",
+                };
+
+                // SAFETY: sysfs passes a buffer of a page. The format takes two C strings.
+                let len = unsafe {
+                    bindings::sysfs_emit(
+                        buf,
+                        format.as_char_ptr(),
+                        first.as_char_ptr(),
+                        second.as_char_ptr(),
+                    )
+                };
+
+                // CAST: The length of a line fits every integer.
+                return len as isize;
+            }
         };
 
         // SAFETY: sysfs passes a buffer of a page. The format takes one `u64`.
@@ -140,23 +172,55 @@ impl<T: Operations> Attribute<T> {
         // SAFETY: An attribute is gone before the disk's registration is.
         let data = unsafe { Self::data(dev) };
 
-        let Kind::Flag(_, store) = kind else {
-            // CAST: An errno fits every integer.
-            return EPERM.to_errno() as isize;
+        let (store, value) = match kind {
+            Kind::Number(_) => return EPERM.to_errno() as isize,
+            // SAFETY: `buf` is a C string by the safety requirements.
+            Kind::Flag(_, store) => (store, unsafe { parse_bool(buf) }),
+            // SAFETY: `buf` is a C string by the safety requirements.
+            Kind::Choice(words, _, store) => (store, unsafe { parse_word(buf, words) }),
         };
 
-        let mut enabled = false;
-
-        // SAFETY: `buf` is a C string by the safety requirements.
-        if let Err(error) = to_result(unsafe { bindings::kstrtobool(buf, &mut enabled) }) {
+        match value {
+            Ok(value) => store(data, value),
             // CAST: An errno fits every integer.
-            return error.to_errno() as isize;
+            Err(error) => return error.to_errno() as isize,
         }
-
-        store(data, enabled);
         // CAST: sysfs writes at most a page.
         len as isize
     }
+}
+
+/// # Errors
+///
+/// - `EINVAL` if it is not a boolean.
+///
+/// # Safety
+///
+/// `buf` must be a C string.
+unsafe fn parse_bool(buf: *const c_char) -> Result<bool> {
+    let mut value = false;
+
+    // SAFETY: By the safety requirements.
+    to_result(unsafe { bindings::kstrtobool(buf, &mut value) })?;
+    Ok(value)
+}
+
+/// Whether it is the second of two words.
+///
+/// # Errors
+///
+/// - `EINVAL` if it is neither.
+///
+/// # Safety
+///
+/// `buf` must be a C string.
+unsafe fn parse_word(buf: *const c_char, words: &[&CStr; 2]) -> Result<bool> {
+    let index = words.iter().position(|word| {
+        // SAFETY: Both are C strings.
+        unsafe { bindings::sysfs_streq(buf, word.as_char_ptr()) }
+    });
+
+    Ok(index.ok_or(EINVAL)? == 1)
 }
 
 /// A named group of attributes.

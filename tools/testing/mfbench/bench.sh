@@ -7,6 +7,7 @@
 # namespace of kind memmap, 'stripes' three large NVDIMMs. Prints lines "ours|peer NAME COUNT"; the
 # names are explained in the file 'bounds'.
 
+SIMULATED=tell
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
 . "${SELFTESTS:-/daxmf/selftests}/lib.sh"
 

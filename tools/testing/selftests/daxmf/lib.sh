@@ -16,6 +16,8 @@ for helpers in "$SELFTESTS/../kselftest" /daxmf/kselftest; do
 done
 
 DRIVER=${DRIVER:-daxmf_pmem}
+# What daxmf_pmem does with a simulated failure: list rehearses a real one, tell is its default.
+SIMULATED=${SIMULATED:-list}
 KIND=${KIND:-nvdimm}
 ND=/sys/bus/nd
 MNT=/mnt/daxmf
@@ -312,7 +314,15 @@ ns_bind() {
 	on_exit ns_unbind "$1"
 	# udev has the node open for a moment, which mkfs would call "in use".
 	udevadm settle
-	[ -b "/dev/$(ns_disk "$1")" ]
+	simulated "$1" "$SIMULATED"
+}
+
+# simulated NS tell|list -- what becomes of memory whose failure is only simulated.
+simulated() {
+	local disk
+
+	disk=$(ns_disk "$1") && [ -b "/dev/$disk" ] || return
+	! has_counters "$disk" || echo "$2" >"/sys/block/$disk/memory_failure/simulated"
 }
 
 # bind_fails WHY NS -- our driver must refuse it in one line, and leave it as it was. The kernel

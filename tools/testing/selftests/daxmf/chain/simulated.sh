@@ -1,0 +1,85 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A simulated failure is told like a real one, and leaves good memory good: the same page can fail
+# again, all data are there, and so is the filesystem.
+
+KIND=${KIND:-memmap}
+SIMULATED=tell
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# Twice, each time by another process; the second finds the page as good as the first did.
+one_page_twice() {
+	fill one 16 && told "$1" one,offset=8K && told "$1" one,offset=8K && is_whole one
+}
+
+two_pages() {
+	fill two 16 && told "$1" two,offset=8K && told "$1" two,offset=12K &&
+		told "$1" two,offset=8K && is_whole two
+}
+
+reflinked() {
+	fill shared 16 && share shared clone &&
+		told "$1" shared,offset=8K clone,offset=8K &&
+		told "$1" clone,offset=8K shared,offset=8K && is_whole shared && is_whole clone
+}
+
+# The second half is shared, the first is not.
+partly_reflinked() {
+	fill part 16 && fill other 16 && share part other 32K 32K 32K &&
+		told "$1" part,offset=8K other,offset=8K,quiet &&
+		told "$1" part,offset=40K other,offset=40K &&
+		told "$1" other,offset=40K part,offset=40K && is_whole part && is_whole other
+}
+
+# is_whole FILE -- every page can be read, by read(2) and through a mapping.
+is_whole() {
+	dd if="$1" bs=64k iflag=direct status=none | cmp - <(seq -f 'daxmf %09.0f' 1000000 | head -c 64k) &&
+		mfchain touch "$1,offset=8K"
+}
+
+filesystem_is_whole() {
+	cd / && unmount && xfs_repair -n "/dev/$DISK"
+}
+
+nothing_is_listed() {
+	is cat "/sys/block/$DISK/badblocks" ''
+}
+
+# Now as if it were real.
+can_be_listed() {
+	mount_dax "/dev/$DISK" && is simulated_attribute "[tell] list" && simulated "$NS" list &&
+		is simulated_attribute "tell [list]" && fill $MNT/listed 16 &&
+		told madvise $MNT/listed,offset=8K && file_page_bad $MNT/listed 2 &&
+		fails_with "Input/output error" dax_read $MNT/listed 2
+}
+
+simulated_attribute() {
+	cat "/sys/block/$DISK/memory_failure/simulated"
+}
+
+bad_word() {
+	fails_with "Invalid argument" \
+		bash -c "echo listen >/sys/block/$DISK/memory_failure/simulated" &&
+		is simulated_attribute "tell [list]"
+}
+
+begin 13
+require_ns "$KIND"
+require xfs_on "$NS"
+cd $MNT || exit
+on_exit cd /
+BEFORE=$(has_counters "$DISK" && counters "$DISK")
+for source in madvise corrupt-pfn; do
+	check "$source: the same page twice" one_page_twice $source
+	check "$source: two pages" two_pages $source
+	check "$source: reflinked pages" reflinked $source
+	check "$source: partly reflinked pages" partly_reflinked $source
+done
+check_ours "each is counted" counters_moved "$DISK" "$BEFORE" 20 0 0
+check "no page is listed as bad" nothing_is_listed
+check "the filesystem is whole" filesystem_is_whole
+check_ours "a failure can be listed as if it were real" can_be_listed
+check_ours "no other word is taken" bad_word
+finish
