@@ -50,7 +50,10 @@ use kernel::{
 };
 
 use crate::{
-    memory_failure::Flags,
+    memory_failure::{
+        Flags,
+        Outcome, //
+    },
     range::ByteRange, //
 };
 
@@ -257,17 +260,12 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// First [`map()`](Self::map) must say that the range is bad, then
     /// [`SuperBlock::tell_owners()`] is called for each owner. With [`Flags::MEM_PRE_REMOVE`] all
     /// methods fail from before that on.
-    ///
-    /// # Errors
-    ///
-    /// - `EOPNOTSUPP` if it cannot tell who owns the range.
-    /// - Any other errno if it failed.
     fn notify_failure(
         &self,
         super_block: &SuperBlock<Self>,
         range: ByteRange,
         flags: Flags,
-    ) -> Result;
+    ) -> Outcome;
 
     /// Mends memory that has failed. Called from a work item some time after
     /// [`notify_failure()`](Self::notify_failure) and [`Mending::ask()`], and after

@@ -171,19 +171,40 @@ impl Outcome {
         }
     }
 
-    /// The answer that `memory_failure()` expects.
+    /// The answer that `memory_failure()` and `dax_holder_notify_failure()` expect.
     ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if the failure was declined. This errno alone makes the kernel go on with its
     ///   generic path.
-    /// - The consumer's errno if it failed.
+    /// - `EIO` if the consumer failed with `EOPNOTSUPP`, or with `EHWPOISON`, by which the kernel
+    ///   understands that the current process has been signalled.
+    /// - The consumer's errno if it failed otherwise.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::memory_failure::{Outcome, Reason};
+    ///
+    /// let declined = Outcome::Declined(Reason::NotSupported);
+    ///
+    /// assert_eq!(declined.into_result(), Err(EOPNOTSUPP));
+    /// assert_eq!(Outcome::Failed(EOPNOTSUPP).into_result(), Err(EIO));
+    /// ```
     pub fn into_result(self) -> Result {
         match self {
             Self::Delivered => Ok(()),
             Self::Declined(_) => Err(EOPNOTSUPP),
+            Self::Failed(EOPNOTSUPP | EHWPOISON) => Err(EIO),
             Self::Failed(error) => Err(error),
         }
+    }
+}
+
+/// What became of a failure that the consumer took: delivered, or failed with any errno.
+impl From<Result> for Outcome {
+    fn from(result: Result) -> Self {
+        result.map_or_else(Self::Failed, |()| Self::Delivered)
     }
 }
 
@@ -351,7 +372,15 @@ mod tests {
 
         assert_eq!(Outcome::Delivered.into_result(), Ok(()));
         assert_eq!(declined.into_result(), Err(EOPNOTSUPP));
-        assert_eq!(Outcome::Failed(EIO).into_result(), Err(EIO));
+        assert_eq!(Outcome::Failed(ENXIO).into_result(), Err(ENXIO));
+    }
+
+    #[test]
+    fn failed_is_nothing_else() {
+        assert_eq!(Outcome::Failed(EOPNOTSUPP).into_result(), Err(EIO));
+        assert_eq!(Outcome::Failed(EHWPOISON).into_result(), Err(EIO));
+        assert_eq!(Outcome::from(Err(EOPNOTSUPP)), Outcome::Failed(EOPNOTSUPP));
+        assert_eq!(Outcome::from(Ok(())), Outcome::Delivered);
     }
 
     #[test]

@@ -10,8 +10,7 @@
 //! cat /sys/kernel/debug/rust_dax_holder/notified
 //! ```
 //!
-//! A real holder finds out whom the failed range belongs to, and returns `EOPNOTSUPP` where it
-//! cannot.
+//! A real holder finds out whom the failed range belongs to, and declines where it cannot.
 
 use daxmf::{
     block::DeviceFile,
@@ -19,7 +18,11 @@ use daxmf::{
         holder::Registration,
         Holder, //
     },
-    memory_failure::Flags,
+    memory_failure::{
+        Flags,
+        Outcome,
+        Reason, //
+    },
     range::ByteRange, //
 };
 use kernel::{
@@ -27,6 +30,7 @@ use kernel::{
         Dir,
         File, //
     },
+    error::to_result,
     prelude::*,
     sync::{
         atomic::{
@@ -48,6 +52,10 @@ module! {
     description: "Rust DAX holder sample",
     license: "GPL",
     params: {
+        answer: i32 {
+            default: 0,
+            description: "0 to take a failure, 1 to decline it, or the errno to fail with, as -5",
+        },
         delay_ms: u32 {
             default: 0,
             description: "how long the callback takes, in milliseconds",
@@ -59,13 +67,13 @@ daxmf::string_param! {
     device: 64, "block device to hold, a path"
 }
 
-/// Counts what it is told.
+/// Counts the notifications.
 struct Counter {
     notified: Atomic<u64>,
 }
 
 impl Holder for Counter {
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Result {
+    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
         pr_info!(
             "memory failure at offset {:#x} length {:#x} flags {:#x}\n",
             range.start(),
@@ -77,7 +85,10 @@ impl Holder for Counter {
         ));
         self.notified.fetch_add(1, Relaxed);
         pr_info!("memory failure dealt with\n");
-        Ok(())
+        match module_parameters::answer.value() {
+            1 => Outcome::Declined(Reason::NotSupported),
+            errno => to_result(errno).into(),
+        }
     }
 }
 

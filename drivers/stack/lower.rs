@@ -206,7 +206,7 @@ impl Forwarder {
 }
 
 impl Holder for Forwarder {
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Result {
+    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
         let outcome = self.counters.count(|| self.forward(range, flags));
 
         if outcome != Outcome::Delivered {
@@ -216,7 +216,7 @@ impl Holder for Forwarder {
                 range.len()
             );
         }
-        outcome.into_result()
+        outcome
     }
 }
 

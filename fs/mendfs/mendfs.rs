@@ -35,7 +35,10 @@ use daxmf::{
         Time,
         Volume, //
     },
-    memory_failure::Flags,
+    memory_failure::{
+        Flags,
+        Outcome, //
+    },
     range::ByteRange, //
 };
 use kernel::{
@@ -264,12 +267,14 @@ impl FileSystem for Mendfs {
         super_block: &SuperBlock<Self>,
         range: ByteRange,
         flags: Flags,
-    ) -> Result {
+    ) -> Outcome {
         // Nobody has anything mapped before it is loaded.
-        if self.keep(range, flags)? {
-            return Ok(());
-        }
-        self.deal_with(super_block, range, flags)
+        let result = match self.keep(range, flags) {
+            Ok(false) => self.deal_with(super_block, range, flags),
+            kept => kept.map(|_| ()),
+        };
+
+        result.into()
     }
 
     fn mend(&self, _super_block: &SuperBlock<Self>) {

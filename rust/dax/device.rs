@@ -366,7 +366,15 @@ impl Device {
         !unsafe { bindings::dax_holder(self.as_raw()) }.is_null()
     }
 
-    /// Tells the device's holder that the bytes `range` of the device failed.
+    /// Whether operations and notifications still reach the device.
+    ///
+    /// C: `dax_alive()`
+    fn is_alive(&self, _lock: &ReadLock) -> bool {
+        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held.
+        unsafe { bindings::dax_alive(self.as_raw()) }
+    }
+
+    /// Notifies the device's holder that the bytes `range` of the device failed.
     ///
     /// The holder's callback runs before this returns; it may sleep.
     ///
@@ -386,8 +394,8 @@ impl Device {
             Ok(()) => Outcome::Delivered,
             Err(EOPNOTSUPP) if self.is_held() => Outcome::Declined(Reason::NotSupported),
             Err(EOPNOTSUPP) => Outcome::Declined(Reason::NoHolder),
-            // The device is dead, `dax_alive()` is false.
-            Err(ENXIO) => Outcome::Declined(Reason::Removed),
+            // It is the kernel's answer for a dead device, but any holder may fail with it, too.
+            Err(ENXIO) if !self.is_alive(&ReadLock::new()) => Outcome::Declined(Reason::Removed),
             Err(error) => Outcome::Failed(error),
         }
     }

@@ -26,7 +26,10 @@ use kernel::{
 use crate::{
     bindings,
     block::OpenDevice,
-    memory_failure::Flags,
+    memory_failure::{
+        Flags,
+        Outcome, //
+    },
     range::ByteRange, //
 };
 
@@ -45,7 +48,7 @@ use super::{
 /// use daxmf::{
 ///     block::DeviceFile,
 ///     dax::{holder::Registration, Holder},
-///     memory_failure::Flags,
+///     memory_failure::{Flags, Outcome},
 ///     range::ByteRange,
 /// };
 /// use kernel::sync::Arc;
@@ -53,8 +56,8 @@ use super::{
 /// struct Indifferent;
 ///
 /// impl Holder for Indifferent {
-///     fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Result {
-///         Ok(())
+///     fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Outcome {
+///         Outcome::Delivered
 ///     }
 /// }
 ///
@@ -77,12 +80,12 @@ pub trait Holder: Send + Sync + Sized + 'static {
     /// must not wait for a memory failure or for a DAX device to go. So it must not drop a
     /// [`Registration`], of either side.
     ///
-    /// # Errors
+    /// The outcome passes through C as an errno, so a [`Reason`] is lost on the way: whoever
+    /// notified the holder sees [`Reason::NotSupported`].
     ///
-    /// - `EOPNOTSUPP` if this holder cannot tell who owns the range. The kernel goes on with its
-    ///   generic path.
-    /// - Any other errno if it failed.
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Result;
+    /// [`Reason`]: crate::memory_failure::Reason
+    /// [`Reason::NotSupported`]: crate::memory_failure::Reason::NotSupported
+    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome;
 }
 
 /// The registration of a holder with a DAX device.
@@ -288,6 +291,7 @@ impl<H: Holder> VTable<H> {
 
             holder
                 .notify_failure(range, Flags::from_raw(mf_flags))
+                .into_result()
                 .map(|()| 0)
         })
     }

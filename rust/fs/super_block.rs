@@ -37,7 +37,11 @@ use crate::{
         holder,
         Holder, //
     },
-    memory_failure::Flags,
+    memory_failure::{
+        Flags,
+        Outcome,
+        Reason, //
+    },
     range::{
         ByteRange,
         PAGE_SIZE, //
@@ -216,27 +220,29 @@ unsafe impl<T: FileSystem> Send for Notified<T> {}
 unsafe impl<T: FileSystem> Sync for Notified<T> {}
 
 impl<T: FileSystem> Holder for Notified<T> {
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Result {
+    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
         // What lies outside is not ours: the disk has other partitions.
-        let range = range.relative_to(self.range).ok_or(EOPNOTSUPP)?;
+        let Some(range) = range.relative_to(self.range) else {
+            return Outcome::Declined(Reason::Unused);
+        };
 
         // SAFETY: By the type invariants. The registration waits for us before it goes.
         let super_block = unsafe { SuperBlock::<T>::from_raw(self.super_block.as_ptr()) };
 
         if flags.contains(Flags::MEM_PRE_REMOVE) {
-            let result = super_block.fs().notify_failure(super_block, range, flags);
+            let outcome = super_block.fs().notify_failure(super_block, range, flags);
 
             super_block.revoke();
-            return result;
+            return outcome;
         }
 
         // SAFETY: `dax_srcu` is held while a holder is told.
         let _marks = unsafe { super_block.volume().mark(range) };
-        let result = super_block.fs().notify_failure(super_block, range, flags);
+        let outcome = super_block.fs().notify_failure(super_block, range, flags);
 
         super_block.settler().ask();
         super_block.mender().ask();
-        result
+        outcome
     }
 }
 
