@@ -2,22 +2,25 @@
 
 //! The consumer's side of a DAX device.
 //!
-//! A device has one slot for a holder: a filesystem, or a stacked device. The holder is told of
-//! memory failures of the device, and that the device is about to go.
+//! A device has one slot for a holder: a filesystem, or a stacked device. The kernel notifies the
+//! holder of memory failures of the device, and before the device goes.
 //!
 //! C keeps no promise about when a holder's callback may still run: `fs_put_dax()` waits for
 //! nobody. [`Registration`] does: once it is dropped, the callback is not running and never will.
 
-use core::{
-    any::TypeId,
-    marker::PhantomData, //
-};
+use core::ptr;
 
 use kernel::{
     error::from_result,
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Relaxed,
+            Release, //
+        },
         global_lock,
         Arc, //
     },
@@ -38,7 +41,7 @@ use super::{
     Device, //
 };
 
-/// A consumer that is told of memory failures.
+/// A consumer that is notified of memory failures.
 ///
 /// # Examples
 ///
@@ -68,7 +71,7 @@ use super::{
 ///     Registration::new(&file, Arc::new(Indifferent, GFP_KERNEL)?)
 /// }
 /// ```
-pub trait Holder: Send + Sync + Sized + 'static {
+pub trait Holder: Send + Sync + 'static {
     /// Deals with a memory failure of the bytes `range` of the held device.
     ///
     /// The range is counted from the start of the whole device, also if the holder lives on a
@@ -88,20 +91,12 @@ pub trait Holder: Send + Sync + Sized + 'static {
     fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome;
 }
 
-/// The registration of a holder with a DAX device.
+/// The registration of a holder with a DAX device. A holder may have several, of different devices.
 ///
 /// When dropped, the device's slot is free again, and the drop waits until the callback is not
 /// running. So it must not happen in a callback.
-///
-/// # Invariants
-///
-/// `claim` and `entry` are for `holder`.
-// The fields are dropped in this order: the callback cannot be picked up any more, it is not
-// running any more, and only then what it uses goes.
 pub struct Registration<H: Holder> {
     claim: Claim,
-    _barrier: Alive,
-    _entry: Entry,
     holder: Arc<H>,
 }
 
@@ -118,22 +113,14 @@ impl<H: Holder> Registration<H> {
     /// - `ENXIO` if the device is being removed.
     /// - `ENOMEM` if memory is short.
     pub fn new(device: &OpenDevice, holder: Arc<H>) -> Result<Self> {
-        let data = Arc::as_ptr(&holder).cast_mut().cast();
+        // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so look
+        // first. What remains is the race of two claims.
+        if Device::of(device)?.is_held() {
+            return Err(EBUSY);
+        }
 
-        // `kill_dax()` is the one exported function that waits for the readers of `dax_srcu`. It
-        // needs a device of its own, which is allocated here, for a drop cannot fail.
-        let barrier = Alive::without_operations()?;
-        let entry = Entry::new(data, TypeId::of::<H>())?;
-
-        // SAFETY: The callback of `OPS` expects what `data` points to, and the fields of `Self`
-        // are dropped in the order that keeps `data` alive for it.
-        let claim = unsafe { Claim::new(device, data, &VTable::<H>::OPS) }?;
-
-        // INVARIANT: Both were made from `holder`.
         Ok(Self {
-            claim,
-            _barrier: barrier,
-            _entry: entry,
+            claim: Claim::new(device, holder.clone())?,
             holder,
         })
     }
@@ -149,46 +136,34 @@ impl<H: Holder> Registration<H> {
     }
 }
 
-/// The holder slot of a device, given up when dropped. The callback may be running then, and may
-/// even start after that, if it was picked up before.
+/// The holder slot of a device, given up when dropped.
 ///
 /// # Invariants
 ///
-/// `data` was put in the slot of `device`.
+/// The address of `entry` was put in the slot of `device`, and in no other.
+// When this is dropped, the slot is given up before `entry` is removed and waited for. The callback
+// may be running then, and may even start after that, if it was picked up before.
 struct Claim {
     device: ARef<Device>,
-    data: *mut c_void,
+    entry: Listed,
 }
 
-// SAFETY: `data` is only ever compared, and `fs_put_dax()` may be called from any thread.
-unsafe impl Send for Claim {}
-
-// SAFETY: A shared `Claim` gives access to `device` only.
-unsafe impl Sync for Claim {}
-
 impl Claim {
-    /// Claims the DAX device of a disk, with the errors of [`Registration::new()`].
+    /// Claims the DAX device of a disk.
     ///
-    /// # Safety
+    /// # Errors
     ///
-    /// The callback of `ops` must accept `data` from now on until the claim has been dropped and
-    /// the readers of `dax_srcu` have been waited for.
-    unsafe fn new(
-        device: &OpenDevice,
-        data: *mut c_void,
-        ops: &'static bindings::dax_holder_operations,
-    ) -> Result<Self> {
-        // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so look
-        // first. What remains is the race of two claims.
-        if Device::of(device)?.is_held() {
-            return Err(EBUSY);
-        }
+    /// - `EBUSY` if it has a holder.
+    /// - `ENOMEM` if memory is short.
+    fn new(device: &OpenDevice, holder: Arc<dyn Holder>) -> Result<Self> {
+        let entry = Listed::new(holder)?;
 
-        // SAFETY: By the safety requirements.
-        let device = unsafe { Device::get_by_bdev(device, data, ops) }.ok_or(EBUSY)?;
+        // SAFETY: The callback of `OPS` accepts the address of an entry that is listed. `entry`
+        // is dropped after `fs_put_dax()` was called, and waits for the readers of `dax_srcu`.
+        let device = unsafe { Device::get_by_bdev(device, entry.as_data(), &OPS) }.ok_or(EBUSY)?;
 
         // INVARIANT: With a holder, `fs_dax_get_by_bdev()` returns a device that it could claim.
-        Ok(Self { device, data })
+        Ok(Self { device, entry })
     }
 }
 
@@ -197,130 +172,407 @@ impl Drop for Claim {
         // `fs_put_dax()` drops a reference with the claim.
         let device = ARef::into_raw(self.device.clone());
 
-        // SAFETY: By the type invariants, `data` is the holder of the device, unless the device
-        // was killed in between, which `fs_put_dax()` allows.
-        unsafe { bindings::fs_put_dax(device.as_ptr().cast(), self.data) };
+        // SAFETY: By the type invariants, the address of `entry` is the holder of the device,
+        // unless the device was killed in between, which `fs_put_dax()` allows.
+        unsafe { bindings::fs_put_dax(device.as_ptr().cast(), self.entry.as_data()) };
     }
 }
 
-/// The entry of a holder in the table of all holders, removed when dropped.
-///
-/// The table makes sure that a callback casts the pointer that it finds in a device's slot to its
-/// own type only. The two are read one after the other: between them one holder can give up the
-/// slot and another one, be it a filesystem, can claim it.
+/// What the slot of a device points to: one for each registration, at an address of its own.
 struct Entry {
-    data: usize,
-    type_id: TypeId,
+    next: Atomic<*const Entry>,
+    holder: Arc<dyn Holder>,
 }
+
+/// All entries, in lists by a hash of their address.
+///
+/// `dax_holder_notify_failure()` reads the operations of a slot, and its callback then reads the
+/// holder. Between the two one holder can give up the slot and another one can claim it, be it a
+/// filesystem in C whose pointer is to something else, which may go at any time. So the callback
+/// may not follow the pointer before it knows that it is the address of an entry.
+///
+/// A callback looks without a lock. It runs under `dax_srcu`, and an entry is freed only after its
+/// removal has waited for all readers of that: a callback finds entries that exist.
+static ENTRIES: [Atomic<*const Entry>; 256] = [const { Atomic::new(ptr::null()) }; 256];
 
 global_lock! {
+    // Held to change the lists; nothing is allocated and nobody is waited for meanwhile.
     // SAFETY: `init()` is called before any holder can be registered.
-    unsafe(uninit) static ENTRIES: Mutex<KVec<(usize, TypeId)>> = KVec::new();
+    unsafe(uninit) static CHANGE: Mutex<()> = ();
 }
 
-/// Initializes the table of holders.
+/// Initializes the table of entries.
 ///
 /// # Safety
 ///
 /// Must be called once, before any other function of this module.
 pub(crate) unsafe fn init() {
     // SAFETY: By the safety requirements.
-    unsafe { ENTRIES.init() };
+    unsafe { CHANGE.init() };
 }
 
-impl Entry {
-    /// Enters a holder in the table.
-    ///
+/// The head of the list that the entry at this address is in.
+///
+/// C: `hash_64()`
+fn head(data: *const c_void) -> &'static Atomic<*const Entry> {
+    const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
+
+    // CAST: What is left of the hash are 8 bits, so there is a list for each.
+    &ENTRIES[usize::from(((data as u64).wrapping_mul(GOLDEN_RATIO) >> 56) as u8)]
+}
+
+/// Finds the entry at an address, [`None`] if there is none.
+///
+/// # Safety
+///
+/// `dax_srcu` must be held for reading for the duration of `'a`.
+unsafe fn find<'a>(data: *const c_void) -> Option<&'a Entry> {
+    let mut next = head(data).load(Acquire);
+
+    loop {
+        // SAFETY: The entry is in the list, or was when this reader of `dax_srcu` has already been
+        // there, for whom its removal waits. `Acquire` pairs with `Release` in `Listed::new()`.
+        let entry = unsafe { next.as_ref() }?;
+
+        if ptr::from_ref(entry).cast() == data {
+            return Some(entry);
+        }
+        next = entry.next.load(Acquire);
+    }
+}
+
+/// An entry that can be found. When dropped, it is removed, and the drop waits until nobody uses it
+/// any more.
+///
+/// # Invariants
+///
+/// `entry` is in the list of its address.
+// The fields are dropped in this order: when the entry is freed, those who have found it are gone.
+struct Listed {
+    _barrier: Alive,
+    entry: KBox<Entry>,
+}
+
+impl Listed {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    fn new(data: *mut c_void, type_id: TypeId) -> Result<Self> {
-        let data = data as usize;
+    fn new(holder: Arc<dyn Holder>) -> Result<Self> {
+        // `kill_dax()` is the one exported function that waits for the readers of `dax_srcu`. It
+        // needs a device of its own, which is allocated here, for a drop cannot fail.
+        let barrier = Alive::without_operations()?;
+        let entry = KBox::new(
+            Entry {
+                next: Atomic::new(ptr::null()),
+                holder,
+            },
+            GFP_KERNEL,
+        )?;
+        let listed = Self {
+            _barrier: barrier,
+            entry,
+        };
+        let head = head(listed.as_data());
+        let _guard = CHANGE.lock();
 
-        ENTRIES.lock().push((data, type_id), GFP_KERNEL)?;
-        Ok(Self { data, type_id })
+        // INVARIANT: It becomes the first of its list.
+        listed.entry.next.store(head.load(Relaxed), Relaxed);
+        head.store(&*listed.entry, Release);
+        Ok(listed)
     }
 
-    /// Whether the table has an entry for a holder of this type at this address.
-    fn exists(data: *mut c_void, type_id: TypeId) -> bool {
-        ENTRIES.lock().contains(&(data as usize, type_id))
+    /// The address of the entry.
+    fn as_data(&self) -> *mut c_void {
+        ptr::from_ref::<Entry>(&self.entry).cast_mut().cast()
     }
 }
 
-impl Drop for Entry {
+impl Drop for Listed {
     fn drop(&mut self) {
-        let mut entries = ENTRIES.lock();
+        let mut link = head(self.as_data());
+        let _guard = CHANGE.lock();
 
-        entries.retain(|entry| *entry != (self.data, self.type_id));
-        // Nobody drops a static when the module goes, so an empty table owns no memory.
-        if entries.is_empty() {
-            *entries = KVec::new();
+        loop {
+            let next = link.load(Relaxed);
+
+            if ptr::eq(next, &*self.entry) {
+                link.store(self.entry.next.load(Relaxed), Release);
+                return;
+            }
+            // SAFETY: Entries are removed before they are freed, and that waits for `_guard`.
+            match unsafe { next.as_ref() } {
+                Some(entry) => link = &entry.next,
+                None => return,
+            }
         }
     }
 }
 
-/// The operations table of `H`.
-struct VTable<H: Holder>(PhantomData<H>);
+/// # Safety
+///
+/// Called by `dax_holder_notify_failure()` only, under `dax_srcu`, with a valid device.
+unsafe extern "C" fn notify_failure(
+    dax_dev: *mut bindings::dax_device,
+    offset: u64,
+    len: u64,
+    mf_flags: c_int,
+) -> c_int {
+    // SAFETY: `dax_dev` is valid by the safety requirements.
+    let data = unsafe { bindings::dax_holder(dax_dev) };
 
-impl<H: Holder> VTable<H> {
-    /// # Safety
-    ///
-    /// Called by `dax_holder_notify_failure()` only, under `dax_srcu`, for a device that a holder
-    /// with this table was registered for.
-    unsafe extern "C" fn notify_failure(
-        dax_dev: *mut bindings::dax_device,
-        offset: u64,
-        len: u64,
-        mf_flags: c_int,
-    ) -> c_int {
-        // SAFETY: `dax_dev` is valid by the safety requirements.
-        let data = unsafe { bindings::dax_holder(dax_dev) };
-
-        // The slot has changed hands since the callback was picked up. Whoever holds it now has
-        // come after the failure; the kernel's generic path deals with it.
-        if !Entry::exists(data, TypeId::of::<H>()) {
-            return EOPNOTSUPP.to_errno();
-        }
-
-        // SAFETY: The entry says that `data` is a holder of type `H`. It stays valid until after
-        // its registration has waited for the readers of `dax_srcu`, of which this is one.
-        let holder = unsafe { &*data.cast::<H>() };
-
-        from_result(|| {
-            let range = ByteRange::new(offset, len).ok_or(EINVAL)?;
-
-            holder
-                .notify_failure(range, Flags::from_raw(mf_flags))
-                .into_result()
-                .map(|()| 0)
-        })
-    }
-
-    const OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
-        notify_failure: Some(Self::notify_failure),
+    // `fs_dax_get_by_bdev()` puts an entry in a slot by `cmpxchg()`, after it was listed. Where it
+    // is looked for depends on what was found in the slot, so no barrier is needed in between.
+    // SAFETY: The caller holds `dax_srcu`.
+    let Some(entry) = (unsafe { find(data) }) else {
+        // The slot was given up since the callback was picked up. Whoever has it now has come
+        // after the failure; the kernel's generic path goes on.
+        return EOPNOTSUPP.to_errno();
     };
+
+    from_result(|| {
+        let range = ByteRange::new(offset, len).ok_or(EINVAL)?;
+
+        entry
+            .holder
+            .notify_failure(range, Flags::from_raw(mf_flags))
+            .into_result()
+            .map(|()| 0)
+    })
 }
+
+/// The operations of all holders: an entry is enough to know whom to notify.
+static OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
+    notify_failure: Some(notify_failure),
+};
 
 #[kunit_tests(daxmf_dax_holder)]
 mod tests {
-    use core::ptr;
+    use kernel::{
+        error::{
+            from_err_ptr,
+            to_result, //
+        },
+        static_lock_class,
+        sync::{
+            new_mutex,
+            Mutex, //
+        },
+    };
+
+    use core::ptr::NonNull;
+
+    use crate::{
+        dax::ReadLock,
+        memory_failure::Reason, //
+    };
 
     use super::*;
 
-    struct One;
-    struct Other;
+    const PAGE: u64 = 0x1000;
+
+    /// A disk with DAX, which only the test knows.
+    struct TestDisk {
+        device: ARef<Device>,
+        disk: NonNull<bindings::gendisk>,
+    }
+
+    impl TestDisk {
+        fn new(pages: u64) -> Result<Self> {
+            // SAFETY: There are no operations.
+            let device =
+                from_err_ptr(unsafe { bindings::alloc_dax(ptr::null_mut(), ptr::null()) })?;
+            // SAFETY: `alloc_dax()` returned a device with a reference.
+            let device = unsafe { Device::from_raw(device) }.ok_or(ENOMEM)?;
+            let mut limits = bindings::queue_limits {
+                features: bindings::BLK_FEAT_DAX,
+                ..pin_init::zeroed()
+            };
+
+            // SAFETY: `limits` is valid for the duration of the call, the lock class is static.
+            let disk = from_err_ptr(unsafe {
+                bindings::__blk_alloc_disk(&mut limits, -1, static_lock_class!().as_ptr())
+            })?;
+            let disk = Self {
+                device,
+                disk: NonNull::new(disk).ok_or(ENOMEM)?,
+            };
+
+            // SAFETY: The disk is valid.
+            unsafe { bindings::set_capacity(disk.disk.as_ptr(), pages * 8) };
+            // SAFETY: Both are valid, and the disk has no other device.
+            to_result(unsafe { bindings::dax_add_host(disk.device.as_raw(), disk.disk.as_ptr()) })?;
+            Ok(disk)
+        }
+
+        fn open(&self) -> &OpenDevice {
+            // SAFETY: The disk is valid, and nobody can take it from us.
+            unsafe { OpenDevice::from_raw((*self.disk.as_ptr()).part0) }
+        }
+
+        /// Notifies the holder of a failure of some pages of the DAX device.
+        fn fail(&self, first_page: u64, pages: u64) -> Result<Outcome> {
+            let range = ByteRange::new(first_page * PAGE, pages * PAGE).ok_or(EINVAL)?;
+
+            Ok(self.device.notify_failure(range, Flags::SW_SIMULATED))
+        }
+    }
+
+    impl Drop for TestDisk {
+        fn drop(&mut self) {
+            // SAFETY: Both are valid, and the disk is not used afterwards.
+            unsafe {
+                bindings::dax_remove_host(self.disk.as_ptr());
+                bindings::kill_dax(self.device.as_raw());
+                bindings::put_disk(self.disk.as_ptr());
+            }
+        }
+    }
+
+    /// Gives the same answer to all failures, and keeps what it has heard.
+    #[pin_data]
+    struct Ear {
+        answer: Outcome,
+        #[pin]
+        heard: Mutex<KVec<ByteRange>>,
+    }
+
+    impl Ear {
+        fn new(answer: Outcome) -> Result<Arc<Self>> {
+            Arc::pin_init(
+                pin_init!(Self {
+                    answer,
+                    heard <- new_mutex!(KVec::new()),
+                }),
+                GFP_KERNEL,
+            )
+        }
+
+        /// Whether it has heard of just these pages since it was last asked.
+        fn heard(&self, pages: &[(u64, u64)]) -> bool {
+            let heard = core::mem::take(&mut *self.heard.lock());
+
+            heard.len() == pages.len()
+                && heard.iter().zip(pages).all(|(range, (first, count))| {
+                    (range.start(), range.len()) == (first * PAGE, count * PAGE)
+                })
+        }
+    }
+
+    impl Holder for Ear {
+        fn notify_failure(&self, range: ByteRange, _flags: Flags) -> Outcome {
+            match self.heard.lock().push(range, GFP_KERNEL) {
+                Ok(()) => self.answer,
+                Err(_) => Outcome::Failed(ENOMEM),
+            }
+        }
+    }
 
     #[test]
-    fn table_tells_types_apart() -> Result {
-        let data = ptr::dangling_mut::<u64>().cast();
-        let entry = Entry::new(data, TypeId::of::<One>())?;
+    fn refused_leaves_first() -> Result {
+        let disk = TestDisk::new(16)?;
+        let ear = Ear::new(Outcome::Delivered)?;
+        let first = Registration::new(disk.open(), ear.clone())?;
 
-        assert!(Entry::exists(data, TypeId::of::<One>()));
-        assert!(!Entry::exists(data, TypeId::of::<Other>()));
-        assert!(!Entry::exists(ptr::null_mut(), TypeId::of::<One>()));
+        for _ in 0..2 {
+            let second = Registration::new(disk.open(), ear.clone());
 
-        drop(entry);
-        assert!(!Entry::exists(data, TypeId::of::<One>()));
+            assert_eq!(second.err(), Some(EBUSY));
+            assert_eq!(disk.fail(1, 1)?, Outcome::Delivered);
+            assert!(ear.heard(&[(1, 1)]));
+        }
+
+        drop(first);
+        assert_eq!(disk.fail(1, 1)?, Outcome::Declined(Reason::NoHolder));
+        assert!(ear.heard(&[]));
+
+        let _again = Registration::new(disk.open(), ear.clone())?;
+        assert_eq!(disk.fail(1, 1)?, Outcome::Delivered);
+        Ok(())
+    }
+
+    #[test]
+    fn holder_of_two_devices() -> Result {
+        let (one, other) = (TestDisk::new(16)?, TestDisk::new(16)?);
+        let ear = Ear::new(Outcome::Delivered)?;
+        let first = Registration::new(one.open(), ear.clone())?;
+        let _second = Registration::new(other.open(), ear.clone())?;
+
+        assert_eq!(one.fail(1, 1)?, Outcome::Delivered);
+        drop(first);
+        assert_eq!(other.fail(2, 1)?, Outcome::Delivered);
+        assert_eq!(one.fail(3, 1)?, Outcome::Declined(Reason::NoHolder));
+        assert!(ear.heard(&[(1, 1), (2, 1)]));
+        Ok(())
+    }
+
+    #[test]
+    fn holder_goes_with_registration() -> Result {
+        let disk = TestDisk::new(16)?;
+        let ear = Ear::new(Outcome::Delivered)?;
+
+        drop(Registration::new(disk.open(), ear.clone())?);
+        assert!(Arc::into_unique_or_drop(ear).is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn answers_arrive() -> Result {
+        let not_supported = Outcome::Declined(Reason::NotSupported);
+        let disk = TestDisk::new(16)?;
+
+        for (answer, arrives) in [
+            (Outcome::Delivered, Outcome::Delivered),
+            (not_supported, not_supported),
+            (Outcome::Declined(Reason::Removed), not_supported),
+            (Outcome::Failed(EIO), Outcome::Failed(EIO)),
+            (Outcome::Failed(ENXIO), Outcome::Failed(ENXIO)),
+            (Outcome::Failed(EOPNOTSUPP), Outcome::Failed(EIO)),
+        ] {
+            let _registration = Registration::new(disk.open(), Ear::new(answer)?)?;
+
+            assert_eq!(disk.fail(1, 1)?, arrives);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn slot_of_somebody_else() -> Result {
+        let disk = TestDisk::new(16)?;
+        let foreign = ptr::dangling_mut::<u64>().cast();
+
+        // SAFETY: The callback does not follow the pointer: there is no entry there.
+        let device = unsafe { Device::get_by_bdev(disk.open(), foreign, &OPS) }.ok_or(EBUSY)?;
+        let outcome = disk.fail(1, 1);
+
+        // SAFETY: `foreign` was put in the slot above. `ARef::into_raw()` gives up the reference.
+        unsafe { bindings::fs_put_dax(ARef::into_raw(device).as_ptr().cast(), foreign) };
+        assert_eq!(outcome?, Outcome::Declined(Reason::NotSupported));
+        Ok(())
+    }
+
+    #[test]
+    fn entries_are_found_while_listed() -> Result {
+        let ear = Ear::new(Outcome::Delivered)?;
+        let mut all = KVec::new();
+        let mut gone = KVec::new();
+
+        // So many that some are in one list.
+        for _ in 0..64 {
+            all.push(Listed::new(ear.clone())?, GFP_KERNEL)?;
+        }
+        for index in (0..32).rev() {
+            let listed = all.remove(index * 2)?;
+
+            gone.push(listed.as_data(), GFP_KERNEL)?;
+        }
+
+        let _lock = ReadLock::new();
+        // SAFETY: `_lock` is held.
+        let is_found = |data| unsafe { find(data) }.is_some();
+
+        assert!(all.iter().all(|listed| is_found(listed.as_data())));
+        assert!(!gone.into_iter().any(|data| is_found(data)));
+        assert!(!is_found(ptr::null_mut()));
         Ok(())
     }
 }
