@@ -121,7 +121,7 @@ pub enum Reason {
     NotSupported,
     /// The device is being removed.
     Removed,
-    /// No device above uses the memory.
+    /// No device above uses the memory, or the holder's partition does not have it.
     Unused,
 }
 

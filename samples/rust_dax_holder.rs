@@ -2,11 +2,11 @@
 
 //! The smallest holder of a DAX device.
 //!
-//! It claims the device that the parameter `device` names, until it is unloaded, and is told of
-//! memory failures:
+//! It claims the device that the parameter `device` names, a disk or a partition, until it is
+//! unloaded. The kernel notifies it of memory failures there:
 //!
 //! ```sh
-//! insmod rust_dax_holder.ko device=/dev/pmem0
+//! insmod rust_dax_holder.ko device=/dev/pmem0p1
 //! cat /sys/kernel/debug/rust_dax_holder/notified
 //! ```
 //!

@@ -8,7 +8,10 @@
 //! C keeps no promise about when a holder's callback may still run: `fs_put_dax()` waits for
 //! nobody. [`Registration`] does: once it is dropped, the callback is not running and never will.
 
-use core::ptr;
+use core::ptr::{
+    self,
+    NonNull, //
+};
 
 use kernel::{
     error::from_result,
@@ -31,9 +34,13 @@ use crate::{
     block::OpenDevice,
     memory_failure::{
         Flags,
-        Outcome, //
+        Outcome,
+        Reason, //
     },
-    range::ByteRange, //
+    range::{
+        ByteRange,
+        SECTOR_SHIFT, //
+    },
 };
 
 use super::{
@@ -72,11 +79,12 @@ use super::{
 /// }
 /// ```
 pub trait Holder: Send + Sync + 'static {
-    /// Deals with a memory failure of the bytes `range` of the held device.
+    /// Handles a memory failure of the bytes `range` of the block device that was registered.
     ///
-    /// The range is counted from the start of the whole device, also if the holder lives on a
-    /// partition, and may reach beyond the device's end: [`ByteRange::ALL`] with
-    /// [`Flags::MEM_PRE_REMOVE`] says that all of it goes.
+    /// The range counts from the start of that block device, be it a disk or a partition, and
+    /// lies within it, also if it has grown. Failures of other parts of the disk do not come here.
+    /// With [`Flags::MEM_PRE_REMOVE`] it is the memory that is about to go: all of the block
+    /// device, or the part of a mapped device that lies on a disk which goes.
     ///
     /// Called in process context under the read side of `dax_srcu`, and for failures also under
     /// the kernel's one `mf_mutex`: it may sleep and may notify another device's holder, but it
@@ -85,9 +93,6 @@ pub trait Holder: Send + Sync + 'static {
     ///
     /// The outcome passes through C as an errno, so a [`Reason`] is lost on the way: whoever
     /// notified the holder sees [`Reason::NotSupported`].
-    ///
-    /// [`Reason`]: crate::memory_failure::Reason
-    /// [`Reason::NotSupported`]: crate::memory_failure::Reason::NotSupported
     fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome;
 }
 
@@ -103,14 +108,15 @@ pub struct Registration<H: Holder> {
 impl<H: Holder> Registration<H> {
     /// Registers `holder` with the DAX device of the disk that `device` is, or is a partition of.
     ///
-    /// The block device need not stay open.
+    /// The block device need not stay open. A partition that nobody has open can be deleted; the
+    /// holder keeps its part of the DAX device then.
     ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if the disk has no DAX.
     /// - `EINVAL` if the start or the size of the partition is not a multiple of the page size.
-    /// - `EBUSY` if the device has a holder.
-    /// - `ENXIO` if the device is being removed.
+    /// - `EBUSY` if the DAX device has a holder, also if that holds another partition.
+    /// - `ENXIO` if the device is empty or being removed.
     /// - `ENOMEM` if memory is short.
     pub fn new(device: &OpenDevice, holder: Arc<H>) -> Result<Self> {
         // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so look
@@ -136,6 +142,93 @@ impl<H: Holder> Registration<H> {
     }
 }
 
+/// Where a block device lies in the DAX device of its disk.
+///
+/// # Invariants
+///
+/// `block_device` is valid, and `self` owns a reference to its inode.
+struct Window {
+    block_device: NonNull<bindings::block_device>,
+    initial: ByteRange,
+}
+
+// SAFETY: `iput()` may be called from any thread.
+unsafe impl Send for Window {}
+
+// SAFETY: A shared `Window` reads the size of the block device, which is a single word.
+unsafe impl Sync for Window {}
+
+impl Window {
+    /// # Errors
+    ///
+    /// - `ENXIO` if the device is empty or being removed.
+    fn new(device: &OpenDevice) -> Result<Self> {
+        let block_device = NonNull::new(device.as_raw()).ok_or(ENXIO)?;
+
+        // SAFETY: The block device is valid while it is open. The start does not change.
+        let start = bytes(unsafe { (*block_device.as_ptr()).bd_start_sect });
+        // SAFETY: The block device is valid while it is open.
+        let len = unsafe { size(block_device) };
+        let initial = ByteRange::new(start, len).ok_or(ENXIO)?;
+
+        // The reference is not one to the device: the last of these calls into the module of the
+        // disk's driver, which may be gone.
+        // SAFETY: A block device is part of its inode, which has a reference while it is open.
+        unsafe { bindings::ihold(inode(block_device)) };
+
+        // INVARIANT: `ihold()` took the reference, which keeps the block device in place.
+        Ok(Self {
+            block_device,
+            initial,
+        })
+    }
+
+    /// The bytes of the DAX device that the block device is.
+    ///
+    /// It may have grown, and the holder with it. A smaller size is ignored: it is 0 once the disk
+    /// is being removed.
+    fn range(&self) -> ByteRange {
+        // SAFETY: By the type invariants.
+        let len = unsafe { size(self.block_device) }.max(self.initial.len());
+
+        ByteRange::new(self.initial.start(), len).unwrap_or(self.initial)
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the block device is not used afterwards.
+        unsafe { bindings::iput(inode(self.block_device)) };
+    }
+}
+
+/// The size of a block device in bytes.
+///
+/// C: `bdev_nr_bytes()`
+///
+/// # Safety
+///
+/// `block_device` must be valid.
+unsafe fn size(block_device: NonNull<bindings::block_device>) -> u64 {
+    // SAFETY: By the safety requirements. `bdev_set_nr_sectors()` may write the field at any time,
+    // in one piece.
+    bytes(unsafe { (&raw const (*block_device.as_ptr()).bd_nr_sectors).read_volatile() })
+}
+
+fn bytes(sectors: u64) -> u64 {
+    sectors.saturating_mul(1 << SECTOR_SHIFT)
+}
+
+/// The inode of a block device.
+///
+/// # Safety
+///
+/// `block_device` must be valid.
+unsafe fn inode(block_device: NonNull<bindings::block_device>) -> *mut bindings::inode {
+    // SAFETY: By the safety requirements. `bdev_alloc()` sets `bd_mapping` to that of the inode.
+    unsafe { (*(*block_device.as_ptr()).bd_mapping).host }
+}
+
 /// The holder slot of a device, given up when dropped.
 ///
 /// # Invariants
@@ -154,9 +247,10 @@ impl Claim {
     /// # Errors
     ///
     /// - `EBUSY` if it has a holder.
+    /// - `ENXIO` if it is empty or being removed.
     /// - `ENOMEM` if memory is short.
     fn new(device: &OpenDevice, holder: Arc<dyn Holder>) -> Result<Self> {
-        let entry = Listed::new(holder)?;
+        let entry = Listed::new(Window::new(device)?, holder)?;
 
         // SAFETY: The callback of `OPS` accepts the address of an entry that is listed. `entry`
         // is dropped after `fs_put_dax()` was called, and waits for the readers of `dax_srcu`.
@@ -181,7 +275,18 @@ impl Drop for Claim {
 /// What the slot of a device points to: one for each registration, at an address of its own.
 struct Entry {
     next: Atomic<*const Entry>,
+    window: Window,
     holder: Arc<dyn Holder>,
+}
+
+impl Entry {
+    /// Notifies the holder of a failure of the bytes `range` of the DAX device.
+    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+        match range.relative_to(self.window.range()) {
+            Some(range) => self.holder.notify_failure(range, flags),
+            None => Outcome::Declined(Reason::Unused),
+        }
+    }
 }
 
 /// All entries, in lists by a hash of their address.
@@ -257,13 +362,14 @@ impl Listed {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    fn new(holder: Arc<dyn Holder>) -> Result<Self> {
+    fn new(window: Window, holder: Arc<dyn Holder>) -> Result<Self> {
         // `kill_dax()` is the one exported function that waits for the readers of `dax_srcu`. It
         // needs a device of its own, which is allocated here, for a drop cannot fail.
         let barrier = Alive::without_operations()?;
         let entry = KBox::new(
             Entry {
                 next: Atomic::new(ptr::null()),
+                window,
                 holder,
             },
             GFP_KERNEL,
@@ -333,7 +439,6 @@ unsafe extern "C" fn notify_failure(
         let range = ByteRange::new(offset, len).ok_or(EINVAL)?;
 
         entry
-            .holder
             .notify_failure(range, Flags::from_raw(mf_flags))
             .into_result()
             .map(|()| 0)
@@ -359,25 +464,20 @@ mod tests {
         },
     };
 
-    use core::ptr::NonNull;
-
-    use crate::{
-        dax::ReadLock,
-        memory_failure::Reason, //
-    };
+    use crate::dax::ReadLock;
 
     use super::*;
 
     const PAGE: u64 = 0x1000;
 
-    /// A disk with DAX, which only the test knows.
+    /// A disk with DAX, which only the test knows, and which may be as a partition is.
     struct TestDisk {
         device: ARef<Device>,
         disk: NonNull<bindings::gendisk>,
     }
 
     impl TestDisk {
-        fn new(pages: u64) -> Result<Self> {
+        fn new(first_page: u64, pages: u64) -> Result<Self> {
             // SAFETY: There are no operations.
             let device =
                 from_err_ptr(unsafe { bindings::alloc_dax(ptr::null_mut(), ptr::null()) })?;
@@ -397,11 +497,17 @@ mod tests {
                 disk: NonNull::new(disk).ok_or(ENOMEM)?,
             };
 
-            // SAFETY: The disk is valid.
-            unsafe { bindings::set_capacity(disk.disk.as_ptr(), pages * 8) };
+            disk.resize(pages);
+            // SAFETY: A disk has its first partition, and nobody else knows it.
+            unsafe { (*(*disk.disk.as_ptr()).part0).bd_start_sect = first_page * 8 };
             // SAFETY: Both are valid, and the disk has no other device.
             to_result(unsafe { bindings::dax_add_host(disk.device.as_raw(), disk.disk.as_ptr()) })?;
             Ok(disk)
+        }
+
+        fn resize(&self, pages: u64) {
+            // SAFETY: The disk is valid.
+            unsafe { bindings::set_capacity(self.disk.as_ptr(), pages * 8) };
         }
 
         fn open(&self) -> &OpenDevice {
@@ -469,7 +575,7 @@ mod tests {
 
     #[test]
     fn refused_leaves_first() -> Result {
-        let disk = TestDisk::new(16)?;
+        let disk = TestDisk::new(0, 16)?;
         let ear = Ear::new(Outcome::Delivered)?;
         let first = Registration::new(disk.open(), ear.clone())?;
 
@@ -492,7 +598,7 @@ mod tests {
 
     #[test]
     fn holder_of_two_devices() -> Result {
-        let (one, other) = (TestDisk::new(16)?, TestDisk::new(16)?);
+        let (one, other) = (TestDisk::new(0, 16)?, TestDisk::new(0, 16)?);
         let ear = Ear::new(Outcome::Delivered)?;
         let first = Registration::new(one.open(), ear.clone())?;
         let _second = Registration::new(other.open(), ear.clone())?;
@@ -506,11 +612,63 @@ mod tests {
     }
 
     #[test]
+    fn ranges_are_of_the_partition() -> Result {
+        let unused = Outcome::Declined(Reason::NotSupported);
+        let disk = TestDisk::new(16, 16)?;
+        let ear = Ear::new(Outcome::Delivered)?;
+        let _registration = Registration::new(disk.open(), ear.clone())?;
+
+        // Before it, and behind it.
+        for (first, count) in [(0, 1), (15, 1), (0, 16), (32, 1), (32, 100)] {
+            assert_eq!(disk.fail(first, count)?, unused);
+        }
+        assert!(ear.heard(&[]));
+
+        // In it, and over its edges.
+        for (first, count) in [(16, 1), (31, 1), (16, 16), (15, 2), (31, 2), (0, 100)] {
+            assert_eq!(disk.fail(first, count)?, Outcome::Delivered);
+        }
+        assert!(ear.heard(&[(0, 1), (15, 1), (0, 16), (0, 1), (15, 1), (0, 16)]));
+
+        let all = disk
+            .device
+            .notify_failure(ByteRange::ALL, Flags::MEM_PRE_REMOVE);
+        assert_eq!(all, Outcome::Delivered);
+        assert!(ear.heard(&[(0, 16)]));
+        Ok(())
+    }
+
+    #[test]
+    fn device_that_grows() -> Result {
+        let disk = TestDisk::new(0, 16)?;
+        let ear = Ear::new(Outcome::Delivered)?;
+        let _registration = Registration::new(disk.open(), ear.clone())?;
+
+        disk.resize(32);
+        assert_eq!(disk.fail(8, 100)?, Outcome::Delivered);
+        // As when it is removed.
+        disk.resize(0);
+        assert_eq!(disk.fail(8, 100)?, Outcome::Delivered);
+        assert!(ear.heard(&[(8, 24), (8, 8)]));
+        Ok(())
+    }
+
+    #[test]
+    fn empty_device_is_refused() -> Result {
+        let disk = TestDisk::new(0, 0)?;
+        let ear = Ear::new(Outcome::Delivered)?;
+
+        assert_eq!(Registration::new(disk.open(), ear).err(), Some(ENXIO));
+        Ok(())
+    }
+
+    #[test]
     fn holder_goes_with_registration() -> Result {
-        let disk = TestDisk::new(16)?;
+        let disk = TestDisk::new(0, 16)?;
         let ear = Ear::new(Outcome::Delivered)?;
 
         drop(Registration::new(disk.open(), ear.clone())?);
+        assert!(Registration::new(TestDisk::new(0, 0)?.open(), ear.clone()).is_err());
         assert!(Arc::into_unique_or_drop(ear).is_some());
         Ok(())
     }
@@ -518,7 +676,7 @@ mod tests {
     #[test]
     fn answers_arrive() -> Result {
         let not_supported = Outcome::Declined(Reason::NotSupported);
-        let disk = TestDisk::new(16)?;
+        let disk = TestDisk::new(0, 16)?;
 
         for (answer, arrives) in [
             (Outcome::Delivered, Outcome::Delivered),
@@ -537,7 +695,7 @@ mod tests {
 
     #[test]
     fn slot_of_somebody_else() -> Result {
-        let disk = TestDisk::new(16)?;
+        let disk = TestDisk::new(0, 16)?;
         let foreign = ptr::dangling_mut::<u64>().cast();
 
         // SAFETY: The callback does not follow the pointer: there is no entry there.
@@ -552,13 +710,16 @@ mod tests {
 
     #[test]
     fn entries_are_found_while_listed() -> Result {
+        let disk = TestDisk::new(0, 16)?;
         let ear = Ear::new(Outcome::Delivered)?;
         let mut all = KVec::new();
         let mut gone = KVec::new();
 
         // So many that some are in one list.
         for _ in 0..64 {
-            all.push(Listed::new(ear.clone())?, GFP_KERNEL)?;
+            let window = Window::new(disk.open())?;
+
+            all.push(Listed::new(window, ear.clone())?, GFP_KERNEL)?;
         }
         for index in (0..32).rev() {
             let listed = all.remove(index * 2)?;

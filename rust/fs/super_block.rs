@@ -204,12 +204,10 @@ struct Mount<T: FileSystem> {
 ///
 /// # Invariants
 ///
-/// - `super_block` is a superblock of type `T`. Its filesystem exists longer than the registration
-///   of this holder.
-/// - `range` is where the volume lies in the device.
+/// `super_block` is a superblock of type `T`. Its filesystem exists longer than the registration of
+/// this holder.
 struct Notified<T: FileSystem> {
     super_block: NonNull<bindings::super_block>,
-    range: ByteRange,
     _type: PhantomData<T>,
 }
 
@@ -221,13 +219,13 @@ unsafe impl<T: FileSystem> Sync for Notified<T> {}
 
 impl<T: FileSystem> Holder for Notified<T> {
     fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
-        // What lies outside is not ours: the disk has other partitions.
-        let Some(range) = range.relative_to(self.range) else {
-            return Outcome::Declined(Reason::Unused);
-        };
-
         // SAFETY: By the type invariants. The registration waits for us before it goes.
         let super_block = unsafe { SuperBlock::<T>::from_raw(self.super_block.as_ptr()) };
+
+        // The block device may have grown, the volume does not.
+        let Some(range) = super_block.volume().clip(range) else {
+            return Outcome::Declined(Reason::Unused);
+        };
 
         if flags.contains(Flags::MEM_PRE_REMOVE) {
             let outcome = super_block.fs().notify_failure(super_block, range, flags);
@@ -425,7 +423,6 @@ impl<T: FileSystem> VTable<T> {
             )
         };
         let fs = T::new(volume.clone(), mender.mending())?;
-        let range = volume.range();
         let mount = KBox::new(
             Mount {
                 fs,
@@ -447,7 +444,6 @@ impl<T: FileSystem> VTable<T> {
         // INVARIANT: `kill_sb()` drops the registration first.
         let holder = Notified {
             super_block,
-            range,
             _type: PhantomData,
         };
         let registration = holder::Registration::new(bdev, Arc::new(holder, GFP_KERNEL)?)

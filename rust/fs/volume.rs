@@ -117,6 +117,11 @@ impl Volume {
         self.range
     }
 
+    /// The bytes of `range` that are bytes of the volume, [`None`] if there are none.
+    pub(super) fn clip(&self, range: ByteRange) -> Option<ByteRange> {
+        range.clip(ByteRange::new(0, self.len())?)
+    }
+
     /// The DAX device that the volume lies in.
     pub(crate) fn device(&self) -> &ARef<dax::Device> {
         &self.device

@@ -13,8 +13,11 @@ data_is_there() {
 
 # A holder has no part in keeping the driver's module: it is told, and the device is gone.
 unload_under_holder() {
+	local size
+
+	size=$(printf '%#x' "$(blockdev --getsize64 "/dev/$DISK")")
 	hold "$DISK" && unload "$DRIVER" || return
-	log_says "rust_dax_holder: memory failure at offset 0x0 length 0xffffffffffffffff" || return
+	log_says "rust_dax_holder: memory failure at offset 0x0 length $size flags 0x80" || return
 	release
 }
 
