@@ -10,14 +10,12 @@ use core::{
     ptr, //
 };
 
-use kernel::{
-    prelude::*,
-    sync::aref::ARef, //
-};
+use kernel::prelude::*;
 
 use crate::bindings;
 
 use super::{
+    inode::InodeRef,
     FileSystem,
     Inode,
     SuperBlock, //
@@ -30,10 +28,10 @@ type Handle = [u32; 3];
 const TYPE: c_int = bindings::fid_type_FILEID_INO64_GEN as c_int;
 
 /// A dentry of an inode, as C wants it.
-fn dentry_of<T: FileSystem>(inode: Result<ARef<Inode<T>>>) -> *mut bindings::dentry {
+fn dentry_of<T: FileSystem>(inode: Result<InodeRef<'_, T>>) -> *mut bindings::dentry {
     match inode {
         // SAFETY: The reference is the function's from now on.
-        Ok(inode) => unsafe { bindings::d_obtain_alias(ARef::into_raw(inode).as_ptr().cast()) },
+        Ok(inode) => unsafe { bindings::d_obtain_alias(inode.into_raw()) },
         Err(error) => error.to_ptr(),
     }
 }
@@ -139,7 +137,7 @@ impl<T: FileSystem> SuperBlock<T> {
     ///
     /// - `ESTALE` if it is gone, also if its number is used again.
     /// - The errors of [`inode()`](Self::inode).
-    fn find_handle(&self, [low, high, generation]: Handle) -> Result<ARef<Inode<T>>> {
+    fn find_handle(&self, [low, high, generation]: Handle) -> Result<InodeRef<'_, T>> {
         let number = u64::from(high) << 32 | u64::from(low);
         let used = self.find(number);
         // One without a name is there as long as it is open.

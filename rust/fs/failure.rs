@@ -11,7 +11,6 @@ use kernel::{
     alloc::KVVec,
     prelude::*,
     sync::{
-        aref::ARef,
         new_mutex,
         Mutex, //
     },
@@ -37,6 +36,7 @@ use crate::{
 
 use super::{
     contents::Dirty,
+    inode::InodeRef,
     lock::Frozen,
     FileSystem,
     Inode,
@@ -223,7 +223,7 @@ impl<T: FileSystem> SuperBlock<T> {
         &self,
         after: Option<&Inode<T>>,
         is_one_going: &mut bool,
-    ) -> Option<ARef<Inode<T>>> {
+    ) -> Option<InodeRef<'_, T>> {
         let list = InodeList::new(self);
         let mut inode = after.map_or(ptr::null_mut(), Inode::as_raw);
 
@@ -235,7 +235,7 @@ impl<T: FileSystem> SuperBlock<T> {
             }
 
             // SAFETY: It is in the list. `igrab()` takes no reference to one that is being freed.
-            let found = unsafe { Inode::take(bindings::igrab(inode)) };
+            let found = unsafe { InodeRef::from_raw(bindings::igrab(inode)) };
             if found.is_some() {
                 return found;
             }

@@ -5,6 +5,7 @@
 use core::{
     marker::PhantomData,
     mem::ManuallyDrop,
+    ops::Deref,
     ptr::{
         self,
         NonNull, //
@@ -17,10 +18,6 @@ use kernel::{
         to_result, //
     },
     prelude::*,
-    sync::aref::{
-        ARef,
-        AlwaysRefCounted, //
-    },
     types::Opaque, //
 };
 
@@ -61,10 +58,11 @@ impl Time {
     }
 }
 
-/// An inode of a mounted filesystem, shared by reference counting.
+/// An inode of a mounted filesystem.
 ///
-/// A reference must not outlive the mount: whoever keeps one keeps the filesystem from going in
-/// peace.
+/// A filesystem gets it for the duration of a call, and knows it by its [number](Self::number)
+/// otherwise. No reference to it can be taken: one that is kept is a busy inode when the filesystem
+/// is unmounted, and the last one evicts the inode wherever it is dropped.
 ///
 /// # Invariants
 ///
@@ -72,22 +70,54 @@ impl Time {
 #[repr(transparent)]
 pub struct Inode<T: FileSystem>(Opaque<bindings::inode>, PhantomData<T>);
 
-// SAFETY: `iput()` may be called from any thread.
-unsafe impl<T: FileSystem> Send for Inode<T> {}
-
 // SAFETY: All methods do their own synchronization.
 unsafe impl<T: FileSystem> Sync for Inode<T> {}
 
-// SAFETY: `ihold()` and `iput()` count the references of an inode.
-unsafe impl<T: FileSystem> AlwaysRefCounted for Inode<T> {
-    fn inc_ref(&self) {
-        // SAFETY: By the type invariants, and `&self` proves that the count is not 0.
-        unsafe { bindings::ihold(self.as_raw()) };
+/// A reference to an inode, which exists no longer than its superblock.
+///
+/// Where the last one is dropped the inode is evicted. That sleeps, takes the lock of the
+/// filesystem, and waits for those who use a page.
+///
+/// # Invariants
+///
+/// `self.0` is an inode of a superblock of type `T` that is valid for the duration of `'a`. `self`
+/// owns a reference to it.
+pub(super) struct InodeRef<'a, T: FileSystem>(
+    NonNull<bindings::inode>,
+    PhantomData<&'a SuperBlock<T>>,
+);
+
+impl<T: FileSystem> InodeRef<'_, T> {
+    /// Takes over the caller's reference to an inode, [`None`] if the pointer is null.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be null, or an inode with a reference that the caller owns, of a superblock of
+    /// type `T` that is valid as long as what is returned.
+    pub(super) unsafe fn from_raw(inode: *mut bindings::inode) -> Option<Self> {
+        // INVARIANT: By the safety requirements.
+        NonNull::new(inode).map(|inode| Self(inode, PhantomData))
     }
 
-    unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up a reference.
-        unsafe { bindings::iput(obj.as_ptr().cast()) };
+    /// Hands the reference on to the caller.
+    pub(super) fn into_raw(self) -> *mut bindings::inode {
+        ManuallyDrop::new(self).0.as_ptr()
+    }
+}
+
+impl<T: FileSystem> Deref for InodeRef<'_, T> {
+    type Target = Inode<T>;
+
+    fn deref(&self) -> &Inode<T> {
+        // SAFETY: By the type invariants.
+        unsafe { Inode::from_raw(self.0.as_ptr()) }
+    }
+}
+
+impl<T: FileSystem> Drop for InodeRef<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants, and the inode is not used afterwards.
+        unsafe { bindings::iput(self.0.as_ptr()) };
     }
 }
 
@@ -98,17 +128,6 @@ impl<T: FileSystem> Inode<T> {
     pub(super) unsafe fn from_raw<'a>(inode: *mut bindings::inode) -> &'a Self {
         // SAFETY: By the safety requirements. `Inode` is a transparent wrapper.
         unsafe { &*inode.cast() }
-    }
-
-    /// Takes over the caller's reference to an inode, [`None`] if the pointer is null.
-    ///
-    /// # Safety
-    ///
-    /// `inode` must be null, or a valid inode of a superblock of type `T` with a reference that the
-    /// caller owns.
-    pub(super) unsafe fn take(inode: *mut bindings::inode) -> Option<ARef<Self>> {
-        // SAFETY: By the safety requirements. `Inode` is a transparent wrapper.
-        NonNull::new(inode.cast()).map(|inode| unsafe { ARef::from_raw(inode) })
     }
 
     pub(super) fn as_raw(&self) -> *mut bindings::inode {
@@ -122,7 +141,7 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// The superblock that the inode belongs to.
-    pub fn super_block(&self) -> &SuperBlock<T> {
+    pub(super) fn super_block(&self) -> &SuperBlock<T> {
         // SAFETY: By the type invariants. The superblock outlives its inodes.
         unsafe { SuperBlock::from_raw((*self.as_raw()).i_sb) }
     }
@@ -433,11 +452,11 @@ impl Link {
 
 impl<T: FileSystem> SuperBlock<T> {
     /// The inode of this number, if it is in memory and not about to go. Does not sleep.
-    pub fn find(&self, number: u64) -> Option<ARef<Inode<T>>> {
+    pub(super) fn find(&self, number: u64) -> Option<InodeRef<'_, T>> {
         // SAFETY: The superblock is valid by its type invariants. The callback has taken the
         // reference that is taken over here.
         unsafe {
-            Inode::take(bindings::find_inode_nowait(
+            InodeRef::from_raw(bindings::find_inode_nowait(
                 self.as_raw(),
                 number,
                 Some(take_if_in_use),
@@ -453,29 +472,26 @@ impl<T: FileSystem> SuperBlock<T> {
     /// - `ENOMEM` if memory is short.
     /// - `EUCLEAN` if it is not what an inode can be.
     /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
-    pub fn inode(&self, number: u64) -> Result<ARef<Inode<T>>> {
+    pub(super) fn inode(&self, number: u64) -> Result<InodeRef<'_, T>> {
         // SAFETY: The superblock is valid by its type invariants. `iget_locked()` returns null or
         // an inode with a reference.
-        let inode = unsafe { Inode::take(bindings::iget_locked(self.as_raw(), number)) };
+        let inode = unsafe { InodeRef::from_raw(bindings::iget_locked(self.as_raw(), number)) };
         let inode = inode.ok_or(ENOMEM)?;
 
         if inode.state() & bindings::inode_state_flags_enum_I_NEW == 0 {
             return Ok(inode);
         }
 
-        // `iget_failed()` drops a reference.
-        let inode = ManuallyDrop::new(inode);
-
         // SAFETY: The flag is set as long as nobody but us can use the inode.
         match unsafe { inode.fill(None) } {
             Ok(()) => {
                 // SAFETY: The inode is new and was set up.
                 unsafe { bindings::unlock_new_inode(inode.as_raw()) };
-                Ok(ManuallyDrop::into_inner(inode))
+                Ok(inode)
             }
             Err(error) => {
-                // SAFETY: The inode is new, and its reference is not used any more.
-                unsafe { bindings::iget_failed(inode.as_raw()) };
+                // SAFETY: The inode is new. The reference is the function's from now on.
+                unsafe { bindings::iget_failed(inode.into_raw()) };
                 Err(error)
             }
         }

@@ -13,8 +13,7 @@ use kernel::{
         from_result,
         to_result, //
     },
-    prelude::*,
-    sync::aref::ARef, //
+    prelude::*, //
 };
 
 use crate::bindings;
@@ -22,6 +21,7 @@ use crate::bindings;
 use super::{
     inode::{
         self,
+        InodeRef,
         Link,
         NewInode, //
     },
@@ -72,7 +72,7 @@ impl<T: FileSystem> VTable<T> {
     /// - `EUCLEAN` if there is the name but no inode.
     /// - The errors of [`FileSystem::lookup()`] and
     ///   [`SuperBlock::inode()`](super::SuperBlock::inode).
-    fn find(directory: &Inode<T>, name: &[u8]) -> Result<Option<ARef<Inode<T>>>> {
+    fn find<'a>(directory: &'a Inode<T>, name: &[u8]) -> Result<Option<InodeRef<'a, T>>> {
         if name.len() > T::NAME_MAX {
             return Err(ENAMETOOLONG);
         }
@@ -100,7 +100,7 @@ impl<T: FileSystem> VTable<T> {
         let (directory, name) = unsafe { (Inode::<T>::from_raw(dir), name(dentry)) };
 
         let inode = match Self::find(directory, name) {
-            Ok(Some(inode)) => ARef::into_raw(inode).as_ptr().cast(),
+            Ok(Some(inode)) => inode.into_raw(),
             Ok(None) => ptr::null_mut(),
             Err(error) => return error.to_ptr(),
         };
@@ -276,10 +276,12 @@ impl<T: FileSystem> VTable<T> {
             directory.refresh();
             inode.refresh();
 
-            let inode = ARef::into_raw(ARef::from(inode)).as_ptr().cast();
-
-            // SAFETY: The dentry has no inode, and gets the reference that was just taken.
-            unsafe { bindings::d_instantiate(dentry, inode) };
+            // SAFETY: `old` has a reference to the inode. The dentry has no inode, and gets the
+            // reference that is taken here.
+            unsafe {
+                bindings::ihold(inode.as_raw());
+                bindings::d_instantiate(dentry, inode.as_raw());
+            }
             Ok(0)
         })
     }

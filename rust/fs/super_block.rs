@@ -22,10 +22,7 @@ use kernel::{
     module::this_module,
     prelude::*,
     str::as_char_ptr_in_const_context,
-    sync::{
-        aref::ARef,
-        Arc, //
-    },
+    sync::Arc,
     types::Opaque, //
 };
 
@@ -130,6 +127,8 @@ impl<T: FileSystem> PinnedDrop for Registration<T> {
 }
 
 /// A mounted filesystem.
+///
+/// A [`FileSystem`] gets it for the duration of a call, where it may tell owners.
 ///
 /// # Invariants
 ///
@@ -525,7 +524,7 @@ impl<T: FileSystem> VTable<T> {
             let raw = super_block.as_raw();
 
             bindings::super_set_uuid(raw, uuid.as_ptr(), uuid.len() as c_uint);
-            (*raw).s_root = bindings::d_make_root(ARef::into_raw(root).as_ptr().cast());
+            (*raw).s_root = bindings::d_make_root(root.into_raw());
 
             match (*raw).s_root.is_null() {
                 true => Err(ENOMEM),

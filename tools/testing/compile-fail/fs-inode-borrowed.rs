@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A filesystem keeps neither an inode nor a superblock beyond the call that it is given them for.
+
+use daxmf::fs::{
+    FileSystem,
+    Inode,
+    SuperBlock, //
+};
+use kernel::sync::Mutex;
+
+type Kept<T> = Mutex<Option<&'static T>>;
+
+fn lookup<T: FileSystem>(kept: &Kept<Inode<T>>, directory: &Inode<T>) {
+    *kept.lock() = Some(directory); //~ E0521 borrowed data escapes outside of function
+}
+
+fn mend<T: FileSystem>(kept: &Kept<SuperBlock<T>>, super_block: &SuperBlock<T>) {
+    *kept.lock() = Some(super_block); //~ E0521 borrowed data escapes outside of function
+}

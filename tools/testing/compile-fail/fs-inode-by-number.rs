@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A filesystem gets no inode by its number: a guard that is forgotten keeps it busy at unmount.
+
+use core::mem::forget;
+
+use daxmf::fs::{
+    FileSystem,
+    SuperBlock, //
+};
+
+fn mend<T: FileSystem>(super_block: &SuperBlock<T>) {
+    forget(super_block.inode(T::ROOT)); //~ E0624 method `inode` is private
+    forget(super_block.find(T::ROOT)); //~ E0624 method `find` is private
+}

@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A filesystem takes no reference to an inode that it is given for a call.
+
+use daxmf::fs::{
+    FileSystem,
+    Inode, //
+};
+use kernel::sync::aref::ARef;
+
+fn lookup<T: FileSystem>(directory: &Inode<T>) {
+    let _kept = ARef::from(directory); //~ E0277 `Inode<T>: AlwaysRefCounted` is not satisfied
+}
