@@ -58,6 +58,35 @@ impl Time {
     }
 }
 
+/// Reads a field that C may write at this moment.
+///
+/// C: `READ_ONCE()`
+///
+/// # Safety
+///
+/// `field` must be valid for reads, and C must read and write it as a whole.
+pub(super) unsafe fn read_once<F: Copy>(field: *const F) -> F {
+    const { assert!(size_of::<F>() <= size_of::<usize>()) };
+
+    // SAFETY: By the safety requirements.
+    unsafe { field.read_volatile() }
+}
+
+/// Writes a field that C may read at this moment.
+///
+/// C: `WRITE_ONCE()`
+///
+/// # Safety
+///
+/// `field` must be valid for writes, and C must read and write it as a whole. Nobody else may write
+/// it at this moment.
+unsafe fn write_once<F: Copy>(field: *mut F, value: F) {
+    const { assert!(size_of::<F>() <= size_of::<usize>()) };
+
+    // SAFETY: By the safety requirements.
+    unsafe { field.write_volatile(value) };
+}
+
 /// An inode of a mounted filesystem.
 ///
 /// A filesystem gets it for the duration of a call, and knows it by its [number](Self::number)
@@ -136,8 +165,8 @@ impl<T: FileSystem> Inode<T> {
 
     /// The number of the inode.
     pub fn number(&self) -> u64 {
-        // SAFETY: By the type invariants. The number does not change.
-        unsafe { (*self.as_raw()).i_ino }
+        // SAFETY: By the type invariants. The number is written once, when the inode is created.
+        unsafe { read_once(&raw const (*self.as_raw()).i_ino) }
     }
 
     /// The superblock that the inode belongs to.
@@ -153,8 +182,8 @@ impl<T: FileSystem> Inode<T> {
 
     /// Type and permissions, as `st_mode`.
     pub fn mode(&self) -> u32 {
-        // SAFETY: By the type invariants.
-        unsafe { (*self.as_raw()).i_mode }.into()
+        // SAFETY: By the type invariants. `setattr_copy()` may write the mode at this moment.
+        unsafe { read_once(&raw const (*self.as_raw()).i_mode) }.into()
     }
 
     /// Whether the inode is of the type `format`, one of the `S_IF…` numbers.
@@ -166,31 +195,46 @@ impl<T: FileSystem> Inode<T> {
     /// [`FileSystem::read_inode()`] says. It does not know the time of creation, which is 0.
     pub fn attributes(&self) -> Attributes {
         // SAFETY: By the type invariants. As everywhere in the VFS, what somebody changes at this
-        // moment is found either way.
+        // moment is found either way: `setattr_copy()` and `set_nlink()` take no lock that a reader
+        // has. Device and generation do not change.
         unsafe {
             let inode = self.as_raw();
 
             Attributes {
-                mode: (*inode).i_mode.into(),
-                uid: (*inode).i_uid.val,
-                gid: (*inode).i_gid.val,
-                links: (*inode).__bindgen_anon_1.i_nlink,
-                size: u64::try_from((*inode).i_size).unwrap_or(0),
-                blocks: (*inode).i_blocks / SECTORS_PER_BLOCK,
+                mode: self.mode(),
+                uid: read_once(&raw const (*inode).i_uid.val),
+                gid: read_once(&raw const (*inode).i_gid.val),
+                links: read_once(&raw const (*inode).__bindgen_anon_1.i_nlink),
+                size: self.size(),
+                blocks: read_once(&raw const (*inode).i_blocks) / SECTORS_PER_BLOCK,
                 device: bindings::huge_encode_dev((*inode).i_rdev),
                 generation: (*inode).i_generation,
-                accessed: Time {
-                    seconds: (*inode).i_atime_sec,
-                    nanoseconds: (*inode).i_atime_nsec,
-                },
-                modified: Time {
-                    seconds: (*inode).i_mtime_sec,
-                    nanoseconds: (*inode).i_mtime_nsec,
-                },
+                accessed: self.accessed(),
+                modified: self.modified(),
                 changed: self.changed(),
                 born: Time::default(),
             }
         }
+    }
+
+    /// The size in bytes.
+    pub(super) fn size(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        let size = unsafe { bindings::i_size_read(self.as_raw()) };
+
+        u64::try_from(size).unwrap_or(0)
+    }
+
+    /// The time of the last access, as the VFS knows it.
+    fn accessed(&self) -> Time {
+        // SAFETY: By the type invariants.
+        Time::from_raw(unsafe { bindings::inode_get_atime(self.as_raw()) })
+    }
+
+    /// The time of the last change to the contents, as the VFS knows it.
+    fn modified(&self) -> Time {
+        // SAFETY: By the type invariants.
+        Time::from_raw(unsafe { bindings::inode_get_mtime(self.as_raw()) })
     }
 
     /// The time of the last change, as the VFS knows it.
@@ -217,10 +261,8 @@ impl<T: FileSystem> Inode<T> {
         // Names are changed by the filesystem, contents by the VFS, which may not have told the
         // filesystem yet.
         if !self.is(bindings::S_IFDIR) {
-            let own = self.attributes();
-
-            attributes.modified = own.modified;
-            attributes.changed = attributes.changed.max(own.changed);
+            attributes.modified = self.modified();
+            attributes.changed = attributes.changed.max(self.changed());
         }
 
         // SAFETY: By the type invariants, and the caller holds the lock that is needed to change
@@ -232,10 +274,10 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// C: `inode_state_read_once()`
     pub(super) fn state(&self) -> bindings::inode_state_flags_enum {
-        // SAFETY: By the type invariants. Others change the flags under us; they are read once, as
-        // `inode_state_read_once()` does.
-        unsafe { (&raw const (*self.as_raw()).i_state.__state).read_volatile() }
+        // SAFETY: By the type invariants. Others change the flags under `i_lock`.
+        unsafe { read_once(&raw const (*self.as_raw()).i_state.__state) }
     }
 
     /// # Safety
@@ -247,9 +289,10 @@ impl<T: FileSystem> Inode<T> {
         // SAFETY: By the safety requirements.
         unsafe {
             let inode = self.as_raw();
+            let sectors = attributes.blocks.saturating_mul(SECTORS_PER_BLOCK);
 
             bindings::i_size_write(inode, attributes.size as bindings::loff_t);
-            (*inode).i_blocks = attributes.blocks.saturating_mul(SECTORS_PER_BLOCK);
+            write_once(&raw mut (*inode).i_blocks, sectors);
         }
     }
 
@@ -261,8 +304,7 @@ impl<T: FileSystem> Inode<T> {
         unsafe {
             let inode = self.as_raw();
 
-            (*inode).i_mtime_sec = attributes.modified.seconds;
-            (*inode).i_mtime_nsec = attributes.modified.nanoseconds;
+            bindings::inode_set_mtime_to_ts(inode, attributes.modified.into_raw());
             bindings::inode_set_ctime_to_ts(inode, attributes.changed.into_raw());
         }
     }
@@ -278,11 +320,13 @@ impl<T: FileSystem> Inode<T> {
             let inode = self.as_raw();
 
             // CAST: The upper half of a mode is not used.
-            (*inode).i_mode = attributes.mode as bindings::umode_t;
-            (*inode).i_uid.val = attributes.uid;
-            (*inode).i_gid.val = attributes.gid;
-            (*inode).i_atime_sec = attributes.accessed.seconds;
-            (*inode).i_atime_nsec = attributes.accessed.nanoseconds;
+            write_once(
+                &raw mut (*inode).i_mode,
+                attributes.mode as bindings::umode_t,
+            );
+            write_once(&raw mut (*inode).i_uid.val, attributes.uid);
+            write_once(&raw mut (*inode).i_gid.val, attributes.gid);
+            bindings::inode_set_atime_to_ts(inode, attributes.accessed.into_raw());
             self.set_changes(attributes);
         }
     }
@@ -510,12 +554,13 @@ unsafe extern "C" fn take_if_in_use(
 ) -> c_int {
     const STOP: c_int = -1;
 
-    // SAFETY: The inode is valid by the safety requirements. The flags are read once; an inode that
-    // is not new any more does not become so again.
+    // SAFETY: The inode is valid by the safety requirements. The number was set before the inode
+    // was hashed. Others change the flags under `i_lock`, but an inode that is not new any more
+    // does not become so again.
     let (found, state) = unsafe {
         (
             (*inode).i_ino,
-            (&raw const (*inode).i_state.__state).read_volatile(),
+            read_once(&raw const (*inode).i_state.__state),
         )
     };
 
@@ -567,7 +612,7 @@ impl<T: FileSystem> NewInode<T> {
 
     /// What the filesystem is to create.
     pub(super) fn attributes(&self, device: bindings::dev_t, now: Time) -> Attributes {
-        // SAFETY: By the type invariants. The time of its change is not set yet.
+        // SAFETY: By the type invariants.
         let (inode, device) = unsafe {
             (
                 Inode::<T>::from_raw(self.0.as_ptr()),
@@ -577,9 +622,9 @@ impl<T: FileSystem> NewInode<T> {
 
         Attributes {
             mode: inode.mode(),
-            // SAFETY: By the type invariants.
+            // SAFETY: By the type invariants nobody else knows the inode.
             uid: unsafe { (*inode.as_raw()).i_uid.val },
-            // SAFETY: By the type invariants.
+            // SAFETY: By the type invariants nobody else knows the inode.
             gid: unsafe { (*inode.as_raw()).i_gid.val },
             links: 0,
             size: 0,
@@ -605,9 +650,10 @@ impl<T: FileSystem> NewInode<T> {
     pub(super) fn insert(self, number: u64, link: Option<Link>) -> Result<*mut bindings::inode> {
         let inode = self.0.as_ptr();
 
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants. Who goes through the list of all inodes may read the
+        // number at this moment.
         to_result(unsafe {
-            (*inode).i_ino = number;
+            write_once(&raw mut (*inode).i_ino, number);
             bindings::insert_inode_locked(inode)
         })?;
 
@@ -669,7 +715,8 @@ impl<T: FileSystem> VTable<T> {
         _flags: c_uint,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: `path` is valid by the safety requirements.
+            // SAFETY: `path` is valid by the safety requirements. Its reference to the dentry keeps
+            // `d_delete()` from taking the inode away.
             let inode = unsafe { Inode::<T>::from_raw((*(*path).dentry).d_inode) };
 
             // SAFETY: The inode is valid, `stat` by the safety requirements.

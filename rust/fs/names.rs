@@ -52,7 +52,8 @@ unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
 /// `dentry` must be valid for the duration of `'a`, and of a superblock of type `T`. It must not
 /// get or lose its inode meanwhile.
 unsafe fn inode_of<'a, T: FileSystem>(dentry: *const bindings::dentry) -> Option<&'a Inode<T>> {
-    // SAFETY: By the safety requirements. A dentry has a reference to its inode.
+    // SAFETY: By the safety requirements. A dentry has a reference to its inode, and keeps it while
+    // the lock of its directory is held.
     unsafe {
         let inode = (*dentry).d_inode;
 

@@ -642,8 +642,8 @@ impl<T: FileSystem> VTable<T> {
     /// Called for an inode of a superblock of type `T` that is not used any more, after a grace
     /// period of RCU.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
-        // SAFETY: By the safety requirements. The target of a link is memory of a `KVec`, see
-        // `Link`, or null.
+        // SAFETY: By the safety requirements nobody else reads or writes the inode. The target of a
+        // link is memory of a `KVec`, see `Link`, or null.
         unsafe {
             if u32::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
                 bindings::kfree((*inode).__bindgen_anon_5.i_link.cast());

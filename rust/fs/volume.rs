@@ -30,7 +30,10 @@ use crate::{
     },
 };
 
-use super::failure::Marks;
+use super::{
+    failure::Marks,
+    inode::read_once, //
+};
 
 /// What a filesystem sees of its block device: persistent memory, in bytes from its start.
 ///
@@ -68,13 +71,14 @@ impl Volume {
         device: ARef<dax::Device>,
         block_device: NonNull<bindings::block_device>,
     ) -> Result<Self> {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements. The start does not change; `bdev_set_nr_sectors()`
+        // may write the size at this moment.
         let (start, len, is_read_only) = unsafe {
             let block_device = block_device.as_ptr();
 
             (
                 (*block_device).bd_start_sect,
-                (*block_device).bd_nr_sectors,
+                read_once(&raw const (*block_device).bd_nr_sectors),
                 bindings::bdev_read_only(block_device),
             )
         };

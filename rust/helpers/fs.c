@@ -65,9 +65,19 @@ void rust_helper_i_size_write(struct inode *inode, loff_t i_size)
 	i_size_write(inode, i_size);
 }
 
+struct timespec64 rust_helper_inode_get_atime(const struct inode *inode)
+{
+	return inode_get_atime(inode);
+}
+
 struct timespec64 rust_helper_inode_get_ctime(const struct inode *inode)
 {
 	return inode_get_ctime(inode);
+}
+
+struct timespec64 rust_helper_inode_get_mtime(const struct inode *inode)
+{
+	return inode_get_mtime(inode);
 }
 
 void rust_helper_inode_lock(struct inode *inode)
@@ -78,6 +88,18 @@ void rust_helper_inode_lock(struct inode *inode)
 void rust_helper_inode_lock_shared(struct inode *inode)
 {
 	inode_lock_shared(inode);
+}
+
+struct timespec64 rust_helper_inode_set_atime_to_ts(struct inode *inode,
+						    struct timespec64 ts)
+{
+	return inode_set_atime_to_ts(inode, ts);
+}
+
+struct timespec64 rust_helper_inode_set_mtime_to_ts(struct inode *inode,
+						    struct timespec64 ts)
+{
+	return inode_set_mtime_to_ts(inode, ts);
 }
 
 int rust_helper_inode_trylock(struct inode *inode)

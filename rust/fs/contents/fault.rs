@@ -68,7 +68,7 @@ struct Fault<T: FileSystem> {
 
 impl<T: FileSystem> Fault<T> {
     fn file(&self) -> *mut bindings::file {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants. The vma keeps its file.
         unsafe { (*(*self.vmf).__bindgen_anon_1.vma).vm_file }
     }
 
@@ -80,7 +80,8 @@ impl<T: FileSystem> Fault<T> {
 
     /// Whether it writes to the file, not only to a private copy of a page.
     fn writes(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: By the type invariants. The kernel has locked the vma, or all of the address
+        // space, until the fault is over: the flags do not change.
         let (flags, vm_flags) = unsafe {
             let vma = (*self.vmf).__bindgen_anon_1.vma;
 

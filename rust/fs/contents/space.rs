@@ -99,14 +99,6 @@ pub(in crate::fs) enum Dirty {
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// The size in bytes.
-    pub(in crate::fs) fn size(&self) -> u64 {
-        // SAFETY: The inode is valid by its type invariants.
-        let size = unsafe { bindings::i_size_read(self.as_raw()) };
-
-        u64::try_from(size).unwrap_or(0)
-    }
-
     /// Unmaps a range, and forgets what was mapped there, so that it can get another place.
     ///
     /// This waits for those who use a page through others than the mapping, as direct I/O does.
