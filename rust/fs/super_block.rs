@@ -22,7 +22,10 @@ use kernel::{
     module::this_module,
     prelude::*,
     str::as_char_ptr_in_const_context,
-    sync::Arc,
+    sync::{
+        rcu::rcu_barrier,
+        Arc, //
+    },
     types::Opaque, //
 };
 
@@ -123,6 +126,11 @@ impl<T: FileSystem> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariants. It fails if the type is not registered only.
         unsafe { bindings::unregister_filesystem(self.inner.get()) };
+
+        // Inodes that were evicted go by `free_inode()`, which is the module's, after a grace
+        // period. Nothing that is mounted pins the module any more, and `unregister_filesystem()`
+        // waits for readers only.
+        rcu_barrier();
     }
 }
 
