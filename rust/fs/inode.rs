@@ -250,11 +250,11 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Takes over what an operation of the filesystem has changed: links, size, blocks, and the
-    /// times of the changes. An inode that cannot be read any more stays as it is.
+    /// times of the changes. An inode that cannot be [read](Self::read) any more stays as it is.
     ///
     /// The caller holds the inode's lock, or nobody else uses the inode.
     pub(super) fn refresh(&self) {
-        let Ok(mut attributes) = self.fs().read_inode(self.number()) else {
+        let Ok(mut attributes) = self.read() else {
             return;
         };
 
@@ -284,8 +284,8 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// The caller must hold the inode's lock, or nobody else uses the inode.
     unsafe fn set_size(&self, attributes: &Attributes) {
-        // CAST: Whoever reads attributes from the filesystem checks the size. The number of blocks
-        // of a file that fits into 64 bits is far from overflowing.
+        // CAST: `read()` checks the size. The number of blocks of a file that fits into 64 bits is
+        // far from overflowing.
         // SAFETY: By the safety requirements.
         unsafe {
             let inode = self.as_raw();
@@ -331,6 +331,21 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// What the filesystem says of the inode.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if it is not what an inode can be.
+    /// - The errors of [`FileSystem::read_inode()`].
+    fn read(&self) -> Result<Attributes> {
+        let attributes = self.fs().read_inode(self.number())?;
+
+        match attributes.is_valid() {
+            true => Ok(attributes),
+            false => Err(EUCLEAN),
+        }
+    }
+
     /// Tells the filesystem the owners and times that the VFS has.
     ///
     /// # Errors
@@ -371,19 +386,13 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if it is not what an inode can be.
-    /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
+    /// - The errors of [`read()`](Self::read) and [`FileSystem::target()`].
     ///
     /// # Safety
     ///
     /// The inode must be new (`I_NEW`), with a reference that the caller owns.
     unsafe fn fill(&self, link: Option<Link>) -> Result {
-        let attributes = self.fs().read_inode(self.number())?;
-
-        if !attributes.is_valid() {
-            return Err(EUCLEAN);
-        }
-
+        let attributes = self.read()?;
         let link = match (attributes.mode & bindings::S_IFMT, link) {
             (bindings::S_IFLNK, None) => Some(Link::new(self.fs().target(self.number())?)?),
             (bindings::S_IFLNK, link) => link,
@@ -727,7 +736,7 @@ impl<T: FileSystem> VTable<T> {
             }
 
             // Page faults change the number of blocks, and have no lock to tell the VFS under.
-            let known = inode.fs().read_inode(inode.number())?;
+            let known = inode.read()?;
 
             // SAFETY: `stat` is valid by the safety requirements.
             unsafe {

@@ -478,7 +478,8 @@ impl Batch {
         directory
             .fs()
             .read_directory(directory, position, &mut |entry| {
-                self.is_full = !self.push(&entry);
+                // It may go on, but no name may be left out.
+                self.is_full = self.is_full || !self.push(&entry);
                 !self.is_full
             })
     }

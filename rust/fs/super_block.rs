@@ -106,10 +106,16 @@ impl<T: FileSystem> Registration<T> {
     /// # Errors
     ///
     /// - `EBUSY` if there is a type of this name.
+    /// - `EINVAL` if the name has a dot, which separates a type from a subtype.
     pub fn new() -> impl PinInit<Self, Error> {
         // INVARIANT: The type is registered, or there is no `Self`.
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
+                // `register_filesystem()` takes it for a bug.
+                if T::NAME.to_bytes().contains(&b'.') {
+                    return Err(EINVAL);
+                }
+
                 // SAFETY: `slot` is valid for a write.
                 unsafe { slot.write(VTable::<T>::TYPE) };
 
