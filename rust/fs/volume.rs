@@ -37,8 +37,9 @@ use super::{
 
 /// What a filesystem sees of its block device: persistent memory, in bytes from its start.
 ///
-/// All methods fail with `ENXIO` once the DAX device is dead, which it is before its memory goes.
-/// They may sleep.
+/// All methods fail with `ENXIO` once the DAX device is dead, which it is before its memory goes,
+/// and those that write with `EROFS` if the volume [is read-only](Self::is_read_only). They may
+/// sleep.
 ///
 /// # Invariants
 ///
@@ -114,6 +115,16 @@ impl Volume {
     /// C: `bdev_read_only()`
     pub fn is_read_only(&self) -> bool {
         self.is_read_only
+    }
+
+    /// # Errors
+    ///
+    /// - `EROFS` if nothing can be written.
+    fn check_writable(&self) -> Result {
+        match self.is_read_only {
+            true => Err(EROFS),
+            false => Ok(()),
+        }
     }
 
     /// The bytes of the DAX device that the volume is.
@@ -194,6 +205,7 @@ impl Volume {
     pub fn write(&self, start: u64, from: &[u8]) -> Result {
         let mut rest = from;
 
+        self.check_writable()?;
         self.for_each_piece(start, rest.len(), |memory| {
             let (from, behind) = rest.split_at_checked(memory.len()).ok_or(ERANGE)?;
 
@@ -211,6 +223,7 @@ impl Volume {
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn zero(&self, range: ByteRange) -> Result {
+        self.check_writable()?;
         if !range.is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
@@ -243,6 +256,7 @@ impl Volume {
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn copy(&self, from: u64, to: u64, len: u64) -> Result {
+        self.check_writable()?;
         if len == 0 {
             return Ok(());
         }
@@ -301,6 +315,7 @@ impl Volume {
     pub fn mend(&self, start: u64, page: &[u8; PAGE_SIZE as usize]) -> Result {
         let range = ByteRange::new(start, PAGE_SIZE).ok_or(ERANGE)?;
 
+        self.check_writable()?;
         if !range.is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
