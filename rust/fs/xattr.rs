@@ -6,6 +6,7 @@
 
 use core::{
     marker::PhantomData,
+    mem::MaybeUninit,
     ptr,
     slice, //
 };
@@ -37,9 +38,10 @@ unsafe fn full_name<'a>(handler: *const bindings::xattr_handler, name: *const c_
     unsafe { CStr::from_char_ptr(bindings::xattr_full_name(handler, name)) }.to_bytes()
 }
 
-/// A buffer of the VFS, or a question for the length that it would need.
+/// A buffer of the VFS, which nobody has initialized, or a question for the length that it would
+/// need.
 struct Buffer<'a> {
-    bytes: Option<&'a mut [u8]>,
+    bytes: Option<&'a mut [MaybeUninit<u8>]>,
     len: usize,
 }
 
@@ -48,7 +50,7 @@ impl<'a> Buffer<'a> {
     ///
     /// `buffer` must be valid for writes of `size` bytes for the duration of `'a`, unless `size` is
     /// 0.
-    unsafe fn new(buffer: *mut u8, size: usize) -> Self {
+    unsafe fn new(buffer: *mut MaybeUninit<u8>, size: usize) -> Self {
         let bytes = (size != 0 && !buffer.is_null())
             // SAFETY: By the safety requirements.
             .then(|| unsafe { slice::from_raw_parts_mut(buffer, size) });
@@ -65,10 +67,11 @@ impl<'a> Buffer<'a> {
         let end = self.len.checked_add(from.len()).ok_or(ERANGE)?;
 
         if let Some(bytes) = &mut self.bytes {
-            bytes
-                .get_mut(self.len..end)
-                .ok_or(ERANGE)?
-                .copy_from_slice(from);
+            let room = bytes.get_mut(self.len..end).ok_or(ERANGE)?;
+
+            for (to, from) in room.iter_mut().zip(from) {
+                to.write(*from);
+            }
         }
         self.len = end;
         Ok(())
