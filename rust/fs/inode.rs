@@ -243,6 +243,13 @@ impl<T: FileSystem> Inode<T> {
         Time::from_raw(unsafe { bindings::inode_get_ctime(self.as_raw()) })
     }
 
+    /// Sets the time of the last change. That takes no lock.
+    pub(super) fn set_changed(&self, time: Time) {
+        // SAFETY: By the type invariants. `inode_set_ctime_to_ts()` writes what others may read at
+        // this moment as it is to be.
+        unsafe { bindings::inode_set_ctime_to_ts(self.as_raw(), time.into_raw()) };
+    }
+
     /// The time, as precise as the inode keeps it.
     pub(super) fn now(&self) -> Time {
         // SAFETY: By the type invariants.
@@ -305,7 +312,7 @@ impl<T: FileSystem> Inode<T> {
             let inode = self.as_raw();
 
             bindings::inode_set_mtime_to_ts(inode, attributes.modified.into_raw());
-            bindings::inode_set_ctime_to_ts(inode, attributes.changed.into_raw());
+            self.set_changed(attributes.changed);
         }
     }
 

@@ -433,9 +433,22 @@ impl<T: FileSystem> Rename<'_, T> {
     fn refresh(&self) {
         self.from.refresh();
         self.to.refresh();
-        self.inode.refresh();
-        if let Some(replaced) = self.replaced {
-            replaced.refresh();
+        self.refresh_moved(self.inode);
+        match self.replaced {
+            Some(other) if self.exchange => self.refresh_moved(other),
+            Some(replaced) => replaced.refresh(),
+            None => (),
+        }
+    }
+
+    /// Refreshes an inode that has another name now.
+    ///
+    /// `vfs_rename()` does not lock a directory that stays where it is. Somebody may create a name
+    /// in it at this moment, and refresh its links after they were read here.
+    fn refresh_moved(&self, inode: &Inode<T>) {
+        match ptr::eq(self.from, self.to) && inode.is(bindings::S_IFDIR) {
+            true => inode.set_changed(inode.changed().max(self.now)),
+            false => inode.refresh(),
         }
     }
 }

@@ -72,6 +72,40 @@ renames() {
 		mv -T r/to r/full && is cat r/full from
 }
 
+# The VFS does not lock a directory that gets another name where it is. On one CPU, the one who
+# renames is stopped anywhere by the other, who looks after he went on.
+renamed_meanwhile() {
+	python3 - <<-'END'
+		import os, random, time
+		os.sched_setaffinity(0, {0})
+		os.makedirs("renamed/from")
+		directory = os.open("renamed/from", os.O_RDONLY)
+		other = os.fork()
+		while other == 0:
+		    os.rename("renamed/from", "renamed/to")
+		    os.rename("renamed/to", "renamed/from")
+
+		def has(change, links):
+		    time.sleep(random.random() * 2e-4)
+		    change("x", dir_fd=directory)
+		    time.sleep(2e-5)
+		    found = os.fstat(directory).st_nlink
+		    assert found == links, f"{found} links after {change.__name__}, {i} times it was right"
+
+		os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+		end = time.monotonic() + 30
+		i = 0
+		try:
+		    while time.monotonic() < end:
+		        has(os.mkdir, 3)
+		        has(os.rmdir, 2)
+		        i += 1
+		finally:
+		    os.kill(other, 9)
+		    os.waitpid(other, 0)
+	END
+}
+
 links() {
 	local target
 
@@ -159,7 +193,7 @@ all_free() {
 	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
-begin 12
+begin 13
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -169,6 +203,7 @@ check "directories, files, links and devices" make_tree
 check "thousands of names in a directory" many_names
 check "names of 255 bytes" long_names
 check "renames, with NOREPLACE and EXCHANGE" renames
+check "the links of a directory that is renamed meanwhile" renamed_meanwhile
 check "symbolic links, O_TMPFILE" links
 check "extended attributes" attributes
 check "times of changes" times
