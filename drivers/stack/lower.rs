@@ -6,8 +6,7 @@ use daxmf::{
     block::DeviceFile,
     dax::{
         holder::Registration,
-        Holder,
-        ReadLock, //
+        Holder, //
     },
     memory_failure::{
         Counters,
@@ -188,18 +187,14 @@ struct Forwarder {
 
 impl Forwarder {
     fn is_below(&self, upper: &Upper) -> bool {
-        let lock = ReadLock::new();
-
         self.mapping
-            .frames(ByteRange::ALL, &lock)
-            .is_some_and(|frames| upper.has(&frames, &lock))
+            .frames(ByteRange::ALL)
+            .is_some_and(|frames| upper.has(&frames))
     }
 
     fn forward(&self, range: ByteRange, flags: Flags) -> Outcome {
-        let lock = ReadLock::new();
-
-        match self.mapping.frames(range, &lock) {
-            Some(frames) => self.uppers.notify(&frames, flags, &lock),
+        match self.mapping.frames(range) {
+            Some(frames) => self.uppers.notify(&frames, flags),
             None => Outcome::Failed(ENXIO),
         }
     }

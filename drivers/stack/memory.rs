@@ -56,28 +56,27 @@ impl Mapping {
     }
 
     /// The frames of the bytes `range` of the device, [`None`] if it has none there.
-    pub(crate) fn frames(&self, range: ByteRange, lock: &ReadLock) -> Option<Frames> {
+    pub(crate) fn frames(&self, range: ByteRange) -> Option<Frames> {
         let range = range.clip(ByteRange::new(0, self.disk.size())?)?;
 
-        Frames::new(|| self.extents(range, lock).map(|extent| extent.frames))
+        Frames::new(|| self.extents(range).map(|extent| extent.frames))
     }
 
     /// Whether the device has the frames `frames`, and no other, behind `pages`.
-    pub(crate) fn is_at(&self, frames: FrameRange, pages: FrameRange, lock: &ReadLock) -> bool {
-        self.device.frames(pages, lock) == Ok(frames)
+    pub(crate) fn is_at(&self, frames: FrameRange, pages: FrameRange) -> bool {
+        self.device.frames(pages, &ReadLock::new()) == Ok(frames)
     }
 
     /// Calls `seen` with each extent of the device, from its start to its end.
-    pub(crate) fn walk(&self, lock: &ReadLock, seen: impl FnMut(Extent)) {
+    pub(crate) fn walk(&self, seen: impl FnMut(Extent)) {
         if let Some(whole) = ByteRange::new(0, self.disk.size()) {
-            self.extents(whole, lock).for_each(seen);
+            self.extents(whole).for_each(seen);
         }
     }
 
-    fn extents<'a>(&'a self, range: ByteRange, lock: &'a ReadLock) -> Extents<'a> {
+    fn extents(&self, range: ByteRange) -> Extents<'_> {
         Extents {
             device: &self.device,
-            lock,
             rest: Some(range.frames()),
         }
     }
@@ -86,7 +85,6 @@ impl Mapping {
 /// The extents of some pages of a device. Pages without memory are left out.
 struct Extents<'a> {
     device: &'a Device,
-    lock: &'a ReadLock,
     rest: Option<FrameRange>,
 }
 
@@ -96,8 +94,10 @@ impl Iterator for Extents<'_> {
     fn next(&mut self) -> Option<Extent> {
         loop {
             let pages = self.rest?;
+            // For each step: no device has to wait for the end of a walk to go.
+            let lock = ReadLock::new();
 
-            match self.device.frames(pages, self.lock) {
+            match self.device.frames(pages, &lock) {
                 Ok(frames) => {
                     self.rest = pages.skip(frames.count());
                     return Some(Extent {
@@ -105,9 +105,9 @@ impl Iterator for Extents<'_> {
                         frames,
                     });
                 }
-                // The device is gone.
-                Err(ENXIO) => self.rest = None,
-                // Nobody says how long the hole is.
+                // A device below that is gone gives the same error.
+                Err(ENXIO) if !self.device.is_alive(&lock) => self.rest = None,
+                // A hole, and nobody says how long it is.
                 Err(_) => self.rest = pages.skip(1),
             }
         }

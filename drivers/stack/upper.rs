@@ -3,7 +3,6 @@
 //! The devices above.
 
 use daxmf::{
-    dax::ReadLock,
     memory_failure::{
         Counters,
         Flags,
@@ -68,10 +67,10 @@ impl Upper {
     }
 
     /// Tells the holder of the device of each range that has some of `frames`.
-    pub(crate) fn notify(&self, frames: &Frames, flags: Flags, lock: &ReadLock) -> Outcome {
+    pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Outcome {
         let mut outcome = Outcome::Declined(Reason::Unused);
 
-        self.find(frames, lock, |range| {
+        self.find(frames, |range| {
             let told = self
                 .counters
                 .count(|| self.mapping.device().notify_failure(range, flags));
@@ -82,34 +81,34 @@ impl Upper {
     }
 
     /// Whether the device has some of `frames`.
-    pub(crate) fn has(&self, frames: &Frames, lock: &ReadLock) -> bool {
+    pub(crate) fn has(&self, frames: &Frames) -> bool {
         let mut has = false;
 
-        self.find(frames, lock, |_| has = true);
+        self.find(frames, |_| has = true);
         has
     }
 
     /// Calls `found` with each range of the device that has one of `frames` behind it. Ranges that
     /// touch are one.
-    fn find(&self, frames: &Frames, lock: &ReadLock, mut found: impl FnMut(ByteRange)) {
+    fn find(&self, frames: &Frames, mut found: impl FnMut(ByteRange)) {
         let mut found = |pages: FrameRange| {
             if let Some(range) = pages.bytes() {
                 found(range);
             }
         };
 
-        match self.recall(frames, lock) {
+        match self.recall(frames) {
             Some(pages) => found(pages),
-            None => self.search(frames, lock, found),
+            None => self.search(frames, found),
         }
     }
 
     /// Where the last survey has found `frames`, if they are still there.
-    fn recall(&self, frames: &Frames, lock: &ReadLock) -> Option<FrameRange> {
+    fn recall(&self, frames: &Frames) -> Option<FrameRange> {
         let frames = frames.in_a_row()?;
         let pages = self.layout.lock().as_ref()?.pages_of(frames)?;
 
-        if self.mapping.is_at(frames, pages, lock) {
+        if self.mapping.is_at(frames, pages) {
             return Some(pages);
         }
 
@@ -118,11 +117,11 @@ impl Upper {
     }
 
     /// Walks over the device, and calls `found` with all pages that have some of `frames`.
-    fn search(&self, frames: &Frames, lock: &ReadLock, mut found: impl FnMut(FrameRange)) {
+    fn search(&self, frames: &Frames, mut found: impl FnMut(FrameRange)) {
         let mut survey = self.layout.lock().is_none().then(Survey::new);
         let mut last: Option<FrameRange> = None;
 
-        self.mapping.walk(lock, |extent| {
+        self.mapping.walk(|extent| {
             if let Some(survey) = &mut survey {
                 survey.add(extent);
             }
@@ -191,12 +190,12 @@ impl Uppers {
     ///
     /// The list is not locked while a holder is told, and nothing is allocated. A device that comes
     /// or goes meanwhile may be told or not.
-    pub(crate) fn notify(&self, frames: &Frames, flags: Flags, lock: &ReadLock) -> Outcome {
+    pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Outcome {
         let mut outcome = Outcome::Declined(Reason::Unused);
         let mut next = Some(0);
 
         while let Some((number, upper)) = next.and_then(|next| self.first_from(next)) {
-            outcome = outcome.and(upper.notify(frames, flags, lock));
+            outcome = outcome.and(upper.notify(frames, flags));
             next = number.checked_add(1);
         }
         outcome

@@ -369,7 +369,7 @@ impl Device {
     /// Whether operations and notifications still reach the device.
     ///
     /// C: `dax_alive()`
-    fn is_alive(&self, _lock: &ReadLock) -> bool {
+    pub fn is_alive(&self, _lock: &ReadLock) -> bool {
         // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held.
         unsafe { bindings::dax_alive(self.as_raw()) }
     }
@@ -771,7 +771,9 @@ mod tests {
         let alive = Alive::without_operations()?;
         let device = alive.0.clone();
 
+        assert!(device.is_alive(&ReadLock::new()));
         drop(alive);
+        assert!(!device.is_alive(&ReadLock::new()));
 
         assert_eq!(
             device.notify_failure(ByteRange::ALL, Flags::NONE),

@@ -6,38 +6,70 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# told_of_removal OFFSET LENGTH -- what the holder of the device on top is told when A goes, and
-# nothing else. The driver of a disk in use can be unbound, as a device can be pulled.
+# told_of_removal NS OFFSET LENGTH -- what the holder of the device on top is told when the disk goes,
+# and nothing else. The driver of a disk in use can be unbound, as a device can be pulled.
 told_of_removal() {
-	local mark=remove.$RANDOM
+	local mark=remove.$RANDOM before
 
-	hold "$DM" && on_exit release && log_mark $mark && ns_unbind "$NS" &&
-		log_says "memory failure at offset $1 length $2 flags 0x80" $mark && is notified 1
+	before=$(notified) && log_mark $mark && ns_unbind "$1" &&
+		log_says "memory failure at offset $2 length $3 flags 0x80" $mark &&
+		is notified $((before + 1))
+}
+
+held() {
+	hold "$DM" && on_exit release
 }
 
 one_of_two() {
-	map two <<-EOF && attach "$A" "$DM" && attach "$B" "$DM" || return
+	map two <<-EOF && attach "$A" "$DM" && attach "$B" "$DM" && held || return
 		$(linear 0 100 "$B" 300)
 		$(linear 100 200 "$A" 64)
 		$(linear 300 50 "$B" 0)
 	EOF
-	told_of_removal 0x6400000 0xc800000
+	told_of_removal "$NS" 0x6400000 0xc800000
 }
 
 # All of the device on top lies on the disk, in 4096 pieces.
 in_pieces() {
 	ns_bind "$NS" && map stripes 0 $((256 * 2048)) striped 2 128 "/dev/$A" 2048 "/dev/$A" 409600 &&
 		map top <<<"$(linear 0 250 "$DM" 2)" && daxmf stack attach "$DM" &&
-		on_exit daxmf stack detach --all && told_of_removal 0x0 0xfa00000
+		on_exit daxmf stack detach --all && held && told_of_removal "$NS" 0x0 0xfa00000
 }
 
-begin 2
+# The first leaves a hole, over a level in between, and what is behind it is told as before.
+one_after_the_other() {
+	ns_bind "$NS" && map two <<-EOF && map top <<<"$(linear 0 340 "$DM" 10)" || return
+		$(linear 0 100 "$A" 64)
+		$(linear 100 100 "$B" 300)
+		$(linear 200 100 "$A" 300)
+		$(linear 300 50 "$B" 0)
+	EOF
+	daxmf stack attach "$DM" && on_exit daxmf stack detach --all && held &&
+		told_of_removals "$NS" "$BACK"
+}
+
+# told_of_removals FIRST SECOND -- of two ranges each, the second one behind the hole of the first.
+told_of_removals() {
+	local mark=removals.$RANDOM
+
+	log_mark $mark && ns_unbind "$1" && is notified 2 &&
+		log_says "memory failure at offset 0x0 length 0x5a00000 flags 0x80" $mark &&
+		log_says "memory failure at offset 0xbe00000 length 0x6400000 flags 0x80" $mark &&
+		ns_unbind "$2" && is notified 4 &&
+		log_says "memory failure at offset 0x5a00000 length 0x6400000 flags 0x80" $mark &&
+		log_says "memory failure at offset 0x12200000 length 0x3200000 flags 0x80" $mark
+}
+
+begin 3
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
+BACK=$(ns_find virtio)
 require modprobe daxmf_stack
 
 check "only the ranges that lie on it are told" \
 	clean one_of_two
 check "what lies on it in pieces is told as one" \
 	clean in_pieces
+check "a disk that goes after another is told, too" \
+	clean one_after_the_other
 finish
