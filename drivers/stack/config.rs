@@ -15,7 +15,8 @@ use kernel::{
 };
 
 use crate::{
-    edges::Edges,
+    disk::Disk,
+    graph::Graph,
     lower::{
         Attachment,
         Lower, //
@@ -26,7 +27,7 @@ use crate::{
 /// The top folder.
 pub(crate) struct Root {
     debugfs: Dir,
-    edges: Arc<Edges>,
+    graph: Arc<Graph<Disk>>,
 }
 
 impl Root {
@@ -44,7 +45,7 @@ impl Root {
     fn new() -> Result<Self> {
         Ok(Self {
             debugfs: Dir::new(c"daxmf_stack"),
-            edges: Arc::pin_init(Edges::new(), GFP_KERNEL)?,
+            graph: Arc::pin_init(Graph::new(), GFP_KERNEL)?,
         })
     }
 }
@@ -60,7 +61,7 @@ impl GroupOperations for Root {
             child: UpperGroup,
             attributes: [],
         };
-        let lower = Lower::new(name, self.edges.clone()).inspect_err(|error| {
+        let lower = Lower::new(name, self.graph.clone()).inspect_err(|error| {
             pr_err!("nothing can be attached above {name:?}: {error:?}\n");
         })?;
         let debugfs = self.debugfs.subdir(name);
@@ -126,7 +127,7 @@ pub(crate) struct UpperGroup {
 
 impl UpperGroup {
     fn new(attachment: Attachment, debugfs: Dir) -> impl PinInit<Self, Error> {
-        let counters = attachment.upper().counters().clone();
+        let counters = attachment.counters().clone();
 
         try_pin_init!(Self {
             _statistics <- Statistics::new(debugfs, counters),

@@ -13,12 +13,12 @@
 //! See `Documentation/daxmf_stack.rst`.
 
 mod config;
-mod edges;
+mod disk;
+mod graph;
 mod layout;
 mod lower;
 mod memory;
 mod statistics;
-mod upper;
 
 use kernel::{
     configfs::Subsystem,

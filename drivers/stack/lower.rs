@@ -11,7 +11,8 @@ use daxmf::{
     memory_failure::{
         Counters,
         Flags,
-        Outcome, //
+        Outcome,
+        Reason, //
     },
     range::ByteRange, //
 };
@@ -26,16 +27,14 @@ use kernel::{
 };
 
 use crate::{
-    edges::{
+    disk::Disk,
+    graph::{
+        Attached,
         Edge,
-        Edges, //
+        Graph,
+        Node, //
     },
-    memory::Mapping,
-    upper::{
-        Entry,
-        Upper,
-        Uppers, //
-    },
+    memory::Mapping, //
 };
 
 /// A device below. It is claimed as long as there is one above.
@@ -43,7 +42,7 @@ use crate::{
 pub(crate) struct Lower {
     name: CString,
     counters: Arc<Counters>,
-    edges: Arc<Edges>,
+    graph: Arc<Graph<Disk>>,
     #[pin]
     claim: Mutex<Option<Registration<Forwarder>>>,
 }
@@ -56,7 +55,7 @@ impl Lower {
     /// - `EINVAL` if it is a partition.
     /// - `ENOENT`, `ENOTBLK`, `EOPNOTSUPP` if there is no such device, or if it has no DAX.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn new(name: &CStr, edges: Arc<Edges>) -> Result<Arc<Self>> {
+    pub(crate) fn new(name: &CStr, graph: Arc<Graph<Disk>>) -> Result<Arc<Self>> {
         // Looked up again when it is claimed: it may go and come until then.
         Mapping::new(&open(name)?)?;
 
@@ -67,7 +66,7 @@ impl Lower {
             try_pin_init!(Self {
                 name,
                 counters,
-                edges,
+                graph,
                 claim <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -89,12 +88,13 @@ impl Lower {
     /// - `EBUSY` if the device below has a holder, such as a filesystem.
     /// - `EINVAL` if one of the two is a partition.
     /// - `ENODEV` if the device above has no memory of the one below.
-    /// - `ELOOP` if the device above is below at the same time.
+    /// - `ELOOP` if the device above is below at the same time, or if there are too many levels.
     /// - `EEXIST` if it is attached under another name.
     /// - `ENOENT`, `ENOTBLK`, `EOPNOTSUPP` if there is no such device, or if it has no DAX.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn attach(self: &Arc<Self>, name: &CStr) -> Result<Attachment> {
-        let upper = Upper::new(Mapping::new(&open(name)?)?)?;
+        let upper = Disk::new(Mapping::new(&open(name)?)?)?;
+        let _attaching = self.graph.attaching();
         let mut claim = self.claim.lock();
 
         // In the slot only if all went well; until then it is given up on the way out.
@@ -102,9 +102,9 @@ impl Lower {
             Some(registration) => registration,
             None => self.register()?,
         };
-        let attached = Attachment::new(self, registration.holder(), upper);
+        let attached = Attachment::new(self, &registration.holder().node, upper);
 
-        if !registration.holder().uppers.is_empty() {
+        if registration.holder().node.plan().is_some() {
             *claim = Some(registration);
         }
         attached
@@ -113,11 +113,9 @@ impl Lower {
     /// Claims the device that the kernel calls by our name.
     fn register(&self) -> Result<Registration<Forwarder>> {
         let file = open(&self.name)?;
-        let uppers = Arc::pin_init(Uppers::new(), GFP_KERNEL)?;
         let forwarder = Forwarder {
-            mapping: Mapping::new(&file)?,
+            node: self.graph.node(Disk::new(Mapping::new(&file)?)?)?,
             counters: self.counters.clone(),
-            uppers,
         };
 
         Registration::new(&file, Arc::new(forwarder, GFP_KERNEL)?)
@@ -129,7 +127,7 @@ impl Lower {
 
         if claim
             .as_ref()
-            .is_some_and(|registration| registration.holder().uppers.is_empty())
+            .is_some_and(|registration| registration.holder().node.plan().is_none())
         {
             *claim = None;
         }
@@ -137,36 +135,38 @@ impl Lower {
 }
 
 /// A device above, attached until this is dropped.
-// The fields are dropped in this order: the device is not told any more, and then the one below is
-// given up if this was the last.
+// The fields are dropped in this order: no failure is taken to the device any more, and then the
+// one below is given up if this was the last.
 pub(crate) struct Attachment {
-    _edge: Edge,
-    _entry: Entry,
-    upper: Arc<Upper>,
+    _edge: Attached<Disk>,
+    counters: Arc<Counters>,
     _release: Release,
 }
 
 impl Attachment {
-    fn new(lower: &Arc<Lower>, forwarder: &Forwarder, upper: Arc<Upper>) -> Result<Self> {
-        let edge = lower
-            .edges
-            .add(forwarder.mapping.device(), upper.mapping().device())?;
+    fn new(lower: &Arc<Lower>, node: &Arc<Node<Disk>>, upper: Arc<Disk>) -> Result<Self> {
+        let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
+        // Before the device is walked over: of too many levels, that would not end well.
+        let edge = lower.graph.add(Edge {
+            lower: node.clone(),
+            upper: lower.graph.node(upper.clone())?,
+            received: lower.counters.clone(),
+            counters: counters.clone(),
+        })?;
 
-        if !forwarder.is_below(&upper) {
+        if !is_below(node.device(), &upper) {
             return Err(ENODEV);
         }
-
         Ok(Self {
             _edge: edge,
-            _entry: forwarder.uppers.add(upper.clone())?,
-            upper,
+            counters,
             _release: Release(lower.clone()),
         })
     }
 
-    /// The device above.
-    pub(crate) fn upper(&self) -> &Arc<Upper> {
-        &self.upper
+    /// Counts the failures that the device above has a part of.
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 }
 
@@ -178,24 +178,28 @@ impl Drop for Release {
     }
 }
 
-/// The holder of a device: it tells the holders of those above.
+fn is_below(lower: &Disk, upper: &Disk) -> bool {
+    lower
+        .mapping()
+        .frames(ByteRange::ALL)
+        .is_some_and(|frames| upper.has(&frames))
+}
+
+/// The holder of a device: it takes failures to those above.
 struct Forwarder {
-    mapping: Mapping,
+    node: Arc<Node<Disk>>,
     counters: Arc<Counters>,
-    uppers: Arc<Uppers>,
 }
 
 impl Forwarder {
-    fn is_below(&self, upper: &Upper) -> bool {
-        self.mapping
-            .frames(ByteRange::ALL)
-            .is_some_and(|frames| upper.has(&frames))
-    }
-
     fn forward(&self, range: ByteRange, flags: Flags) -> Outcome {
-        match self.mapping.frames(range) {
-            Some(frames) => self.uppers.notify(&frames, flags),
-            None => Outcome::Failed(ENXIO),
+        let Some(frames) = self.node.device().mapping().frames(range) else {
+            return Outcome::Failed(ENXIO);
+        };
+
+        match self.node.plan() {
+            Some(plan) => plan.run(|disk| disk.notify(&frames, flags), |disk| disk.has(&frames)),
+            None => Outcome::Declined(Reason::Unused),
         }
     }
 }

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a disk has some frames, and who holds it.
+
+use core::ptr;
+
+use daxmf::{
+    memory_failure::{
+        Flags,
+        Outcome, //
+    },
+    range::{
+        ByteRange,
+        FrameRange, //
+    },
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
+};
+
+use crate::{
+    layout::{
+        Layout,
+        Survey, //
+    },
+    memory::{
+        Frames,
+        Mapping, //
+    },
+};
+
+/// A disk that is above or below another.
+#[pin_data]
+pub(crate) struct Disk {
+    mapping: Mapping,
+    /// What a walk has found, as long as it has not been seen to be wrong.
+    #[pin]
+    layout: Mutex<Option<Layout>>,
+}
+
+impl PartialEq for Disk {
+    fn eq(&self, other: &Self) -> bool {
+        ptr::eq(&**self.mapping.device(), &**other.mapping.device())
+    }
+}
+
+impl Disk {
+    pub(crate) fn new(mapping: Mapping) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                mapping,
+                layout <- new_mutex!(None),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Notifies the holder of each range that has some of `frames`, [`None`] if none has.
+    pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Option<Outcome> {
+        let mut outcome: Option<Outcome> = None;
+
+        self.find(frames, |range| {
+            let this = self.mapping.device().notify_failure(range, flags);
+
+            outcome = Some(outcome.map_or(this, |others| others.and(this)));
+        });
+        outcome
+    }
+
+    /// Whether the disk has some of `frames`.
+    pub(crate) fn has(&self, frames: &Frames) -> bool {
+        let mut has = false;
+
+        self.find(frames, |_| has = true);
+        has
+    }
+
+    /// Calls `found` with each range of the disk that has one of `frames` behind it. Ranges that
+    /// touch are one.
+    fn find(&self, frames: &Frames, mut found: impl FnMut(ByteRange)) {
+        let mut found = |pages: FrameRange| {
+            if let Some(range) = pages.bytes() {
+                found(range);
+            }
+        };
+
+        match self.recall(frames) {
+            Some(pages) => found(pages),
+            None => self.search(frames, found),
+        }
+    }
+
+    /// Where the last survey has found `frames`, if they are still there.
+    fn recall(&self, frames: &Frames) -> Option<FrameRange> {
+        let frames = frames.in_a_row()?;
+        let pages = self.layout.lock().as_ref()?.pages_of(frames)?;
+
+        if self.mapping.is_at(frames, pages) {
+            return Some(pages);
+        }
+
+        *self.layout.lock() = None;
+        None
+    }
+
+    /// Walks over the disk, and calls `found` with all pages that have some of `frames`.
+    fn search(&self, frames: &Frames, mut found: impl FnMut(FrameRange)) {
+        let mut survey = self.layout.lock().is_none().then(Survey::new);
+        let mut is_wrong = false;
+        let mut last: Option<FrameRange> = None;
+
+        self.mapping.walk(|extent| {
+            if let Some(survey) = &mut survey {
+                survey.add(extent);
+            }
+            for part in frames.within(extent.frames) {
+                let Some(pages) = extent.pages_of(part) else {
+                    continue;
+                };
+
+                is_wrong |= survey.is_none() && !self.has_in_layout(part, pages);
+                match &mut last {
+                    Some(last) if last.end() == pages.first() => *last = last.hull(pages),
+                    _ => last.replace(pages).into_iter().for_each(&mut found),
+                }
+            }
+        });
+        // A layout that does not have what is there is wrong. Without one the next failure is
+        // searched for, too.
+        match survey {
+            Some(survey) => *self.layout.lock() = survey.finish().ok(),
+            None if is_wrong => *self.layout.lock() = None,
+            None => {}
+        }
+        last.into_iter().for_each(found);
+    }
+
+    fn has_in_layout(&self, frames: FrameRange, pages: FrameRange) -> bool {
+        let layout = self.layout.lock();
+
+        layout.as_ref().and_then(|layout| layout.pages_of(frames)) == Some(pages)
+    }
+}

@@ -1,0 +1,567 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which device is above which, and in what order a failure is taken to them.
+//!
+//! The frames that fail are the same for a device and for all that are above it, over whatever is
+//! between. So each of these is searched for the frames directly, and a failure is taken up any
+//! number of levels by one loop. The list that it goes by, a [`Plan`], is made when a device is
+//! attached.
+
+use daxmf::memory_failure::{
+    Counters,
+    Outcome,
+    Reason, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        lock::{
+            mutex::MutexBackend,
+            Guard, //
+        },
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
+};
+
+/// How many devices may be above one another, above the lowest.
+///
+/// To find the memory of the topmost one, device-mapper recurses on the kernel's stack, see
+/// `Documentation/daxmf_stack.rst`. No more than this was tested.
+const MAX_LEVELS: usize = 64;
+
+/// No device above uses the memory that failed.
+const UNUSED: Outcome = Outcome::Declined(Reason::Unused);
+
+/// A device that is above or below another.
+#[pin_data]
+pub(crate) struct Node<D> {
+    device: Arc<D>,
+    #[pin]
+    plan: Mutex<Option<Arc<Plan<D>>>>,
+    /// Its place in the plan that is being made, if it has one there.
+    step: Atomic<usize>,
+}
+
+impl<D> Node<D> {
+    fn new(device: Arc<D>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                device,
+                plan <- new_mutex!(None),
+                step: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// The devices above, [`None`] if there are none.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan<D>>> {
+        self.plan.lock().clone()
+    }
+
+    /// Whether `other` is above this device, over any number of levels.
+    fn is_below(&self, other: &Arc<Self>) -> bool {
+        self.plan()
+            .is_some_and(|plan| plan.steps.iter().any(|step| Arc::ptr_eq(&step.node, other)))
+    }
+
+    fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self) as usize
+    }
+}
+
+/// A device right above another.
+pub(crate) struct Edge<D> {
+    pub(crate) lower: Arc<Node<D>>,
+    pub(crate) upper: Arc<Node<D>>,
+    /// Of the failures of the lower device.
+    pub(crate) received: Arc<Counters>,
+    /// Of those that the upper device has a part of.
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<D> Edge<D> {
+    fn key(&self) -> (usize, usize) {
+        (self.lower.address(), self.upper.address())
+    }
+}
+
+/// The edges to the devices right above `node`; all edges are in the order of their keys.
+fn above<'a, D>(edges: &'a [Edge<D>], node: &Arc<Node<D>>) -> &'a [Edge<D>] {
+    let first = edges.partition_point(|edge| edge.lower.address() < node.address());
+    let end = edges.partition_point(|edge| edge.lower.address() <= node.address());
+
+    edges.get(first..end).unwrap_or_default()
+}
+
+/// Which device is above which.
+#[pin_data]
+pub(crate) struct Graph<D> {
+    #[pin]
+    attaching: Mutex<()>,
+    /// In the order of their keys.
+    #[pin]
+    edges: Mutex<KVVec<Edge<D>>>,
+}
+
+impl<D: PartialEq> Graph<D> {
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            attaching <- new_mutex!(()),
+            edges <- new_mutex!(KVVec::new()),
+        })
+    }
+
+    /// Whoever holds this is the only one to attach a device.
+    pub(crate) fn attaching(&self) -> Guard<'_, (), MutexBackend> {
+        self.attaching.lock()
+    }
+
+    /// The node of a device; a new one if it has no edge.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn node(&self, device: Arc<D>) -> Result<Arc<Node<D>>> {
+        let edges = self.edges.lock();
+        let mut nodes = edges.iter().flat_map(|edge| [&edge.lower, &edge.upper]);
+
+        match nodes.find(|node| *node.device == *device) {
+            Some(node) => Ok(node.clone()),
+            None => Node::new(device),
+        }
+    }
+
+    /// Adds an edge, until what is returned is dropped.
+    ///
+    /// # Errors
+    ///
+    /// - `ELOOP` if the lower device is the upper one or is above it, or if more than 64 devices
+    ///   would be above one another.
+    /// - `EEXIST` if there is such an edge.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn add(self: &Arc<Self>, edge: Edge<D>) -> Result<Attached<D>> {
+        let (lower, key) = (edge.lower.clone(), edge.key());
+        let mut edges = self.edges.lock();
+
+        // A device that has no edge may have two nodes.
+        if *lower.device == *edge.upper.device || edge.upper.is_below(&lower) {
+            return Err(ELOOP);
+        }
+
+        let place = edges.partition_point(|other| other.key() < key);
+
+        if edges.get(place).is_some_and(|other| other.key() == key) {
+            return Err(EEXIST);
+        }
+        edges.reserve(1, GFP_KERNEL)?;
+        edges
+            .insert_within_capacity(place, edge)
+            .map_err(|_| ENOMEM)?;
+        if let Err(error) = plan_anew(&edges, &lower) {
+            let _ = edges.remove(place);
+            return Err(error);
+        }
+        Ok(Attached {
+            graph: self.clone(),
+            lower,
+            key,
+        })
+    }
+}
+
+/// An edge of the graph, until this is dropped.
+pub(crate) struct Attached<D> {
+    graph: Arc<Graph<D>>,
+    lower: Arc<Node<D>>,
+    key: (usize, usize),
+}
+
+impl<D> Drop for Attached<D> {
+    fn drop(&mut self) {
+        let mut edges = self.graph.edges.lock();
+
+        edges.retain(|edge| edge.key() != self.key);
+        // Where memory is short, some plans have the device until they are made the next time. That
+        // of the device below goes without memory if nothing else is above it.
+        let _ = plan_anew(&edges, &self.lower);
+    }
+}
+
+/// Makes the plans of `node` and of all devices below it, or leaves all as they are.
+///
+/// # Errors
+///
+/// - `ELOOP` if there are too many levels.
+/// - `ENOMEM` if memory is short.
+fn plan_anew<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
+    if above(edges, node).is_empty() {
+        *node.plan.lock() = None;
+    }
+
+    let lowers = edges
+        .chunk_by(|edge, next| Arc::ptr_eq(&edge.lower, &next.lower))
+        .filter_map(|edges| Some(&edges.first()?.lower))
+        .filter(|lower| Arc::ptr_eq(lower, node) || lower.is_below(node));
+    let mut plans = KVVec::new();
+
+    for lower in lowers {
+        plans.push((lower, Plan::new(edges, lower)?), GFP_KERNEL)?;
+    }
+    for (lower, plan) in plans {
+        *lower.plan.lock() = Some(plan);
+    }
+    Ok(())
+}
+
+/// The devices above one device, each once and after all that are above it.
+pub(crate) struct Plan<D> {
+    steps: KVVec<Step<D>>,
+    /// To the devices right above the one that the plan is of.
+    links: KVVec<Link>,
+    /// How many devices are above one another.
+    levels: usize,
+}
+
+struct Step<D> {
+    node: Arc<Node<D>>,
+    /// How many devices are above one another, above this one.
+    levels: usize,
+    /// Of the failures of the device, if others are above it.
+    received: Option<Arc<Counters>>,
+    /// To the devices right above it.
+    links: KVVec<Link>,
+}
+
+/// To a device right above another.
+struct Link {
+    step: usize,
+    counters: Arc<Counters>,
+}
+
+impl<D> Plan<D> {
+    /// # Errors
+    ///
+    /// - `ELOOP` if there are too many levels.
+    /// - `ENOMEM` if memory is short.
+    fn new(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Self>> {
+        let mut steps = KVVec::new();
+        // From `lower` up to the device at hand, each with the edges that are yet to be followed.
+        let mut path = KVVec::new();
+
+        path.push((lower, above(edges, lower).iter()), GFP_KERNEL)?;
+        while let Some((node, rest)) = path.last_mut() {
+            let node = *node;
+
+            if let Some(edge) = rest.find(|edge| place(&steps, &edge.upper).is_none()) {
+                let upper = &edge.upper;
+
+                path.push((upper, above(edges, upper).iter()), GFP_KERNEL)?;
+            } else {
+                let step = Step::new(&steps, node, above(edges, node))?;
+
+                node.step.store(steps.len(), Relaxed);
+                steps.push(step, GFP_KERNEL)?;
+                path.pop();
+            }
+        }
+
+        // The last one is `lower`.
+        let Step { levels, links, .. } = steps.pop().ok_or(EINVAL)?;
+
+        if levels > MAX_LEVELS {
+            return Err(ELOOP);
+        }
+        Ok(Arc::new(
+            Self {
+                steps,
+                links,
+                levels,
+            },
+            GFP_KERNEL,
+        )?)
+    }
+
+    /// Takes a failure to all devices above.
+    ///
+    /// `notify` notifies the holder of a device on top, and returns [`None`] if the failure has no
+    /// part in it. `has` says whether it has one in a device between.
+    pub(crate) fn run(
+        &self,
+        notify: impl Fn(&D) -> Option<Outcome>,
+        has: impl Fn(&D) -> bool,
+    ) -> Outcome {
+        if self.levels == 1 {
+            return self
+                .links
+                .iter()
+                .filter_map(|link| {
+                    let outcome = notify(&self.steps.get(link.step)?.node.device)?;
+
+                    Some(link.counters.count(|| outcome))
+                })
+                .fold(UNUSED, Outcome::and);
+        }
+
+        // Nobody has to wait for memory in order to be notified. Without it, what became of the
+        // failure in one device is taken to be what became of it in all.
+        let outcomes = KVVec::with_capacity(self.steps.len(), GFP_NOWAIT);
+        let mut outcomes: KVVec<Option<Outcome>> = outcomes.unwrap_or_default();
+        let mut all = UNUSED;
+
+        for step in &self.steps {
+            let outcome = match &step.received {
+                None => notify(&step.node.device).inspect(|outcome| all = all.and(*outcome)),
+                Some(received) => has(&step.node.device)
+                    .then(|| received.count(|| put_together(&step.links, &outcomes, all))),
+            };
+            let _ = outcomes.push_within_capacity(outcome);
+        }
+        put_together(&self.links, &outcomes, all)
+    }
+}
+
+impl<D> Step<D> {
+    /// A device that has the edges `above` to others, which have their places in `steps`.
+    fn new(steps: &[Self], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Result<Self> {
+        let mut links = KVVec::with_capacity(above.len(), GFP_KERNEL)?;
+        let mut levels: usize = 0;
+
+        for edge in above {
+            let step = place(steps, &edge.upper).ok_or(EINVAL)?;
+
+            levels = levels.max(steps.get(step).ok_or(EINVAL)?.levels.saturating_add(1));
+            links.push(
+                Link {
+                    step,
+                    counters: edge.counters.clone(),
+                },
+                GFP_KERNEL,
+            )?;
+        }
+        Ok(Self {
+            node: node.clone(),
+            levels,
+            received: above.first().map(|edge| edge.received.clone()),
+            links,
+        })
+    }
+}
+
+/// The place of a device among `steps`.
+fn place<D>(steps: &[Step<D>], node: &Arc<Node<D>>) -> Option<usize> {
+    let number = node.step.load(Relaxed);
+
+    // The number may be that of another plan.
+    Arc::ptr_eq(&steps.get(number)?.node, node).then_some(number)
+}
+
+/// What became of a failure in the devices that `links` lead to, each of which counts it.
+///
+/// `all` stands for an outcome that is not there.
+fn put_together(links: &[Link], outcomes: &[Option<Outcome>], all: Outcome) -> Outcome {
+    links
+        .iter()
+        .filter_map(|link| {
+            let outcome = outcomes.get(link.step).copied().unwrap_or(Some(all))?;
+
+            Some(link.counters.count(|| outcome))
+        })
+        .fold(UNUSED, Outcome::and)
+}
+
+#[kunit_tests(daxmf_stack_graph)]
+mod tests {
+    use super::*;
+
+    fn edge(lower: &Arc<Node<u32>>, upper: &Arc<Node<u32>>) -> Result<Edge<u32>> {
+        Ok(Edge {
+            lower: lower.clone(),
+            upper: upper.clone(),
+            received: Arc::new(Counters::new(), GFP_KERNEL)?,
+            counters: Arc::new(Counters::new(), GFP_KERNEL)?,
+        })
+    }
+
+    fn graph() -> Result<Arc<Graph<u32>>> {
+        Arc::pin_init(Graph::new(), GFP_KERNEL)
+    }
+
+    fn nodes(count: u32) -> Result<KVec<Arc<Node<u32>>>> {
+        let mut nodes = KVec::new();
+
+        for number in 0..count {
+            nodes.push(Node::new(Arc::new(number, GFP_KERNEL)?)?, GFP_KERNEL)?;
+        }
+        Ok(nodes)
+    }
+
+    /// The devices that are notified of a failure of `node` that is in all devices, in order.
+    fn notified(node: &Node<u32>) -> Result<(KVec<u32>, Outcome)> {
+        let notified = core::cell::RefCell::new(KVec::new());
+        let outcome = node.plan().ok_or(ENOENT)?.run(
+            |device| {
+                let pushed = notified.borrow_mut().push(*device, GFP_KERNEL);
+
+                Some(pushed.map_or(Outcome::Failed(ENOMEM), |()| Outcome::Delivered))
+            },
+            |_| true,
+        );
+
+        Ok((notified.into_inner(), outcome))
+    }
+
+    #[test]
+    fn as_many_levels_as_are_allowed() -> Result {
+        let graph = graph()?;
+        let nodes = nodes(66)?;
+        let mut attached = KVec::new();
+        let mut pairs = nodes.iter().zip(nodes.iter().skip(1));
+
+        for (lower, upper) in pairs.by_ref().take(MAX_LEVELS) {
+            attached.push(graph.add(edge(lower, upper)?)?, GFP_KERNEL)?;
+        }
+        let bottom = nodes.first().ok_or(EINVAL)?;
+        assert_eq!(notified(bottom)?.0, [64]);
+
+        let (lower, upper) = pairs.next().ok_or(EINVAL)?;
+        assert_eq!(graph.add(edge(lower, upper)?).err(), Some(ELOOP));
+        assert_eq!(notified(bottom)?.0, [64]);
+        assert!(upper.plan().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn levels_from_the_top_down() -> Result {
+        let graph = graph()?;
+        let nodes = nodes(66)?;
+        let mut attached = KVec::new();
+        let mut refused = 0;
+
+        for (lower, upper) in nodes.iter().zip(nodes.iter().skip(1)).rev() {
+            match graph.add(edge(lower, upper)?) {
+                Ok(edge) => attached.push(edge, GFP_KERNEL)?,
+                Err(error) => {
+                    assert_eq!(error, ELOOP);
+                    refused += 1;
+                }
+            }
+        }
+        assert_eq!(refused, 1);
+        Ok(())
+    }
+
+    #[test]
+    fn reached_over_several_ways() -> Result {
+        let graph = graph()?;
+        let nodes = nodes(4)?;
+        let [bottom, left, right, top] = &nodes[..] else {
+            return Err(EINVAL);
+        };
+        let pairs = [
+            (bottom, top),
+            (left, top),
+            (bottom, left),
+            (right, top),
+            (bottom, right),
+        ];
+        let mut attached = KVec::new();
+        let mut counters = KVec::new();
+
+        for (lower, upper) in pairs {
+            let edge = edge(lower, upper)?;
+
+            counters.push(edge.counters.clone(), GFP_KERNEL)?;
+            attached.push(graph.add(edge)?, GFP_KERNEL)?;
+        }
+        let (devices, outcome) = notified(bottom)?;
+        assert_eq!(devices, [3]);
+        assert_eq!(outcome, Outcome::Delivered);
+        for counters in &counters {
+            assert_eq!((counters.received(), counters.delivered()), (1, 1));
+        }
+
+        // The way that is left.
+        let last = attached.pop();
+        drop(attached);
+        assert!(left.plan().is_none());
+        assert_eq!(notified(bottom)?.0, [2]);
+        drop(last);
+        assert!(bottom.plan().is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn outcomes_stay_apart() -> Result {
+        let graph = graph()?;
+        let nodes = nodes(5)?;
+        // Two devices above the bottom, each below one on top.
+        let [bottom, one, two, first, second] = &nodes[..] else {
+            return Err(EINVAL);
+        };
+        let mut attached = KVec::new();
+        let mut counters = KVec::new();
+
+        for (lower, upper) in [(bottom, one), (bottom, two), (one, first), (two, second)] {
+            let edge = edge(lower, upper)?;
+
+            counters.push(edge.counters.clone(), GFP_KERNEL)?;
+            counters.push(edge.received.clone(), GFP_KERNEL)?;
+            attached.push(graph.add(edge)?, GFP_KERNEL)?;
+        }
+
+        let outcome = bottom.plan().ok_or(ENOENT)?.run(
+            |device| match device {
+                3 => Some(Outcome::Failed(EIO)),
+                _ => Some(Outcome::Delivered),
+            },
+            |_| true,
+        );
+        assert_eq!(outcome, Outcome::Failed(EIO));
+
+        let [one, _, two, _, first, on_one, second, on_two] = &counters[..] else {
+            return Err(EINVAL);
+        };
+        for counters in [one, first, on_one] {
+            assert_eq!((counters.received(), counters.failed()), (1, 1));
+        }
+        for counters in [two, second, on_two] {
+            assert_eq!((counters.received(), counters.delivered()), (1, 1));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn loops_and_pairs_twice() -> Result {
+        let graph = graph()?;
+        let nodes = nodes(3)?;
+        let [low, middle, high] = &nodes[..] else {
+            return Err(EINVAL);
+        };
+        let _first = graph.add(edge(low, middle)?)?;
+        let _second = graph.add(edge(middle, high)?)?;
+
+        assert_eq!(graph.add(edge(high, low)?).err(), Some(ELOOP));
+        assert_eq!(graph.add(edge(low, low)?).err(), Some(ELOOP));
+
+        // Neither has an edge.
+        let first = graph.node(Arc::new(9, GFP_KERNEL)?)?;
+        let second = graph.node(Arc::new(9, GFP_KERNEL)?)?;
+        assert_eq!(graph.add(edge(&first, &second)?).err(), Some(ELOOP));
+
+        assert_eq!(graph.add(edge(low, middle)?).err(), Some(EEXIST));
+        assert!(Arc::ptr_eq(&graph.node(Arc::new(1, GFP_KERNEL)?)?, middle));
+        Ok(())
+    }
+}
