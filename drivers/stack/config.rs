@@ -5,11 +5,13 @@
 use kernel::{
     configfs::{
         configfs_attrs,
+        AttributeOperations,
         Group,
         GroupOperations,
         Subsystem, //
     },
     debugfs::Dir,
+    page::PAGE_SIZE,
     prelude::*,
     sync::Arc, //
 };
@@ -99,7 +101,9 @@ impl GroupOperations for LowerGroup {
         let kind = configfs_attrs! {
             container: Group<UpperGroup>,
             data: UpperGroup,
-            attributes: [],
+            attributes: [
+                state: 0,
+            ],
         };
         let attachment = self.lower.attach(name).inspect_err(|error| {
             pr_err!(
@@ -120,7 +124,7 @@ impl GroupOperations for LowerGroup {
 /// The folder of a device above.
 #[pin_data]
 pub(crate) struct UpperGroup {
-    _attachment: Attachment,
+    attachment: Attachment,
     #[pin]
     _statistics: Statistics,
 }
@@ -131,7 +135,25 @@ impl UpperGroup {
 
         try_pin_init!(Self {
             _statistics <- Statistics::new(debugfs, counters),
-            _attachment: attachment,
+            attachment,
         })
+    }
+}
+
+/// `state`: whether the devices are those that were attached.
+#[vtable]
+impl AttributeOperations<0> for UpperGroup {
+    type Data = Self;
+
+    fn show(group: &Self, page: &mut [u8; PAGE_SIZE]) -> Result<usize> {
+        let state: &[u8] = match group.attachment.is_stale() {
+            true => b"stale\n",
+            false => b"attached\n",
+        };
+
+        page.get_mut(..state.len())
+            .ok_or(EINVAL)?
+            .copy_from_slice(state);
+        Ok(state.len())
     }
 }

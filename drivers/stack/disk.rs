@@ -76,6 +76,13 @@ impl Disk {
         outcome
     }
 
+    /// Whether `upper` has memory of this disk.
+    pub(crate) fn is_below(&self, upper: &Self) -> bool {
+        self.mapping
+            .frames(ByteRange::ALL)
+            .is_some_and(|frames| upper.has(&frames))
+    }
+
     /// Whether the disk has some of `frames`.
     pub(crate) fn has(&self, frames: &Frames) -> bool {
         let mut has = false;

@@ -99,10 +99,11 @@ impl Lower {
 
         // In the slot only if all went well; until then it is given up on the way out.
         let registration = match claim.take() {
-            Some(registration) => registration,
-            None => self.register()?,
+            Some(registration) if registration.holder().is_alive() => registration,
+            // What is attached above a device that is gone stays above that one.
+            _ => self.register()?,
         };
-        let attached = Attachment::new(self, &registration.holder().node, upper);
+        let attached = Attachment::new(self, registration.holder().node.clone(), upper);
 
         if registration.holder().node.plan().is_some() {
             *claim = Some(registration);
@@ -139,34 +140,46 @@ impl Lower {
 // one below is given up if this was the last.
 pub(crate) struct Attachment {
     _edge: Attached<Disk>,
+    lower: Arc<Node<Disk>>,
+    upper: Arc<Node<Disk>>,
     counters: Arc<Counters>,
     _release: Release,
 }
 
 impl Attachment {
-    fn new(lower: &Arc<Lower>, node: &Arc<Node<Disk>>, upper: Arc<Disk>) -> Result<Self> {
+    fn new(below: &Arc<Lower>, lower: Arc<Node<Disk>>, upper: Arc<Disk>) -> Result<Self> {
+        let upper = below.graph.node(upper)?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
         // Before the device is walked over: of too many levels, that would not end well.
-        let edge = lower.graph.add(Edge {
-            lower: node.clone(),
-            upper: lower.graph.node(upper.clone())?,
-            received: lower.counters.clone(),
+        let edge = below.graph.add(Edge {
+            lower: lower.clone(),
+            upper: upper.clone(),
+            received: below.counters.clone(),
             counters: counters.clone(),
         })?;
 
-        if !is_below(node.device(), &upper) {
+        if !lower.device().is_below(upper.device()) {
             return Err(ENODEV);
         }
         Ok(Self {
             _edge: edge,
+            lower,
+            upper,
             counters,
-            _release: Release(lower.clone()),
+            _release: Release(below.clone()),
         })
     }
 
     /// Counts the failures that the device above has a part of.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
+    }
+
+    /// Whether one of the devices is gone: others may have their names.
+    pub(crate) fn is_stale(&self) -> bool {
+        ![&self.lower, &self.upper]
+            .iter()
+            .all(|node| node.device().mapping().is_alive())
     }
 }
 
@@ -178,13 +191,6 @@ impl Drop for Release {
     }
 }
 
-fn is_below(lower: &Disk, upper: &Disk) -> bool {
-    lower
-        .mapping()
-        .frames(ByteRange::ALL)
-        .is_some_and(|frames| upper.has(&frames))
-}
-
 /// The holder of a device: it takes failures to those above.
 struct Forwarder {
     node: Arc<Node<Disk>>,
@@ -192,6 +198,10 @@ struct Forwarder {
 }
 
 impl Forwarder {
+    fn is_alive(&self) -> bool {
+        self.node.device().mapping().is_alive()
+    }
+
     fn forward(&self, range: ByteRange, flags: Flags) -> Outcome {
         let Some(frames) = self.node.device().mapping().frames(range) else {
             return Outcome::Failed(ENXIO);

@@ -55,6 +55,11 @@ impl Mapping {
         &self.device
     }
 
+    /// Whether the device is there. Its name may be that of another one, later.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.device.is_alive(&ReadLock::new())
+    }
+
     /// The frames of the bytes `range` of the device, [`None`] if it has none there.
     pub(crate) fn frames(&self, range: ByteRange) -> Option<Frames> {
         let range = range.clip(ByteRange::new(0, self.disk.size())?)?;
