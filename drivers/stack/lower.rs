@@ -230,6 +230,18 @@ impl Holder for Forwarder {
 }
 
 /// Opens the block device that the kernel calls `name`.
+///
+/// # Errors
+///
+/// - `ENOENT` if there is no such device, or if the caller's `/dev` has another one in its place.
+/// - `ENOTBLK` if that is not a block device.
 fn open(name: &CStr) -> Result<DeviceFile> {
-    DeviceFile::open(&CString::try_from_fmt(fmt!("/dev/{}", name.to_str()?))?)
+    let file = DeviceFile::open(&CString::try_from_fmt(fmt!("/dev/{}", name.to_str()?))?)?;
+
+    // Whoever may make folders here need not be in the mount namespace that names the devices.
+    if file.is_partition() || file.disk().has_name(name) {
+        Ok(file)
+    } else {
+        Err(ENOENT)
+    }
 }

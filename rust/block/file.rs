@@ -166,6 +166,17 @@ impl DiskRef {
         self.0.as_ptr()
     }
 
+    /// Whether this is the kernel's name of the disk, such as `pmem0`.
+    pub fn has_name(&self, name: &CStr) -> bool {
+        let bytes = name.to_bytes_with_nul();
+
+        // SAFETY: By the type invariants. A disk has its name before anybody can find it, and no
+        // other later.
+        let disk_name = unsafe { &(*self.0.as_ptr()).disk_name };
+
+        disk_name.get(..bytes.len()) == Some(bytes)
+    }
+
     /// The size in bytes; 0 if the disk was removed.
     pub fn size(&self) -> u64 {
         // SAFETY: By the type invariants. A disk has its first partition until it is freed.
