@@ -4,23 +4,36 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-/// The name of the disk that `device` is, or is a partition of: of a path, or of a name that the
-/// kernel knows.
+use nix::sys::stat::{major, minor};
+
+/// The name of the disk that `device` is, or is a partition of: of a path to a block device, or of
+/// a name that the kernel knows.
 pub fn disk_of(device: &str) -> Result<String, String> {
-    let path = match device.contains('/') {
-        true => fs::canonicalize(device).map_err(|e| format!("{device}: {e}"))?,
-        false => Path::new("/dev").join(device),
+    let not_block = || format!("{device}: not a block device");
+    let link = if device.contains('/') {
+        let meta = fs::metadata(device).map_err(|e| format!("{device}: {e}"))?;
+
+        if !meta.file_type().is_block_device() {
+            return Err(not_block());
+        }
+        let number = meta.rdev();
+
+        format!("/sys/dev/block/{}:{}", major(number), minor(number))
+    } else {
+        format!("/sys/class/block/{device}")
     };
-    let name = path.file_name().unwrap_or_default();
-    let mut sysfs = fs::canonicalize(Path::new("/sys/class/block").join(name))
-        .map_err(|_| format!("{device}: not a block device"))?;
+    let mut sysfs = fs::canonicalize(link).map_err(|_| not_block())?;
 
     if sysfs.join("partition").exists() {
         sysfs.pop();
     }
-    Ok(text(sysfs.file_name()))
+    match sysfs.join("dev").exists() {
+        true => Ok(text(sysfs.file_name())),
+        false => Err(not_block()),
+    }
 }
 
 /// Whether a disk has DAX.

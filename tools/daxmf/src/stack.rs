@@ -4,6 +4,7 @@
 //!
 //! The module `daxmf_stack` shows this as folders in configfs, and its counters in debugfs.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
@@ -26,7 +27,8 @@ const START: Duration = Duration::from_secs(10);
 pub enum Action {
     /// Have mapped devices told of failures of the persistent memory below them.
     ///
-    /// Devices that are below no longer, because the table was reloaded, are detached.
+    /// Devices that are below no longer, because the table was reloaded, are detached, and so are
+    /// those that are gone and have left their names to others.
     Attach {
         /// Mapped devices, by path or by name.
         #[arg(required_unless_present = "all")]
@@ -62,6 +64,11 @@ impl Pair {
     fn path(&self, root: &str) -> String {
         format!("{root}/{}/{}", self.lower, self.upper)
     }
+
+    /// Whether one of the devices is gone. Another one may have its name.
+    fn is_stale(&self) -> bool {
+        fs::read_to_string(self.path(CONFIG) + "/state").is_ok_and(|state| state == "stale\n")
+    }
 }
 
 /// Does what was asked for, and returns what failed, a line each.
@@ -74,9 +81,9 @@ pub fn act(action: Action) -> Vec<String> {
             let mut disks = block::mapped();
 
             disks.retain(|disk| block::has_dax(disk));
-            errors(disks.iter().map(|disk| attach(disk)))
+            attach_all(&disks)
         }
-        Action::Attach { devices, .. } => errors(devices.iter().map(|device| attach(device))),
+        Action::Attach { devices, .. } => attach_all(&devices),
         Action::Detach { all: true, .. } => errors(pairs().iter().map(detach)),
         Action::Detach { devices, .. } => {
             errors(devices.iter().map(|device| detach_device(device)))
@@ -123,8 +130,15 @@ fn pairs() -> Vec<Pair> {
         .collect()
 }
 
-/// Attaches a device above those below it, and those above what is below them.
-fn attach(device: &str) -> Result<(), String> {
+fn attach_all(devices: &[String]) -> Vec<String> {
+    let mut done = BTreeSet::new();
+
+    errors(devices.iter().map(|device| attach(device, &mut done)))
+}
+
+/// Attaches a device above those below it, and those above what is below them, unless that is
+/// `done`.
+fn attach(device: &str, done: &mut BTreeSet<String>) -> Result<(), String> {
     let upper = block::disk_of(device)?;
     let slaves = block::slaves(&upper);
 
@@ -136,20 +150,24 @@ fn attach(device: &str) -> Result<(), String> {
     if !block::has_dax(&upper) {
         return Err(format!("{device}: has no DAX, so nobody maps its memory"));
     }
+    if done.contains(&upper) {
+        return Ok(());
+    }
     for pair in pairs() {
-        if pair.upper == upper && !slaves.contains(&pair.lower) {
+        if pair.upper == upper && (!slaves.contains(&pair.lower) || pair.is_stale()) {
             detach(&pair)?;
         }
     }
     for lower in slaves {
         if !block::slaves(&lower).is_empty() {
-            attach(&lower)?;
+            attach(&lower, done)?;
         }
         attach_pair(&Pair {
             lower,
             upper: upper.clone(),
         })?;
     }
+    done.insert(upper);
     Ok(())
 }
 
@@ -185,13 +203,13 @@ fn refusal(pair: &Pair, error: &io::Error) -> String {
 fn detach_device(device: &str) -> Result<(), String> {
     // It may be gone already.
     let upper = block::disk_of(device).unwrap_or_else(|_| device.into());
+    let mut attached: Vec<_> = pairs();
 
-    for pair in pairs() {
-        if pair.upper == upper {
-            detach(&pair)?;
-        }
+    attached.retain(|pair| pair.upper == upper);
+    if attached.is_empty() {
+        return Err(format!("{device}: not attached"));
     }
-    Ok(())
+    attached.iter().try_for_each(detach)
 }
 
 fn detach(pair: &Pair) -> Result<(), String> {
@@ -229,11 +247,15 @@ fn list(as_json: bool) {
         .iter()
         .map(|lower| {
             let uppers: Vec<Value> = block::names(&format!("{CONFIG}/{lower}"))
-                .iter()
+                .into_iter()
                 .map(|upper| {
+                    let lower = lower.clone();
+                    let pair = Pair { lower, upper };
+
                     json!({
-                        "device": upper,
-                        "memory_failures": counters(&format!("{COUNTERS}/{lower}/{upper}")),
+                        "device": pair.upper,
+                        "memory_failures": counters(&pair.path(COUNTERS)),
+                        "state": if pair.is_stale() { "stale" } else { "attached" },
                     })
                 })
                 .collect();
@@ -272,9 +294,13 @@ fn row(indent: &str, device: &Value) {
         None => "-".into(),
     };
 
+    let mut name = format!("{indent}{}", device["device"].as_str().unwrap_or("?"));
+    if device["state"] == "stale" {
+        name += " (stale)";
+    }
+
     println!(
-        "{:<16} {:>9} {:>9} {:>9} {:>9}",
-        format!("{indent}{}", device["device"].as_str().unwrap_or("?")),
+        "{name:<16} {:>9} {:>9} {:>9} {:>9}",
         count("received"),
         count("delivered"),
         count("declined"),
