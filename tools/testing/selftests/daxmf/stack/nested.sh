@@ -45,9 +45,59 @@ suspended() {
 	return $status
 }
 
-begin 3
+# told_once ADDRESS FOLDER... -- the holder on top is told once, and these count it.
+told_once() {
+	hold "$DM" && on_exit release && poison "$1" && is notified 1 && shift &&
+		is_counted "$@"
+}
+
+# is_counted FOLDER... -- one failure each, delivered.
+is_counted() {
+	local folder
+
+	for folder; do
+		is stack_counters "$folder" "1 1 0 0" || return
+	done
+}
+
+# Attached above the disk, and above a device between.
+shortcut() {
+	local low
+
+	map low <<<"$(linear 0 200 "$A" 16)" && low=$DM && map high <<<"$(linear 0 200 "$low" 0)" &&
+		attach "$A" "$low" && attach "$low" "$DM" && attach "$A" "$DM" &&
+		told_once $((START + (100 << 20))) "$A" "$A/$low" "$low" "$low/$DM" "$A/$DM"
+}
+
+# On two devices side by side, of which one has the failed page.
+side_by_side() {
+	local left right
+
+	map left <<<"$(linear 0 100 "$A" 16)" && left=$DM &&
+		map right <<<"$(linear 0 100 "$A" 216)" && right=$DM && map top <<-EOF || return
+			$(linear 0 100 "$left" 0)
+			$(linear 100 100 "$right" 0)
+		EOF
+	daxmf stack attach "$DM" && on_exit daxmf stack detach --all &&
+		told_once $((START + (230 << 20))) "$A" "$A/$right" "$right" "$right/$DM" &&
+		is stack_counters "$A/$left" "0 0 0 0" && is stack_counters "$left/$DM" "0 0 0 0"
+}
+
+# A device between has the failed page, and the one on top does not.
+unused_between() {
+	local low
+
+	map low <<<"$(linear 0 200 "$A" 16)" && low=$DM && map high <<<"$(linear 0 50 "$low" 0)" &&
+		daxmf stack attach "$DM" && on_exit daxmf stack detach --all && hold "$DM" &&
+		on_exit release || return
+	! poison $((START + (100 << 20))) && is notified 0 && is stack_counters "$A/$low" "1 0 1 0" &&
+		is stack_counters "$low" "1 0 1 0" && is stack_counters "$low/$DM" "0 0 0 0"
+}
+
+begin 6
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
+START=$(ns_get "$NS" resource)
 require modprobe daxmf_stack
 
 check "three levels" \
@@ -56,4 +106,10 @@ check "a table that was reloaded" \
 	clean moved
 check "a device that is suspended" \
 	clean suspended
+check "attached over two ways, it is told once" \
+	clean shortcut
+check "what lies beside counts nothing" \
+	clean side_by_side
+check "a page that only a device between has is declined" \
+	clean unused_between
 finish

@@ -46,7 +46,10 @@ two_volumes() {
 listed() {
 	printf '{"device":"%s","memory_failures":' "$1"
 	printf '{"declined":0,"delivered":%s,"failed":0,"received":%s}' "$2" "$2"
-	[ $# -lt 3 ] || printf ',"uppers":[%s]' "$3"
+	case $# in
+	2) printf ',"state":"attached"' ;;
+	*) printf ',"uppers":[%s]' "$3" ;;
+	esac
 	printf '}'
 }
 

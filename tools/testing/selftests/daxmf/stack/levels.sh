@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Mapped devices above one another, as many as can be attached.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+LEVELS=64
+# With lockdep, a task can hold 48 locks, and device-mapper holds one for each level.
+[ "${KERNEL:-stock}" = stock ] || LEVELS=32
+
+# pile -- linear devices above one another, the lowest one on A; sets TOP, of 400 MiB.
+pile() {
+	local i below=/dev/$A from=$((16 * 2048))
+
+	on_exit unpile
+	for ((i = 1; i <= LEVELS; i++)); do
+		dmsetup create --noudevsync "l$i" \
+			--table "0 $((400 * 2048)) linear $below $from" || return
+		below=$(dmsetup info -c --noheadings --separator : -o major,minor "l$i") || return
+		from=0
+	done
+	dm_name "l$LEVELS" && TOP=$DM
+}
+
+unpile() {
+	local i
+
+	udevadm settle
+	for ((i = LEVELS; i > 0; i--)); do
+		[ ! -e "/dev/mapper/l$i" ] || dmsetup remove --noudevsync "l$i" || return
+	done
+	udevadm settle
+}
+
+attach_pile() {
+	daxmf stack attach "$TOP" && on_exit daxmf stack detach --all
+}
+
+held() {
+	hold "$TOP" && on_exit release
+}
+
+# all_counted COUNT -- so many failures were delivered, on each level.
+all_counted() {
+	local folder levels=0
+
+	for folder in "$STACK"/*/*/; do
+		folder=${folder#"$STACK/"} folder=${folder%/}
+		is stack_counters "$folder" "$1 $1 0 0" &&
+			is stack_counters "${folder%/*}" "$1 $1 0 0" || return
+		levels=$((levels + 1))
+	done
+	[ $levels = $LEVELS ] || fail "$levels levels"
+}
+
+failed_page() {
+	attach_pile && held && poison $((START + (100 << 20))) && is notified 1 && all_counted 1
+}
+
+owners() {
+	local DM=$TOP
+
+	attach_pile && told_on_dm corrupt-pfn
+}
+
+# Of the whole device, as one range.
+removed() {
+	attach_pile && held && log_mark levels && ns_unbind "$NS" &&
+		log_says "memory failure at offset 0x0 length 0x19000000 flags 0x80" levels &&
+		is notified 1 && all_counted 1
+}
+
+# The one that is too many does no harm to the others.
+one_more() {
+	attach_pile && map more <<<"$(linear 0 100 "$TOP" 0)" && log_mark levels &&
+		fails_with "$DM above $TOP" daxmf stack attach "$DM" &&
+		log_says "\"$DM\" cannot be attached above .*: ELOOP\$" levels || return
+	[ ! -e "$STACK/$TOP" ] && held && poison $((START + (101 << 20))) && is notified 1
+}
+
+begin 4
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_disks
+START=$(ns_get "$NS" resource)
+require modprobe daxmf_stack
+require pile
+
+check "a failed page is taken up all levels" \
+	clean failed_page
+check "owners on top of all levels are told" \
+	clean owners
+if [ $LEVELS = 64 ]; then
+	check "one level more is refused" \
+		clean one_more
+else
+	ktap_test_skip "one level more is refused"
+fi
+check "a removal is taken up all levels" \
+	clean removed
+finish
