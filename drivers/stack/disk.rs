@@ -5,6 +5,7 @@
 use core::ptr;
 
 use daxmf::{
+    dax::ReadLock,
     memory_failure::{
         Flags,
         Outcome, //
@@ -65,11 +66,22 @@ impl Disk {
     }
 
     /// Notifies the holder of each range that has some of `frames`, [`None`] if none has.
+    ///
+    /// For a filesystem in C, that memory is removed means that its device is: XFS shuts down, and
+    /// finds no owner of anything any more. So it is notified of all of the disk, once, while it
+    /// can find them.
     pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Option<Outcome> {
+        let device = self.mapping.device();
         let mut outcome: Option<Outcome> = None;
 
+        if flags.contains(Flags::MEM_PRE_REMOVE) && !device.has_registered_holder(&ReadLock::new())
+        {
+            return self
+                .has(frames)
+                .then(|| device.notify_failure(ByteRange::ALL, flags));
+        }
         self.find(frames, |range| {
-            let this = self.mapping.device().notify_failure(range, flags);
+            let this = device.notify_failure(range, flags);
 
             outcome = Some(outcome.map_or(this, |others| others.and(this)));
         });

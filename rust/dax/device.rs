@@ -374,6 +374,13 @@ impl Device {
         unsafe { bindings::dax_alive(self.as_raw()) }
     }
 
+    /// Whether the holder, at this moment, is one of a
+    /// [`Registration`](super::holder::Registration), and not a filesystem in C.
+    pub fn has_registered_holder(&self, _lock: &ReadLock) -> bool {
+        // SAFETY: By the type invariants. `_lock` proves that `dax_srcu` is held.
+        unsafe { super::holder::is_registered(bindings::dax_holder(self.as_raw())) }
+    }
+
     /// Notifies the device's holder that the bytes `range` of the device failed.
     ///
     /// The holder's callback runs before this returns; it may sleep.
@@ -759,6 +766,7 @@ mod tests {
         let alive = Alive::without_operations()?;
 
         assert_eq!(alive.0.is_held(), false);
+        assert_eq!(alive.0.has_registered_holder(&ReadLock::new()), false);
         assert_eq!(
             alive.0.notify_failure(ByteRange::ALL, Flags::NONE),
             Outcome::Declined(Reason::NoHolder)

@@ -393,6 +393,16 @@ impl Listed {
     }
 }
 
+/// Whether this is the address of an entry, and not what a filesystem in C has put in a slot.
+///
+/// # Safety
+///
+/// `dax_srcu` must be held for reading.
+pub(super) unsafe fn is_registered(data: *const c_void) -> bool {
+    // SAFETY: By the safety requirements.
+    unsafe { find(data) }.is_some()
+}
+
 impl Drop for Listed {
     fn drop(&mut self) {
         let mut link = head(self.as_data());

@@ -60,7 +60,38 @@ told_of_removals() {
 		log_says "memory failure at offset 0x12200000 length 0x3200000 flags 0x80" $mark
 }
 
-begin 3
+# XFS shuts down when the first disk goes. Who has memory of the second one mapped is told in time.
+# It has one allocation group, see chain/remove.
+xfs_on_both() {
+	local owner status=0
+
+	ns_bind "$NS" && ns_bind "$BACK" && map two <<-EOF || return
+		$(linear 0 300 "$A" 64)
+		$(linear 300 300 "$B" 300)
+	EOF
+	daxmf stack attach "$DM" && on_exit daxmf stack detach --all &&
+		make_xfs --unsupported -d agcount=1 "/dev/$DM" && mount_dax "/dev/$DM" &&
+		fallocate -l 400M $MNT/gap && fill $MNT/behind 16 || return
+	python3 -c '
+import mmap, os, sys, time
+mapping = mmap.mmap(os.open(sys.argv[1], os.O_RDWR), 0)
+mapping[0] = 1
+open(sys.argv[2], "w").close()
+time.sleep(1000)
+	' $MNT/behind "$TMP/mapped" &
+	owner=$!
+	wait_for test -e "$TMP/mapped" && ns_unbind "$NS" && ns_unbind "$BACK" || status=1
+	wait_for killed $owner || kill $owner
+	wait $owner
+	[ $? = $((128 + 7)) ] || fail "the owner had no SIGBUS" || return
+	[ $status = 0 ] && unmount
+}
+
+killed() {
+	! kill -0 "$1"
+}
+
+begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
 BACK=$(ns_find virtio)
@@ -72,4 +103,6 @@ check "what lies on it in pieces is told as one" \
 	clean in_pieces
 check "a disk that goes after another is told, too" \
 	clean one_after_the_other
+check "owners of what XFS has on a second disk are told in time" \
+	clean xfs_on_both
 finish
