@@ -8,6 +8,7 @@ mod stack;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use cli::Unwritten;
 
 /// Administer the DAX memory-failure chain.
 #[derive(Parser)]
@@ -26,15 +27,23 @@ enum Object {
     },
 }
 
+/// Exit codes.
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
-    let Object::Stack { action } = Cli::parse().object;
-    let errors = stack::act(action);
+    cli::run(FAILURE, USAGE, |cli: Cli| Ok(act(cli.object)?))
+}
+
+fn act(object: Object) -> Result<u8, Unwritten> {
+    let Object::Stack { action } = object;
+    let errors = stack::act(action)?;
 
     for error in &errors {
-        eprintln!("daxmf: {error}");
+        cli::warn(format_args!("daxmf: {error}"));
     }
-    match errors.len() {
-        0 => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
-    }
+    Ok(match errors.len() {
+        0 => 0,
+        _ => FAILURE,
+    })
 }

@@ -7,11 +7,13 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::iter;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Subcommand;
+use cli::Unwritten;
 use serde_json::{json, Value};
 
 use crate::block;
@@ -67,16 +69,16 @@ impl Pair {
 
     /// Whether one of the devices is gone. Another one may have its name.
     fn is_stale(&self) -> bool {
-        fs::read_to_string(self.path(CONFIG) + "/state").is_ok_and(|state| state == "stale\n")
+        read(&(self.path(CONFIG) + "/state")).is_ok_and(|state| state == "stale")
     }
 }
 
 /// Does what was asked for, and returns what failed, a line each.
-pub fn act(action: Action) -> Vec<String> {
+pub fn act(action: Action) -> Result<Vec<String>, Unwritten> {
     if let Err(error) = wait_for_module() {
-        return vec![error];
+        return Ok(vec![error]);
     }
-    match action {
+    Ok(match action {
         Action::Attach { all: true, .. } => {
             let mut disks = block::mapped();
 
@@ -88,11 +90,8 @@ pub fn act(action: Action) -> Vec<String> {
         Action::Detach { devices, .. } => {
             errors(devices.iter().map(|device| detach_device(device)))
         }
-        Action::List { json } => {
-            list(json);
-            Vec::new()
-        }
-    }
+        Action::List { json } => list(json)?,
+    })
 }
 
 fn errors(results: impl Iterator<Item = Result<(), String>>) -> Vec<String> {
@@ -224,86 +223,144 @@ fn detach(pair: &Pair) -> Result<(), String> {
     Ok(())
 }
 
-/// The counters of a device: received, delivered, declined and failed.
-fn counters(folder: &str) -> Value {
-    let read = |name: &str| -> Option<u64> {
-        fs::read_to_string(format!("{folder}/{name}"))
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-    };
+/// The counters of a device, as `daxmf_stack` calls them.
+const NAMES: [&str; 4] = ["received", "delivered", "declined", "failed"];
 
-    json!({
-        "received": read("received"),
-        "delivered": read("delivered"),
-        "declined": read("declined"),
-        "failed": read("failed"),
-    })
+/// A device with its counters and its state, or why they cannot be read. Disks have no state.
+struct Listed {
+    device: String,
+    found: Result<([u64; NAMES.len()], Option<String>), String>,
 }
 
-fn list(as_json: bool) {
-    let lowers: Vec<Value> = block::names(CONFIG)
-        .iter()
-        .map(|lower| {
-            let uppers: Vec<Value> = block::names(&format!("{CONFIG}/{lower}"))
-                .into_iter()
-                .map(|upper| {
-                    let lower = lower.clone();
-                    let pair = Pair { lower, upper };
-
-                    json!({
-                        "device": pair.upper,
-                        "memory_failures": counters(&pair.path(COUNTERS)),
-                        "state": if pair.is_stale() { "stale" } else { "attached" },
-                    })
-                })
-                .collect();
-
-            json!({
-                "device": lower,
-                "memory_failures": counters(&format!("{COUNTERS}/{lower}")),
-                "uppers": uppers,
-            })
-        })
-        .collect();
-
-    if as_json {
-        println!("{}", Value::from(lowers));
-    } else {
-        table(&lowers);
+impl Listed {
+    fn disk(lower: &str) -> Option<Self> {
+        Self::new(lower, lower, || Ok(None))
     }
-}
 
-fn table(lowers: &[Value]) {
-    println!(
-        "{:<16} {:>9} {:>9} {:>9} {:>9}",
-        "DEVICE", "RECEIVED", "DELIVERED", "DECLINED", "FAILED"
-    );
-    for lower in lowers {
-        row("", lower);
-        for upper in lower["uppers"].as_array().into_iter().flatten() {
-            row("  ", upper);
+    fn above(lower: &str, upper: &str) -> Option<Self> {
+        let folder = format!("{lower}/{upper}");
+
+        Self::new(upper, &folder, || {
+            read(&format!("{CONFIG}/{folder}/state")).map(Some)
+        })
+    }
+
+    /// Reads a folder, which has the same path in configfs and in debugfs; [`None`] if it has gone
+    /// meanwhile.
+    fn new(
+        device: &str,
+        folder: &str,
+        state: impl FnOnce() -> Result<Option<String>, String>,
+    ) -> Option<Self> {
+        let found = counts(&format!("{COUNTERS}/{folder}"))
+            .and_then(|counts| state().map(|state| (counts, state)));
+
+        if found.is_err() && !Path::new(&format!("{CONFIG}/{folder}")).exists() {
+            return None;
+        }
+        Some(Self {
+            device: device.into(),
+            found,
+        })
+    }
+
+    fn to_json(&self) -> Value {
+        let mut device = json!({ "device": self.device });
+
+        if let Ok((counts, state)) = &self.found {
+            device["memory_failures"] = NAMES
+                .iter()
+                .zip(counts)
+                .map(|(name, count)| (String::from(*name), Value::from(*count)))
+                .collect();
+            if let Some(state) = state {
+                device["state"] = json!(state);
+            }
+        }
+        device
+    }
+
+    fn row(&self, indent: &str) -> String {
+        let name = format!("{indent}{}", self.device);
+
+        match &self.found {
+            Ok((counts, Some(state))) if state == "stale" => {
+                row(&(name + " (stale)"), &counts.map(|count| count.to_string()))
+            }
+            Ok((counts, _)) => row(&name, &counts.map(|count| count.to_string())),
+            Err(_) => row(&name, &["-"; NAMES.len()].map(String::from)),
         }
     }
 }
 
-fn row(indent: &str, device: &Value) {
-    let count = |name: &str| match device["memory_failures"][name].as_u64() {
-        Some(count) => count.to_string(),
-        None => "-".into(),
-    };
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path)
+        .map(|text| text.trim().into())
+        .map_err(|e| format!("{path}: {e}"))
+}
 
-    let mut name = format!("{indent}{}", device["device"].as_str().unwrap_or("?"));
-    if device["state"] == "stale" {
-        name += " (stale)";
+fn row(device: &str, cells: &[String; NAMES.len()]) -> String {
+    let [received, delivered, declined, failed] = cells;
+
+    format!("{device:<16} {received:>9} {delivered:>9} {declined:>9} {failed:>9}")
+}
+
+fn counts(folder: &str) -> Result<[u64; NAMES.len()], String> {
+    let mut counts = [0; NAMES.len()];
+
+    for (count, name) in counts.iter_mut().zip(NAMES) {
+        let path = format!("{folder}/{name}");
+        let text = read(&path)?;
+
+        *count = text
+            .parse()
+            .map_err(|_| format!("{path}: '{text}' is no number"))?;
     }
+    Ok(counts)
+}
 
-    println!(
-        "{name:<16} {:>9} {:>9} {:>9} {:>9}",
-        count("received"),
-        count("delivered"),
-        count("declined"),
-        count("failed"),
-    );
+/// Lists what is attached, and returns what could not be read. There is no JSON then: who reads it
+/// expects numbers.
+fn list(as_json: bool) -> Result<Vec<String>, Unwritten> {
+    let lowers: Vec<(Listed, Vec<Listed>)> = block::names(CONFIG)
+        .iter()
+        .filter_map(|lower| {
+            let uppers = block::names(&format!("{CONFIG}/{lower}"))
+                .iter()
+                .filter_map(|upper| Listed::above(lower, upper))
+                .collect();
+
+            Some((Listed::disk(lower)?, uppers))
+        })
+        .collect();
+    let errors: Vec<_> = lowers
+        .iter()
+        .flat_map(|(lower, uppers)| iter::once(lower).chain(uppers))
+        .filter_map(|device| device.found.as_ref().err().cloned())
+        .collect();
+
+    if !as_json {
+        cli::print(row("DEVICE", &NAMES.map(str::to_uppercase)))?;
+        for (lower, uppers) in &lowers {
+            cli::print(lower.row(""))?;
+            for upper in uppers {
+                cli::print(upper.row("  "))?;
+            }
+        }
+    } else if errors.is_empty() {
+        cli::print(json(&lowers))?;
+    }
+    Ok(errors)
+}
+
+fn json(lowers: &[(Listed, Vec<Listed>)]) -> Value {
+    lowers
+        .iter()
+        .map(|(lower, uppers)| {
+            let mut device = lower.to_json();
+
+            device["uppers"] = uppers.iter().map(Listed::to_json).collect();
+            device
+        })
+        .collect()
 }

@@ -81,26 +81,22 @@ pub fn check(media: &dyn Media, now: Time) -> Result<Checked, String> {
 /// # Errors
 ///
 /// - A sentence if there is no filesystem, or nothing left of it.
-/// - What `emit` returns.
-pub fn list(
-    media: &dyn Media,
-    mut emit: impl FnMut(&str) -> Result<(), String>,
-) -> Result<(), String> {
+pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, String> {
     let mut report = Report::default();
     let superblock = superblock::find(media, &mut report)?;
     let table = Table::new(media, superblock, &mut report)?;
 
-    for number in 0..table.blocks() {
-        let block = table.read(number);
+    Ok((0..table.blocks()).flat_map(move |number| {
+        let lines: Vec<_> = model::records(number, &table.read(number))
+            .into_iter()
+            .map(|(address, record)| match record {
+                Ok((owner, record)) => format!("{address} {owner} {}", describe(&record)),
+                Err(damaged) => format!("{address} ? {}", damaged.what),
+            })
+            .collect();
 
-        for (address, record) in model::records(number, &block) {
-            match record {
-                Ok((owner, record)) => emit(&format!("{address} {owner} {}", describe(&record)))?,
-                Err(damaged) => emit(&format!("{address} ? {}", damaged.what))?,
-            }
-        }
-    }
-    Ok(())
+        lines
+    }))
 }
 
 fn describe(record: &Record<'_>) -> String {

@@ -2,10 +2,12 @@
 
 //! Checks and repairs a mendfs filesystem that is not mounted.
 
+use std::error::Error;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use cli::Unwritten;
 use mendfs::check::{self, Checked};
 use mendfs::device;
 use mendfs::media::FileMedia;
@@ -48,51 +50,35 @@ struct Cli {
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return match error.use_stderr() {
-                true => USAGE,
-                false => CLEAN,
-            }
-            .into();
-        }
-    };
-
-    match run(&cli) {
-        Ok(code) => code.into(),
-        Err(error) => {
-            eprintln!("fsck.mendfs: {}: {error}", cli.device);
-            ERROR.into()
-        }
-    }
+    cli::run(ERROR, USAGE, run)
 }
 
-fn run(cli: &Cli) -> Result<u8, String> {
+fn run(cli: Cli) -> Result<u8, Box<dyn Error>> {
+    let of_device = |error: String| format!("{}: {error}", cli.device);
     let asks = !cli.no && !cli.yes && !cli.preen && !cli.list && io::stdin().is_terminal();
     let may_write = cli.yes || cli.preen || asks;
-    let file = device::open(&cli.device, may_write)?;
-    let mut media = FileMedia::new(file).map_err(|e| e.to_string())?;
+    let file = device::open(&cli.device, may_write).map_err(of_device)?;
+    let mut media = FileMedia::new(file).map_err(|e| of_device(e.to_string()))?;
 
     if cli.list {
-        let mut out = io::stdout().lock();
-        let emit = |line: &str| writeln!(out, "{line}").map_err(|e| e.to_string());
-
-        check::list(&media, emit)?;
+        for line in check::list(&media).map_err(of_device)? {
+            cli::print(line)?;
+        }
         return Ok(CLEAN);
     }
 
-    let Checked { mut report, repair } = check::check(&media, device::now())?;
+    let Checked { mut report, repair } = check::check(&media, device::now()).map_err(of_device)?;
 
     if !cli.json {
-        show(cli, &report);
+        show(&cli, &report)?;
     }
-    if decide(cli, &report, asks) {
-        repair.write(&mut media).map_err(|e| e.to_string())?;
+    if decide(&cli, &report, asks) {
+        repair
+            .write(&mut media)
+            .map_err(|e| of_device(e.to_string()))?;
         report.is_repaired = true;
     }
-    finish(cli, &report).map_err(|e| e.to_string())?;
+    finish(&cli, &report)?;
 
     Ok(match (report.is_clean(), report.is_repaired) {
         (true, _) => CLEAN,
@@ -110,17 +96,17 @@ fn decide(cli: &Cli, report: &Report, asks: bool) -> bool {
         return cli.yes;
     }
 
-    eprint!("Repair? [y/N] ");
-
     let mut answer = String::new();
 
-    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    write!(io::stderr(), "Repair? [y/N] ").is_ok()
+        && io::stdin().read_line(&mut answer).is_ok()
+        && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-fn show(cli: &Cli, report: &Report) {
+fn show(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
     for finding in &report.findings {
         if cli.verbose || finding.class != Class::Note {
-            println!("{finding}");
+            cli::print(finding)?;
         }
     }
 
@@ -128,21 +114,19 @@ fn show(cli: &Cli, report: &Report) {
     let all = report.errors + report.notes;
 
     if shown < all {
-        println!("and {} more", all - shown);
+        cli::print(format_args!("and {} more", all - shown))?;
     }
+    Ok(())
 }
 
-fn finish(cli: &Cli, report: &Report) -> io::Result<()> {
-    let mut out = io::stdout();
-
+fn finish(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
     if cli.json {
-        return writeln!(out, "{}", report.as_json(&cli.device));
+        return cli::print(report.as_json(&cli.device));
     }
     if cli.verbose {
         let s = &report.statistics;
 
-        writeln!(
-            out,
+        cli::print(format_args!(
             "{} inodes, {} of them directories; {} names, {} attributes, {} extents, \
              {} bad ranges\n{} of {} blocks for data used, {} of {} units of metadata",
             s.inodes,
@@ -155,19 +139,17 @@ fn finish(cli: &Cli, report: &Report) -> io::Result<()> {
             s.data_blocks,
             s.used_units,
             s.units
-        )?;
+        ))?;
     }
     match (report.errors, report.corrected()) {
-        (0, _) => writeln!(out, "{}: clean", cli.device),
-        (errors, 0) => writeln!(
-            out,
+        (0, _) => cli::print(format_args!("{}: clean", cli.device)),
+        (errors, 0) => cli::print(format_args!(
             "{}: {errors} errors, {} of them with a loss; nothing is repaired",
             cli.device, report.losses
-        ),
-        (errors, corrected) => writeln!(
-            out,
+        )),
+        (errors, corrected) => cli::print(format_args!(
             "{}: {errors} errors, {} of them with a loss; {corrected} repaired",
             cli.device, report.losses
-        ),
+        )),
     }
 }

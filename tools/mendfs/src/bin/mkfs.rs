@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use cli::Unwritten;
 use mendfs::format::{Fault, Geometry, Header, Magic, Superblock, BLOCK_SHIFT};
 use mendfs::media::{FileMedia, Media};
 use mendfs::{checksum, device, make};
@@ -55,23 +56,29 @@ fn parse_label(text: &str) -> Result<Label, String> {
     Ok(Label(label))
 }
 
-fn main() -> ExitCode {
-    let cli = Cli::parse();
+/// Exit codes.
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
 
-    match run(&cli) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("mkfs.mendfs: {}: {error}", cli.device);
-            ExitCode::FAILURE
+fn main() -> ExitCode {
+    cli::run(FAILURE, USAGE, |cli: Cli| {
+        let superblock = make(&cli).map_err(|error| format!("{}: {error}", cli.device))?;
+
+        if !cli.quiet {
+            say(&cli, &superblock)?;
         }
-    }
+        Ok(0)
+    })
 }
 
-fn run(cli: &Cli) -> Result<(), String> {
+fn make(cli: &Cli) -> Result<Superblock, String> {
     let file = device::open(&cli.device, true)?;
 
     for objection in device::objections(&cli.device) {
-        eprintln!("mkfs.mendfs: {}: warning: {objection}", cli.device);
+        cli::warn(format_args!(
+            "mkfs.mendfs: {}: warning: {objection}",
+            cli.device
+        ));
     }
 
     let mut media = FileMedia::new(file).map_err(|e| e.to_string())?;
@@ -93,17 +100,14 @@ fn run(cli: &Cli) -> Result<(), String> {
 
         if shows && percent != shown {
             shown = percent;
-            eprint!("\rwriting metadata: {percent} %");
+            let _ = write!(io::stderr(), "\rwriting metadata: {percent} %");
         }
     })
     .map_err(|e| e.to_string())?;
     if shown != 0 {
-        eprintln!();
+        cli::warn("");
     }
-    if !cli.quiet {
-        say(cli, &superblock).map_err(|e| e.to_string())?;
-    }
-    Ok(())
+    Ok(superblock)
 }
 
 /// The sizes that were asked for, or those that suit the device.
@@ -146,13 +150,12 @@ fn refuse_contents(path: &str, media: &FileMedia) -> Result<(), String> {
     }
 }
 
-fn say(cli: &Cli, superblock: &Superblock) -> io::Result<()> {
+fn say(cli: &Cli, superblock: &Superblock) -> Result<(), Unwritten> {
     let geometry = &superblock.geometry;
     let data = geometry.data();
     let uuid = Uuid::from_bytes(superblock.uuid);
     let label = String::from_utf8_lossy(&superblock.label);
     let label = label.trim_end_matches('\0');
-    let mut out = io::stdout();
 
     if cli.json {
         let value = json!({
@@ -167,10 +170,9 @@ fn say(cli: &Cli, superblock: &Superblock) -> io::Result<()> {
             "data_blocks": data.end - data.start,
         });
 
-        return writeln!(out, "{value}");
+        return cli::print(value);
     }
-    writeln!(
-        out,
+    cli::print(format_args!(
         "{}: {} blocks of 4 KiB, {} of them for data from {} on\n\
          twice {} blocks of metadata, twice {} of journal\n\
          uuid {uuid}, label \"{label}\"",
@@ -180,5 +182,5 @@ fn say(cli: &Cli, superblock: &Superblock) -> io::Result<()> {
         data.start,
         geometry.metadata_blocks(),
         geometry.journal_blocks(),
-    )
+    ))
 }

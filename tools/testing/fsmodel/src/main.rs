@@ -4,10 +4,10 @@
 //! compares the two.
 //!
 //! `fsmodel run --seed 7 --seconds 60 /mnt/d` works in the empty directory `/mnt/d`. It exits 0 if
-//! all was as the model, else 1, having said which operation of which seed found what. The same
-//! seed makes the same operations, whatever the filesystem does. So `fsmodel check` can tell
-//! what the files must be after a crash, or a mount, with nothing but the seed and the number of
-//! operations that were done, which `--progress` keeps in a file.
+//! all was as the model, 1 having said which operation of which seed found what, and 2 if it cannot
+//! say so. The same seed makes the same operations, whatever the filesystem does. So
+//! `fsmodel check` can tell what the files must be after a crash, or a mount, with nothing but the
+//! seed and the number of operations that were done, which `--progress` keeps in a file.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand};
+use cli::Unwritten;
 
 mod disk;
 mod model;
@@ -124,7 +125,11 @@ impl Limit {
 }
 
 fn main() -> ExitCode {
-    let result = match Cli::parse().action {
+    cli::run(2, 2, |cli: Cli| Ok(act(cli.action)?))
+}
+
+fn act(action: Action) -> Result<u8, Unwritten> {
+    let result = match action {
         Action::Run {
             common,
             ops,
@@ -153,16 +158,11 @@ fn main() -> ExitCode {
         } => stress(&common, seconds, failures),
     };
 
-    match result {
-        Ok(said) => {
-            println!("{said}");
-            ExitCode::SUCCESS
-        }
-        Err(wrong) => {
-            println!("{wrong}");
-            ExitCode::FAILURE
-        }
-    }
+    match &result {
+        Ok(said) => cli::print(said),
+        Err(wrong) => cli::print(wrong),
+    }?;
+    Ok(u8::from(result.is_err()))
 }
 
 fn run(

@@ -115,17 +115,12 @@ fn run(action: Action) -> Result<bool, Box<dyn Error>> {
         } => mount::run(&disk, &directory, extents)?,
         Action::Report(options) => return report::run(&options),
     };
-    println!("{count}");
+    cli::print(count)?;
     Ok(true)
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse().action) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("mfbench: {why}");
-            ExitCode::from(2)
-        }
-    }
+    cli::run(2, 2, |cli: Cli| {
+        run(cli.action).map(|holds| u8::from(!holds))
+    })
 }

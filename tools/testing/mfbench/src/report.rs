@@ -186,12 +186,12 @@ pub fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let held = rows.iter().filter(|row| row.holds()).count();
     let failed = rows.len() - held + missing.len();
 
-    print!("{}", table(&rows));
+    cli::print(table(&rows).trim_end())?;
     for name in missing {
-        println!("{name}: there is no count");
+        cli::print(format_args!("{name}: there is no count"))?;
     }
     write(&options.out, &rows, options)?;
-    println!("{held} passed, {failed} failed");
+    cli::print(format_args!("{held} passed, {failed} failed"))?;
     Ok(failed == 0)
 }
 

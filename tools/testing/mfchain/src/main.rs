@@ -7,7 +7,8 @@
 //! until the kernel is done with it, and prints what every owner was told. It exits 0 if each was
 //! told exactly what it had to be, 1 if not, and 2 if the run was not possible.
 
-use std::io::{self, Write};
+use std::convert::Infallible;
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -172,20 +173,20 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
     })
 }
 
-fn listen(path: &Path) -> io::Result<()> {
-    let mut listener = Listener::new(path)?;
-    let mut out = io::stdout();
+fn listen(path: &Path) -> Result<Infallible, Box<dyn Error>> {
+    let of_path = |e| format!("{}: {e}", path.display());
+    let mut listener = Listener::new(path).map_err(of_path)?;
 
-    writeln!(out, "listening")?;
+    cli::print("listening")?;
     loop {
-        out.flush()?;
-        for errors in listener.next()? {
-            writeln!(out, "{errors}")?;
+        for errors in listener.next().map_err(of_path)? {
+            cli::print(errors)?;
         }
     }
 }
 
-fn act(action: Action) -> Result<bool, String> {
+/// Returns whether all was as it must be.
+fn act(action: Action) -> Result<bool, Box<dyn Error>> {
     match action {
         Action::Run {
             source,
@@ -212,46 +213,41 @@ fn act(action: Action) -> Result<bool, String> {
                     verdict.recovery
                 ));
             }
-            println!("{}", verdict.table());
+            cli::print(verdict.table())?;
             for fault in &faults {
-                println!("{fault}");
+                cli::print(fault)?;
             }
-            println!("{}", verdict.summary());
+            cli::print(verdict.summary())?;
             Ok(faults.is_empty())
         }
         Action::Phys { file, offset } => {
             let spec = format!("{},offset={offset}", file.display());
-            println!("{:#x}", Owner::start(spec.parse()?)?.phys);
+            cli::print(format_args!("{:#x}", Owner::start(spec.parse()?)?.phys))?;
             Ok(true)
         }
         Action::Touch { owner } => match Owner::start(owner) {
             Ok(mut owner) => {
                 let answer = owner.tell(Command::Touch);
                 if answer != Answer::Report(Report::Quiet) {
-                    println!("{}", describe(answer));
+                    cli::print(describe(answer))?;
                 }
                 Ok(answer == Answer::Report(Report::Quiet))
             }
             Err(why) => {
-                println!("{why}");
+                cli::print(why)?;
                 Ok(false)
             }
         },
-        Action::Errors { path } => {
-            listen(&path).map_err(|e| format!("{}: {e}", path.display()))?;
+        Action::Errors { path } => match listen(&path)? {},
+        Action::Owner { spec } => {
+            owner::run(&spec)?;
             Ok(true)
         }
-        Action::Owner { spec } => owner::run(&spec).map(|()| true).map_err(|e| e.to_string()),
     }
 }
 
 fn main() -> ExitCode {
-    match act(Cli::parse().action) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(why) => {
-            eprintln!("mfchain: {why}");
-            ExitCode::from(2)
-        }
-    }
+    cli::run(2, 2, |cli: Cli| {
+        act(cli.action).map(|is_good| u8::from(!is_good))
+    })
 }

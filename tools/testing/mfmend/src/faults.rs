@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use cli::Unwritten;
 use mendfs::check::{self, Checked};
 use mendfs::device;
 use mendfs::media::FileMedia;
@@ -89,27 +90,35 @@ impl<'a> Faults<'a> {
     }
 
     /// Tries all operations whose names contain `filter`. Returns whether all went as it should.
-    pub fn run(&mut self, filter: &str) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// - [`Unwritten`] if nobody can be told.
+    pub fn run(&mut self, filter: &str) -> Result<bool, Unwritten> {
         let mut is_good = true;
 
         if "mount".contains(filter) {
-            is_good &= self.tell("mount", |this| this.try_mount());
+            is_good &= self.tell("mount", |this| this.try_mount())?;
         }
         for operation in OPERATIONS.iter().filter(|o| o.name.contains(filter)) {
-            is_good &= self.tell(operation.name, |this| this.try_operation(operation));
+            is_good &= self.tell(operation.name, |this| this.try_operation(operation))?;
         }
-        is_good
+        Ok(is_good)
     }
 
     /// Says what came of an operation.
-    fn tell(&mut self, name: &str, attempt: impl FnOnce(&mut Self) -> Result<u32, String>) -> bool {
+    fn tell(
+        &mut self,
+        name: &str,
+        attempt: impl FnOnce(&mut Self) -> Result<u32, String>,
+    ) -> Result<bool, Unwritten> {
         let result = attempt(self).and_then(|count| self.check().map(|()| count));
 
         match &result {
-            Ok(count) => println!("{name}: {count} allocations"),
-            Err(what) => println!("{name}: {what}"),
-        }
-        result.is_ok()
+            Ok(count) => cli::print(format_args!("{name}: {count} allocations")),
+            Err(what) => cli::print(format_args!("{name}: {what}")),
+        }?;
+        Ok(result.is_ok())
     }
 
     /// Checks the filesystem, which is not mounted, and what the kernel has said.

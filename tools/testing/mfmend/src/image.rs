@@ -241,14 +241,9 @@ impl Image {
 
     /// All records.
     pub fn list(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-
-        check::list(&self.media, |line| {
-            lines.push(line.into());
-            Ok(())
-        })
-        .expect("there is a filesystem");
-        lines
+        check::list(&self.media)
+            .expect("there is a filesystem")
+            .collect()
     }
 
     /// Whether there is a record like that.

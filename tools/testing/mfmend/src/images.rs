@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Instant;
 use std::{fmt, fs, io};
 
+use cli::Unwritten;
 use mendfs::check::{self, Checked};
 use mendfs::media::MemoryMedia;
 use mendfs::report::{Class, Finding, Report};
@@ -160,12 +161,16 @@ impl<'a> Images<'a> {
 
     /// Tries the images with these numbers, until `end` if there is one. Returns whether all went
     /// as it should, with enough of each kind.
+    ///
+    /// # Errors
+    ///
+    /// - [`Unwritten`] if nobody can be told.
     pub fn run(
         &mut self,
         numbers: impl Iterator<Item = u64>,
         end: Option<Instant>,
         is_verbose: bool,
-    ) -> bool {
+    ) -> Result<bool, Unwritten> {
         let mut counts = Counts::default();
 
         for number in numbers {
@@ -177,16 +182,16 @@ impl<'a> Images<'a> {
 
             counts.add(&result);
             if let Err(what) = &result {
-                println!("image {number}: {what}");
+                cli::print(format_args!("image {number}: {what}"))?;
             } else if is_verbose {
-                println!("image {number}: {result:?}");
+                cli::print(format_args!("image {number}: {result:?}"))?;
             }
             if counts.failures == ENOUGH {
                 break;
             }
         }
-        println!("{counts}");
-        counts.failures == 0 && counts.is_enough()
+        cli::print(&counts)?;
+        Ok(counts.failures == 0 && counts.is_enough())
     }
 
     fn try_image(&mut self, number: u64) -> Result<Fate, String> {

@@ -6,6 +6,7 @@
 //! mounts each, walks through it and changes a little, and checks it afterwards. It exits 0 if all
 //! went as it should.
 
+use std::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -66,8 +67,8 @@ enum Action {
     },
 }
 
-fn run(cli: Cli) -> Result<bool, String> {
-    match cli.action {
+fn run(cli: Cli) -> Result<u8, Box<dyn Error>> {
+    let is_good = match cli.action {
         Action::Images {
             first,
             step,
@@ -80,23 +81,18 @@ fn run(cli: Cli) -> Result<bool, String> {
             let end = seconds.map(|seconds| Instant::now() + Duration::from_secs(seconds));
             let numbers = (first..).step_by(step).take(count);
 
-            Ok(Images::new(&device, &mount_point)?.run(numbers, end, verbose))
+            Images::new(&device, &mount_point)?.run(numbers, end, verbose)?
         }
         Action::Faults {
             filter,
             device,
             mount_point,
-        } => Ok(Faults::new(&device, &mount_point)?.run(&filter)),
-    }
+        } => Faults::new(&device, &mount_point)?.run(&filter)?,
+    };
+
+    Ok(u8::from(!is_good))
 }
 
 fn main() -> ExitCode {
-    match run(Cli::parse()) {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("mfmend: {error}");
-            ExitCode::from(2)
-        }
-    }
+    cli::run(2, 2, run)
 }

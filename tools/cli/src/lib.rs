@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How the programs begin, write to standard output, and end.
+//!
+//! `println!` panics if standard output cannot be written. Here that is an error like any other. It
+//! is not reported to a user who has closed the pipe: `daxmf stack list | head -n 1`.
+
+use std::error::Error;
+use std::fmt::{self, Display};
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Standard output cannot be written.
+#[derive(Debug)]
+pub struct Unwritten(io::Error);
+
+impl Unwritten {
+    /// Whether nobody reads it any more.
+    fn is_unread(&self) -> bool {
+        self.0.kind() == ErrorKind::BrokenPipe
+    }
+}
+
+impl Display for Unwritten {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "standard output: {}", self.0)
+    }
+}
+
+impl Error for Unwritten {}
+
+/// Writes a line to standard output.
+///
+/// # Errors
+///
+/// - [`Unwritten`] if that is not possible.
+pub fn print(line: impl Display) -> Result<(), Unwritten> {
+    writeln!(io::stdout(), "{line}").map_err(Unwritten)
+}
+
+/// Writes a line to standard error. Where that is not possible, nothing else is left to write to.
+pub fn warn(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Parses the arguments, and calls `act` with them, which returns the exit code.
+///
+/// Errors are reported on standard error. The exit code is `failure` then, and `usage` if the
+/// arguments are wrong.
+pub fn run<A: Parser>(
+    failure: u8,
+    usage: u8,
+    act: impl FnOnce(A) -> Result<u8, Box<dyn Error>>,
+) -> ExitCode {
+    let result = match A::try_parse() {
+        Ok(arguments) => act(arguments),
+        Err(error) if error.use_stderr() => {
+            let _ = error.print();
+            return usage.into();
+        }
+        // The help, or the version.
+        Err(text) => text
+            .print()
+            .map(|()| 0)
+            .map_err(|error| Unwritten(error).into()),
+    };
+
+    result
+        .unwrap_or_else(|error| {
+            if !error.downcast_ref().is_some_and(Unwritten::is_unread) {
+                warn(format_args!("{}: {error}", A::command().get_name()));
+            }
+            failure
+        })
+        .into()
+}
