@@ -33,7 +33,7 @@ rustdoc:
 	@echo build/doc/daxmf/index.html
 
 modules:
-	@scripts/modules $(if $(KDIR),$(abspath $(KDIR)),$(KERNEL))
+	@scripts/modules $(if $(KDIR),$(abspath $(KDIR)),$(KERNEL)) $(abspath $(M))
 
 tools:
 	@scripts/tools build
