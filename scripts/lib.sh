@@ -196,6 +196,27 @@ in_root()
 		--setenv TERM "${TERM:-dumb}" "${root_options[@]}" "$@"
 }
 
+# Split a command of rustc that kbuild has saved into environment, flags and
+# source, without what says which files to emit. It was written for a shell, so
+# a shell must read it.
+# shellcheck disable=SC2034 # they are for the caller
+read_command() # command file
+{
+	local words word last=''
+	eval "words=($(sed -n '1s/^[^:]*:= //p' "$1" | sed 's/ ; .*//; s/\$\$/$/g'))"
+	flags=() source='' environment=()
+	for word in "${words[@]}"; do
+		case $last,$word in
+		*,rustc | *,--emit=* | *,--crate-type | --crate-type,* | \
+			*,--out-dir | --out-dir,*) ;;
+		*,[A-Z]*=*) environment+=("$word") ;;
+		*,*.rs) source=$word ;;
+		*) flags+=("$word") ;;
+		esac
+		last=$word
+	done
+}
+
 # Stop process groups, as 'set -m' makes them, with all that they have started.
 stop_groups() # leader...
 {

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The memory of a bio is the driver's until the bio ends.
+
+use daxmf::block::Bio;
+
+fn end(bio: Bio) {
+    let mut segments = bio.segments();
+
+    bio.end(Ok(())); //~ E0505 cannot move out of `bio` because it is borrowed
+    let _segment = segments.next();
+}

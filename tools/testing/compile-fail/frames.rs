@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Only a page map says which frames it has.
+
+use daxmf::{
+    pagemap::Frames,
+    range::FrameRange, //
+};
+
+fn poison(frames: Frames<'_>, range: FrameRange) {
+    let _range = range;
+    Frames { range, ..frames }.set_poisoned(); //~ E0451 field `range` of struct `Frames` is private
+}

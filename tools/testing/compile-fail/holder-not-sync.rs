@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A holder is called by many at a time.
+
+use core::cell::Cell;
+
+use daxmf::{
+    dax::Holder,
+    memory_failure::Flags,
+    range::ByteRange, //
+};
+use kernel::prelude::*;
+
+type Count = Cell<u64>;
+
+struct Counter {
+    _notified: Count, //~ wrong
+}
+
+impl Holder for Counter {
+    //~^ E0277 `Cell<u64>` cannot be shared between threads safely
+    fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Result {
+        Ok(())
+    }
+}
