@@ -6,10 +6,12 @@ use core::cell::Cell;
 
 use daxmf::{
     dax::Holder,
-    memory_failure::Flags,
+    memory_failure::{
+        Flags,
+        Outcome, //
+    },
     range::ByteRange, //
 };
-use kernel::prelude::*;
 
 type Count = Cell<u64>;
 
@@ -19,7 +21,7 @@ struct Counter {
 
 impl Holder for Counter {
     //~^ E0277 `Cell<u64>` cannot be shared between threads safely
-    fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Result {
-        Ok(())
+    fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Outcome {
+        Outcome::Delivered
     }
 }
