@@ -6,5 +6,5 @@ use daxmf::block::Bio;
 
 fn end(bio: Bio) {
     bio.end(Ok(()));
-    let _is_write = bio.is_write(); //~ E0382 borrow of moved value: `bio`
+    let _is_fua = bio.is_fua(); //~ E0382 borrow of moved value: `bio`
 }

@@ -2,11 +2,14 @@
 
 //! The memory of a bio is the driver's until the bio ends.
 
-use daxmf::block::Bio;
+use daxmf::block::{
+    bio::Transfer,
+    Bio, //
+};
 
 fn end(bio: Bio) {
-    let mut segments = bio.segments();
-
-    bio.end(Ok(())); //~ E0505 cannot move out of `bio` because it is borrowed
-    let _segment = segments.next();
+    if let Ok(Some(Transfer::Read(mut segments))) = bio.transfer() {
+        bio.end(Ok(())); //~ E0505 cannot move out of `bio` because it is borrowed
+        let _segment = segments.next();
+    }
 }

@@ -94,7 +94,7 @@ judges_all()
 		judges "8 E0382" 's/^    bio.end.*/& \/\/~ E0382 of a moved value/' &&
 		judges "does not say" 's/borrow of/use of/' &&
 		judges "0 0" '2s/$/let/' &&
-		judges "without what is marked" 's/^    let .*/&\n    let _again = _is_write;/' &&
+		judges "without what is marked" 's/^    let .*/&\n    let _again = _is_fua;/' &&
 		judges "unsafe" 's/^    bio.end.*/    unsafe { & }/'
 }
 

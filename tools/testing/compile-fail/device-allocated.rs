@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Nobody has a device whose data are not there yet.
+
+use daxmf::dax::device::{
+    Allocated,
+    Operations, //
+};
+
+fn early<T: Operations>() -> kernel::error::Result {
+    let allocated = Allocated::<T>::new()?;
+
+    let _control = allocated.control();
+    let _device = allocated.device(); //~ E0599 no method named `device` found
+    Ok(())
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The destination of a read holds nothing yet that could be written.
+
+use daxmf::{
+    block::bio::{
+        Destination,
+        Segment, //
+    },
+    pagemap::{
+        Operations,
+        PageMap, //
+    },
+};
+
+fn read<T: Operations>(map: &PageMap<T>, to: &Segment<'_, Destination>) {
+    let (_, _) = (map, to);
+    let _ = map.write(0, to); //~ E0308 mismatched types
+}

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The source of a write is read from only: it may be a file that was opened for reading.
+
+use daxmf::{
+    block::bio::{
+        Segment,
+        Source, //
+    },
+    pagemap::{
+        Operations,
+        PageMap, //
+    },
+};
+
+fn write<T: Operations>(map: &PageMap<T>, from: &Segment<'_, Source>) {
+    let (_, _) = (map, from);
+    let _ = map.read(0, from); //~ E0308 mismatched types
+}
