@@ -195,6 +195,32 @@ impl ByteRange {
         }
     }
 
+    /// This range, counted from the start of `window`, as bytes of what the window lies in: the
+    /// reverse of [`relative_to`](Self::relative_to).
+    ///
+    /// Returns [`None`] unless all of its bytes lie in the window.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::range::ByteRange;
+    ///
+    /// let partition = ByteRange::new(0x10_0000, 0x2000).ok_or(EINVAL)?;
+    /// let page = ByteRange::new(0x1000, 0x1000).ok_or(EINVAL)?;
+    /// let two_pages = ByteRange::new(0x1000, 0x2000).ok_or(EINVAL)?;
+    ///
+    /// assert_eq!(page.located_in(partition), ByteRange::new(0x10_1000, 0x1000));
+    /// assert_eq!(two_pages.located_in(partition), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub const fn located_in(self, window: Self) -> Option<Self> {
+        match self.offset_by(window.start) {
+            Some(range) if window.contains(range) => Some(range),
+            _ => None,
+        }
+    }
+
     /// The page frames that this range touches.
     #[inline]
     pub const fn frames(self) -> FrameRange {

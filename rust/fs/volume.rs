@@ -153,10 +153,7 @@ impl Volume {
     ///
     /// - `ERANGE` if a part of it lies outside the volume.
     pub(crate) fn locate(&self, range: ByteRange) -> Result<ByteRange> {
-        range
-            .offset_by(self.range.start())
-            .filter(|range| self.range.contains(*range))
-            .ok_or(ERANGE)
+        range.located_in(self.range).ok_or(ERANGE)
     }
 
     /// Reads the bytes from `start` on.

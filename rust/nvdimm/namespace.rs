@@ -341,12 +341,7 @@ impl Bound<'_> {
     ///
     /// - `ERANGE` if a part of it lies outside the namespace.
     fn locate(&self, range: ByteRange) -> Result<ByteRange> {
-        let physical = self.namespace.range();
-
-        range
-            .offset_by(physical.start())
-            .filter(|range| physical.contains(*range))
-            .ok_or(ERANGE)
+        range.located_in(self.namespace.range()).ok_or(ERANGE)
     }
 
     /// Asks the platform to mend the bytes `range` of the namespace. What they hold is undefined

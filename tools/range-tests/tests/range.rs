@@ -138,6 +138,16 @@ proptest! {
     }
 
     #[test]
+    fn located_in_is_whole_or_nothing(a in byte_range(), window in byte_range()) {
+        let located = a.located_in(window);
+
+        prop_assert_eq!(located.is_some(), model(a).end <= u128::from(window.len()));
+        if let Some(located) = located {
+            prop_assert_eq!(located.relative_to(window), Some(a));
+        }
+    }
+
+    #[test]
     fn offset_by_refuses_to_wrap(a in byte_range(), base in edgy()) {
         let moved = a.offset_by(base);
         prop_assert_eq!(moved.is_some(), model(a).end + u128::from(base) < TOP);
