@@ -21,6 +21,7 @@ use kernel::{
 use crate::{
     bindings,
     range::{
+        ByteRange,
         PAGE_SHIFT,
         SECTOR_SHIFT, //
     },
@@ -180,9 +181,7 @@ impl DiskRef {
     /// The size in bytes; 0 if the disk was removed.
     pub fn size(&self) -> u64 {
         // SAFETY: By the type invariants. A disk has its first partition until it is freed.
-        let sectors = unsafe { (*(*self.0.as_ptr()).part0).bd_nr_sectors };
-
-        sectors.saturating_mul(1 << SECTOR_SHIFT)
+        unsafe { range_of((*self.0.as_ptr()).part0) }.map_or(0, ByteRange::len)
     }
 }
 
@@ -191,6 +190,27 @@ impl Drop for DiskRef {
         // SAFETY: By the type invariants, and the disk is not used afterwards.
         unsafe { bindings::put_device(disk_to_dev(self.0.as_ptr())) };
     }
+}
+
+/// The bytes of its disk that a block device is, at this moment; [`None`] if it is empty.
+///
+/// # Safety
+///
+/// `block_device` must be valid.
+pub(crate) unsafe fn range_of(block_device: *mut bindings::block_device) -> Option<ByteRange> {
+    // SAFETY: By the safety requirements. The start does not change. `bdev_set_nr_sectors()` may
+    // write the size at any time, in one piece.
+    let (start, len) = unsafe {
+        (
+            (*block_device).bd_start_sect,
+            (&raw const (*block_device).bd_nr_sectors).read_volatile(),
+        )
+    };
+
+    ByteRange::new(
+        start.checked_mul(1 << SECTOR_SHIFT)?,
+        len.checked_mul(1 << SECTOR_SHIFT)?,
+    )
 }
 
 /// C: `disk_to_dev()`

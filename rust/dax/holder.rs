@@ -31,16 +31,16 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::OpenDevice,
+    block::{
+        range_of,
+        OpenDevice, //
+    },
     memory_failure::{
         Flags,
         Outcome,
         Reason, //
     },
-    range::{
-        ByteRange,
-        SECTOR_SHIFT, //
-    },
+    range::ByteRange, //
 };
 
 use super::{
@@ -165,11 +165,8 @@ impl Window {
     fn new(device: &OpenDevice) -> Result<Self> {
         let block_device = NonNull::new(device.as_raw()).ok_or(ENXIO)?;
 
-        // SAFETY: The block device is valid while it is open. The start does not change.
-        let start = bytes(unsafe { (*block_device.as_ptr()).bd_start_sect });
         // SAFETY: The block device is valid while it is open.
-        let len = unsafe { size(block_device) };
-        let initial = ByteRange::new(start, len).ok_or(ENXIO)?;
+        let initial = unsafe { range_of(block_device.as_ptr()) }.ok_or(ENXIO)?;
 
         // The reference is not one to the device: the last of these calls into the module of the
         // disk's driver, which may be gone.
@@ -189,9 +186,10 @@ impl Window {
     /// is being removed.
     fn range(&self) -> ByteRange {
         // SAFETY: By the type invariants.
-        let len = unsafe { size(self.block_device) }.max(self.initial.len());
-
-        ByteRange::new(self.initial.start(), len).unwrap_or(self.initial)
+        match unsafe { range_of(self.block_device.as_ptr()) } {
+            Some(now) if now.len() > self.initial.len() => now,
+            _ => self.initial,
+        }
     }
 }
 
@@ -200,23 +198,6 @@ impl Drop for Window {
         // SAFETY: By the type invariants, and the block device is not used afterwards.
         unsafe { bindings::iput(inode(self.block_device)) };
     }
-}
-
-/// The size of a block device in bytes.
-///
-/// C: `bdev_nr_bytes()`
-///
-/// # Safety
-///
-/// `block_device` must be valid.
-unsafe fn size(block_device: NonNull<bindings::block_device>) -> u64 {
-    // SAFETY: By the safety requirements. `bdev_set_nr_sectors()` may write the field at any time,
-    // in one piece.
-    bytes(unsafe { (&raw const (*block_device.as_ptr()).bd_nr_sectors).read_volatile() })
-}
-
-fn bytes(sectors: u64) -> u64 {
-    sectors.saturating_mul(1 << SECTOR_SHIFT)
 }
 
 /// The inode of a block device.

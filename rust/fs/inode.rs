@@ -65,7 +65,7 @@ impl Time {
 /// # Safety
 ///
 /// `field` must be valid for reads, and C must read and write it as a whole.
-pub(super) unsafe fn read_once<F: Copy>(field: *const F) -> F {
+unsafe fn read_once<F: Copy>(field: *const F) -> F {
     const { assert!(size_of::<F>() <= size_of::<usize>()) };
 
     // SAFETY: By the safety requirements.

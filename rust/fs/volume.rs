@@ -17,6 +17,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    block::range_of,
     dax::{
         self,
         device::AccessMode,
@@ -25,15 +26,11 @@ use crate::{
     },
     range::{
         ByteRange,
-        PAGE_SIZE,
-        SECTOR_SHIFT, //
+        PAGE_SIZE, //
     },
 };
 
-use super::{
-    failure::Marks,
-    inode::read_once, //
-};
+use super::failure::Marks;
 
 /// What a filesystem sees of its block device: persistent memory, in bytes from its start.
 ///
@@ -72,22 +69,8 @@ impl Volume {
         device: ARef<dax::Device>,
         block_device: NonNull<bindings::block_device>,
     ) -> Result<Self> {
-        // SAFETY: By the safety requirements. The start does not change; `bdev_set_nr_sectors()`
-        // may write the size at this moment.
-        let (start, len, is_read_only) = unsafe {
-            let block_device = block_device.as_ptr();
-
-            (
-                (*block_device).bd_start_sect,
-                read_once(&raw const (*block_device).bd_nr_sectors),
-                bindings::bdev_read_only(block_device),
-            )
-        };
-        let range = ByteRange::new(
-            start.checked_mul(1 << SECTOR_SHIFT).ok_or(EINVAL)?,
-            len.checked_mul(1 << SECTOR_SHIFT).ok_or(EINVAL)?,
-        )
-        .ok_or(EINVAL)?;
+        // SAFETY: By the safety requirements.
+        let range = unsafe { range_of(block_device.as_ptr()) }.ok_or(EINVAL)?;
 
         if !range.is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
@@ -99,7 +82,8 @@ impl Volume {
             range,
             // SAFETY: By the safety requirements.
             block_device: unsafe { BlockDevice::get(block_device) },
-            is_read_only,
+            // SAFETY: By the safety requirements.
+            is_read_only: unsafe { bindings::bdev_read_only(block_device.as_ptr()) },
         })
     }
 
