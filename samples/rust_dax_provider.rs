@@ -113,16 +113,12 @@ impl Memory {
         }
 
         match bio.transfer()? {
-            Some(Transfer::Read(mut to)) => to.try_for_each(|segment| {
-                let segment = segment?;
-
-                self.map.read(segment.range().start(), &segment)
-            }),
-            Some(Transfer::Write(mut from)) => from.try_for_each(|segment| {
-                let segment = segment?;
-
-                self.map.write(segment.range().start(), &segment)
-            }),
+            Some(Transfer::Read(mut to)) => {
+                to.try_for_each(|segment| self.map.read(segment.range().start(), &segment))
+            }
+            Some(Transfer::Write(mut from)) => {
+                from.try_for_each(|segment| self.map.write(segment.range().start(), &segment))
+            }
             None => Ok(()),
         }
     }

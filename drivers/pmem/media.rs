@@ -147,22 +147,35 @@ impl Media {
         .map(|_| ())
     }
 
-    /// Moves the data of a bio.
-    fn transfer(&self, transfer: Transfer<'_>) -> Result {
-        match transfer {
-            Transfer::Read(mut to) => to.try_for_each(|segment| self.read_segment(&segment?)),
-            Transfer::Write(mut from) => from.try_for_each(|segment| self.write_segment(&segment?)),
-        }
-    }
-
     /// Moves the data of a bio, if it has any.
-    fn transfer_all(&self, bio: &Bio) -> Result {
+    fn transfer(&self, bio: &Bio) -> Result {
         let Some(transfer) = bio.transfer()? else {
             return Ok(());
         };
         let _accounting = bio.account();
 
-        self.transfer(transfer)
+        match transfer {
+            Transfer::Read(mut to) => to.try_for_each(|segment| self.read_segment(&segment)),
+            Transfer::Write(mut from) => from.try_for_each(|segment| self.write_segment(&segment)),
+        }
+    }
+
+    /// The pages at the start of `pages` that can be accessed.
+    fn good_pages(&self, pages: FrameRange, mode: AccessMode) -> Result<FrameRange> {
+        let range = pages.bytes().ok_or(ERANGE)?;
+
+        let Some(bad) = self.bad.first_in(range) else {
+            return Ok(pages);
+        };
+
+        let count = match (bad.saturating_sub(range.start()) / PAGE_SIZE, mode) {
+            (0, AccessMode::Normal) => return Err(EHWPOISON),
+            // A page at a time: what clears poison does not like more.
+            (0, AccessMode::RecoveryWrite) => 1,
+            (good, _) => good,
+        };
+
+        FrameRange::new(pages.first(), count).ok_or(ERANGE)
     }
 }
 
@@ -209,7 +222,7 @@ impl block::Operations for Media {
             }
         }
 
-        if let Err(error) = self.transfer_all(&bio) {
+        if let Err(error) = self.transfer(&bio) {
             return bio.end(Err(error));
         }
 
@@ -255,25 +268,5 @@ impl dax::Operations for Media {
 
         self.write(range, || self.map.write_from_iter(range, from))
             .unwrap_or(0)
-    }
-}
-
-impl Media {
-    /// The pages at the start of `pages` that can be accessed.
-    fn good_pages(&self, pages: FrameRange, mode: AccessMode) -> Result<FrameRange> {
-        let range = pages.bytes().ok_or(ERANGE)?;
-
-        let Some(bad) = self.bad.first_in(range) else {
-            return Ok(pages);
-        };
-
-        let count = match (bad.saturating_sub(range.start()) / PAGE_SIZE, mode) {
-            (0, AccessMode::Normal) => return Err(EHWPOISON),
-            // A page at a time: what clears poison does not like more.
-            (0, AccessMode::RecoveryWrite) => 1,
-            (good, _) => good,
-        };
-
-        FrameRange::new(pages.first(), count).ok_or(ERANGE)
     }
 }

@@ -82,6 +82,7 @@ impl Bio {
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if it is neither a read nor a write.
+    /// - `EIO` if it reaches beyond the last byte that a disk can have.
     ///
     /// # Examples
     ///
@@ -94,43 +95,43 @@ impl Bio {
     /// /// Does what a bio asks for, with memory that starts where the disk does.
     /// fn transfer<T: Operations>(memory: &PageMap<T>, bio: &Bio) -> Result {
     ///     match bio.transfer()? {
-    ///         Some(Transfer::Read(mut to)) => to.try_for_each(|segment| {
-    ///             let segment = segment?;
-    ///
-    ///             memory.read(segment.range().start(), &segment)
-    ///         }),
-    ///         Some(Transfer::Write(mut from)) => from.try_for_each(|segment| {
-    ///             let segment = segment?;
-    ///
-    ///             memory.write(segment.range().start(), &segment)
-    ///         }),
+    ///         Some(Transfer::Read(mut to)) => {
+    ///             to.try_for_each(|segment| memory.read(segment.range().start(), &segment))
+    ///         }
+    ///         Some(Transfer::Write(mut from)) => {
+    ///             from.try_for_each(|segment| memory.write(segment.range().start(), &segment))
+    ///         }
     ///         None => Ok(()),
     ///     }
     /// }
     /// ```
     #[inline]
     pub fn transfer(&self) -> Result<Option<Transfer<'_>>> {
-        if self.iter().bi_size == 0 {
+        let iter = self.iter();
+
+        if iter.bi_size == 0 {
             return Ok(None);
         }
+
+        let start = iter.bi_sector.checked_mul(1 << SECTOR_SHIFT).ok_or(EIO)?;
+        let all = ByteRange::new(start, iter.bi_size.into()).ok_or(EIO)?;
 
         // INVARIANT: The direction is that of the operation. Reads and writes have memory for each
         // byte.
         match self.opf() & bindings::REQ_OP_MASK {
-            bindings::req_op_REQ_OP_READ => Ok(Some(Transfer::Read(self.segments()))),
-            bindings::req_op_REQ_OP_WRITE => Ok(Some(Transfer::Write(self.segments()))),
+            bindings::req_op_REQ_OP_READ => Ok(Some(Transfer::Read(self.segments(iter, all)))),
+            bindings::req_op_REQ_OP_WRITE => Ok(Some(Transfer::Write(self.segments(iter, all)))),
             _ => Err(EOPNOTSUPP),
         }
     }
 
-    fn segments<D>(&self) -> Segments<'_, D> {
-        let iter = self.iter();
-
+    #[inline]
+    fn segments<D>(&self, iter: bindings::bvec_iter, all: ByteRange) -> Segments<'_, D> {
         Segments {
             // SAFETY: `self.0` is valid by the type invariants.
             vecs: unsafe { (*self.0.as_ptr()).bi_io_vec },
-            start: iter.bi_sector.checked_mul(1 << SECTOR_SHIFT),
             iter,
+            start: all.start(),
             _bio: PhantomData,
         }
     }
@@ -211,27 +212,25 @@ pub enum Source {}
 
 /// An iterator over the memory of a bio, in the order of the disk's bytes; see [`Bio::transfer()`].
 ///
-/// An element is an error, `EIO`, if it lies behind the last byte that a disk can have.
-///
 /// # Invariants
 ///
 /// - `vecs` holds all entries that `iter` still has to visit.
+/// - The bytes that `iter` still has to visit form a [`ByteRange`] from `start` on.
 /// - The bio reads to the memory if `D` is [`Destination`], and writes from it if it is [`Source`].
 pub struct Segments<'a, D> {
     vecs: *const bindings::bio_vec,
     iter: bindings::bvec_iter,
-    /// The byte of the disk that comes next, [`None`] if there is no such.
-    start: Option<u64>,
+    start: u64,
     _bio: PhantomData<(&'a Bio, D)>,
 }
 
 impl<'a, D> Iterator for Segments<'a, D> {
-    type Item = Result<Segment<'a, D>>;
+    type Item = Segment<'a, D>;
 
     // As `bio_for_each_bvec()`: the pages of an entry lie behind each other in the kernel's linear
     // map, so there is no need to take them one by one.
     #[inline]
-    fn next(&mut self) -> Option<Result<Segment<'a, D>>> {
+    fn next(&mut self) -> Option<Segment<'a, D>> {
         loop {
             let bindings::bvec_iter {
                 bi_size,
@@ -249,34 +248,32 @@ impl<'a, D> Iterator for Segments<'a, D> {
             let len = vec.bv_len.saturating_sub(bi_offset).min(bi_size);
             let start = self.start;
 
-            // INVARIANT: If bytes remain behind this entry, they are in the next one.
+            // INVARIANT: If bytes remain behind this entry, they are in the next one, and on the
+            // disk behind these.
             self.iter.bi_size = bi_size.saturating_sub(len);
             self.iter.bi_idx = bi_idx.wrapping_add(1);
             self.iter.bi_offset = 0;
-            self.start = start.and_then(|start| start.checked_add(u64::from(len)));
+            self.start = start.saturating_add(u64::from(len));
 
             // An entry may be empty.
             if len == 0 {
                 continue;
             }
 
-            let Some(range) = start.and_then(|start| ByteRange::new(start, u64::from(len))) else {
-                return Some(Err(EIO));
-            };
-
             // SAFETY: The page of an entry is valid. Without HIGHMEM it is mapped for good, and
             // there is nothing to unmap.
             let page = unsafe { bindings::kmap_local_page(vec.bv_page) };
 
             // INVARIANT: The memory is that of `vec`, and the direction that of the bio.
-            return Some(Ok(Segment {
+            return Some(Segment {
                 ptr: page
                     .cast::<u8>()
                     .wrapping_add(vec.bv_offset as usize)
                     .wrapping_add(bi_offset as usize),
-                range,
+                // By the type invariants it is a range.
+                range: ByteRange::new(start, u64::from(len))?,
                 _bio: PhantomData,
-            }));
+            });
         }
     }
 }
@@ -324,13 +321,13 @@ mod tests {
 
     use super::*;
 
-    /// The segments of `size` bytes from `sector` on, which lie in pieces of the lengths `lens`.
-    fn segments<'a>(
+    /// A write from `sector` on, of memory that lies in pieces of the lengths `lens`.
+    fn write(
         page: &Page,
         lens: &[u32; 4],
-        vecs: &'a mut [bindings::bio_vec; 4],
+        vecs: &mut [bindings::bio_vec; 4],
         sector: u64,
-    ) -> Segments<'a, Source> {
+    ) -> bindings::bio {
         for (vec, len) in vecs.iter_mut().zip(lens) {
             *vec = bindings::bio_vec {
                 bv_page: page.as_ptr(),
@@ -339,15 +336,29 @@ mod tests {
             };
         }
 
-        Segments {
-            vecs: vecs.as_ptr(),
-            iter: bindings::bvec_iter {
+        bindings::bio {
+            bi_opf: bindings::req_op_REQ_OP_WRITE,
+            bi_io_vec: vecs.as_mut_ptr(),
+            bi_iter: bindings::bvec_iter {
                 bi_sector: sector,
                 bi_size: lens.iter().sum(),
                 ..pin_init::zeroed()
             },
-            start: sector.checked_mul(1 << SECTOR_SHIFT),
-            _bio: PhantomData,
+            ..pin_init::zeroed()
+        }
+    }
+
+    /// Calls `f` with the segments of a write.
+    fn with_segments(
+        bio: &mut bindings::bio,
+        f: impl FnOnce(Segments<'_, Source>) -> Result,
+    ) -> Result {
+        // SAFETY: It is valid, and never completed.
+        let bio = ManuallyDrop::new(unsafe { Bio::from_raw(NonNull::from(bio)) });
+
+        match bio.transfer()? {
+            Some(Transfer::Write(segments)) => f(segments),
+            _ => Err(EINVAL),
         }
     }
 
@@ -355,45 +366,49 @@ mod tests {
     fn empty_entries_are_skipped() -> Result {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let mut vecs = [pin_init::zeroed(); 4];
-        let mut moved = 0;
+        let mut bio = write(&page, &[0, 512, 0, 1024], &mut vecs, 8);
 
-        for segment in segments(&page, &[0, 512, 0, 1024], &mut vecs, 8) {
-            let range = segment?.range();
+        with_segments(&mut bio, |segments| {
+            let mut moved = 0;
 
-            assert_eq!(range.start(), 8 * 512 + moved);
-            moved += range.len();
-        }
-        assert_eq!(moved, 1536);
-        Ok(())
+            for segment in segments {
+                assert_eq!(segment.range().start(), 8 * 512 + moved);
+                moved += segment.range().len();
+            }
+            assert_eq!(moved, 1536);
+            Ok(())
+        })
     }
 
     #[test]
     fn parts_of_sectors_follow_each_other() -> Result {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let mut vecs = [pin_init::zeroed(); 4];
-        let mut starts = segments(&page, &[100, 412, 500, 12], &mut vecs, 1)
-            .map(|segment| segment.map_or(0, |segment| segment.range().start()));
+        let mut bio = write(&page, &[100, 412, 500, 12], &mut vecs, 1);
 
-        assert_eq!(starts.next(), Some(512));
-        assert_eq!(starts.next(), Some(612));
-        assert_eq!(starts.next(), Some(1024));
-        assert_eq!(starts.next(), Some(1524));
-        assert_eq!(starts.next(), None);
-        Ok(())
+        with_segments(&mut bio, |segments| {
+            let mut starts = segments.map(|segment| segment.range().start());
+
+            assert_eq!(starts.next(), Some(512));
+            assert_eq!(starts.next(), Some(612));
+            assert_eq!(starts.next(), Some(1024));
+            assert_eq!(starts.next(), Some(1524));
+            assert_eq!(starts.next(), None);
+            Ok(())
+        })
     }
 
     #[test]
     fn what_no_disk_has_is_an_error() -> Result {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let mut vecs = [pin_init::zeroed(); 4];
-        let mut results = segments(
-            &page,
-            &[512, 512, 0, 0],
-            &mut vecs,
-            u64::MAX >> SECTOR_SHIFT,
-        );
+        let last = u64::MAX >> SECTOR_SHIFT;
 
-        assert!(results.next().is_some_and(|result| result.is_err()));
+        for sector in [last, last + 1] {
+            let mut bio = write(&page, &[512, 512, 0, 0], &mut vecs, sector);
+
+            assert_eq!(with_segments(&mut bio, |_| Ok(())), Err(EIO));
+        }
         Ok(())
     }
 }
