@@ -126,9 +126,11 @@ impl<T: Operations> Attribute<T> {
         // SAFETY: An attribute is gone before the disk's registration is.
         let data = unsafe { Self::data(dev) };
 
-        let number = match kind {
-            Kind::Number(show) => show(data),
-            Kind::Flag(show, _) => u64::from(show(data)),
+        let len = match kind {
+            // SAFETY: sysfs passes a buffer of a page.
+            Kind::Number(show) => unsafe { emit_number(buf, show(data)) },
+            // SAFETY: sysfs passes a buffer of a page.
+            Kind::Flag(show, _) => unsafe { emit_number(buf, show(data).into()) },
             Kind::Choice([first, second], show, _) => {
                 let format = match show(data) {
                     false => c"[%s] %s\n",
@@ -136,22 +138,16 @@ impl<T: Operations> Attribute<T> {
                 };
 
                 // SAFETY: sysfs passes a buffer of a page. The format takes two C strings.
-                let len = unsafe {
+                unsafe {
                     bindings::sysfs_emit(
                         buf,
                         format.as_char_ptr(),
                         first.as_char_ptr(),
                         second.as_char_ptr(),
                     )
-                };
-
-                // CAST: The length of a line fits every integer.
-                return len as isize;
+                }
             }
         };
-
-        // SAFETY: sysfs passes a buffer of a page. The format takes one `u64`.
-        let len = unsafe { bindings::sysfs_emit(buf, c"%llu\n".as_char_ptr(), number) };
 
         // CAST: The length of a line fits every integer.
         len as isize
@@ -173,6 +169,7 @@ impl<T: Operations> Attribute<T> {
         let data = unsafe { Self::data(dev) };
 
         let (store, value) = match kind {
+            // CAST: An errno fits every integer.
             Kind::Number(_) => return EPERM.to_errno() as isize,
             // SAFETY: `buf` is a C string by the safety requirements.
             Kind::Flag(_, store) => (store, unsafe { parse_bool(buf) }),
@@ -188,6 +185,16 @@ impl<T: Operations> Attribute<T> {
         // CAST: sysfs writes at most a page.
         len as isize
     }
+}
+
+/// Prints a number, and returns the length of the line.
+///
+/// # Safety
+///
+/// `buf` must be a buffer of a page that sysfs has passed.
+unsafe fn emit_number(buf: *mut c_char, number: u64) -> c_int {
+    // SAFETY: By the safety requirements. The format takes one `u64`.
+    unsafe { bindings::sysfs_emit(buf, c"%llu\n".as_char_ptr(), number) }
 }
 
 /// # Errors
