@@ -31,18 +31,18 @@ pub(crate) struct BadMemory {
     range: ByteRange,
     list: Arc<Badblocks>,
     unlisted: PageSet,
-    /// Locked by who mends. The list in it is for [`populate()`](Self::populate).
+    /// One repair runs at a time. [`populate()`](Self::populate) fills the list in it.
     #[pin]
-    mender: Mutex<Pin<KBox<Badblocks>>>,
-    /// What is being mended. Locked while memory becomes bad, or good.
+    repair: Mutex<Pin<KBox<Badblocks>>>,
+    /// The range that a repair is for. Protects each change of what is bad.
     #[pin]
     under_way: Mutex<Option<UnderWay>>,
 }
 
-/// A range that is being mended.
+/// The range of a repair.
 struct UnderWay {
     range: ByteRange,
-    /// Whether a part of it has failed meanwhile.
+    /// Whether a part of it has failed since the repair began.
     has_failed: bool,
 }
 
@@ -63,7 +63,7 @@ impl BadMemory {
                 range,
                 list,
                 unlisted,
-                mender <- new_mutex!(scratch),
+                repair <- new_mutex!(scratch),
                 under_way <- new_mutex!(None),
             }),
             GFP_KERNEL,
@@ -103,20 +103,20 @@ impl BadMemory {
         [listed, unlisted].into_iter().flatten().min()
     }
 
-    /// Enters `range`, which has failed. Calls `mark` at a time at which nothing becomes good.
+    /// Adds `range`, which has failed, and calls `mark`. No repair ends meanwhile.
     ///
-    /// Returns whether it is in the list.
-    pub(crate) fn enter(&self, range: ByteRange, mark: impl FnOnce()) -> bool {
+    /// Returns whether the list has it.
+    pub(crate) fn add_failed(&self, range: ByteRange, mark: impl FnOnce()) -> bool {
         let mut under_way = self.under_way.lock();
 
         if let Some(under_way) = &mut *under_way {
             under_way.has_failed |= under_way.range.clip(range).is_some();
         }
         mark();
-        self.keep(range)
+        self.add(range)
     }
 
-    fn keep(&self, range: ByteRange) -> bool {
+    fn add(&self, range: ByteRange) -> bool {
         // A full list takes nothing, not even what it has.
         let is_listed = self.is_listed(range) || self.list.mark(range).is_ok();
 
@@ -157,7 +157,7 @@ impl BadMemory {
         }
 
         // Some may be left out. Ask again, for as much at a time as finds room in a list.
-        let scratch = self.mender.lock();
+        let scratch = self.repair.lock();
         let mut len = self.range.len();
         let mut rest = Some(self.range);
 
@@ -167,7 +167,7 @@ impl BadMemory {
             let is_all = !scratch.is_full() || window.len() <= SMALL;
 
             if answer.is_ok() && is_all {
-                self.keep_all(window, &scratch);
+                self.add_all(window, &scratch);
                 rest = ByteRange::between(window.end(), range.end());
                 len = len.saturating_mul(2);
             } else {
@@ -182,26 +182,25 @@ impl BadMemory {
     }
 
     /// Enters what is in `found`, counted from the start of `window`.
-    fn keep_all(&self, window: ByteRange, found: &Badblocks) {
+    fn add_all(&self, window: ByteRange, found: &Badblocks) {
         let mut rest = ByteRange::new(0, window.len());
 
         while let Some(bad) = rest.and_then(|rest| found.first_in(rest)) {
             if let Some(bad) = bad.offset_by(window.start()) {
-                self.keep(bad);
+                self.add(bad);
             }
             rest = ByteRange::between(bad.end(), window.len());
         }
     }
 
-    /// Prepares to mend all of `range`. Waits until others have mended. Returns [`None`] if nothing
-    /// of it is bad any more then.
+    /// Begins the repair of all of `range`. Waits for the end of another repair. Returns [`None`]
+    /// if that has repaired all of `range`.
     ///
     /// # Errors
     ///
-    /// - `EIO` if only a part of a page is to be mended, and it is not known which parts of it are
-    ///   bad.
-    pub(crate) fn mend(&self, range: ByteRange) -> Result<Option<Mending<'_>>> {
-        let mender = self.mender.lock();
+    /// - `EIO` if `range` has a part of an unlisted page: the bad part of that is not known.
+    pub(crate) fn repair(&self, range: ByteRange) -> Result<Option<Repair<'_>>> {
+        let lock = self.repair.lock();
 
         if self.first_in(range).is_none() {
             return Ok(None);
@@ -219,13 +218,13 @@ impl BadMemory {
             range,
             has_failed: false,
         });
-        Ok(Some(Mending {
+        Ok(Some(Repair {
             bad: self,
-            _mender: mender,
+            _lock: lock,
         }))
     }
 
-    /// Takes `range` from what is bad.
+    /// Removes `range` from what is bad.
     ///
     /// # Errors
     ///
@@ -273,21 +272,19 @@ fn whole_pages(range: ByteRange) -> Option<FrameRange> {
     FrameRange::new(first, (range.end() / PAGE_SIZE).checked_sub(first)?)
 }
 
-/// A range that is being mended. Only one is at a time.
-///
-/// When dropped, what was not taken from what is bad stays so.
-pub(crate) struct Mending<'a> {
+/// A repair. When dropped without [`finish()`](Self::finish), its range stays bad.
+pub(crate) struct Repair<'a> {
     bad: &'a BadMemory,
-    _mender: MutexGuard<'a, Pin<KBox<Badblocks>>>,
+    _lock: MutexGuard<'a, Pin<KBox<Badblocks>>>,
 }
 
-impl Mending<'_> {
-    /// Takes `range` from what is bad, for it was mended and written. Calls `unmark` for each page
-    /// of it of which nothing is bad any more, at a time at which nothing becomes bad.
+impl Repair<'_> {
+    /// Removes `range`, which was repaired and written, from what is bad. Calls `unmark` for each
+    /// page that has no bad sector any more. No failure is added meanwhile.
     ///
     /// # Errors
     ///
-    /// - `EIO` if it has failed meanwhile.
+    /// - `EIO` if a part of the range has failed since the repair began.
     /// - `ENOSPC` if the range divides a bad one within a page and the list is full.
     pub(crate) fn finish(self, range: ByteRange, unmark: impl Fn(FrameRange)) -> Result {
         let under_way = self.bad.under_way.lock();
@@ -314,7 +311,7 @@ impl Mending<'_> {
     }
 }
 
-impl Drop for Mending<'_> {
+impl Drop for Repair<'_> {
     fn drop(&mut self) {
         *self.bad.under_way.lock() = None;
     }
@@ -335,14 +332,14 @@ mod tests {
         let mut number = 1000;
 
         while !bad.list.is_full() {
-            assert!(bad.enter(page(number)?, || {}));
+            assert!(bad.add_failed(page(number)?, || {}));
             number += 2;
         }
         Ok(())
     }
 
     fn write(bad: &BadMemory, range: ByteRange) -> Result {
-        bad.mend(range)?.ok_or(EINVAL)?.finish(range, |_| {})
+        bad.repair(range)?.ok_or(EINVAL)?.finish(range, |_| {})
     }
 
     #[test]
@@ -350,8 +347,8 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
-        assert!(!bad.enter(page(7)?, || {}));
-        assert!(!bad.enter(page(9)?, || {}));
+        assert!(!bad.add_failed(page(7)?, || {}));
+        assert!(!bad.add_failed(page(9)?, || {}));
         assert_eq!(bad.first_in(page(7)?), Some(7 * PAGE_SIZE));
         assert_eq!(bad.first_in(page(8)?), None);
         assert_eq!(
@@ -374,7 +371,7 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
-        assert!(!bad.enter(page(7)?, || {}));
+        assert!(!bad.add_failed(page(7)?, || {}));
         assert_eq!(bad.list.first_in(page(7)?), None);
 
         write(&bad, page(1000)?)?;
@@ -388,7 +385,7 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
         let three = ByteRange::new(0, 3 * PAGE_SIZE).ok_or(EINVAL)?;
 
-        assert!(bad.enter(three, || {}));
+        assert!(bad.add_failed(three, || {}));
         fill(&bad)?;
         write(&bad, page(1)?)?;
 
@@ -404,13 +401,13 @@ mod tests {
         let first = ByteRange::new(0, 512).ok_or(EINVAL)?;
         let second = ByteRange::new(1024, 512).ok_or(EINVAL)?;
 
-        assert!(bad.enter(first, || {}) && bad.enter(second, || {}));
-        bad.mend(first)?
+        assert!(bad.add_failed(first, || {}) && bad.add_failed(second, || {}));
+        bad.repair(first)?
             .ok_or(EINVAL)?
             .finish(first, |_| assert!(false))?;
 
         let unmarked = core::cell::Cell::new(0);
-        bad.mend(second)?
+        bad.repair(second)?
             .ok_or(EINVAL)?
             .finish(second, |_| unmarked.set(unmarked.get() + 1))?;
         assert_eq!(unmarked.get(), 1);
@@ -418,21 +415,21 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_while_it_is_mended_stays_bad() -> Result {
+    fn what_fails_during_a_repair_stays_bad() -> Result {
         let bad = BadMemory::new(LEN)?;
 
-        assert!(bad.enter(page(0)?, || {}) && bad.enter(page(1)?, || {}));
+        assert!(bad.add_failed(page(0)?, || {}) && bad.add_failed(page(1)?, || {}));
 
-        let mending = bad.mend(page(0)?)?.ok_or(EINVAL)?;
-        assert!(bad.enter(page(0)?, || {}));
-        assert_eq!(mending.finish(page(0)?, |_| assert!(false)), Err(EIO));
+        let repair = bad.repair(page(0)?)?.ok_or(EINVAL)?;
+        assert!(bad.add_failed(page(0)?, || {}));
+        assert_eq!(repair.finish(page(0)?, |_| assert!(false)), Err(EIO));
         assert_eq!(bad.first_in(page(0)?), Some(0));
 
-        let mending = bad.mend(page(0)?)?.ok_or(EINVAL)?;
-        assert!(bad.enter(page(1)?, || {}));
-        mending.finish(page(0)?, |_| {})?;
+        let repair = bad.repair(page(0)?)?.ok_or(EINVAL)?;
+        assert!(bad.add_failed(page(1)?, || {}));
+        repair.finish(page(0)?, |_| {})?;
         assert_eq!(bad.first_in(page(0)?), None);
-        assert!(bad.mend(page(0)?)?.is_none());
+        assert!(bad.repair(page(0)?)?.is_none());
         Ok(())
     }
 

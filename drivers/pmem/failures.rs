@@ -73,19 +73,19 @@ impl Failures {
         self.lists_simulated.store(enabled, Relaxed);
     }
 
-    /// Enters what failed, then tells the holder.
+    /// Lists what failed, then notifies the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange, flags: Flags) -> Outcome {
         if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
-            self.enter(frames, range);
+            self.list(frames, range);
         }
 
         self.control.notify_failure(range, flags)
     }
 
-    fn enter(&self, frames: Frames<'_>, range: ByteRange) {
+    fn list(&self, frames: Frames<'_>, range: ByteRange) {
         // The machine check handler takes the frame from the linear map when we are done. The mark
         // is what brings it back when the driver is unbound before the memory has been mended.
-        let is_listed = self.bad.enter(range, || frames.set_poisoned());
+        let is_listed = self.bad.add_failed(range, || frames.set_poisoned());
 
         // The platform enters it, too, but only after it has told us.
         if !is_listed {

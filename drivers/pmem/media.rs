@@ -74,11 +74,11 @@ impl Media {
         self.namespace.flush()
     }
 
-    /// Has the platform mend all of `range`. What it holds is undefined then.
+    /// Asks the platform to repair all of `range`. The contents are undefined then.
     ///
     /// # Errors
     ///
-    /// - `EIO` if not all of it can be mended.
+    /// - `EIO` if the platform cannot repair all of it.
     fn clear_poison(&self, range: ByteRange) -> Result {
         let bound = self.namespace.bound().ok_or(EIO)?;
 
@@ -90,13 +90,13 @@ impl Media {
         self.map.invalidate(range)
     }
 
-    /// Writes to `range` by `write`, which returns the number of bytes that it has written, and
-    /// mends it first if a part of it is bad. Bad memory that is not written stays bad.
+    /// Calls `write`, which writes to `range` and returns the number of bytes written. Repairs the
+    /// range first if a part of it is bad. Bad memory that `write` does not reach stays bad.
     ///
     /// # Errors
     ///
-    /// - `EIO` if not all of the range can be mended, and nothing is written then; or if it has
-    ///   failed once more meanwhile.
+    /// - `EIO` if the platform cannot repair all of the range, or if it fails again before it is
+    ///   written. In the first case nothing is written.
     #[inline]
     fn write(&self, range: ByteRange, write: impl FnOnce() -> Result<usize>) -> Result<usize> {
         if self.bad.first_in(range).is_none() {
@@ -107,22 +107,22 @@ impl Media {
     }
 
     fn write_bad(&self, range: ByteRange, write: impl FnOnce() -> Result<usize>) -> Result<usize> {
-        let Some(mending) = self.bad.mend(range)? else {
+        let Some(repair) = self.bad.repair(range)? else {
             return write();
         };
 
         self.clear_poison(range)?;
         let len = write()? as u64;
 
-        // The source may fault half-way. A page that was not written whole is mended, but what it
-        // holds is undefined.
+        // The source may fault half-way. The contents of a page that was not written whole are
+        // undefined.
         let len = match len == range.len() {
             true => len,
             false => len & !(PAGE_SIZE - 1),
         };
 
         if let Some(written) = ByteRange::new(range.start(), len) {
-            mending.finish(written, |page| {
+            repair.finish(written, |page| {
                 let _ = self.map.clear_poisoned(page);
             })?;
         }

@@ -18,7 +18,8 @@ const WORD: u64 = u64::BITS as u64;
 /// A set of pages of a device, counted from its start: a bit a page.
 ///
 /// To add a page to it needs no memory, and so cannot fail. Nothing is locked: whoever looks while
-/// pages come and go finds some of them.
+/// pages come and go finds some of them. `kernel::bitmap` allocates its bits in one piece, which
+/// limits it to 128 GiB of pages.
 pub(crate) struct PageSet {
     words: KVVec<Atomic<u64>>,
     /// The number of pages in the set.
