@@ -708,6 +708,11 @@ cannot_touch() {
 	fails_with "BUS_MCEERR_AR" is_touched "$@"
 }
 
+# page_data -- what write_page() and has_page() know.
+page_data() {
+	seq -f 'page %09.0f' 1000 | head -c $PAGE >"$TMP/page"
+}
+
 # write_page FILE PAGE -- whole, with data that is known.
 write_page() {
 	dd if="$TMP/page" of="$1" bs=$PAGE seek="$2" count=1 conv=notrunc status=none
@@ -718,7 +723,7 @@ has_page() {
 	dd if="$1" bs=$PAGE skip="$2" count=1 status=none | cmp - "$TMP/page"
 }
 
-# same_but FILE PAGE -- all other pages are as fill() has written them.
+# same_but FILE PAGE -- all other pages are as fill() has written them; -1 is no page.
 same_but() {
 	python3 - "$1" "$2" <<-END
 		import os, sys
@@ -767,7 +772,7 @@ use_mendfs() {
 	NS=$1
 	DISK=$(ns_disk "$NS")
 	START=$(($(ns_get "$NS" resource)))
-	seq -f 'page %09.0f' 1000 | head -c $PAGE >"$TMP/page"
+	page_data
 	mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd /
 }
 

@@ -25,15 +25,10 @@ listed() {
 	wc -l <"/sys/block/$DISK/badblocks"
 }
 
-# is_listed FILE PAGE
-is_listed() {
-	bad_range "$DISK" $(($(file_sector "$1" "$2") * 512)) $PAGE
-}
-
 # A page fails that nobody has mapped, and one that somebody has.
 is_bad() {
 	machine_check "$(address file 5)" && log_says "daxmf_pmem $NS: badblocks is full" &&
-		! is_listed file 5 && cannot_read file 5 && cannot_touch file 5 &&
+		! file_page_bad file 5 && cannot_read file 5 && cannot_touch file 5 &&
 		dax_read file 4 && dax_read file 6 &&
 		told mce file,offset=28K && cannot_read file 7 && cannot_touch file 7
 }
@@ -68,12 +63,8 @@ through_file() {
 
 # Room in the list is taken by what found none.
 is_shown_later() {
-	machine_check "$(address file 9)" && ! is_listed file 9 || return
-	write_disk 512 $FIRST && is_listed file 9 && is listed $LISTED && cannot_read file 9
-}
-
-page_data() {
-	seq -f 'page %09.0f' 1000 | head -c $PAGE >"$TMP/page"
+	machine_check "$(address file 9)" && ! file_page_bad file 9 || return
+	write_disk 512 $FIRST && file_page_bad file 9 && is listed $LISTED && cannot_read file 9
 }
 
 begin 8
