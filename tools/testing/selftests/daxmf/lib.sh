@@ -79,6 +79,16 @@ require_ns() {
 	NS=$(ns_find "$@") || skip_all "no namespace of kind $1 here"
 }
 
+# require_disk KIND -- a disk that such a namespace has become; sets NS, DISK and START, its physical
+# address.
+# shellcheck disable=SC2034 # for the tests
+require_disk() {
+	require_ns "$1"
+	require ns_bind "$NS"
+	DISK=$(ns_disk "$NS")
+	START=$(($(ns_get "$NS" resource)))
+}
+
 # skip_all WHY -- end the test: it cannot work here.
 skip_all() {
 	ktap_skip_all "$*"
@@ -471,15 +481,14 @@ share() {
 
 STACK=/sys/kernel/config/daxmf_stack
 
-# require_disks -- two disks on which poison is cleared by writing: sets A, of 512 MiB, and B.
+# require_disks -- two disks on which poison is cleared by writing: sets A, of 512 MiB, and B; and
+# START, the physical address of A.
 # shellcheck disable=SC2034 # for the tests
 require_disks() {
-	require_ns virtio
-	require ns_bind "$NS"
-	B=$(ns_disk "$NS")
-	require_ns memmap
-	require ns_bind "$NS"
-	A=$(ns_disk "$NS")
+	require_disk virtio
+	B=$DISK
+	require_disk memmap
+	A=$DISK
 }
 
 # map NAME [TABLE...] -- a mapped device with a table, or with the lines on standard input; sets

@@ -35,10 +35,7 @@ fails() {
 begin 6
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
-require_ns "$KIND"
-require ns_bind "$NS"
-DISK=$(ns_disk "$NS")
-START=$(($(ns_get "$NS" resource)))
+require_disk "$KIND"
 
 check "taken" \
 	answered 0 1 0 0 "delivered"

@@ -97,10 +97,7 @@ removed() {
 begin 6
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
-require_ns "$KIND"
-require ns_bind "$NS"
-DISK=$(ns_disk "$NS")
-START=$(($(ns_get "$NS" resource)))
+require_disk "$KIND"
 require partition_disk
 require hold "${DISK}p2"
 on_exit release

@@ -38,10 +38,7 @@ bad_block_beyond() {
 
 begin 6
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
-require_ns "$KIND"
-require ns_bind "$NS"
-DISK=$(ns_disk "$NS")
-START=$(($(ns_get "$NS" resource)))
+require_disk "$KIND"
 SIZE=$(ns_get "$NS" size)
 require hold "$DISK"
 before=$(counters "$DISK")

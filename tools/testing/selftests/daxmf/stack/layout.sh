@@ -61,7 +61,6 @@ stripes() {
 begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
-START=$(ns_get "$NS" resource)
 require modprobe daxmf_stack
 
 check "memory that moves in the device" \

@@ -83,7 +83,6 @@ one_more() {
 begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
-START=$(ns_get "$NS" resource)
 require modprobe daxmf_stack
 require pile
 

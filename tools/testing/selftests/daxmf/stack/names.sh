@@ -105,7 +105,6 @@ other_namespace() {
 begin 7
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
-START=$(ns_get "$NS" resource)
 require modprobe daxmf_stack
 
 check "another volume has the name of the one that was attached" \

@@ -97,7 +97,6 @@ unused_between() {
 begin 6
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
-START=$(ns_get "$NS" resource)
 require modprobe daxmf_stack
 
 check "three levels" \
