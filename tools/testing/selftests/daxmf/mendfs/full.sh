@@ -35,16 +35,21 @@ emptied() {
 	rm -rf ./* && is room "$EMPTY" && checked
 }
 
-# until_full COMMAND... -- until it fails, with one number after the other; then for lack of room.
+# until_full CALL -- a call of Python's, with n from 0 on, until it fails for lack of room.
 until_full() {
-	local number=0
-
-	while "$@" "$number" 2>"$TMP/why"; do
-		number=$((number + 1))
-		[ $number -lt 10000 ] || fail "'$*' never fails" || return
-	done
-	grep -q "No space left" "$TMP/why" || fail "$(cat "$TMP/why")" || return
-	[ $number -gt 0 ] || fail "there was no room at all"
+	python3 - "$1" <<-'END'
+		import errno, os, sys
+		call = compile(sys.argv[1], "call", "eval")
+		for n in range(10000):
+		    try:
+		        eval(call)
+		    except OSError as error:
+		        assert error.errno == errno.ENOSPC, error
+		        assert n > 0, "there was no room at all"
+		        break
+		else:
+		    sys.exit(f"'{sys.argv[1]}' never fails")
+	END
 }
 
 # --- Data ---
@@ -69,15 +74,13 @@ full_of_data() {
 # --- Metadata ---
 
 full_of_inodes() {
-	local number
-
-	make -m 1 && until_full touch && no_room mkdir directory && no_room ln -s a link &&
-		no_room mknod pipe p && no_room cp 0 copy && checked &&
+	make -m 1 && until_full "os.mknod(str(n))" && no_room mkdir directory &&
+		no_room ln -s a link && no_room mknod pipe p && no_room cp 0 copy && checked &&
 		rm 0 && mkdir directory && rmdir directory && emptied
 }
 
 full_of_names() {
-	make -m 1 && touch file && until_full ln file && no_room ln file other &&
+	make -m 1 && touch file && until_full "os.link('file', str(n))" && no_room ln file other &&
 		no_room setfattr -n user.a -v b file && no_room touch more && checked &&
 		rm 0 && setfattr -n user.a -v b file && emptied
 }
@@ -87,17 +90,19 @@ attribute() {
 }
 
 full_of_attributes() {
-	make -m 1 && touch file && until_full attribute && no_room attribute 0 && checked &&
+	make -m 1 && touch file && until_full "os.setxattr('file', f'user.{n}', b'x' * 400)" &&
+		no_room attribute 0 && checked &&
 		setfattr -x user.0 file && attribute 0 && emptied
 }
 
-# A block that is followed by a hole is an extent of its own.
+# block NUMBER -- it is followed by a hole, and so an extent of its own.
 block() {
 	xfs_io -c "pwrite -q $((2 * $1 * PAGE)) 1" file
 }
 
 full_of_extents() {
-	make -m 1 && touch file && fallocate -l 64K long && until_full block &&
+	make -m 1 && touch file && fallocate -l 64K long &&
+		until_full "os.pwrite(3, b'x', 2 * n * $PAGE)" 3<>file &&
 		no_room xfs_io -c 'fpunch 4k 4k' long && no_room cp --reflink=always long clone &&
 		is stat -c %s long 65536 && checked &&
 		xfs_io -c 'fpunch 0 4k' long && xfs_io -c 'fpunch 60k 4k' long &&
