@@ -4,6 +4,8 @@
 //!
 //! C header: [`include/linux/badblocks.h`](srctree/include/linux/badblocks.h)
 
+use core::marker::PhantomData;
+
 use kernel::{
     error::to_result,
     prelude::*,
@@ -15,7 +17,9 @@ use crate::{
     bindings,
     block::disk::SysfsFile,
     range::{
+        space,
         ByteRange,
+        Space,
         PAGE_SIZE,
         SECTOR_SHIFT, //
     },
@@ -28,7 +32,7 @@ const MAX_LEN: u64 = 1 << 39;
 /// The number of ranges that a list has room for: a page of them.
 const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 
-/// A list of the ranges of a device that are known to be bad.
+/// A list of the ranges of a device, or of another space, that are known to be bad.
 ///
 /// Ranges are in bytes; they are kept in whole sectors, rounded outwards. The list has room for 512
 /// ranges that do not touch, each of at most 512 sectors. Once it is that of a disk, whoever polls
@@ -37,10 +41,10 @@ const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 /// # Examples
 ///
 /// ```
-/// use daxmf::{badblocks::Badblocks, range::ByteRange};
+/// use daxmf::{badblocks::Badblocks, range::{space, ByteRange}};
 ///
 /// let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
-/// let page = ByteRange::new(0x3000, 0x1000).ok_or(EINVAL)?;
+/// let page = ByteRange::<space::Device>::new(0x3000, 0x1000).ok_or(EINVAL)?;
 /// let behind = ByteRange::new(0x4000, 0x1000).ok_or(EINVAL)?;
 ///
 /// assert!(bad.mark(page).is_ok());
@@ -58,19 +62,20 @@ const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 ///
 /// `badblocks_init()` has initialized the list.
 #[pin_data(PinnedDrop)]
-pub struct Badblocks {
+pub struct Badblocks<S: Space = space::Device> {
     #[pin]
     list: Opaque<bindings::badblocks>,
     file: SetOnce<SysfsFile>,
+    _space: PhantomData<S>,
 }
 
 // SAFETY: The list may be freed on any thread.
-unsafe impl Send for Badblocks {}
+unsafe impl<S: Space> Send for Badblocks<S> {}
 
 // SAFETY: The list has a lock of its own, which every C function takes.
-unsafe impl Sync for Badblocks {}
+unsafe impl<S: Space> Sync for Badblocks<S> {}
 
-impl Badblocks {
+impl<S: Space> Badblocks<S> {
     /// Creates an empty list.
     ///
     /// # Errors
@@ -84,6 +89,7 @@ impl Badblocks {
                 to_result(unsafe { bindings::badblocks_init(list, 1) })
             }),
             file: SetOnce::new(),
+            _space: PhantomData,
         })
     }
 
@@ -121,7 +127,7 @@ impl Badblocks {
 
     /// The first bad range that touches `range`, as far as it lies in it.
     #[inline]
-    pub fn first_in(&self, range: ByteRange) -> Option<ByteRange> {
+    pub fn first_in(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         if self.is_empty() {
             return None;
         }
@@ -129,23 +135,23 @@ impl Badblocks {
         self.lookup(range)
     }
 
-    fn lookup(&self, range: ByteRange) -> Option<ByteRange> {
+    fn lookup(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         let mut start = range.start();
 
         loop {
             let end = range.end().min(start.saturating_add(MAX_LEN));
-            let window = ByteRange::between(start, end)?;
+            let part = ByteRange::between(start, end)?;
 
-            if let Some(bad) = self.lookup_window(window) {
+            if let Some(bad) = self.lookup_part(part) {
                 return bad.clip(range);
             }
-            start = window.end();
+            start = part.end();
         }
     }
 
-    /// The first bad range that touches `window`, which is not longer than [`MAX_LEN`].
-    fn lookup_window(&self, window: ByteRange) -> Option<ByteRange> {
-        let (sector, count) = window.sectors();
+    /// The first bad range that touches `part`, which is not longer than [`MAX_LEN`].
+    fn lookup_part(&self, part: ByteRange<S>) -> Option<ByteRange<S>> {
+        let (sector, count) = part.sectors();
         let (mut first, mut bad) = (0, 0);
 
         // SAFETY: The list is valid by the type invariants.
@@ -171,7 +177,7 @@ impl Badblocks {
     ///
     /// - `ENOSPC` if the list is full.
     /// - `EINVAL` if the range is longer than 512 GiB.
-    pub fn mark(&self, range: ByteRange) -> Result {
+    pub fn mark(&self, range: ByteRange<S>) -> Result {
         let (sector, count) = checked_sectors(range)?;
 
         // SAFETY: The list is valid by the type invariants.
@@ -187,7 +193,7 @@ impl Badblocks {
     ///
     /// - `ENOSPC` if the range divides a bad one and the list is full. It stays bad then.
     /// - `EINVAL` if the range is longer than 512 GiB.
-    pub fn clear(&self, range: ByteRange) -> Result {
+    pub fn clear(&self, range: ByteRange<S>) -> Result {
         let (sector, count) = checked_sectors(range)?;
 
         // SAFETY: The list is valid by the type invariants.
@@ -199,7 +205,7 @@ impl Badblocks {
 }
 
 /// The sectors of a range that the C functions can deal with.
-fn checked_sectors(range: ByteRange) -> Result<(u64, u64)> {
+fn checked_sectors<S: Space>(range: ByteRange<S>) -> Result<(u64, u64)> {
     if range.len() > MAX_LEN {
         return Err(EINVAL);
     }
@@ -208,7 +214,7 @@ fn checked_sectors(range: ByteRange) -> Result<(u64, u64)> {
 }
 
 #[pinned_drop]
-impl PinnedDrop for Badblocks {
+impl<S: Space> PinnedDrop for Badblocks<S> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: The list is valid by the type invariants, and not used afterwards.
         unsafe { bindings::badblocks_exit(self.as_raw()) };
@@ -219,7 +225,7 @@ impl PinnedDrop for Badblocks {
 mod tests {
     use super::*;
 
-    fn range(start: u64, len: u64) -> Result<ByteRange> {
+    fn range(start: u64, len: u64) -> Result<ByteRange<space::Device>> {
         ByteRange::new(start, len).ok_or(EINVAL)
     }
 

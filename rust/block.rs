@@ -16,7 +16,7 @@ pub mod bio;
 pub mod disk;
 pub mod file;
 
-pub(crate) use self::file::range_of;
+pub(crate) use self::file::window_of;
 pub use self::{
     attribute::Attribute,
     bio::Bio,

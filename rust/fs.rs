@@ -54,7 +54,10 @@ use crate::{
         Flags,
         Outcome, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 
 /// A time as the kernel counts it: seconds since 1970, and nanoseconds, less than a second.
@@ -190,7 +193,7 @@ pub enum Place {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
     /// The bytes of the file: whole blocks, with the first byte that was asked for in it.
-    pub range: ByteRange,
+    pub range: ByteRange<space::File>,
     /// Where they lie.
     pub place: Place,
 }
@@ -212,7 +215,7 @@ pub struct Statistics {
 
 /// A filesystem, as it is mounted once.
 ///
-/// Ranges of files and of the volume are in bytes. Unless said otherwise, methods are called in
+/// Unless said otherwise, methods are called in
 /// process context and may sleep, several at once; the VFS sees to it that a directory is changed
 /// by one at a time, and a file's size.
 ///
@@ -251,7 +254,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EUCLEAN` if it is damaged.
     fn load(&self) -> Result;
 
-    /// Deals with a memory failure of the bytes `range` of the volume.
+    /// Deals with a memory failure of `range` of the volume.
     ///
     /// Called as [`Holder::notify_failure()`](crate::dax::Holder::notify_failure()) is, with the
     /// same limits. It may come at any time after [`new()`](Self::new), also before the filesystem
@@ -263,7 +266,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn notify_failure(
         &self,
         super_block: &SuperBlock<Self>,
-        range: ByteRange,
+        range: ByteRange<space::Volume>,
         flags: Flags,
     ) -> Outcome;
 
@@ -430,7 +433,12 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// - `ENOSPC` if there is no room.
-    fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping>;
+    fn map(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<space::File>,
+        purpose: Purpose,
+    ) -> Result<Mapping>;
 
     /// Ends a write for which [`map()`](Self::map) has said [`Place::Copied`] or [`Place::Moved`].
     /// If `is_done`, the new place has the contents of `range`, written back, and belongs to the
@@ -440,7 +448,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down, or the new place has become bad, too.
-    fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result;
+    fn end_copy(&self, inode: &Inode<Self>, range: ByteRange<space::File>, is_done: bool)
+        -> Result;
 
     /// Gives the file a copy of its own of what is shared in `range`. Nobody writes to it or has it
     /// mapped: the caller holds the inode's lock and that of its mapping, and has unmapped it.
@@ -449,7 +458,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ///
     /// - `ENOSPC` if there is no room.
     /// - `EIO` if what is to be copied is bad.
-    fn unshare(&self, inode: &Inode<Self>, range: ByteRange) -> Result;
+    fn unshare(&self, inode: &Inode<Self>, range: ByteRange<space::File>) -> Result;
 
     /// Sets the size of a file, at time `now` if it is another one. Unless it grows, what lies
     /// beyond goes; the last block has been zeroed behind the end. Nobody has it mapped.
@@ -464,14 +473,14 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// - `ENOSPC` if there is no room for what is known of the two parts.
-    fn punch(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result;
+    fn punch(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
     /// Makes `range`, whole blocks, a part of the file that holds zeroes where it was a hole.
     ///
     /// # Errors
     ///
     /// - `ENOSPC` if there is no room.
-    fn allocate(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result;
+    fn allocate(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
     /// Makes the whole blocks of `to` from byte `start` on share the place of the blocks `range` of
     /// `from`. What was there before goes. Nobody has it mapped; both inodes are locked.
@@ -482,7 +491,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn share(
         &self,
         from: &Inode<Self>,
-        range: ByteRange,
+        range: ByteRange<space::File>,
         to: &Inode<Self>,
         start: u64,
         now: Time,

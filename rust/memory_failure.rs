@@ -28,7 +28,10 @@ use kernel::{
 
 use crate::{
     bindings,
-    range::FrameRange, //
+    range::{
+        space,
+        PageRange, //
+    },
 };
 
 /// Flags of a memory failure, as they were given to `memory_failure()`.
@@ -300,9 +303,9 @@ impl Default for Counters {
 
 /// Unmaps pages of a DAX file from every process, and signals the processes.
 ///
-/// The pages are `count` pages of the file from page `index` on. Each process that maps one of them
-/// and asked for it (`PR_MCE_KILL`, `vm.memory_failure_early_kill`), and the current process if
-/// `flags` say that it consumed the data, gets SIGBUS with the address and size of its mapping.
+/// Each process that maps one of them and asked for it (`PR_MCE_KILL`,
+/// `vm.memory_failure_early_kill`), and the current process if `flags` say that it consumed the
+/// data, gets SIGBUS with the address and size of its mapping.
 ///
 /// May sleep. The caller holds no lock that a page fault on the file takes.
 ///
@@ -313,24 +316,23 @@ impl Default for Counters {
 /// # Examples
 ///
 /// ```
-/// use daxmf::memory_failure::{kill_procs, Flags};
+/// use daxmf::{
+///     memory_failure::{kill_procs, Flags},
+///     range::PageRange,
+/// };
 /// use kernel::fs::File;
 ///
 /// /// Tells the owners of the first page of `file` that it is lost.
 /// fn first_page_lost(file: &File) -> Result {
-///     kill_procs(file, 0, 1, Flags::NONE)
+///     kill_procs(file, PageRange::new(0, 1).ok_or(EINVAL)?, Flags::NONE)
 /// }
 /// ```
 ///
 /// C: `mf_dax_kill_procs()`
-pub fn kill_procs(file: &File, index: usize, count: usize, flags: Flags) -> Result {
+pub fn kill_procs(file: &File, pages: PageRange<space::File>, flags: Flags) -> Result {
     // SAFETY: `file` is a valid `struct file`, whose `f_mapping` is set when it is opened and
     // stays valid as long as the file does.
     let mapping = unsafe { (*file.as_ptr()).f_mapping };
-
-    let Some(pages) = FrameRange::new(index as u64, count as u64) else {
-        return Ok(());
-    };
 
     // SAFETY: `mapping` is valid by the above.
     unsafe { kill_procs_of(mapping, pages, flags) }
@@ -347,7 +349,7 @@ pub fn kill_procs(file: &File, index: usize, count: usize, flags: Flags) -> Resu
 /// `mapping` must be valid.
 pub(crate) unsafe fn kill_procs_of(
     mapping: *mut bindings::address_space,
-    pages: FrameRange,
+    pages: PageRange<space::File>,
     flags: Flags,
 ) -> Result {
     // SAFETY: `mapping` is valid by the safety requirements. `mf_dax_kill_procs()` takes the locks
@@ -355,8 +357,8 @@ pub(crate) unsafe fn kill_procs_of(
     to_result(unsafe {
         bindings::mf_dax_kill_procs(
             mapping,
-            pages.first() as c_ulong,
-            pages.count() as c_ulong,
+            pages.start() as c_ulong,
+            pages.len() as c_ulong,
             flags.as_raw(),
         )
     })

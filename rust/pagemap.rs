@@ -51,8 +51,11 @@ use crate::{
         Reason, //
     },
     range::{
+        space,
         ByteRange,
-        FrameRange,
+        PageRange,
+        Pages,
+        Window,
         PAGE_SHIFT,
         PAGE_SIZE, //
     },
@@ -79,13 +82,13 @@ pub trait Operations: Send + Sync + 'static {
 /// Each frame has a `struct page` for the duration of `'a`.
 #[derive(Clone, Copy)]
 pub struct Frames<'a> {
-    range: FrameRange,
+    range: PageRange<space::Physical>,
     _map: PhantomData<&'a ()>,
 }
 
 impl Frames<'_> {
     /// The numbers of the frames.
-    pub fn range(&self) -> FrameRange {
+    pub fn range(&self) -> PageRange<space::Physical> {
         self.range
     }
 
@@ -100,8 +103,8 @@ impl Frames<'_> {
 
 /// The numbers of the frames, as C takes them.
 // CAST: A frame number is a `u64` here and an `unsigned long` in C, which are the same.
-fn frame_numbers(frames: FrameRange) -> impl Iterator<Item = c_ulong> {
-    (frames.first()..frames.end()).map(|pfn| pfn as c_ulong)
+fn frame_numbers(frames: PageRange<space::Physical>) -> impl Iterator<Item = c_ulong> {
+    (frames.start()..frames.end()).map(|pfn| pfn as c_ulong)
 }
 
 /// A range of physical memory that its driver alone uses, until this is dropped.
@@ -115,7 +118,7 @@ impl Claim {
     /// # Errors
     ///
     /// - `EBUSY` if the range, or a part of it, is in use.
-    pub(crate) fn new(range: ByteRange, name: CString) -> Result<Self> {
+    pub(crate) fn new(range: ByteRange<space::Physical>, name: CString) -> Result<Self> {
         // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
         // transparent wrapper.
         let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
@@ -131,7 +134,7 @@ impl Claim {
             .ok_or(EBUSY)
     }
 
-    fn range(&self) -> Option<ByteRange> {
+    fn range(&self) -> Option<ByteRange<space::Physical>> {
         ByteRange::new(self.0.start(), self.0.size())
     }
 }
@@ -152,7 +155,7 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 
 /// A range of physical memory with page frames.
 ///
-/// Offsets are in bytes, counted from the start of the range.
+/// It is the memory of a DAX device: its bytes and pages are those of the device.
 ///
 /// When dropped, running callbacks are waited for, and the pages go. Whoever mapped them must have
 /// given them up: the holder of the DAX device on top has been told
@@ -171,7 +174,7 @@ pub struct PageMap<T: Operations> {
     #[pin]
     pgmap: Opaque<bindings::dev_pagemap>,
     addr: *mut u8,
-    frames: FrameRange,
+    frames: PageRange<space::Physical>,
     // What the pages are made of; given back last.
     _claim: Claim,
 }
@@ -224,7 +227,7 @@ impl<T: Operations> PageMap<T> {
                 Ok(())
             }),
             addr: addr.cast(),
-            frames: range.ok_or(EINVAL)?.frames(),
+            frames: range.ok_or(EINVAL)?.pages(),
             _claim: claim,
         })
     }
@@ -234,7 +237,7 @@ impl<T: Operations> PageMap<T> {
     /// # Safety
     ///
     /// `pgmap` must be valid for writes.
-    unsafe fn describe(pgmap: *mut bindings::dev_pagemap, physical: ByteRange) {
+    unsafe fn describe(pgmap: *mut bindings::dev_pagemap, range: ByteRange<space::Physical>) {
         // SAFETY: `pgmap` is valid for writes, and all of its fields may be zero. Of the two ways
         // to give ranges, `range` is the one for a single range.
         unsafe {
@@ -242,7 +245,7 @@ impl<T: Operations> PageMap<T> {
             (*pgmap).type_ = bindings::memory_type_MEMORY_DEVICE_FS_DAX;
             (*pgmap).ops = &VTable::<T>::OPS;
             (*pgmap).nr_range = 1;
-            *(*pgmap).__bindgen_anon_1.range.as_mut() = physical.into();
+            *(*pgmap).__bindgen_anon_1.range.as_mut() = range.into();
         }
     }
 
@@ -251,14 +254,20 @@ impl<T: Operations> PageMap<T> {
         &self.ops
     }
 
+    /// Where the pages of the device lie in physical memory.
+    #[inline]
+    fn window(&self) -> Window<space::Physical, space::Device, Pages> {
+        Window::at(self.frames)
+    }
+
     /// The address of `range`.
     ///
     /// # Errors
     ///
     /// - `ERANGE` if a part of it lies outside the map.
     #[inline]
-    fn address(&self, range: ByteRange) -> Result<*mut u8> {
-        if range.end() > self.frames.count() << PAGE_SHIFT {
+    fn address(&self, range: ByteRange<space::Device>) -> Result<*mut u8> {
+        if range.end() > self.frames.len() << PAGE_SHIFT {
             return Err(ERANGE);
         }
 
@@ -266,39 +275,37 @@ impl<T: Operations> PageMap<T> {
         Ok(self.addr.wrapping_add(range.start() as usize))
     }
 
-    /// Gives access to the memory of `pages`, counted from the start of the map, as far as they lie
-    /// in it.
+    /// Gives access to the memory of `pages`, as far as they lie in the map.
     ///
     /// # Errors
     ///
     /// - `ENXIO` if none of them does.
     #[inline]
-    pub fn access(&self, pages: FrameRange) -> Result<Access<'_>> {
-        let frames = self.frames.part(pages).ok_or(ENXIO)?;
+    pub fn access(&self, pages: PageRange<space::Device>) -> Result<Access<'_>> {
+        let frames = self.window().clip_outward(pages).ok_or(ENXIO)?;
 
         // INVARIANT: `frames` are ours, and `addr` is moved by as much as they are.
         Ok(Access {
             // CAST: An offset in memory that is mapped is a `usize`.
             addr: self
                 .addr
-                .wrapping_add((pages.first() << PAGE_SHIFT) as usize),
+                .wrapping_add((pages.start() << PAGE_SHIFT) as usize),
             frames,
             _map: PhantomData,
         })
     }
 
-    /// Reads the memory from `offset` on into a piece of a bio. Bad memory is survived.
+    /// Reads the memory that a piece of a bio is for into it. Bad memory is survived.
     ///
     /// # Errors
     ///
     /// - `EIO` if a byte is bad.
     /// - `ERANGE` if the memory lies outside the map.
     #[inline]
-    pub fn read(&self, offset: u64, to: &Segment<'_, Destination>) -> Result {
-        let range = ByteRange::new(offset, to.range().len()).ok_or(ERANGE)?;
-        let from = self.address(range)?;
+    pub fn read(&self, to: &Segment<'_, Destination>) -> Result {
+        let from = self.address(to.range())?;
         // The length of a segment is an `unsigned int` in C.
-        let len = u32::try_from(range.len()).map_err(|_| ERANGE)?;
+        let len = u32::try_from(to.range().len()).map_err(|_| ERANGE)?;
 
         // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
         // are raw memory that others may change at any time.
@@ -311,14 +318,14 @@ impl<T: Operations> PageMap<T> {
         }
     }
 
-    /// Writes a piece of a bio to the memory from `offset` on, past the CPU caches.
+    /// Writes a piece of a bio to the memory that it is for, past the CPU caches.
     ///
     /// # Errors
     ///
     /// - `ERANGE` if the memory lies outside the map.
     #[inline]
-    pub fn write(&self, offset: u64, from: &Segment<'_, Source>) -> Result {
-        let range = ByteRange::new(offset, from.range().len()).ok_or(ERANGE)?;
+    pub fn write(&self, from: &Segment<'_, Source>) -> Result {
+        let range = from.range();
         let to = self.address(range)?;
 
         // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
@@ -334,12 +341,12 @@ impl<T: Operations> PageMap<T> {
     /// # Errors
     ///
     /// - `ERANGE` if a page lies outside the map.
-    pub fn write_zeroes(&self, pages: FrameRange) -> Result {
+    pub fn write_zeroes(&self, pages: PageRange<space::Device>) -> Result {
         static ZEROES: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
 
         let mut to = self.address(pages.bytes().ok_or(ERANGE)?)?;
 
-        for _ in 0..pages.count() {
+        for _ in 0..pages.len() {
             // SAFETY: `address()` has checked the range, of which a page is left.
             unsafe {
                 bindings::memcpy_flushcache(to.cast(), ZEROES.as_ptr().cast(), ZEROES.len());
@@ -356,7 +363,11 @@ impl<T: Operations> PageMap<T> {
     /// # Errors
     ///
     /// - `ERANGE` if the memory lies outside the map.
-    pub fn write_from_iter(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> Result<usize> {
+    pub fn write_from_iter(
+        &self,
+        range: ByteRange<space::Device>,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
         let to = self.address(range)?;
 
         // SAFETY: `address()` has checked the range. The iterator is valid.
@@ -365,14 +376,13 @@ impl<T: Operations> PageMap<T> {
         })
     }
 
-    /// Makes the frames of `pages`, counted from the start of the map, present in the kernel's
-    /// linear map, from which the machine check handler may have taken them. They can be written
-    /// to then; that they are bad is still marked.
+    /// Makes the frames of `pages` present in the kernel's linear map, from which the machine check
+    /// handler may have taken them. They can be written to then; that they are bad is still marked.
     ///
     /// # Errors
     ///
     /// - `ENXIO` if none of them lies in the map.
-    pub fn make_present(&self, pages: FrameRange) -> Result {
+    pub fn make_present(&self, pages: PageRange<space::Device>) -> Result {
         // A former driver may have left a hole in the linear map without a mark on our page, so the
         // mark does not tell whether the frame must be brought back.
         for pfn in frame_numbers(self.access(pages)?.frames) {
@@ -383,13 +393,12 @@ impl<T: Operations> PageMap<T> {
         Ok(())
     }
 
-    /// Takes the poison mark from the frames of `pages`, counted from the start of the map, which
-    /// are good again.
+    /// Takes the poison mark from the frames of `pages`, which are good again.
     ///
     /// # Errors
     ///
     /// - `ENXIO` if none of them lies in the map.
-    pub fn clear_poisoned(&self, pages: FrameRange) -> Result {
+    pub fn clear_poisoned(&self, pages: PageRange<space::Device>) -> Result {
         for pfn in frame_numbers(self.access(pages)?.frames) {
             // SAFETY: `access()` has checked that the frame is one of ours, so it has a page. The
             // flag is cleared atomically.
@@ -418,7 +427,7 @@ impl<T: Operations> PageMap<T> {
     /// # Errors
     ///
     /// - `ERANGE` if a part of it lies outside the map.
-    pub fn invalidate(&self, range: ByteRange) -> Result {
+    pub fn invalidate(&self, range: ByteRange<space::Device>) -> Result {
         let addr = self.address(range)?;
 
         // SAFETY: `address()` has checked the range.
@@ -447,8 +456,8 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
     }
 }
 
-impl From<ByteRange> for bindings::range {
-    fn from(range: ByteRange) -> Self {
+impl From<ByteRange<space::Physical>> for bindings::range {
+    fn from(range: ByteRange<space::Physical>) -> Self {
         Self {
             start: range.start(),
             // The end of a `struct range` is its last byte.
@@ -464,14 +473,14 @@ impl From<ByteRange> for bindings::range {
 /// `addr` is the address of the memory of `frames`, which stays mapped for the duration of `'a`.
 pub struct Access<'a> {
     addr: *mut u8,
-    frames: FrameRange,
+    frames: PageRange<space::Physical>,
     _map: PhantomData<&'a ()>,
 }
 
 impl Access<'_> {
     /// The numbers of the page frames.
     #[inline]
-    pub fn frames(&self) -> FrameRange {
+    pub fn frames(&self) -> PageRange<space::Physical> {
         self.frames
     }
 
@@ -510,7 +519,7 @@ impl<T: Operations> VTable<T> {
         from_result(|| {
             // INVARIANT: The reference to the page map keeps its pages.
             let frames = Frames {
-                range: FrameRange::new(pfn as u64, nr_pages as u64).ok_or(EINVAL)?,
+                range: PageRange::new(pfn as u64, nr_pages as u64).ok_or(EINVAL)?,
                 _map: PhantomData,
             };
 

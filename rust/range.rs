@@ -1,18 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Byte ranges and frame ranges, and the arithmetic between them.
+//! Ranges of bytes and of pages, each of one address space, and the way from one space to another.
 //!
-//! Every memory failure travels as a [`ByteRange`]: first as physical addresses, then as offsets
-//! into a device, a mapped device or a filesystem. Each step is a pure, total function of this
-//! file: it returns [`None`] where there is nothing to return, and it never overflows.
+//! A memory failure is the same bytes by different numbers: physical addresses, offsets into a DAX
+//! device, into a partition of it, into a file. To take one for another is an error that no test
+//! sees as long as the offsets happen to be 0. So a range has the type of its [`Space`], and only a
+//! [`Window`], which knows how one space lies in another, takes it from here to there.
+//!
+//! All functions of this file are pure and total: they return [`None`] where there is nothing to
+//! return, and never overflow.
 //!
 //! This file uses `core` only, so that it is also built and tested on the host
 //! (`tools/range-tests`).
 
-/// Binary logarithm of the size of a page frame in bytes.
+use core::{
+    fmt::Debug,
+    marker::PhantomData, //
+};
+
+/// Binary logarithm of the size of a page in bytes.
 pub const PAGE_SHIFT: u32 = 12;
 
-/// Size of a page frame in bytes.
+/// Size of a page in bytes.
 pub const PAGE_SIZE: u64 = 1 << PAGE_SHIFT;
 
 /// Binary logarithm of the size of a sector in bytes.
@@ -36,60 +45,139 @@ const fn max(a: u64, b: u64) -> u64 {
     }
 }
 
-/// A range of bytes that is not empty.
+/// What the bytes of a range are counted in.
 ///
-/// The range is half-open: it holds the bytes from [`start`](Self::start) up to but not including
-/// [`end`](Self::end). What the bytes are counted from (physical memory, a device, a file) is the
-/// holder's knowledge.
-///
-/// # Invariants
-///
-/// - `len` is not 0.
-/// - `start + len` does not exceed [`u64::MAX`].
+/// Those that the chain passes through are in [`space`]. A driver or a filesystem may add its own:
+/// a type that has no values.
 ///
 /// # Examples
 ///
 /// ```
-/// use daxmf::range::ByteRange;
+/// use daxmf::range::{space, ByteRange, Space, Window};
 ///
-/// let failed = ByteRange::new(0x3000, 0x1000).ok_or(EINVAL)?;
+/// /// The bytes of a cache, which lies in a device.
+/// #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// enum Cache {}
+///
+/// impl Space for Cache {}
+///
+/// let place = ByteRange::<space::Device>::new(0x20_0000, 0x10_0000).ok_or(EINVAL)?;
+/// let cache: Window<space::Device, Cache> = Window::at(place);
+///
+/// let failed = ByteRange::new(0x20_3000, 0x1000).ok_or(EINVAL)?;
+/// assert_eq!(cache.inward(failed), ByteRange::new(0x3000, 0x1000));
+/// # Ok::<(), Error>(())
+/// ```
+// The bounds are those of a range that derives the same traits.
+pub trait Space: Copy + Debug + Eq {}
+
+/// The spaces that a memory failure passes through, from the outermost to the innermost.
+pub mod space {
+    use super::Space;
+
+    /// Physical memory. Its pages are page frames.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Physical {}
+
+    /// A DAX device and its disk, from the start of the disk.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Device {}
+
+    /// What a holder sees of a DAX device: its block device, a disk or a partition, from the start
+    /// of that.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Volume {}
+
+    /// The contents of a file.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum File {}
+
+    impl Space for Physical {}
+    impl Space for Device {}
+    impl Space for Volume {}
+    impl Space for File {}
+}
+
+/// What a range is counted by: [`Bytes`] or [`Pages`].
+pub trait Unit: Copy + Debug + Eq {
+    /// The greatest end of a range: the number of units that 64-bit addresses have, as far as it
+    /// is a 64-bit number itself.
+    const MAX_END: u64;
+}
+
+/// Counted by bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bytes {}
+
+impl Unit for Bytes {
+    const MAX_END: u64 = u64::MAX;
+}
+
+/// Counted by pages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pages {}
+
+impl Unit for Pages {
+    const MAX_END: u64 = 1 << (u64::BITS - PAGE_SHIFT);
+}
+
+/// A range of bytes or pages of one space that is not empty.
+///
+/// The range is half-open: it holds the units from [`start`](Self::start) up to but not including
+/// [`end`](Self::end).
+///
+/// # Invariants
+///
+/// - `len` is not 0.
+/// - `start + len` does not exceed [`Unit::MAX_END`].
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::range::{space, ByteRange};
+///
+/// let failed = ByteRange::<space::Device>::new(0x3000, 0x1000).ok_or(EINVAL)?;
 /// assert_eq!(failed.end(), 0x4000);
 ///
 /// // The kernel names a whole device as `(0, U64_MAX)`.
-/// assert_eq!(ByteRange::new(0, u64::MAX), Some(ByteRange::ALL));
+/// assert_eq!(ByteRange::<space::Device>::new(0, u64::MAX), Some(ByteRange::ALL));
 ///
 /// // Neither an empty range nor one that wraps around is a range.
-/// assert_eq!(ByteRange::new(0x3000, 0), None);
-/// assert_eq!(ByteRange::new(u64::MAX, 1), None);
+/// assert_eq!(ByteRange::<space::Device>::new(0x3000, 0), None);
+/// assert_eq!(ByteRange::<space::Device>::new(u64::MAX, 1), None);
 /// # Ok::<(), Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteRange {
+pub struct Range<S: Space, U: Unit> {
     start: u64,
     len: u64,
+    _of: PhantomData<(S, U)>,
 }
 
-impl ByteRange {
-    /// The whole of a device, as `kill_dax()` names it: offset 0, length [`u64::MAX`].
-    // INVARIANT: The length is not 0 and `0 + u64::MAX` does not exceed `u64::MAX`.
-    pub const ALL: Self = Self {
-        start: 0,
-        len: u64::MAX,
-    };
+/// A range of bytes of a space.
+pub type ByteRange<S> = Range<S, Bytes>;
 
-    /// Creates a range of `len` bytes from `start` on.
+/// A range of pages of a space.
+pub type PageRange<S> = Range<S, Pages>;
+
+impl<S: Space, U: Unit> Range<S, U> {
+    /// Creates a range of `len` units from `start` on.
     ///
-    /// Returns [`None`] if `len` is 0 or if the end would lie beyond [`u64::MAX`].
+    /// Returns [`None`] if `len` is 0 or if the end would lie beyond [`Unit::MAX_END`].
     #[inline]
     pub const fn new(start: u64, len: u64) -> Option<Self> {
-        // INVARIANT: Both conditions are checked here.
-        match (len, start.checked_add(len)) {
-            (0, _) | (_, None) => None,
-            _ => Some(Self { start, len }),
+        match start.checked_add(len) {
+            // INVARIANT: Both conditions are checked here.
+            Some(end) if len != 0 && end <= U::MAX_END => Some(Self {
+                start,
+                len,
+                _of: PhantomData,
+            }),
+            _ => None,
         }
     }
 
-    /// Creates the range of the bytes `start..end`.
+    /// Creates the range `start..end`.
     ///
     /// Returns [`None`] if it would be empty, that is if `end` does not lie behind `start`.
     #[inline]
@@ -100,31 +188,110 @@ impl ByteRange {
         }
     }
 
-    /// The first byte of the range.
+    /// The first byte or page of the range.
     #[inline]
     pub const fn start(self) -> u64 {
         self.start
     }
 
-    /// The number of bytes, never 0.
+    /// The number of bytes or pages, never 0.
     #[inline]
     #[allow(clippy::len_without_is_empty, reason = "a range is never empty")]
     pub const fn len(self) -> u64 {
         self.len
     }
 
-    /// The first byte behind the range.
+    /// The first byte or page behind the range.
     #[inline]
     pub const fn end(self) -> u64 {
-        // By the type invariants this does not saturate; it is written so to be total.
-        self.start.saturating_add(self.len)
+        // By the type invariants this does not wrap around; it is written so to be total.
+        self.start.wrapping_add(self.len)
     }
 
-    /// Whether every byte of `other` is a byte of this range.
+    /// Whether all of `other` lies in this range.
     #[inline]
     pub const fn contains(self, other: Self) -> bool {
         self.start <= other.start && other.end() <= self.end()
     }
+
+    /// What this range and `bounds` have in common.
+    ///
+    /// Returns [`None`] if that is nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::range::{space, ByteRange};
+    ///
+    /// let device = ByteRange::<space::Device>::new(0, 0x10_0000).ok_or(EINVAL)?;
+    /// assert_eq!(ByteRange::ALL.clip(device), Some(device));
+    ///
+    /// let beyond = ByteRange::new(0x10_0000, 0x1000).ok_or(EINVAL)?;
+    /// assert_eq!(beyond.clip(device), None);
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub const fn clip(self, bounds: Self) -> Option<Self> {
+        let start = max(self.start, bounds.start);
+
+        match min(self.end(), bounds.end()).checked_sub(start) {
+            None | Some(0) => None,
+            // INVARIANT: It is not empty, and ends where one of the two ends.
+            Some(len) => Some(Self {
+                start,
+                len,
+                _of: PhantomData,
+            }),
+        }
+    }
+
+    /// The smallest range that holds this one and `other`.
+    #[inline]
+    pub const fn hull(self, other: Self) -> Self {
+        let start = min(self.start, other.start);
+
+        // INVARIANT: It is not smaller than either, and ends where one of them ends.
+        Self {
+            start,
+            len: max(self.end(), other.end()).saturating_sub(start),
+            _of: PhantomData,
+        }
+    }
+
+    /// The range without its first `len` bytes or pages.
+    ///
+    /// Returns [`None`] if nothing is left.
+    #[inline]
+    pub const fn skip(self, len: u64) -> Option<Self> {
+        match self.start.checked_add(len) {
+            None => None,
+            Some(start) => Self::between(start, self.end()),
+        }
+    }
+}
+
+impl<S: Space, U: Unit> Range<S, U> {
+    /// This range, which lies in one side of a [`Window`], as a range of the other side. `here` is
+    /// the start of the one, and `there` that of the other.
+    #[inline]
+    const fn counted_from<T: Space>(self, here: u64, there: u64) -> Range<T, U> {
+        // INVARIANT: It lies in the other side as it does in this one, so nothing wraps around.
+        Range {
+            start: self.start.wrapping_sub(here).wrapping_add(there),
+            len: self.len,
+            _of: PhantomData,
+        }
+    }
+}
+
+impl<S: Space> ByteRange<S> {
+    /// The whole of a space, as `kill_dax()` names a device: offset 0, length [`u64::MAX`].
+    // INVARIANT: The length is not 0 and `0 + u64::MAX` does not exceed `u64::MAX`.
+    pub const ALL: Self = Self {
+        start: 0,
+        len: u64::MAX,
+        _of: PhantomData,
+    };
 
     /// Whether start and length are multiples of `align` bytes.
     #[inline]
@@ -135,104 +302,19 @@ impl ByteRange {
         )
     }
 
-    /// The bytes that this range and `bounds` have in common.
-    ///
-    /// Returns [`None`] if there are none.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use daxmf::range::ByteRange;
-    ///
-    /// let device = ByteRange::new(0, 0x10_0000).ok_or(EINVAL)?;
-    /// assert_eq!(ByteRange::ALL.clip(device), Some(device));
-    ///
-    /// let beyond = ByteRange::new(0x10_0000, 0x1000).ok_or(EINVAL)?;
-    /// assert_eq!(beyond.clip(device), None);
-    /// # Ok::<(), Error>(())
-    /// ```
+    /// The pages that this range touches.
     #[inline]
-    pub const fn clip(self, bounds: Self) -> Option<Self> {
-        Self::between(max(self.start, bounds.start), min(self.end(), bounds.end()))
-    }
-
-    /// The part of this range that lies in `window`, counted from the window's start.
-    ///
-    /// This takes a range one step down the chain: from physical addresses to a device, or from a
-    /// device to a partition of it. Returns [`None`] if no byte lies in the window.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use daxmf::range::ByteRange;
-    ///
-    /// let partition = ByteRange::new(0x10_0000, 0x10_0000).ok_or(EINVAL)?;
-    /// let failed = ByteRange::new(0xf_f000, 0x2000).ok_or(EINVAL)?;
-    ///
-    /// // Only the second page lies in the partition, as its first page.
-    /// assert_eq!(failed.relative_to(partition), ByteRange::new(0, 0x1000));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[inline]
-    pub const fn relative_to(self, window: Self) -> Option<Self> {
-        match self.clip(window) {
-            None => None,
-            Some(common) => match common.start.checked_sub(window.start) {
-                None => None,
-                Some(start) => Self::new(start, common.len),
-            },
-        }
-    }
-
-    /// This range moved up by `base` bytes, the reverse of [`relative_to`](Self::relative_to).
-    ///
-    /// Returns [`None`] if the end would lie beyond [`u64::MAX`].
-    #[inline]
-    pub const fn offset_by(self, base: u64) -> Option<Self> {
-        match self.start.checked_add(base) {
-            None => None,
-            Some(start) => Self::new(start, self.len),
-        }
-    }
-
-    /// This range, counted from the start of `window`, as bytes of what the window lies in: the
-    /// reverse of [`relative_to`](Self::relative_to).
-    ///
-    /// Returns [`None`] unless all of its bytes lie in the window.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use daxmf::range::ByteRange;
-    ///
-    /// let partition = ByteRange::new(0x10_0000, 0x2000).ok_or(EINVAL)?;
-    /// let page = ByteRange::new(0x1000, 0x1000).ok_or(EINVAL)?;
-    /// let two_pages = ByteRange::new(0x1000, 0x2000).ok_or(EINVAL)?;
-    ///
-    /// assert_eq!(page.located_in(partition), ByteRange::new(0x10_1000, 0x1000));
-    /// assert_eq!(two_pages.located_in(partition), None);
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[inline]
-    pub const fn located_in(self, window: Self) -> Option<Self> {
-        match self.offset_by(window.start) {
-            Some(range) if window.contains(range) => Some(range),
-            _ => None,
-        }
-    }
-
-    /// The page frames that this range touches.
-    #[inline]
-    pub const fn frames(self) -> FrameRange {
+    pub const fn pages(self) -> PageRange<S> {
         let first = self.start >> PAGE_SHIFT;
         // The last byte exists, because the range is not empty.
         let last = self.end().saturating_sub(1) >> PAGE_SHIFT;
 
-        // INVARIANT: `last` is not less than `first`, and as the number of a frame that a 64-bit
-        // address lies in, it is less than `MAX_END`. So nothing saturates here.
-        FrameRange {
-            first,
-            count: last.saturating_sub(first).saturating_add(1),
+        // INVARIANT: `last` is not less than `first`, and as the number of a page that a 64-bit
+        // address lies in, it is less than `Pages::MAX_END`. So nothing saturates here.
+        Range {
+            start: first,
+            len: last.saturating_sub(first).saturating_add(1),
+            _of: PhantomData,
         }
     }
 
@@ -246,137 +328,159 @@ impl ByteRange {
     }
 }
 
-/// A range of page frames that is not empty.
-///
-/// # Invariants
-///
-/// - `count` is not 0.
-/// - `first + count` does not exceed the number of frames of a 64-bit address space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FrameRange {
-    first: u64,
-    count: u64,
-}
-
-impl FrameRange {
-    /// The number of frames of a 64-bit address space.
-    const MAX_END: u64 = 1 << (u64::BITS - PAGE_SHIFT);
-
-    /// Creates a range of `count` frames from frame number `first` on.
+impl<S: Space> PageRange<S> {
+    /// The bytes of all pages.
     ///
-    /// Returns [`None`] if `count` is 0 or if a frame would lie outside the 64-bit address space.
-    #[inline]
-    pub const fn new(first: u64, count: u64) -> Option<Self> {
-        // INVARIANT: All conditions are checked here.
-        match first.checked_add(count) {
-            Some(end) if count != 0 && end <= Self::MAX_END => Some(Self { first, count }),
-            _ => None,
-        }
-    }
-
-    /// The number of the first frame.
-    #[inline]
-    pub const fn first(self) -> u64 {
-        self.first
-    }
-
-    /// The number of frames, never 0.
-    #[inline]
-    pub const fn count(self) -> u64 {
-        self.count
-    }
-
-    /// The number of the first frame behind the range.
-    #[inline]
-    pub const fn end(self) -> u64 {
-        self.first.saturating_add(self.count)
-    }
-
-    /// The frames that this range and `bounds` have in common.
-    ///
-    /// Returns [`None`] if there are none.
-    #[inline]
-    pub const fn clip(self, bounds: Self) -> Option<Self> {
-        let first = max(self.first, bounds.first);
-
-        match min(self.end(), bounds.end()).checked_sub(first) {
-            None => None,
-            Some(count) => Self::new(first, count),
-        }
-    }
-
-    /// The frames of this range that `part` names, which counts from the first of them.
-    ///
-    /// What lies beyond the end is left out. Returns [`None`] if that is all.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use daxmf::range::FrameRange;
-    ///
-    /// let device = FrameRange::new(0x100, 8).ok_or(EINVAL)?;
-    /// let pages = FrameRange::new(6, 4).ok_or(EINVAL)?;
-    ///
-    /// assert_eq!(device.part(pages), FrameRange::new(0x106, 2));
-    /// # Ok::<(), Error>(())
-    /// ```
-    #[inline]
-    pub const fn part(self, part: Self) -> Option<Self> {
-        match self.count.checked_sub(part.first) {
-            None | Some(0) => None,
-            // INVARIANT: It lies in this range, so nothing saturates.
-            Some(rest) => Some(Self {
-                first: self.first.saturating_add(part.first),
-                count: min(part.count, rest),
-            }),
-        }
-    }
-
-    /// The smallest range that holds this one and `other`.
-    #[inline]
-    pub const fn hull(self, other: Self) -> Self {
-        let first = min(self.first, other.first);
-
-        // INVARIANT: It is not smaller than either, and ends where one of them ends.
-        Self {
-            first,
-            count: max(self.end(), other.end()).saturating_sub(first),
-        }
-    }
-
-    /// The range without its first `count` frames.
-    ///
-    /// Returns [`None`] if none is left.
-    #[inline]
-    pub const fn skip(self, count: u64) -> Option<Self> {
-        match (self.first.checked_add(count), self.count.checked_sub(count)) {
-            (Some(first), Some(count)) => Self::new(first, count),
-            _ => None,
-        }
-    }
-
-    /// The bytes of all frames.
-    ///
-    /// Returns [`None`] if the last frame is the one at the very top of the 64-bit address space,
+    /// Returns [`None`] if the last page is the one at the very top of the 64-bit address space,
     /// which no device has.
     ///
     /// # Examples
     ///
     /// ```
-    /// use daxmf::range::{ByteRange, FrameRange};
+    /// use daxmf::range::{space, ByteRange, PageRange};
     ///
-    /// let frames = FrameRange::new(0x100, 2).ok_or(EINVAL)?;
+    /// let frames = PageRange::<space::Physical>::new(0x100, 2).ok_or(EINVAL)?;
     /// assert_eq!(frames.bytes(), ByteRange::new(0x10_0000, 0x2000));
     /// # Ok::<(), Error>(())
     /// ```
     #[inline]
-    pub const fn bytes(self) -> Option<ByteRange> {
+    pub const fn bytes(self) -> Option<ByteRange<S>> {
         match (
-            self.first.checked_mul(PAGE_SIZE),
-            self.count.checked_mul(PAGE_SIZE),
+            self.start.checked_mul(PAGE_SIZE),
+            self.len.checked_mul(PAGE_SIZE),
         ) {
-            (Some(start), Some(len)) => ByteRange::new(start, len),
+            (Some(start), Some(len)) => Range::new(start, len),
             _ => None,
+        }
+    }
+}
+
+/// How a range of the space `Outer` lies in the space `Inner`: the only way between spaces.
+///
+/// A namespace is a window of physical memory, and a partition one of a disk; both are seen from
+/// their start. An extent of a mapped device or of a file is seen from an offset of its own.
+///
+/// # Invariants
+///
+/// `inner_start` plus the length of `outer` does not exceed [`Unit::MAX_END`].
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::range::{space, ByteRange, Window};
+///
+/// let place = ByteRange::new(0x10_0000, 0x10_0000).ok_or(EINVAL)?;
+/// let partition: Window<space::Device, space::Volume> = Window::at(place);
+///
+/// // Of this failure only the second page lies in the partition, as its first page.
+/// let failed = ByteRange::new(0xf_f000, 0x2000).ok_or(EINVAL)?;
+/// assert_eq!(partition.inward(failed), ByteRange::new(0, 0x1000));
+///
+/// // What is to be accessed lies in the partition, or is an error.
+/// let page = ByteRange::new(0xf_f000, 0x1000).ok_or(EINVAL)?;
+/// let two_pages = ByteRange::new(0xf_f000, 0x2000).ok_or(EINVAL)?;
+/// assert_eq!(partition.outward(page), ByteRange::new(0x1f_f000, 0x1000));
+/// assert_eq!(partition.outward(two_pages), None);
+/// # Ok::<(), Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window<Outer: Space, Inner: Space, U: Unit = Bytes> {
+    outer: Range<Outer, U>,
+    inner_start: u64,
+    _inner: PhantomData<Inner>,
+}
+
+impl<Outer: Space, Inner: Space, U: Unit> Window<Outer, Inner, U> {
+    /// The window at `outer`, whose start is the start of the inner space.
+    #[inline]
+    pub const fn at(outer: Range<Outer, U>) -> Self {
+        // INVARIANT: The length of a range does not exceed the greatest end.
+        Self {
+            outer,
+            inner_start: 0,
+            _inner: PhantomData,
+        }
+    }
+
+    /// The window that is `outer` from outside and `inner` from inside.
+    ///
+    /// Returns [`None`] unless the two are of the same length.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::range::{space, PageRange, Window};
+    ///
+    /// // A segment of a mapped device.
+    /// let frames = PageRange::<space::Physical>::new(0x500, 16).ok_or(EINVAL)?;
+    /// let pages = PageRange::<space::Device>::new(0x20, 16).ok_or(EINVAL)?;
+    /// let segment = Window::new(frames, pages).ok_or(EINVAL)?;
+    ///
+    /// let frame = PageRange::new(0x503, 1).ok_or(EINVAL)?;
+    /// assert_eq!(segment.inward(frame), PageRange::new(0x23, 1));
+    /// # Ok::<(), Error>(())
+    /// ```
+    #[inline]
+    pub const fn new(outer: Range<Outer, U>, inner: Range<Inner, U>) -> Option<Self> {
+        if outer.len != inner.len {
+            return None;
+        }
+
+        // INVARIANT: It is the end of a range.
+        Some(Self {
+            outer,
+            inner_start: inner.start,
+            _inner: PhantomData,
+        })
+    }
+
+    /// The range as it is seen from outside.
+    #[inline]
+    pub const fn outer(self) -> Range<Outer, U> {
+        self.outer
+    }
+
+    /// The range as it is seen from inside.
+    #[inline]
+    pub const fn inner(self) -> Range<Inner, U> {
+        // INVARIANT: By ours, and as that of `outer` the length is not 0.
+        Range {
+            start: self.inner_start,
+            len: self.outer.len,
+            _of: PhantomData,
+        }
+    }
+
+    /// What of `range` lies in the window, as it is seen from inside.
+    ///
+    /// A failure goes this way. Returns [`None`] if nothing of it lies in the window.
+    #[inline]
+    pub const fn inward(self, range: Range<Outer, U>) -> Option<Range<Inner, U>> {
+        match range.clip(self.outer) {
+            None => None,
+            Some(common) => Some(common.counted_from(self.outer.start, self.inner_start)),
+        }
+    }
+
+    /// `range` as it is seen from outside.
+    ///
+    /// An access goes this way. Returns [`None`] unless all of it lies in the window.
+    #[inline]
+    pub const fn outward(self, range: Range<Inner, U>) -> Option<Range<Outer, U>> {
+        match self.inner().contains(range) {
+            false => None,
+            true => Some(range.counted_from(self.inner_start, self.outer.start)),
+        }
+    }
+
+    /// What of `range` lies in the window, as it is seen from outside.
+    ///
+    /// Returns [`None`] if nothing of it does.
+    #[inline]
+    pub const fn clip_outward(self, range: Range<Inner, U>) -> Option<Range<Outer, U>> {
+        match range.clip(self.inner()) {
+            None => None,
+            Some(common) => Some(common.counted_from(self.inner_start, self.outer.start)),
         }
     }
 }

@@ -23,7 +23,10 @@ use daxmf::{
         Outcome,
         Reason, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 use kernel::{
     debugfs::{
@@ -73,7 +76,7 @@ struct Counter {
 }
 
 impl Holder for Counter {
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+    fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
         pr_info!(
             "memory failure at offset {:#x} length {:#x} flags {:#x}\n",
             range.start(),

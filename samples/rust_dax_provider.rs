@@ -49,8 +49,9 @@ use daxmf::{
         PageMap, //
     },
     range::{
+        space,
         ByteRange,
-        FrameRange, //
+        PageRange, //
     },
 };
 use kernel::{
@@ -77,7 +78,7 @@ impl pagemap::Operations for Failures {
     fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome {
         let physical = frames.range().bytes();
 
-        match physical.and_then(|bytes| bytes.relative_to(self.namespace.range())) {
+        match physical.and_then(|bytes| self.namespace.window().inward(bytes)) {
             Some(range) => self.control.notify_failure(range, flags),
             None => Outcome::Failed(ENXIO),
         }
@@ -93,15 +94,23 @@ struct Memory {
 }
 
 impl dax::Operations for Memory {
-    fn direct_access(&self, pages: FrameRange, _mode: AccessMode) -> Result<Access<'_>> {
+    fn direct_access(
+        &self,
+        pages: PageRange<space::Device>,
+        _mode: AccessMode,
+    ) -> Result<Access<'_>> {
         self.map.access(pages)
     }
 
-    fn zero_page_range(&self, pages: FrameRange) -> Result {
+    fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result {
         self.map.write_zeroes(pages)
     }
 
-    fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize {
+    fn recovery_write(
+        &self,
+        range: ByteRange<space::Device>,
+        from: &mut IovIterSource<'_>,
+    ) -> usize {
         self.map.write_from_iter(range, from).unwrap_or(0)
     }
 }
@@ -113,11 +122,9 @@ impl Memory {
         }
 
         match bio.transfer()? {
-            Some(Transfer::Read(mut to)) => {
-                to.try_for_each(|segment| self.map.read(segment.range().start(), &segment))
-            }
+            Some(Transfer::Read(mut to)) => to.try_for_each(|segment| self.map.read(&segment)),
             Some(Transfer::Write(mut from)) => {
-                from.try_for_each(|segment| self.map.write(segment.range().start(), &segment))
+                from.try_for_each(|segment| self.map.write(&segment))
             }
             None => Ok(()),
         }

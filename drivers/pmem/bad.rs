@@ -5,8 +5,11 @@
 use daxmf::{
     badblocks::Badblocks,
     range::{
+        space,
         ByteRange,
-        FrameRange,
+        PageRange,
+        Space,
+        Window,
         PAGE_SIZE, //
     },
 };
@@ -22,18 +25,24 @@ use kernel::{
 
 use crate::page_set::PageSet;
 
-/// What is bad of the memory of a namespace, in bytes from its start.
+/// What the platform is asked about, from the start of that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {}
+
+impl Space for Asked {}
+
+/// What is bad of the memory of a namespace.
 ///
 /// The disk's list of bad blocks shows it, but has room for 512 ranges only. A range that finds
 /// none is kept by page, and listed when there is room. It is as bad as what is listed.
 #[pin_data]
 pub(crate) struct BadMemory {
-    range: ByteRange,
+    range: ByteRange<space::Device>,
     list: Arc<Badblocks>,
     unlisted: PageSet,
     /// One repair runs at a time. [`populate()`](Self::populate) fills the list in it.
     #[pin]
-    repair: Mutex<Pin<KBox<Badblocks>>>,
+    repair: Mutex<Pin<KBox<Badblocks<Asked>>>>,
     /// The range that a repair is for. Protects each change of what is bad.
     #[pin]
     under_way: Mutex<Option<UnderWay>>,
@@ -41,7 +50,7 @@ pub(crate) struct BadMemory {
 
 /// The range of a repair.
 struct UnderWay {
-    range: ByteRange,
+    range: ByteRange<space::Device>,
     /// Whether a part of it has failed since the repair began.
     has_failed: bool,
 }
@@ -55,7 +64,7 @@ impl BadMemory {
     pub(crate) fn new(len: u64) -> Result<Arc<Self>> {
         let range = ByteRange::new(0, len).ok_or(EINVAL)?;
         let list = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
-        let unlisted = PageSet::new(range.frames().count())?;
+        let unlisted = PageSet::new(range.pages().len())?;
         let scratch = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
 
         Arc::pin_init(
@@ -83,7 +92,7 @@ impl BadMemory {
 
     /// The first bad byte of `range`.
     #[inline]
-    pub(crate) fn first_in(&self, range: ByteRange) -> Option<u64> {
+    pub(crate) fn first_in(&self, range: ByteRange<space::Device>) -> Option<u64> {
         if self.is_empty() {
             return None;
         }
@@ -91,12 +100,12 @@ impl BadMemory {
         self.lookup(range)
     }
 
-    fn lookup(&self, range: ByteRange) -> Option<u64> {
+    fn lookup(&self, range: ByteRange<space::Device>) -> Option<u64> {
         let listed = self.list.first_in(range).map(ByteRange::start);
         let unlisted = self
             .unlisted
-            .first_in(range.frames())
-            .and_then(FrameRange::bytes)
+            .first_in(range.pages())
+            .and_then(PageRange::bytes)
             .and_then(|bad| bad.clip(range))
             .map(ByteRange::start);
 
@@ -106,7 +115,7 @@ impl BadMemory {
     /// Adds `range`, which has failed, and calls `mark`. No repair ends meanwhile.
     ///
     /// Returns whether the list has it.
-    pub(crate) fn add_failed(&self, range: ByteRange, mark: impl FnOnce()) -> bool {
+    pub(crate) fn add_failed(&self, range: ByteRange<space::Device>, mark: impl FnOnce()) -> bool {
         let mut under_way = self.under_way.lock();
 
         if let Some(under_way) = &mut *under_way {
@@ -116,18 +125,18 @@ impl BadMemory {
         self.add(range)
     }
 
-    fn add(&self, range: ByteRange) -> bool {
+    fn add(&self, range: ByteRange<space::Device>) -> bool {
         // A full list takes nothing, not even what it has.
         let is_listed = self.is_listed(range) || self.list.mark(range).is_ok();
 
         if !is_listed {
-            self.unlisted.add(range.frames());
+            self.unlisted.add(range.pages());
         }
         is_listed
     }
 
     /// Whether all of `range` is in the list.
-    fn is_listed(&self, range: ByteRange) -> bool {
+    fn is_listed(&self, range: ByteRange<space::Device>) -> bool {
         let mut rest = Some(range);
 
         while let Some(part) = rest {
@@ -141,37 +150,39 @@ impl BadMemory {
         true
     }
 
-    /// Enters what the platform knows. `known` puts what it knows of a range in a list, counted
-    /// from the start of the range, as far as there is room.
+    /// Enters what the platform knows. `known` puts what it knows of a range in a list, as far as
+    /// there is room, and says where that list counts from.
     ///
     /// # Errors
     ///
     /// - Those of `known`.
-    pub(crate) fn populate(&self, known: impl Fn(ByteRange, &Badblocks) -> Result) -> Result {
+    pub(crate) fn populate(
+        &self,
+        known: impl Fn(
+            ByteRange<space::Device>,
+            &Badblocks<Asked>,
+        ) -> Result<Window<space::Device, Asked>>,
+    ) -> Result {
         /// So little has fewer ranges, one every other sector, than a list has room for.
         const SMALL: u64 = 64 * PAGE_SIZE;
 
-        known(self.range, &self.list)?;
-        if !self.list.is_full() {
-            return Ok(());
-        }
-
-        // Some may be left out. Ask again, for as much at a time as finds room in a list.
+        // As much at a time as finds room in a list, at first all.
         let scratch = self.repair.lock();
         let mut len = self.range.len();
         let mut rest = Some(self.range);
 
         while let Some(range) = rest {
-            let window = ByteRange::new(range.start(), range.len().min(len)).ok_or(ERANGE)?;
-            let answer = known(window, &scratch);
-            let is_all = !scratch.is_full() || window.len() <= SMALL;
+            let part = ByteRange::new(range.start(), range.len().min(len)).ok_or(ERANGE)?;
+            let answer = known(part, &scratch);
 
-            if answer.is_ok() && is_all {
-                self.add_all(window, &scratch);
-                rest = ByteRange::between(window.end(), range.end());
-                len = len.saturating_mul(2);
-            } else {
-                len = (window.len() / 2).next_multiple_of(PAGE_SIZE);
+            match answer {
+                Ok(window) if !scratch.is_full() || part.len() <= SMALL => {
+                    self.add_all(window, &scratch);
+                    rest = ByteRange::between(part.end(), range.end());
+                    len = len.saturating_mul(2);
+                }
+                // Some may be left out.
+                _ => len = (part.len() / 2).next_multiple_of(PAGE_SIZE),
             }
             while let Some(bad) = scratch.first_in(ByteRange::ALL) {
                 scratch.clear(bad)?;
@@ -181,15 +192,15 @@ impl BadMemory {
         Ok(())
     }
 
-    /// Enters what is in `found`, counted from the start of `window`.
-    fn add_all(&self, window: ByteRange, found: &Badblocks) {
-        let mut rest = ByteRange::new(0, window.len());
+    /// Enters what is in `found`, which counts from the start of `window`.
+    fn add_all(&self, window: Window<space::Device, Asked>, found: &Badblocks<Asked>) {
+        let mut rest = Some(window.inner());
 
         while let Some(bad) = rest.and_then(|rest| found.first_in(rest)) {
-            if let Some(bad) = bad.offset_by(window.start()) {
+            if let Some(bad) = window.outward(bad) {
                 self.add(bad);
             }
-            rest = ByteRange::between(bad.end(), window.len());
+            rest = ByteRange::between(bad.end(), window.inner().end());
         }
     }
 
@@ -199,14 +210,14 @@ impl BadMemory {
     /// # Errors
     ///
     /// - `EIO` if `range` has a part of an unlisted page: the bad part of that is not known.
-    pub(crate) fn repair(&self, range: ByteRange) -> Result<Option<Repair<'_>>> {
+    pub(crate) fn repair(&self, range: ByteRange<space::Device>) -> Result<Option<Repair<'_>>> {
         let lock = self.repair.lock();
 
         if self.first_in(range).is_none() {
             return Ok(None);
         }
         for page in [range.start(), range.end().saturating_sub(1)] {
-            let page = ByteRange::new(page, 1).ok_or(ERANGE)?.frames();
+            let page = ByteRange::new(page, 1).ok_or(ERANGE)?.pages();
             let is_whole = page.bytes().is_some_and(|bytes| range.contains(bytes));
 
             if !is_whole && self.unlisted.first_in(page).is_some() {
@@ -230,7 +241,7 @@ impl BadMemory {
     ///
     /// - `ENOSPC` if the range divides a listed one within a page and the list is full. It stays
     ///   bad then.
-    fn remove(&self, range: ByteRange) -> Result {
+    fn remove(&self, range: ByteRange<space::Device>) -> Result {
         if let Err(error) = self.list.clear(range) {
             self.list.clear(self.with_rest(range).ok_or(error)?)?;
         }
@@ -241,41 +252,41 @@ impl BadMemory {
         // There may be room now.
         while let Some(bad) = self
             .unlisted
-            .first_in(self.range.frames())
-            .and_then(FrameRange::bytes)
+            .first_in(self.range.pages())
+            .and_then(PageRange::bytes)
         {
             if self.list.mark(bad).is_err() {
                 break;
             }
-            self.unlisted.remove(bad.frames());
+            self.unlisted.remove(bad.pages());
         }
         Ok(())
     }
 
     /// `range` with the listed range that follows it, which is kept by page from now on.
-    fn with_rest(&self, range: ByteRange) -> Option<ByteRange> {
+    fn with_rest(&self, range: ByteRange<space::Device>) -> Option<ByteRange<space::Device>> {
         let behind = ByteRange::between(range.end(), self.range.end())?;
         let rest = self.list.first_in(behind)?;
 
         if rest.start() != range.end() || rest.start() % PAGE_SIZE != 0 {
             return None;
         }
-        self.unlisted.add(rest.frames());
+        self.unlisted.add(rest.pages());
         ByteRange::between(range.start(), rest.end())
     }
 }
 
 /// The pages all of whose bytes lie in `range`.
-fn whole_pages(range: ByteRange) -> Option<FrameRange> {
+fn whole_pages(range: ByteRange<space::Device>) -> Option<PageRange<space::Device>> {
     let first = range.start().div_ceil(PAGE_SIZE);
 
-    FrameRange::new(first, (range.end() / PAGE_SIZE).checked_sub(first)?)
+    PageRange::between(first, range.end() / PAGE_SIZE)
 }
 
 /// A repair. When dropped without [`finish()`](Self::finish), its range stays bad.
 pub(crate) struct Repair<'a> {
     bad: &'a BadMemory,
-    _lock: MutexGuard<'a, Pin<KBox<Badblocks>>>,
+    _lock: MutexGuard<'a, Pin<KBox<Badblocks<Asked>>>>,
 }
 
 impl Repair<'_> {
@@ -286,7 +297,11 @@ impl Repair<'_> {
     ///
     /// - `EIO` if a part of the range has failed since the repair began.
     /// - `ENOSPC` if the range divides a bad one within a page and the list is full.
-    pub(crate) fn finish(self, range: ByteRange, unmark: impl Fn(FrameRange)) -> Result {
+    pub(crate) fn finish(
+        self,
+        range: ByteRange<space::Device>,
+        unmark: impl Fn(PageRange<space::Device>),
+    ) -> Result {
         let under_way = self.bad.under_way.lock();
 
         if under_way
@@ -297,9 +312,9 @@ impl Repair<'_> {
         }
         self.bad.remove(range)?;
 
-        let pages = range.frames();
+        let pages = range.pages();
 
-        for page in (pages.first()..pages.end()).filter_map(|page| FrameRange::new(page, 1)) {
+        for page in (pages.start()..pages.end()).filter_map(|page| PageRange::new(page, 1)) {
             if page
                 .bytes()
                 .is_some_and(|bytes| self.bad.first_in(bytes).is_none())
@@ -323,7 +338,7 @@ mod tests {
 
     const LEN: u64 = 1 << 30;
 
-    fn page(number: u64) -> Result<ByteRange> {
+    fn page(number: u64) -> Result<ByteRange<space::Device>> {
         ByteRange::new(number * PAGE_SIZE, PAGE_SIZE).ok_or(EINVAL)
     }
 
@@ -338,7 +353,7 @@ mod tests {
         Ok(())
     }
 
-    fn write(bad: &BadMemory, range: ByteRange) -> Result {
+    fn write(bad: &BadMemory, range: ByteRange<space::Device>) -> Result {
         bad.repair(range)?.ok_or(EINVAL)?.finish(range, |_| {})
     }
 
@@ -449,7 +464,7 @@ mod tests {
 
                 let _ = list.mark(sector);
             }
-            Ok(())
+            Ok(Window::at(range))
         })?;
 
         for number in (0..(32 << 20) / PAGE_SIZE).step_by(3) {
@@ -460,7 +475,7 @@ mod tests {
         assert!(bad.first_in(page(LEN / PAGE_SIZE - 1)?).is_some());
         assert_eq!(bad.first_in(page(LEN / PAGE_SIZE - 2)?), None);
         // What is listed is known by the sector.
-        assert_eq!(bad.unlisted.first_in(page(0)?.frames()), None);
+        assert_eq!(bad.unlisted.first_in(page(0)?.pages()), None);
         Ok(())
     }
 }

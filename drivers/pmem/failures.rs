@@ -14,7 +14,10 @@ use daxmf::{
         self,
         Frames, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -74,7 +77,7 @@ impl Failures {
     }
 
     /// Lists what failed, then notifies the holder.
-    fn handle(&self, frames: Frames<'_>, range: ByteRange, flags: Flags) -> Outcome {
+    fn handle(&self, frames: Frames<'_>, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
             self.list(frames, range);
         }
@@ -82,7 +85,7 @@ impl Failures {
         self.control.notify_failure(range, flags)
     }
 
-    fn list(&self, frames: Frames<'_>, range: ByteRange) {
+    fn list(&self, frames: Frames<'_>, range: ByteRange<space::Device>) {
         // The machine check handler takes the frame from the linear map when we are done. The mark
         // is what brings it back when the driver is unbound before the memory has been mended.
         let is_listed = self.bad.add_failed(range, || frames.set_poisoned());
@@ -104,7 +107,7 @@ impl pagemap::Operations for Failures {
         let range = frames
             .range()
             .bytes()
-            .and_then(|bytes| bytes.relative_to(self.namespace.range()));
+            .and_then(|bytes| self.namespace.window().inward(bytes));
 
         let Some(range) = range else {
             return self.counters.count(|| Outcome::Failed(ENXIO));

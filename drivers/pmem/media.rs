@@ -26,8 +26,9 @@ use daxmf::{
         PageMap, //
     },
     range::{
+        space,
         ByteRange,
-        FrameRange,
+        PageRange,
         PAGE_SIZE, //
     },
 };
@@ -42,7 +43,7 @@ use crate::{
     failures::Failures, //
 };
 
-/// The memory of a namespace. Offsets are in bytes from its start.
+/// The memory of a namespace.
 #[pin_data]
 pub(crate) struct Media {
     #[pin]
@@ -79,14 +80,14 @@ impl Media {
     /// # Errors
     ///
     /// - `EIO` if the platform cannot repair all of it.
-    fn clear_poison(&self, range: ByteRange) -> Result {
+    fn clear_poison(&self, range: ByteRange<space::Device>) -> Result {
         let bound = self.namespace.bound().ok_or(EIO)?;
 
         if bound.clear_poison(range).map_err(|_| EIO)? < range.len() {
             return Err(EIO);
         }
 
-        self.map.make_present(range.frames())?;
+        self.map.make_present(range.pages())?;
         self.map.invalidate(range)
     }
 
@@ -98,7 +99,11 @@ impl Media {
     /// - `EIO` if the platform cannot repair all of the range, or if it fails again before it is
     ///   written. In the first case nothing is written.
     #[inline]
-    fn write(&self, range: ByteRange, write: impl FnOnce() -> Result<usize>) -> Result<usize> {
+    fn write(
+        &self,
+        range: ByteRange<space::Device>,
+        write: impl FnOnce() -> Result<usize>,
+    ) -> Result<usize> {
         if self.bad.first_in(range).is_none() {
             return write();
         }
@@ -106,7 +111,11 @@ impl Media {
         self.write_bad(range, write)
     }
 
-    fn write_bad(&self, range: ByteRange, write: impl FnOnce() -> Result<usize>) -> Result<usize> {
+    fn write_bad(
+        &self,
+        range: ByteRange<space::Device>,
+        write: impl FnOnce() -> Result<usize>,
+    ) -> Result<usize> {
         let Some(repair) = self.bad.repair(range)? else {
             return write();
         };
@@ -134,14 +143,14 @@ impl Media {
             return Err(EIO);
         }
 
-        self.map.read(segment.range().start(), segment)
+        self.map.read(segment)
     }
 
     fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
         let range = segment.range();
 
         self.write(range, || {
-            self.map.write(range.start(), segment)?;
+            self.map.write(segment)?;
             Ok(range.len() as usize)
         })
         .map(|_| ())
@@ -161,7 +170,11 @@ impl Media {
     }
 
     /// The pages at the start of `pages` that can be accessed.
-    fn good_pages(&self, pages: FrameRange, mode: AccessMode) -> Result<FrameRange> {
+    fn good_pages(
+        &self,
+        pages: PageRange<space::Device>,
+        mode: AccessMode,
+    ) -> Result<PageRange<space::Device>> {
         let range = pages.bytes().ok_or(ERANGE)?;
 
         let Some(bad) = self.bad.first_in(range) else {
@@ -175,7 +188,7 @@ impl Media {
             (good, _) => good,
         };
 
-        FrameRange::new(pages.first(), count).ok_or(ERANGE)
+        PageRange::new(pages.start(), count).ok_or(ERANGE)
     }
 }
 
@@ -239,9 +252,13 @@ impl block::Operations for Media {
 
 impl dax::Operations for Media {
     #[inline]
-    fn direct_access(&self, pages: FrameRange, mode: AccessMode) -> Result<Access<'_>> {
+    fn direct_access(
+        &self,
+        pages: PageRange<space::Device>,
+        mode: AccessMode,
+    ) -> Result<Access<'_>> {
         // A single page can be mended, whether it is good or bad.
-        let is_mendable = mode == AccessMode::RecoveryWrite && pages.count() == 1;
+        let is_mendable = mode == AccessMode::RecoveryWrite && pages.len() == 1;
 
         if is_mendable || self.bad.is_empty() {
             return self.map.access(pages);
@@ -250,7 +267,7 @@ impl dax::Operations for Media {
         self.map.access(self.good_pages(pages, mode)?)
     }
 
-    fn zero_page_range(&self, pages: FrameRange) -> Result {
+    fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result {
         let range = pages.bytes().ok_or(ERANGE)?;
 
         self.write(range, || {
@@ -260,7 +277,11 @@ impl dax::Operations for Media {
         .map(|_| ())
     }
 
-    fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize {
+    fn recovery_write(
+        &self,
+        range: ByteRange<space::Device>,
+        from: &mut IovIterSource<'_>,
+    ) -> usize {
         // A part of a page is written to good memory only: the rest of the page is lost, too.
         if !range.is_aligned(PAGE_SIZE) && self.bad.first_in(range).is_some() {
             return 0;

@@ -2,7 +2,10 @@
 
 //! A set of pages that has room for all of them.
 
-use daxmf::range::FrameRange;
+use daxmf::range::{
+    space,
+    PageRange, //
+};
 use kernel::{
     alloc::KVVec,
     prelude::*,
@@ -52,7 +55,7 @@ impl PageSet {
     }
 
     /// Adds pages. Such that the set has no room for are left out.
-    pub(crate) fn add(&self, pages: FrameRange) {
+    pub(crate) fn add(&self, pages: PageRange<space::Device>) {
         for (word, mask) in self.words_of(pages) {
             let before = update(word, |bits| bits | mask);
 
@@ -62,7 +65,7 @@ impl PageSet {
     }
 
     /// Removes pages.
-    pub(crate) fn remove(&self, pages: FrameRange) {
+    pub(crate) fn remove(&self, pages: PageRange<space::Device>) {
         if self.is_empty() {
             return;
         }
@@ -76,22 +79,25 @@ impl PageSet {
     }
 
     /// The first pages of `pages` that are in the set, as many as lie in a row.
-    pub(crate) fn first_in(&self, pages: FrameRange) -> Option<FrameRange> {
+    pub(crate) fn first_in(
+        &self,
+        pages: PageRange<space::Device>,
+    ) -> Option<PageRange<space::Device>> {
         if self.is_empty() {
             return None;
         }
 
         let first = self.next(pages, 0)?;
-        let rest = pages.skip(first.checked_sub(pages.first())?)?;
+        let rest = pages.skip(first.checked_sub(pages.start())?)?;
         let end = self.next(rest, u64::MAX).unwrap_or(rest.end());
 
-        FrameRange::new(first, end.checked_sub(first)?)
+        PageRange::between(first, end)
     }
 
     /// The first of `pages` that is in the set if `flip` is 0, that is not if all of its bits are
     /// set.
-    fn next(&self, pages: FrameRange, flip: u64) -> Option<u64> {
-        let mut start = pages.first();
+    fn next(&self, pages: PageRange<space::Device>, flip: u64) -> Option<u64> {
+        let mut start = pages.start();
 
         for (word, mask) in self.words_of(pages) {
             let found = (word.load(Relaxed) ^ flip) & mask;
@@ -107,8 +113,11 @@ impl PageSet {
     }
 
     /// The words that have the bits of `pages`, each with a mask of them.
-    fn words_of(&self, pages: FrameRange) -> impl Iterator<Item = (&Atomic<u64>, u64)> {
-        let (first, end) = (pages.first(), pages.end());
+    fn words_of(
+        &self,
+        pages: PageRange<space::Device>,
+    ) -> impl Iterator<Item = (&Atomic<u64>, u64)> {
+        let (first, end) = (pages.start(), pages.end());
 
         (first / WORD..end.div_ceil(WORD)).map_while(move |index| {
             let word = self.words.get(usize::try_from(index).ok()?)?;
@@ -139,8 +148,8 @@ fn update(word: &Atomic<u64>, change: impl Fn(u64) -> u64) -> u64 {
 mod tests {
     use super::*;
 
-    fn pages(first: u64, count: u64) -> Result<FrameRange> {
-        FrameRange::new(first, count).ok_or(EINVAL)
+    fn pages(first: u64, count: u64) -> Result<PageRange<space::Device>> {
+        PageRange::new(first, count).ok_or(EINVAL)
     }
 
     #[test]
@@ -175,9 +184,9 @@ mod tests {
         set.add(pages(0, 1 << 20)?);
         set.remove(pages(100, 1000)?);
 
-        assert_eq!(set.first_in(pages(0, 1 << 20)?), FrameRange::new(0, 100));
+        assert_eq!(set.first_in(pages(0, 1 << 20)?), PageRange::new(0, 100));
         assert_eq!(set.first_in(pages(100, 1000)?), None);
-        assert_eq!(set.first_in(pages(150, 2000)?), FrameRange::new(1100, 1050));
+        assert_eq!(set.first_in(pages(150, 2000)?), PageRange::new(1100, 1050));
         Ok(())
     }
 
@@ -187,7 +196,7 @@ mod tests {
 
         set.add(pages(60, 100)?);
 
-        assert_eq!(set.first_in(pages(0, 1000)?), FrameRange::new(60, 940));
+        assert_eq!(set.first_in(pages(0, 1000)?), PageRange::new(60, 940));
         assert_eq!(set.first_in(pages(64, 1000)?), None);
         Ok(())
     }

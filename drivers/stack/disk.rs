@@ -11,8 +11,9 @@ use daxmf::{
         Outcome, //
     },
     range::{
+        space,
         ByteRange,
-        FrameRange, //
+        PageRange, //
     },
 };
 use kernel::{
@@ -105,8 +106,8 @@ impl Disk {
 
     /// Calls `found` with each range of the disk that has one of `frames` behind it. Ranges that
     /// touch are one.
-    fn find(&self, frames: &Frames, mut found: impl FnMut(ByteRange)) {
-        let mut found = |pages: FrameRange| {
+    fn find(&self, frames: &Frames, mut found: impl FnMut(ByteRange<space::Device>)) {
+        let mut found = |pages: PageRange<space::Device>| {
             if let Some(range) = pages.bytes() {
                 found(range);
             }
@@ -119,7 +120,7 @@ impl Disk {
     }
 
     /// Where the last survey has found `frames`, if they are still there.
-    fn recall(&self, frames: &Frames) -> Option<FrameRange> {
+    fn recall(&self, frames: &Frames) -> Option<PageRange<space::Device>> {
         let frames = frames.in_a_row()?;
         let pages = self.layout.lock().as_ref()?.pages_of(frames)?;
 
@@ -132,23 +133,23 @@ impl Disk {
     }
 
     /// Walks over the disk, and calls `found` with all pages that have some of `frames`.
-    fn search(&self, frames: &Frames, mut found: impl FnMut(FrameRange)) {
+    fn search(&self, frames: &Frames, mut found: impl FnMut(PageRange<space::Device>)) {
         let mut survey = self.layout.lock().is_none().then(Survey::new);
         let mut is_wrong = false;
-        let mut last: Option<FrameRange> = None;
+        let mut last: Option<PageRange<space::Device>> = None;
 
         self.mapping.walk(|extent| {
             if let Some(survey) = &mut survey {
                 survey.add(extent);
             }
-            for part in frames.within(extent.frames) {
-                let Some(pages) = extent.pages_of(part) else {
+            for part in frames.within(extent.outer()) {
+                let Some(pages) = extent.inward(part) else {
                     continue;
                 };
 
                 is_wrong |= survey.is_none() && !self.has_in_layout(part, pages);
                 match &mut last {
-                    Some(last) if last.end() == pages.first() => *last = last.hull(pages),
+                    Some(last) if last.end() == pages.start() => *last = last.hull(pages),
                     _ => last.replace(pages).into_iter().for_each(&mut found),
                 }
             }
@@ -163,7 +164,11 @@ impl Disk {
         last.into_iter().for_each(found);
     }
 
-    fn has_in_layout(&self, frames: FrameRange, pages: FrameRange) -> bool {
+    fn has_in_layout(
+        &self,
+        frames: PageRange<space::Physical>,
+        pages: PageRange<space::Device>,
+    ) -> bool {
         let layout = self.layout.lock();
 
         layout.as_ref().and_then(|layout| layout.pages_of(frames)) == Some(pages)

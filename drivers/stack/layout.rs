@@ -2,7 +2,12 @@
 
 //! What a walk over a device has found, so that the next failure needs none.
 
-use daxmf::range::FrameRange;
+use daxmf::range::{
+    space,
+    PageRange,
+    Pages,
+    Window, //
+};
 use kernel::{
     alloc::KVVec,
     prelude::*,
@@ -10,30 +15,20 @@ use kernel::{
 };
 
 /// Pages of a device whose frames lie in a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Extent {
-    pub(crate) page: u64,
-    pub(crate) frames: FrameRange,
-}
+pub(crate) type Extent = Window<space::Physical, space::Device, Pages>;
 
-impl Extent {
-    /// The pages of the device that have the frames `part` behind them, some of the extent's own.
-    pub(crate) fn pages_of(&self, part: FrameRange) -> Option<FrameRange> {
-        let within = part.first().checked_sub(self.frames.first())?;
+/// Both extents as one, if the second follows the first in pages and in frames.
+fn join(first: Extent, second: Extent) -> Option<Extent> {
+    let follows = first.outer().end() == second.outer().start()
+        && first.inner().end() == second.inner().start();
 
-        FrameRange::new(self.page.checked_add(within)?, part.count())
+    if !follows {
+        return None;
     }
-
-    /// Adds what follows, in pages and in frames.
-    fn append(&mut self, next: Self) -> bool {
-        let follows = self.frames.end() == next.frames.first()
-            && self.page.checked_add(self.frames.count()) == Some(next.page);
-
-        if follows {
-            self.frames = self.frames.hull(next.frames);
-        }
-        follows
-    }
+    Window::new(
+        first.outer().hull(second.outer()),
+        first.inner().hull(second.inner()),
+    )
 }
 
 /// Extents of one length, at equal distances in the device, whose frames lie in a row: a linear
@@ -44,7 +39,7 @@ struct Stripe {
     /// The number of pages from one extent to the next.
     distance: u64,
     /// The frames of all extents.
-    frames: FrameRange,
+    frames: PageRange<space::Physical>,
 }
 
 impl Stripe {
@@ -52,7 +47,7 @@ impl Stripe {
         Self {
             first,
             distance: 0,
-            frames: first.frames,
+            frames: first.outer(),
         }
     }
 
@@ -63,38 +58,39 @@ impl Stripe {
         };
 
         self.distance = distance;
-        self.frames = self.frames.hull(next.frames);
+        self.frames = self.frames.hull(next.outer());
         true
     }
 
     /// The distance of the extents, if this is the next.
     fn distance_to(&self, next: Extent) -> Option<u64> {
-        let chunk = self.first.frames.count();
+        let chunk = self.first.outer().len();
 
-        if next.frames.first() != self.frames.end() || next.frames.count() != chunk {
+        if next.outer().start() != self.frames.end() || next.outer().len() != chunk {
             return None;
         }
 
-        let count = self.frames.count().checked_div(chunk)?;
-        let distance = next.page.checked_sub(self.first.page)?.checked_div(count)?;
-        let is_next = self.first.page.checked_add(distance.checked_mul(count)?) == Some(next.page)
+        let count = self.frames.len().checked_div(chunk)?;
+        let (first, next) = (self.first.inner().start(), next.inner().start());
+        let distance = next.checked_sub(first)?.checked_div(count)?;
+        let is_next = first.checked_add(distance.checked_mul(count)?) == Some(next)
             && (count == 1 || distance == self.distance);
 
         is_next.then_some(distance)
     }
 
     /// The pages that have the frames `part` behind them, if they lie in one extent.
-    fn pages_of(&self, part: FrameRange) -> Option<FrameRange> {
-        let chunk = self.first.frames.count();
-        let within = part.first().checked_sub(self.frames.first())?;
+    fn pages_of(&self, part: PageRange<space::Physical>) -> Option<PageRange<space::Device>> {
+        let chunk = self.first.outer().len();
+        let within = part.start().checked_sub(self.frames.start())?;
         let (number, rest) = (within.checked_div(chunk)?, within.checked_rem(chunk)?);
 
-        if rest.checked_add(part.count())? > chunk {
+        if rest.checked_add(part.len())? > chunk {
             return None;
         }
 
         let page = self.distance.checked_mul(number)?.checked_add(rest)?;
-        FrameRange::new(self.first.page.checked_add(page)?, part.count())
+        PageRange::new(self.first.inner().start().checked_add(page)?, part.len())
     }
 }
 
@@ -114,7 +110,7 @@ impl Layout {
             let frames = stripe.frames;
 
             if layout
-                .first_behind(frames.first())
+                .first_behind(frames.start())
                 .is_some_and(|other| other.frames.clip(frames).is_some())
             {
                 return Err(EEXIST);
@@ -134,8 +130,11 @@ impl Layout {
     }
 
     /// The pages of the device that have `frames` behind them, if they lie in one extent.
-    pub(crate) fn pages_of(&self, frames: FrameRange) -> Option<FrameRange> {
-        self.first_behind(frames.first())?.pages_of(frames)
+    pub(crate) fn pages_of(
+        &self,
+        frames: PageRange<space::Physical>,
+    ) -> Option<PageRange<space::Device>> {
+        self.first_behind(frames.start())?.pages_of(frames)
     }
 }
 
@@ -162,13 +161,11 @@ impl Survey {
     /// Adds the next extent, in the order of the device's pages.
     pub(crate) fn add(&mut self, extent: Extent) {
         // A walk stops where a disk ends, where a table says so, and at bad memory.
-        if let Some(last) = &mut self.last {
-            if last.append(extent) {
-                return;
-            }
-        }
         if let Some(last) = self.last.replace(extent) {
-            self.close(last);
+            match join(last, extent) {
+                Some(both) => self.last = Some(both),
+                None => self.close(last),
+            }
         }
     }
 
@@ -205,18 +202,23 @@ impl Survey {
 mod tests {
     use super::*;
 
-    fn frames(first: u64, count: u64) -> Result<FrameRange> {
-        FrameRange::new(first, count).ok_or(EINVAL)
+    fn frames(start: u64, len: u64) -> Result<PageRange<space::Physical>> {
+        PageRange::new(start, len).ok_or(EINVAL)
+    }
+
+    fn extent(page: u64, frame: u64, len: u64) -> Result<Extent> {
+        Window::new(
+            frames(frame, len)?,
+            PageRange::new(page, len).ok_or(EINVAL)?,
+        )
+        .ok_or(EINVAL)
     }
 
     fn layout(extents: &[(u64, u64, u64)]) -> Result<Layout> {
         let mut survey = Survey::new();
 
-        for &(page, first, count) in extents {
-            survey.add(Extent {
-                page,
-                frames: frames(first, count)?,
-            });
+        for &(page, frame, len) in extents {
+            survey.add(extent(page, frame, len)?);
         }
         survey.finish()
     }
@@ -225,9 +227,9 @@ mod tests {
     fn segments_out_of_order() -> Result {
         let layout = layout(&[(0, 0x500, 16), (16, 0x100, 32), (64, 0x300, 8)])?;
 
-        assert_eq!(layout.pages_of(frames(0x500, 16)?), FrameRange::new(0, 16));
-        assert_eq!(layout.pages_of(frames(0x11f, 1)?), FrameRange::new(47, 1));
-        assert_eq!(layout.pages_of(frames(0x307, 1)?), FrameRange::new(71, 1));
+        assert_eq!(layout.pages_of(frames(0x500, 16)?), PageRange::new(0, 16));
+        assert_eq!(layout.pages_of(frames(0x11f, 1)?), PageRange::new(47, 1));
+        assert_eq!(layout.pages_of(frames(0x307, 1)?), PageRange::new(71, 1));
         assert_eq!(layout.pages_of(frames(0x308, 1)?), None);
         assert_eq!(layout.pages_of(frames(0x4ff, 2)?), None);
         Ok(())
@@ -240,21 +242,18 @@ mod tests {
         for chunk in 0..1000 {
             let disk = if chunk % 2 == 0 { 0x10000 } else { 0x90000 };
 
-            survey.add(Extent {
-                page: chunk * 16,
-                frames: frames(disk + chunk / 2 * 16, 16)?,
-            });
+            survey.add(extent(chunk * 16, disk + chunk / 2 * 16, 16)?);
         }
         assert_eq!(survey.stripes.as_ref().map(|stripes| stripes.len()), Ok(2));
 
         let layout = survey.finish()?;
         // The third chunk of the second disk is the sixth of the device.
-        assert_eq!(layout.pages_of(frames(0x90025, 2)?), FrameRange::new(85, 2));
+        assert_eq!(layout.pages_of(frames(0x90025, 2)?), PageRange::new(85, 2));
         // Not the end of a chunk with the start of the next.
         assert_eq!(layout.pages_of(frames(0x9002f, 2)?), None);
         assert_eq!(
             layout.pages_of(frames(0x90000 + 500 * 16 - 1, 1)?),
-            FrameRange::new(1000 * 16 - 1, 1)
+            PageRange::new(1000 * 16 - 1, 1)
         );
         assert_eq!(layout.pages_of(frames(0x90000 + 500 * 16, 1)?), None);
         Ok(())
@@ -264,8 +263,8 @@ mod tests {
     fn distances_that_differ() -> Result {
         let layout = layout(&[(0, 0x100, 4), (8, 0x104, 4), (20, 0x108, 4)])?;
 
-        assert_eq!(layout.pages_of(frames(0x105, 1)?), FrameRange::new(9, 1));
-        assert_eq!(layout.pages_of(frames(0x108, 1)?), FrameRange::new(20, 1));
+        assert_eq!(layout.pages_of(frames(0x105, 1)?), PageRange::new(9, 1));
+        assert_eq!(layout.pages_of(frames(0x108, 1)?), PageRange::new(20, 1));
         Ok(())
     }
 
@@ -273,7 +272,7 @@ mod tests {
     fn interrupted_by_bad_memory() -> Result {
         let layout = layout(&[(0, 0x100, 5), (5, 0x105, 1), (6, 0x106, 10)])?;
 
-        assert_eq!(layout.pages_of(frames(0x104, 4)?), FrameRange::new(4, 4));
+        assert_eq!(layout.pages_of(frames(0x104, 4)?), PageRange::new(4, 4));
         Ok(())
     }
 

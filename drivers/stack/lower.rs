@@ -14,7 +14,10 @@ use daxmf::{
         Outcome,
         Reason, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -202,7 +205,7 @@ impl Forwarder {
         self.node.device().mapping().is_alive()
     }
 
-    fn forward(&self, range: ByteRange, flags: Flags) -> Outcome {
+    fn forward(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
         let Some(frames) = self.node.device().mapping().frames(range) else {
             return Outcome::Failed(ENXIO);
         };
@@ -215,7 +218,7 @@ impl Forwarder {
 }
 
 impl Holder for Forwarder {
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+    fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
         let outcome = self.counters.count(|| self.forward(range, flags));
 
         if outcome != Outcome::Delivered {

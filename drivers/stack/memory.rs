@@ -14,8 +14,9 @@ use daxmf::{
         ReadLock, //
     },
     range::{
+        space,
         ByteRange,
-        FrameRange, //
+        PageRange, //
     },
 };
 use kernel::{
@@ -60,29 +61,35 @@ impl Mapping {
         self.device.is_alive(&ReadLock::new())
     }
 
-    /// The frames of the bytes `range` of the device, [`None`] if it has none there.
-    pub(crate) fn frames(&self, range: ByteRange) -> Option<Frames> {
-        let range = range.clip(ByteRange::new(0, self.disk.size())?)?;
+    /// The frames of `range` of the disk, [`None`] if it has none there.
+    pub(crate) fn frames(&self, range: ByteRange<space::Volume>) -> Option<Frames> {
+        let range = self.disk.window()?.clip_outward(range)?;
 
-        Frames::new(|| self.extents(range).map(|extent| extent.frames))
+        Frames::new(|| self.extents(range).map(Extent::outer))
     }
 
     /// Whether the device has the frames `frames`, and no other, behind `pages`.
-    pub(crate) fn is_at(&self, frames: FrameRange, pages: FrameRange) -> bool {
-        self.device.frames(pages, &ReadLock::new()) == Ok(frames)
+    pub(crate) fn is_at(
+        &self,
+        frames: PageRange<space::Physical>,
+        pages: PageRange<space::Device>,
+    ) -> bool {
+        self.device
+            .locate(pages, &ReadLock::new())
+            .is_ok_and(|extent| extent.outer() == frames)
     }
 
     /// Calls `seen` with each extent of the device, from its start to its end.
     pub(crate) fn walk(&self, seen: impl FnMut(Extent)) {
-        if let Some(whole) = ByteRange::new(0, self.disk.size()) {
-            self.extents(whole).for_each(seen);
+        if let Some(whole) = self.disk.window() {
+            self.extents(whole.outer()).for_each(seen);
         }
     }
 
-    fn extents(&self, range: ByteRange) -> Extents<'_> {
+    fn extents(&self, range: ByteRange<space::Device>) -> Extents<'_> {
         Extents {
             device: &self.device,
-            rest: Some(range.frames()),
+            rest: Some(range.pages()),
         }
     }
 }
@@ -90,7 +97,7 @@ impl Mapping {
 /// The extents of some pages of a device. Pages without memory are left out.
 struct Extents<'a> {
     device: &'a Device,
-    rest: Option<FrameRange>,
+    rest: Option<PageRange<space::Device>>,
 }
 
 impl Iterator for Extents<'_> {
@@ -102,13 +109,10 @@ impl Iterator for Extents<'_> {
             // For each step: no device has to wait for the end of a walk to go.
             let lock = ReadLock::new();
 
-            match self.device.frames(pages, &lock) {
-                Ok(frames) => {
-                    self.rest = pages.skip(frames.count());
-                    return Some(Extent {
-                        page: pages.first(),
-                        frames,
-                    });
+            match self.device.locate(pages, &lock) {
+                Ok(extent) => {
+                    self.rest = pages.skip(extent.inner().len());
+                    return Some(extent);
                 }
                 // A device below that is gone gives the same error.
                 Err(ENXIO) if !self.device.is_alive(&lock) => self.rest = None,
@@ -125,8 +129,8 @@ impl Iterator for Extents<'_> {
 ///
 /// `runs` is empty, which stands for `bounds`, or is in order of the frames and without overlaps.
 pub(crate) struct Frames {
-    bounds: FrameRange,
-    runs: KVVec<FrameRange>,
+    bounds: PageRange<space::Physical>,
+    runs: KVVec<PageRange<space::Physical>>,
 }
 
 impl Frames {
@@ -134,7 +138,7 @@ impl Frames {
     ///
     /// If memory is too short to list them, the set has the frames between them, too: more owners
     /// are told then, but none is left out.
-    fn new<I: Iterator<Item = FrameRange>>(ranges: impl Fn() -> I) -> Option<Self> {
+    fn new<I: Iterator<Item = PageRange<space::Physical>>>(ranges: impl Fn() -> I) -> Option<Self> {
         let mut rest = ranges();
         let first = rest.next()?;
 
@@ -145,22 +149,24 @@ impl Frames {
                 runs: KVVec::new(),
             },
             Some(second) => Self {
-                bounds: rest.fold(first.hull(second), FrameRange::hull),
+                bounds: rest.fold(first.hull(second), PageRange::hull),
                 runs: Self::list(ranges()).unwrap_or_default(),
             },
         })
     }
 
-    fn list(ranges: impl Iterator<Item = FrameRange>) -> Result<KVVec<FrameRange>> {
+    fn list(
+        ranges: impl Iterator<Item = PageRange<space::Physical>>,
+    ) -> Result<KVVec<PageRange<space::Physical>>> {
         let mut sorted = RBTree::new();
-        let mut runs: KVVec<FrameRange> = KVVec::new();
+        let mut runs: KVVec<PageRange<space::Physical>> = KVVec::new();
 
         for range in ranges {
-            sorted.try_create_and_insert((range.first(), range.count()), range, GFP_KERNEL)?;
+            sorted.try_create_and_insert((range.start(), range.len()), range, GFP_KERNEL)?;
         }
         for range in sorted.values() {
             match runs.last_mut() {
-                Some(last) if range.first() <= last.end() => *last = last.hull(*range),
+                Some(last) if range.start() <= last.end() => *last = last.hull(*range),
                 _ => runs.push(*range, GFP_KERNEL)?,
             }
         }
@@ -168,22 +174,25 @@ impl Frames {
     }
 
     /// The frames, if they lie in a row.
-    pub(crate) fn in_a_row(&self) -> Option<FrameRange> {
+    pub(crate) fn in_a_row(&self) -> Option<PageRange<space::Physical>> {
         self.runs.is_empty().then_some(self.bounds)
     }
 
     /// The parts of `frames` that are in the set, in order.
-    pub(crate) fn within(&self, frames: FrameRange) -> impl Iterator<Item = FrameRange> + '_ {
+    pub(crate) fn within(
+        &self,
+        frames: PageRange<space::Physical>,
+    ) -> impl Iterator<Item = PageRange<space::Physical>> + '_ {
         let runs = if self.runs.is_empty() {
             slice::from_ref(&self.bounds)
         } else {
             &self.runs
         };
-        let before = runs.partition_point(|run| run.end() <= frames.first());
+        let before = runs.partition_point(|run| run.end() <= frames.start());
 
         runs.iter()
             .skip(before)
-            .take_while(move |run| run.first() < frames.end())
+            .take_while(move |run| run.start() < frames.end())
             .filter_map(move |run| run.clip(frames))
     }
 }

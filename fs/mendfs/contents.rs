@@ -12,7 +12,11 @@ use daxmf::{
         Time,
         Volume, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange,
+        Space, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -51,14 +55,14 @@ const OTHER_UNITS: usize = 2 * UNITS as usize + 3;
 const MAX_ALLOCATION: u64 = 8 * HUGE;
 
 /// The blocks that a range of bytes touches.
-pub(crate) fn blocks(range: ByteRange) -> Range<u64> {
-    let frames = range.frames();
+pub(crate) fn blocks<S: Space>(range: ByteRange<S>) -> Range<u64> {
+    let pages = range.pages();
 
-    frames.first()..frames.end()
+    pages.start()..pages.end()
 }
 
 /// The bytes of blocks.
-pub(crate) fn bytes(blocks: Range<u64>) -> Result<ByteRange> {
+pub(crate) fn bytes<S: Space>(blocks: Range<u64>) -> Result<ByteRange<S>> {
     ByteRange::between(blocks.start << BLOCK_SHIFT, blocks.end << BLOCK_SHIFT).ok_or(EINVAL)
 }
 
@@ -114,13 +118,13 @@ struct Plan {
 }
 
 /// Whether what was found for `range` needs no change to serve a purpose.
-pub(crate) fn is_answer(found: &Mapping, range: ByteRange, purpose: Purpose) -> bool {
+pub(crate) fn is_answer(found: &Mapping, range: ByteRange<space::File>, purpose: Purpose) -> bool {
     match found.place {
         Place::Hole => matches!(purpose, Purpose::Read | Purpose::Zero),
         Place::Bad { .. } => purpose != Purpose::Rewrite,
         // Where a huge page would be shared, there will be faults of small ones.
         Place::Mapped { is_shared, .. } => {
-            !is_shared || purpose != Purpose::WriteFault || range.frames().count() > 1
+            !is_shared || purpose != Purpose::WriteFault || range.pages().len() > 1
         }
         Place::Copied { .. } | Place::Moved { .. } => false,
     }
@@ -366,7 +370,7 @@ impl State {
     // ---------------------------------------------------------------------------------------------
 
     /// Finds the piece of a file that the first byte of `range` lies in.
-    pub(crate) fn find(&self, number: u64, range: ByteRange) -> Result<Mapping> {
+    pub(crate) fn find(&self, number: u64, range: ByteRange<space::File>) -> Result<Mapping> {
         let first = blocks(range).start;
         let node = self.node(number)?;
 
@@ -412,7 +416,7 @@ impl State {
     pub(crate) fn map(
         &mut self,
         number: u64,
-        range: ByteRange,
+        range: ByteRange<space::File>,
         purpose: Purpose,
     ) -> Result<Mapping> {
         let found = self.find(number, range)?;
@@ -463,7 +467,7 @@ impl State {
         &mut self,
         number: u64,
         file: Range<u64>,
-        check: impl Fn(&Volume, ByteRange) -> Result,
+        check: impl Fn(&Volume, ByteRange<space::Volume>) -> Result,
     ) -> Result<(Range<u64>, Range<u64>)> {
         loop {
             self.begin()?;
@@ -549,7 +553,7 @@ impl State {
         &mut self,
         number: u64,
         file_block: u64,
-        check: impl Fn(&Volume, ByteRange) -> Result,
+        check: impl Fn(&Volume, ByteRange<space::Volume>) -> Result,
     ) -> Result<u64> {
         let known = self
             .node(number)?
@@ -572,7 +576,7 @@ impl State {
         &mut self,
         number: u64,
         file_block: u64,
-        check: impl Fn(&Volume, ByteRange) -> Result,
+        check: impl Fn(&Volume, ByteRange<space::Volume>) -> Result,
     ) -> Result<u64> {
         self.node_mut(number)?.copies.reserve(1, GFP_KERNEL)?;
 
@@ -589,7 +593,7 @@ impl State {
     }
 
     /// Makes the block that was copied the file's own.
-    pub(crate) fn end_copy(&mut self, number: u64, range: ByteRange) -> Result {
+    pub(crate) fn end_copy(&mut self, number: u64, range: ByteRange<space::File>) -> Result {
         let file_block = blocks(range).start;
         let node = self.node(number)?;
 
@@ -671,7 +675,7 @@ impl State {
 
     /// Gives a file a copy of its own of the first shared extent in `range`. Returns false if
     /// there is none.
-    pub(crate) fn unshare(&mut self, number: u64, range: ByteRange) -> Result<bool> {
+    pub(crate) fn unshare(&mut self, number: u64, range: ByteRange<space::File>) -> Result<bool> {
         let Some(shared) = self.first_shared(number, blocks(range)) else {
             return Ok(false);
         };
@@ -682,7 +686,7 @@ impl State {
         let from = shared.block << BLOCK_SHIFT;
         let to = bytes(taken.clone())?;
 
-        if let Err(error) = self.volume.copy(from, to.start(), to.len()) {
+        if let Err(error) = self.volume.copy(from, to) {
             // What is to be written whole need not be copied.
             return match error == EIO && self.note_unreadable(shared.blocks())? {
                 true => Ok(true),
@@ -722,7 +726,12 @@ impl State {
         self.drop_copies(number, &(end..Extent::MAX_FILE_BLOCK))
     }
 
-    pub(crate) fn punch(&mut self, number: u64, range: ByteRange, now: Time) -> Result {
+    pub(crate) fn punch(
+        &mut self,
+        number: u64,
+        range: ByteRange<space::File>,
+        now: Time,
+    ) -> Result {
         let file = blocks(range);
         let mut next = file.start;
 
@@ -733,7 +742,12 @@ impl State {
     }
 
     /// Fills the first hole in `range`. Returns false if there is none.
-    pub(crate) fn allocate(&mut self, number: u64, range: ByteRange, now: Time) -> Result<bool> {
+    pub(crate) fn allocate(
+        &mut self,
+        number: u64,
+        range: ByteRange<space::File>,
+        now: Time,
+    ) -> Result<bool> {
         let file = blocks(range);
         let mut next = file.start;
 
@@ -761,7 +775,7 @@ impl State {
     pub(crate) fn share(
         &mut self,
         from: u64,
-        range: ByteRange,
+        range: ByteRange<space::File>,
         to: u64,
         start: u64,
         now: Time,

@@ -9,8 +9,9 @@ use daxmf::{
     fs::SuperBlock,
     memory_failure::Flags,
     range::{
+        space,
         ByteRange,
-        FrameRange, //
+        PageRange, //
     },
 };
 use kernel::{
@@ -47,7 +48,7 @@ static ZEROES: Block = [0; BLOCK_SIZE];
 #[derive(Clone, Copy)]
 struct Lost {
     inode: u64,
-    pages: FrameRange,
+    pages: PageRange<space::File>,
 }
 
 impl Lost {
@@ -56,7 +57,7 @@ impl Lost {
         let part = common(&extent.blocks(), bad);
         let before = part.start.saturating_sub(extent.block);
         let first = extent.file_block.saturating_add(before);
-        let pages = FrameRange::new(first, part.end.saturating_sub(part.start))?;
+        let pages = PageRange::new(first, part.end.saturating_sub(part.start))?;
 
         Some(Self { inode, pages })
     }
@@ -67,7 +68,7 @@ impl Mendfs {
     pub(crate) fn deal_with(
         &self,
         super_block: &SuperBlock<Self>,
-        range: ByteRange,
+        range: ByteRange<space::Volume>,
         flags: Flags,
     ) -> Result {
         let bad = blocks(range);

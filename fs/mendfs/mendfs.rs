@@ -39,7 +39,10 @@ use daxmf::{
         Flags,
         Outcome, //
     },
-    range::ByteRange, //
+    range::{
+        self,
+        ByteRange, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -97,7 +100,7 @@ pub(crate) struct Mendfs {
 enum Phase {
     /// It is being loaded. Memory has failed in the meantime, or is about to be removed.
     Loading {
-        failures: KVec<ByteRange>,
+        failures: KVec<ByteRange<range::space::Volume>>,
         is_removed: bool,
     },
     /// It can be used.
@@ -189,7 +192,7 @@ impl Mendfs {
     }
 
     /// Keeps a failure until the filesystem is loaded. Returns false if it is.
-    fn keep(&self, range: ByteRange, flags: Flags) -> Result<bool> {
+    fn keep(&self, range: ByteRange<range::space::Volume>, flags: Flags) -> Result<bool> {
         match &mut *self.lock().phase {
             Phase::Loading {
                 failures,
@@ -265,7 +268,7 @@ impl FileSystem for Mendfs {
     fn notify_failure(
         &self,
         super_block: &SuperBlock<Self>,
-        range: ByteRange,
+        range: ByteRange<range::space::Volume>,
         flags: Flags,
     ) -> Outcome {
         // Nobody has anything mapped before it is loaded.
@@ -396,7 +399,12 @@ impl FileSystem for Mendfs {
         self.read(|state| state.attributes(inode.number(), emit))
     }
 
-    fn map(&self, inode: &Inode<Self>, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
+    fn map(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<range::space::File>,
+        purpose: Purpose,
+    ) -> Result<Mapping> {
         let number = inode.number();
         let found = self.look(|state| state.find(number, range))?;
 
@@ -406,7 +414,12 @@ impl FileSystem for Mendfs {
         }
     }
 
-    fn end_copy(&self, inode: &Inode<Self>, range: ByteRange, is_done: bool) -> Result {
+    fn end_copy(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<range::space::File>,
+        is_done: bool,
+    ) -> Result {
         // Without the contents the block stays reserved for the next try.
         if !is_done {
             return Ok(());
@@ -414,7 +427,7 @@ impl FileSystem for Mendfs {
         self.change(|state| state.end_copy(inode.number(), range))
     }
 
-    fn unshare(&self, inode: &Inode<Self>, range: ByteRange) -> Result {
+    fn unshare(&self, inode: &Inode<Self>, range: ByteRange<range::space::File>) -> Result {
         // The lock is given up in between.
         while self.change(|state| state.unshare(inode.number(), range))? {}
         Ok(())
@@ -424,11 +437,21 @@ impl FileSystem for Mendfs {
         self.change(|state| state.resize(inode.number(), size, now))
     }
 
-    fn punch(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result {
+    fn punch(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<range::space::File>,
+        now: Time,
+    ) -> Result {
         self.change(|state| state.punch(inode.number(), range, now))
     }
 
-    fn allocate(&self, inode: &Inode<Self>, range: ByteRange, now: Time) -> Result {
+    fn allocate(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<range::space::File>,
+        now: Time,
+    ) -> Result {
         while self.change(|state| state.allocate(inode.number(), range, now))? {}
         Ok(())
     }
@@ -436,7 +459,7 @@ impl FileSystem for Mendfs {
     fn share(
         &self,
         from: &Inode<Self>,
-        range: ByteRange,
+        range: ByteRange<range::space::File>,
         to: &Inode<Self>,
         start: u64,
         now: Time,

@@ -15,6 +15,7 @@ use kernel::prelude::*;
 use crate::{
     bindings,
     range::{
+        space,
         ByteRange,
         SECTOR_SHIFT, //
     },
@@ -96,10 +97,10 @@ impl Bio {
     /// fn transfer<T: Operations>(memory: &PageMap<T>, bio: &Bio) -> Result {
     ///     match bio.transfer()? {
     ///         Some(Transfer::Read(mut to)) => {
-    ///             to.try_for_each(|segment| memory.read(segment.range().start(), &segment))
+    ///             to.try_for_each(|segment| memory.read(&segment))
     ///         }
     ///         Some(Transfer::Write(mut from)) => {
-    ///             from.try_for_each(|segment| memory.write(segment.range().start(), &segment))
+    ///             from.try_for_each(|segment| memory.write(&segment))
     ///         }
     ///         None => Ok(()),
     ///     }
@@ -126,7 +127,11 @@ impl Bio {
     }
 
     #[inline]
-    fn segments<D>(&self, iter: bindings::bvec_iter, all: ByteRange) -> Segments<'_, D> {
+    fn segments<D>(
+        &self,
+        iter: bindings::bvec_iter,
+        all: ByteRange<space::Device>,
+    ) -> Segments<'_, D> {
         Segments {
             // SAFETY: `self.0` is valid by the type invariants.
             vecs: unsafe { (*self.0.as_ptr()).bi_io_vec },
@@ -289,14 +294,14 @@ impl<'a, D> Iterator for Segments<'a, D> {
 /// [`Destination`].
 pub struct Segment<'a, D> {
     ptr: *mut u8,
-    range: ByteRange,
+    range: ByteRange<space::Device>,
     _bio: PhantomData<(&'a Bio, D)>,
 }
 
 impl<D> Segment<'_, D> {
     /// The bytes of the whole disk that the segment is for.
     #[inline]
-    pub fn range(&self) -> ByteRange {
+    pub fn range(&self) -> ByteRange<space::Device> {
         self.range
     }
 }

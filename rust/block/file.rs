@@ -21,7 +21,9 @@ use kernel::{
 use crate::{
     bindings,
     range::{
+        space,
         ByteRange,
+        Window,
         PAGE_SHIFT,
         SECTOR_SHIFT, //
     },
@@ -178,10 +180,11 @@ impl DiskRef {
         disk_name.get(..bytes.len()) == Some(bytes)
     }
 
-    /// The size in bytes; 0 if the disk was removed.
-    pub fn size(&self) -> u64 {
+    /// Where the disk, opened as a whole, lies in its DAX device: at the start. [`None`] if the
+    /// disk was removed.
+    pub fn window(&self) -> Option<Window<space::Device, space::Volume>> {
         // SAFETY: By the type invariants. A disk has its first partition until it is freed.
-        unsafe { range_of((*self.0.as_ptr()).part0) }.map_or(0, ByteRange::len)
+        unsafe { window_of((*self.0.as_ptr()).part0) }
     }
 }
 
@@ -192,12 +195,14 @@ impl Drop for DiskRef {
     }
 }
 
-/// The bytes of its disk that a block device is, at this moment; [`None`] if it is empty.
+/// Where a block device lies in its disk, at this moment; [`None`] if it is empty.
 ///
 /// # Safety
 ///
 /// `block_device` must be valid.
-pub(crate) unsafe fn range_of(block_device: *mut bindings::block_device) -> Option<ByteRange> {
+pub(crate) unsafe fn window_of(
+    block_device: *mut bindings::block_device,
+) -> Option<Window<space::Device, space::Volume>> {
     // SAFETY: By the safety requirements. The start does not change. `bdev_set_nr_sectors()` may
     // write the size at any time, in one piece.
     let (start, len) = unsafe {
@@ -211,6 +216,7 @@ pub(crate) unsafe fn range_of(block_device: *mut bindings::block_device) -> Opti
         start.checked_mul(1 << SECTOR_SHIFT)?,
         len.checked_mul(1 << SECTOR_SHIFT)?,
     )
+    .map(Window::at)
 }
 
 /// C: `disk_to_dev()`

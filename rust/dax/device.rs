@@ -3,7 +3,7 @@
 //! DAX devices, and the provider's side of them.
 //!
 //! Whoever knows a disk finds its [`Device`] by [`Device::of()`], and where its memory is by
-//! [`Device::frames()`]. A provider makes one:
+//! [`Device::locate()`]. A provider makes one:
 //!
 //! 1. [`Allocated::new()`] gives a device that nobody can find or use. The provider says what its
 //!    memory is, and takes a [`Control`], for example for the code that will receive memory
@@ -58,8 +58,11 @@ use crate::{
     },
     pagemap::Access,
     range::{
+        space,
         ByteRange,
-        FrameRange,
+        PageRange,
+        Pages,
+        Window,
         PAGE_SIZE, //
     },
 };
@@ -95,8 +98,6 @@ impl AccessMode {
 
 /// Operations of a DAX device. They are called in process context and may sleep.
 ///
-/// Pages are counted from the start of the device.
-///
 /// C: `struct dax_operations`
 pub trait Operations: Send + Sync + Sized + 'static {
     /// Gives access to the memory of as many of `pages` as possible, from the first one on.
@@ -105,19 +106,27 @@ pub trait Operations: Send + Sync + Sized + 'static {
     ///
     /// - `EHWPOISON` if the first page is bad and `mode` is [`AccessMode::Normal`].
     /// - `ENXIO` if the first page lies beyond the end of the device.
-    fn direct_access(&self, pages: FrameRange, mode: AccessMode) -> Result<Access<'_>>;
+    fn direct_access(
+        &self,
+        pages: PageRange<space::Device>,
+        mode: AccessMode,
+    ) -> Result<Access<'_>>;
 
     /// Zeroes whole pages, and mends bad ones where the device can.
     ///
     /// # Errors
     ///
     /// - `EIO` if a page is bad and cannot be mended.
-    fn zero_page_range(&self, pages: FrameRange) -> Result;
+    fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result;
 
-    /// Writes over bad memory: mends the byte range of the device, then fills it from `from`.
+    /// Writes over bad memory: mends `range`, then fills it from `from`.
     ///
     /// Returns the number of bytes written, 0 if the memory cannot be mended.
-    fn recovery_write(&self, range: ByteRange, from: &mut IovIterSource<'_>) -> usize;
+    fn recovery_write(
+        &self,
+        range: ByteRange<space::Device>,
+        from: &mut IovIterSource<'_>,
+    ) -> usize;
 }
 
 /// A DAX device, shared by reference counting: see [`ARef`].
@@ -228,7 +237,8 @@ impl Device {
         unsafe { Self::from_raw(device) }
     }
 
-    /// The page frames of `pages` of the device, as many from the first page on as lie in a row.
+    /// Where `pages` of the device lie in physical memory, as many from the first page on as lie in
+    /// a row.
     ///
     /// Bad pages have frames, too.
     ///
@@ -239,7 +249,11 @@ impl Device {
     /// - `EOPNOTSUPP` if the device has no operations.
     ///
     /// C: `dax_direct_access()`
-    pub fn frames(&self, pages: FrameRange, lock: &ReadLock) -> Result<FrameRange> {
+    pub fn locate(
+        &self,
+        pages: PageRange<space::Device>,
+        lock: &ReadLock,
+    ) -> Result<Window<space::Physical, space::Device, Pages>> {
         let mut first = 0;
 
         // SAFETY: `first` is valid for a write, the address is not asked for. Ordinary access would
@@ -254,7 +268,10 @@ impl Device {
             )
         }?;
 
-        FrameRange::new(first as u64, count).ok_or(ERANGE)
+        let frames = PageRange::new(first as u64, count).ok_or(ERANGE)?;
+        let pages = PageRange::new(pages.start(), count).ok_or(ERANGE)?;
+
+        Window::new(frames, pages).ok_or(ERANGE)
     }
 
     /// The memory of the bytes `range` of the device, of as many from the first one on as lie in a
@@ -269,7 +286,7 @@ impl Device {
     /// C: `dax_direct_access()`
     pub(crate) fn memory<'a>(
         &'a self,
-        range: ByteRange,
+        range: ByteRange<space::Device>,
         mode: AccessMode,
         lock: &'a ReadLock,
     ) -> Result<Memory<'a>> {
@@ -277,7 +294,7 @@ impl Device {
 
         // SAFETY: `addr` is valid for a write, the frame is not asked for.
         let count =
-            unsafe { self.direct_access(range.frames(), mode, &mut addr, ptr::null_mut(), lock) };
+            unsafe { self.direct_access(range.pages(), mode, &mut addr, ptr::null_mut(), lock) };
         let count = match count {
             // `memory_failure()` knows bad memory, who reads and writes knows bad blocks.
             Err(EHWPOISON) => return Err(EIO),
@@ -316,7 +333,7 @@ impl Device {
     /// `addr` and `first` must be null or valid for a write.
     unsafe fn direct_access(
         &self,
-        pages: FrameRange,
+        pages: PageRange<space::Device>,
         mode: AccessMode,
         addr: *mut *mut c_void,
         first: *mut c_ulong,
@@ -331,8 +348,8 @@ impl Device {
         let count = unsafe {
             bindings::dax_direct_access(
                 self.as_raw(),
-                pages.first() as c_ulong,
-                pages.count().min(MAX_PAGES) as c_long,
+                pages.start() as c_ulong,
+                pages.len().min(MAX_PAGES) as c_long,
                 mode.as_raw(),
                 addr,
                 first,
@@ -381,12 +398,12 @@ impl Device {
         unsafe { super::holder::is_registered(bindings::dax_holder(self.as_raw())) }
     }
 
-    /// Notifies the device's holder that the bytes `range` of the device failed.
+    /// Notifies the device's holder that `range` of the device failed.
     ///
     /// The holder's callback runs before this returns; it may sleep.
     ///
     /// C: `dax_holder_notify_failure()`
-    pub fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+    pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         // SAFETY: By the type invariants. The function takes `dax_srcu` by itself.
         let answer = to_result(unsafe {
             bindings::dax_holder_notify_failure(
@@ -430,7 +447,7 @@ pub struct Control(ARef<Device>);
 impl Control {
     /// Tells the device's holder, see [`Device::notify_failure()`].
     #[inline]
-    pub fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+    pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         self.0.notify_failure(range, flags)
     }
 
@@ -678,7 +695,7 @@ impl<T: Operations> VTable<T> {
 
         let access = u64::try_from(nr_pages)
             .ok()
-            .and_then(|count| FrameRange::new(pgoff as u64, count))
+            .and_then(|count| PageRange::new(pgoff as u64, count))
             .ok_or(EINVAL)
             .and_then(|pages| data.direct_access(pages, AccessMode::from_raw(mode)));
 
@@ -694,10 +711,10 @@ impl<T: Operations> VTable<T> {
         }
         if !pfn.is_null() {
             // SAFETY: `pfn` is valid for writes by the safety requirements.
-            unsafe { *pfn = access.frames().first() as c_ulong };
+            unsafe { *pfn = access.frames().start() as c_ulong };
         }
 
-        c_long::try_from(access.frames().count()).unwrap_or(c_long::MAX)
+        c_long::try_from(access.frames().len()).unwrap_or(c_long::MAX)
     }
 
     /// # Safety
@@ -711,7 +728,7 @@ impl<T: Operations> VTable<T> {
         from_result(|| {
             // SAFETY: The caller holds `dax_srcu`.
             let data = unsafe { Self::data(dax_dev) }.ok_or(ENXIO)?;
-            let pages = FrameRange::new(pgoff as u64, nr_pages as u64).ok_or(EINVAL)?;
+            let pages = PageRange::new(pgoff as u64, nr_pages as u64).ok_or(EINVAL)?;
 
             data.zero_page_range(pages).map(|()| 0)
         })
@@ -737,8 +754,8 @@ impl<T: Operations> VTable<T> {
         // `addr` is the address of the first byte in the page `pgoff`; only its offset in the page
         // is news.
         let in_page = addr as u64 % PAGE_SIZE;
-        let range = FrameRange::new(pgoff as u64, 1)
-            .and_then(FrameRange::bytes)
+        let range = PageRange::<space::Device>::new(pgoff as u64, 1)
+            .and_then(PageRange::bytes)
             .and_then(|page| page.start().checked_add(in_page))
             .and_then(|start| ByteRange::new(start, bytes as u64));
 

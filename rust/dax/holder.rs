@@ -32,7 +32,7 @@ use kernel::{
 use crate::{
     bindings,
     block::{
-        range_of,
+        window_of,
         OpenDevice, //
     },
     memory_failure::{
@@ -40,7 +40,11 @@ use crate::{
         Outcome,
         Reason, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange,
+        Window, //
+    },
 };
 
 use super::{
@@ -59,14 +63,14 @@ use super::{
 ///     block::DeviceFile,
 ///     dax::{holder::Registration, Holder},
 ///     memory_failure::{Flags, Outcome},
-///     range::ByteRange,
+///     range::{space, ByteRange},
 /// };
 /// use kernel::sync::Arc;
 ///
 /// struct Indifferent;
 ///
 /// impl Holder for Indifferent {
-///     fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Outcome {
+///     fn notify_failure(&self, _range: ByteRange<space::Volume>, _flags: Flags) -> Outcome {
 ///         Outcome::Delivered
 ///     }
 /// }
@@ -79,12 +83,12 @@ use super::{
 /// }
 /// ```
 pub trait Holder: Send + Sync + 'static {
-    /// Handles a memory failure of the bytes `range` of the block device that was registered.
+    /// Handles a memory failure of `range` of the block device that was registered.
     ///
-    /// The range counts from the start of that block device, be it a disk or a partition, and
-    /// lies within it, also if it has grown. Failures of other parts of the disk do not come here.
-    /// With [`Flags::MEM_PRE_REMOVE`] it is the memory that is about to go: all of the block
-    /// device, or the part of a mapped device that lies on a disk which goes.
+    /// The range lies within that block device, be it a disk or a partition, also if it has grown.
+    /// Failures of other parts of the disk do not come here. With [`Flags::MEM_PRE_REMOVE`] it is
+    /// the memory that is about to go: all of the block device, or the part of a mapped device
+    /// that lies on a disk which goes.
     ///
     /// Called in process context under the read side of `dax_srcu`, and for failures also under
     /// the kernel's one `mf_mutex`: it may sleep and may notify another device's holder, but it
@@ -93,7 +97,7 @@ pub trait Holder: Send + Sync + 'static {
     ///
     /// The outcome passes through C as an errno, so a [`Reason`] is lost on the way: whoever
     /// notified the holder sees [`Reason::NotSupported`].
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome;
+    fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome;
 }
 
 /// The registration of a holder with a DAX device. A holder may have several, of different devices.
@@ -147,18 +151,18 @@ impl<H: Holder> Registration<H> {
 /// # Invariants
 ///
 /// `block_device` is valid, and `self` owns a reference to its inode.
-struct Window {
+struct Place {
     block_device: NonNull<bindings::block_device>,
-    initial: ByteRange,
+    initial: Window<space::Device, space::Volume>,
 }
 
 // SAFETY: `iput()` may be called from any thread.
-unsafe impl Send for Window {}
+unsafe impl Send for Place {}
 
-// SAFETY: A shared `Window` reads the size of the block device, which is a single word.
-unsafe impl Sync for Window {}
+// SAFETY: A shared `Place` reads the size of the block device, which is a single word.
+unsafe impl Sync for Place {}
 
-impl Window {
+impl Place {
     /// # Errors
     ///
     /// - `ENXIO` if the device is empty or being removed.
@@ -166,7 +170,7 @@ impl Window {
         let block_device = NonNull::new(device.as_raw()).ok_or(ENXIO)?;
 
         // SAFETY: The block device is valid while it is open.
-        let initial = unsafe { range_of(block_device.as_ptr()) }.ok_or(ENXIO)?;
+        let initial = unsafe { window_of(block_device.as_ptr()) }.ok_or(ENXIO)?;
 
         // The reference is not one to the device: the last of these calls into the module of the
         // disk's driver, which may be gone.
@@ -180,20 +184,20 @@ impl Window {
         })
     }
 
-    /// The bytes of the DAX device that the block device is.
+    /// Where the block device lies now.
     ///
     /// It may have grown, and the holder with it. A smaller size is ignored: it is 0 once the disk
     /// is being removed.
-    fn range(&self) -> ByteRange {
+    fn window(&self) -> Window<space::Device, space::Volume> {
         // SAFETY: By the type invariants.
-        match unsafe { range_of(self.block_device.as_ptr()) } {
-            Some(now) if now.len() > self.initial.len() => now,
+        match unsafe { window_of(self.block_device.as_ptr()) } {
+            Some(now) if now.outer().len() > self.initial.outer().len() => now,
             _ => self.initial,
         }
     }
 }
 
-impl Drop for Window {
+impl Drop for Place {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, and the block device is not used afterwards.
         unsafe { bindings::iput(inode(self.block_device)) };
@@ -231,7 +235,7 @@ impl Claim {
     /// - `ENXIO` if it is empty or being removed.
     /// - `ENOMEM` if memory is short.
     fn new(device: &OpenDevice, holder: Arc<dyn Holder>) -> Result<Self> {
-        let entry = Listed::new(Window::new(device)?, holder)?;
+        let entry = Listed::new(Place::new(device)?, holder)?;
 
         // SAFETY: The callback of `OPS` accepts the address of an entry that is listed. `entry`
         // is dropped after `fs_put_dax()` was called, and waits for the readers of `dax_srcu`.
@@ -256,14 +260,14 @@ impl Drop for Claim {
 /// What the slot of a device points to: one for each registration, at an address of its own.
 struct Entry {
     next: Atomic<*const Entry>,
-    window: Window,
+    place: Place,
     holder: Arc<dyn Holder>,
 }
 
 impl Entry {
-    /// Notifies the holder of a failure of the bytes `range` of the DAX device.
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
-        match range.relative_to(self.window.range()) {
+    /// Notifies the holder of a failure of its part of `range`.
+    fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
+        match self.place.window().inward(range) {
             Some(range) => self.holder.notify_failure(range, flags),
             None => Outcome::Declined(Reason::Unused),
         }
@@ -343,14 +347,14 @@ impl Listed {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    fn new(window: Window, holder: Arc<dyn Holder>) -> Result<Self> {
+    fn new(place: Place, holder: Arc<dyn Holder>) -> Result<Self> {
         // `kill_dax()` is the one exported function that waits for the readers of `dax_srcu`. It
         // needs a device of its own, which is allocated here, for a drop cannot fail.
         let barrier = Alive::without_operations()?;
         let entry = KBox::new(
             Entry {
                 next: Atomic::new(ptr::null()),
-                window,
+                place,
                 holder,
             },
             GFP_KERNEL,
@@ -530,7 +534,7 @@ mod tests {
     struct Ear {
         answer: Outcome,
         #[pin]
-        heard: Mutex<KVec<ByteRange>>,
+        heard: Mutex<KVec<ByteRange<space::Volume>>>,
     }
 
     impl Ear {
@@ -556,7 +560,7 @@ mod tests {
     }
 
     impl Holder for Ear {
-        fn notify_failure(&self, range: ByteRange, _flags: Flags) -> Outcome {
+        fn notify_failure(&self, range: ByteRange<space::Volume>, _flags: Flags) -> Outcome {
             match self.heard.lock().push(range, GFP_KERNEL) {
                 Ok(()) => self.answer,
                 Err(_) => Outcome::Failed(ENOMEM),
@@ -708,9 +712,9 @@ mod tests {
 
         // So many that some are in one list.
         for _ in 0..64 {
-            let window = Window::new(disk.open())?;
+            let place = Place::new(disk.open())?;
 
-            all.push(Listed::new(window, ear.clone())?, GFP_KERNEL)?;
+            all.push(Listed::new(place, ear.clone())?, GFP_KERNEL)?;
         }
         for index in (0..32).rev() {
             let listed = all.remove(index * 2)?;

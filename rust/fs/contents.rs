@@ -30,7 +30,10 @@ use kernel::{
 
 use crate::{
     bindings,
-    range::ByteRange, //
+    range::{
+        self,
+        ByteRange, //
+    },
 };
 
 use super::{
@@ -154,7 +157,7 @@ impl<T: FileSystem> Request<T> {
     fn write_locked(&self) -> Result<u64> {
         // SAFETY: By the type invariants.
         let len = to_count(unsafe { bindings::generic_write_checks(self.iocb, self.iter) })?;
-        let Some(range) = ByteRange::new(self.position(), len) else {
+        let Some(range) = ByteRange::<range::space::File>::new(self.position(), len) else {
             return Ok(0);
         };
 
@@ -344,7 +347,11 @@ impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
     /// `file` must be open, and of a superblock of type `T`.
-    unsafe fn reserve(file: *mut bindings::file, mode: u32, range: ByteRange) -> Result {
+    unsafe fn reserve(
+        file: *mut bindings::file,
+        mode: u32,
+        range: ByteRange<range::space::File>,
+    ) -> Result {
         const ALLOCATE: u32 = bindings::FALLOC_FL_ALLOCATE_RANGE;
         const PUNCH: u32 = bindings::FALLOC_FL_PUNCH_HOLE;
         const ZERO: u32 = bindings::FALLOC_FL_ZERO_RANGE;

@@ -28,8 +28,9 @@ use crate::{
         Flags, //
     },
     range::{
+        space,
         ByteRange,
-        FrameRange,
+        PageRange,
         PAGE_SIZE, //
     },
 };
@@ -53,7 +54,7 @@ const HUGE: u64 = 512;
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Lost {
     number: u64,
-    pages: FrameRange,
+    pages: PageRange<space::File>,
     /// The inode was in memory: those who listen for errors have been told, and the kernel may have
     /// entries for the pages.
     is_known: bool,
@@ -133,7 +134,7 @@ impl<T: FileSystem> SuperBlock<T> {
     ///
     /// - `ENOMEM` if memory is short. Processes have been told nevertheless.
     /// - `EBUSY` if a page is not a DAX page any more.
-    pub fn tell_owners(&self, number: u64, pages: FrameRange, flags: Flags) -> Result {
+    pub fn tell_owners(&self, number: u64, pages: PageRange<space::File>, flags: Flags) -> Result {
         let inode = self.find(number);
 
         if flags.contains(Flags::MEM_PRE_REMOVE) {
@@ -305,7 +306,7 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - `EBUSY` if a page is not a DAX page any more.
-    fn kill_procs(&self, pages: FrameRange, flags: Flags) -> Result {
+    fn kill_procs(&self, pages: PageRange<space::File>, flags: Flags) -> Result {
         // SAFETY: The mapping of a valid inode is valid.
         unsafe { kill_procs_of(self.mapping(), pages, flags) }
     }
@@ -314,7 +315,7 @@ impl<T: FileSystem> Inode<T> {
     /// longer than all else that is done for an owner who has nothing mapped.
     ///
     /// C: `fserror_report_data_lost()`
-    fn report_data_lost(&self, pages: FrameRange) {
+    fn report_data_lost(&self, pages: PageRange<space::File>) {
         let super_block = self.super_block().as_raw();
         // SAFETY: The superblock is valid.
         let is_watched = unsafe { bindings::fsnotify_sb_has_watchers(super_block) };
@@ -358,7 +359,7 @@ impl<T: FileSystem> Inode<T> {
     /// Has the kernel forget pages that have failed, and unmaps them. It would write them back,
     /// which is an access to memory that is not there any more after a machine check. Returns false
     /// if somebody uses them. The mapping is locked.
-    pub(super) fn forget(&self, pages: FrameRange) -> bool {
+    pub(super) fn forget(&self, pages: PageRange<space::File>) -> bool {
         let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
             return true;
         };
@@ -377,27 +378,27 @@ impl<T: FileSystem> Inode<T> {
 
     /// Whether there may be an entry for a huge page that `range` is a part of. `huge` is where all
     /// of them lie.
-    fn may_be_huge(&self, range: ByteRange, huge: ByteRange) -> bool {
+    fn may_be_huge(&self, range: ByteRange<space::File>, huge: ByteRange<space::File>) -> bool {
         if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
             return false;
         }
 
         let volume = self.super_block().volume();
-        let found = self.find(range, Purpose::Read);
-        let frame = match found.map(|mapping| (mapping.range, mapping.place)) {
-            Ok((found, Place::Mapped { start, .. } | Place::Bad { start })) => range
-                .start()
-                .checked_sub(found.start())
-                .and_then(|before| volume.frame(start.checked_add(before)?)),
-            Ok(_) => return false,
+        let frames = match self.find(range, Purpose::Read) {
+            Ok(found) => match found.window() {
+                Some(window) => window
+                    .clip_outward(range)
+                    .and_then(|range| volume.frames(range)),
+                None => return false,
+            },
             Err(_) => None,
         };
 
         // The page must lie in the huge one as its memory does.
-        frame.is_none_or(|frame| frame % HUGE == range.frames().first() % HUGE)
+        frames.is_none_or(|frames| frames.start() % HUGE == range.pages().start() % HUGE)
     }
 
-    fn write_back_good(&self, range: ByteRange) {
+    fn write_back_good(&self, range: ByteRange<space::File>) {
         let volume = self.super_block().volume();
 
         // What cannot be written back is not good.
@@ -432,11 +433,11 @@ impl<T: FileSystem> Inode<T> {
 }
 
 /// The bytes of all huge pages that `pages` are a part of.
-fn huge_pages_of(pages: FrameRange) -> Option<ByteRange> {
-    let first = pages.first() / HUGE * HUGE;
+fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>> {
+    let first = pages.start() / HUGE * HUGE;
     let end = pages.end().checked_next_multiple_of(HUGE)?;
 
-    FrameRange::new(first, end.checked_sub(first)?)?.bytes()
+    PageRange::between(first, end)?.bytes()
 }
 
 /// The marks of page frames that have failed: the kernel makes those present again that are marked
@@ -460,20 +461,20 @@ impl Marks {
     ///
     /// The frames must have pages, aligned as huge pages are, which are valid until the marks are
     /// dropped.
-    pub(super) unsafe fn new(frames: FrameRange) -> Self {
-        let head = frames.first() / HUGE * HUGE;
+    pub(super) unsafe fn new(frames: PageRange<space::Physical>) -> Self {
+        let head = frames.start() / HUGE * HUGE;
         let mut first = ptr::null_mut();
 
         // SAFETY: By the safety requirements.
         unsafe {
-            if head != frames.first() {
+            if head != frames.start() {
                 let page = bindings::pfn_to_page(head as c_ulong);
 
                 if bindings::PageHWPoison(page) == 0 {
                     first = page;
                 }
             }
-            for frame in frames.first()..frames.end() {
+            for frame in frames.start()..frames.end() {
                 bindings::SetPageHWPoison(bindings::pfn_to_page(frame as c_ulong));
             }
         }
@@ -499,7 +500,7 @@ mod tests {
     #[test]
     fn huge_pages_around() {
         let bytes = |first, count| {
-            FrameRange::new(first, count)
+            PageRange::new(first, count)
                 .and_then(huge_pages_of)
                 .map(|range| (range.start() >> 21, range.end() >> 21))
         };

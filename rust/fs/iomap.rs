@@ -17,7 +17,9 @@ use kernel::{
 use crate::{
     bindings,
     range::{
+        space,
         ByteRange,
+        Window,
         PAGE_SIZE, //
     },
 };
@@ -43,7 +45,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - `EUCLEAN` if the answer makes no sense.
     /// - The errors of [`FileSystem::map()`].
-    pub(super) fn find(&self, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
+    pub(super) fn find(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
         let mapping = self.fs().map(self, range, purpose)?;
         let volume = self.super_block().volume();
 
@@ -60,7 +62,7 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`find()`](Self::find).
-    fn find_or_make(&self, range: ByteRange, purpose: Purpose) -> Result<Mapping> {
+    fn find_or_make(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
         if purpose != Purpose::Write {
             return self.find(range, purpose);
         }
@@ -81,7 +83,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - The errors of [`unshare()`](Self::unshare), [`rewrite()`](Self::rewrite) and
     ///   [`find()`](Self::find).
-    fn copy_shared(&self, range: ByteRange) -> Result<Mapping> {
+    fn copy_shared(&self, range: ByteRange<space::File>) -> Result<Mapping> {
         self.unshare(range, &mut Frozen::new(self))?;
 
         let found = self.find(range, Purpose::Read)?;
@@ -100,7 +102,7 @@ impl<T: FileSystem> Inode<T> {
     /// - `EIO` if not all of the block is to be written: the rest is lost.
     /// - `ERESTARTSYS` if there is a signal while somebody uses the page.
     /// - The errors of [`find()`](Self::find).
-    fn rewrite(&self, range: ByteRange) -> Result<Mapping> {
+    fn rewrite(&self, range: ByteRange<space::File>) -> Result<Mapping> {
         let block = ByteRange::new(range.start(), PAGE_SIZE)
             .filter(|block| block.is_aligned(PAGE_SIZE))
             .ok_or(EIO)?;
@@ -112,7 +114,7 @@ impl<T: FileSystem> Inode<T> {
         let mut frozen = Frozen::new(self);
 
         // Nobody can map it again.
-        while !self.forget(block.frames()) {
+        while !self.forget(block.pages()) {
             frozen.wait()?;
         }
         self.find(block, Purpose::Rewrite)
@@ -123,7 +125,7 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`find()`](Self::find).
-    fn fill_hole(&self, hole: ByteRange) -> Result<Mapping> {
+    fn fill_hole(&self, hole: ByteRange<space::File>) -> Result<Mapping> {
         // Who reads a hole through a mapping has the kernel's page of zeroes mapped. `fs/dax.c`
         // would see to it if it were told that the place is new, but it has no lock then, and warns
         // if somebody maps the new place in between.
@@ -152,8 +154,18 @@ impl Place {
 }
 
 impl Mapping {
+    /// Where the piece lies in the volume, be it good or bad; [`None`] if it is a hole, or about to
+    /// be copied.
+    pub(super) fn window(&self) -> Option<Window<space::Volume, space::File>> {
+        let (Place::Mapped { start, .. } | Place::Bad { start }) = self.place else {
+            return None;
+        };
+
+        Window::new(ByteRange::new(start, self.range.len())?, self.range)
+    }
+
     /// Whether it can be the answer for `range`: `fs/dax.c` relies on it.
-    fn is_sound(&self, range: ByteRange, purpose: Purpose, volume: &Volume) -> bool {
+    fn is_sound(&self, range: ByteRange<space::File>, purpose: Purpose, volume: &Volume) -> bool {
         let has_first = ByteRange::new(range.start(), 1).is_some_and(|b| self.range.contains(b));
         let lies_at = |start: u64| {
             start % PAGE_SIZE == 0
@@ -191,7 +203,7 @@ impl<T: FileSystem> VTable<T> {
     }
 
     /// What is the same for each mapping.
-    fn template(volume: &Volume, range: ByteRange) -> bindings::iomap {
+    fn template(volume: &Volume, range: ByteRange<space::File>) -> bindings::iomap {
         bindings::iomap {
             addr: bindings::IOMAP_NULL_ADDR as u64,
             offset: range.start() as bindings::loff_t,
@@ -208,32 +220,38 @@ impl<T: FileSystem> VTable<T> {
     }
 
     /// A piece that lies on the volume from byte `start` on.
+    ///
+    /// # Errors
+    ///
+    /// - `ERANGE` if it does not.
     fn mapped(
         volume: &Volume,
-        range: ByteRange,
+        range: ByteRange<space::File>,
         start: u64,
         request: u32,
         flags: u32,
-    ) -> bindings::iomap {
+    ) -> Result<bindings::iomap> {
         // DAX counts from the start of the DAX device, everybody else from that of the block
         // device.
-        let base = match request & bindings::IOMAP_DAX {
-            0 => 0,
-            _ => volume.range().start(),
+        let addr = match request & bindings::IOMAP_DAX {
+            0 => start,
+            _ => volume
+                .locate(ByteRange::new(start, range.len()).ok_or(ERANGE)?)?
+                .start(),
         };
 
-        bindings::iomap {
-            addr: start.saturating_add(base),
+        Ok(bindings::iomap {
+            addr,
             type_: bindings::IOMAP_MAPPED as u16,
             // CAST: These flags are below 2^16, as the field is.
             flags: flags as u16,
             ..Self::template(volume, range)
-        }
+        })
     }
 
     /// What of `mapping` can be mapped by the page that a fault is for, of which `range` is. With
     /// less than all of a huge page, there will be faults of small ones.
-    fn trim_fault(mapping: Mapping, range: ByteRange) -> Option<Mapping> {
+    fn trim_fault(mapping: Mapping, range: ByteRange<space::File>) -> Option<Mapping> {
         // The kernel gets the memory of shared pages wrong where it has huge pages.
         match range.len() > PAGE_SIZE && mapping.place.is_shared() {
             true => mapping.page_at(range.start()),
@@ -266,10 +284,10 @@ impl<T: FileSystem> VTable<T> {
             Place::Bad { .. } if purpose == Purpose::Zero => {
                 (Self::template(volume, mapping.range), None)
             }
-            Place::Bad { start } if request & bindings::IOMAP_REPORT != 0 => (map(start, 0), None),
+            Place::Bad { start } if request & bindings::IOMAP_REPORT != 0 => (map(start, 0)?, None),
             Place::Bad { .. } if request & bindings::IOMAP_FAULT != 0 => return Err(EHWPOISON),
             Place::Bad { .. } => return Err(EIO),
-            Place::Moved { start } => (map(start, bindings::IOMAP_F_PRIVATE), None),
+            Place::Moved { start } => (map(start, bindings::IOMAP_F_PRIVATE)?, None),
             Place::Mapped {
                 start,
                 is_shared,
@@ -283,13 +301,13 @@ impl<T: FileSystem> VTable<T> {
                 };
                 let new = if is_new { bindings::IOMAP_F_NEW } else { 0 };
 
-                (map(start, shared | new | dirty), None)
+                (map(start, shared | new | dirty)?, None)
             }
             // The source must not be said to be shared: `dax_iomap_copy_around()` takes that for a
             // hole, and zeroes instead of copying.
             Place::Copied { start, source } => (
-                map(start, bindings::IOMAP_F_SHARED | dirty),
-                Some(map(source, 0)),
+                map(start, bindings::IOMAP_F_SHARED | dirty)?,
+                Some(map(source, 0)?),
             ),
         })
     }
@@ -305,7 +323,7 @@ impl<T: FileSystem> VTable<T> {
     /// - `iomap` and `srcmap` must be valid for writes.
     unsafe fn begin_at(
         inode: *mut bindings::inode,
-        range: Option<ByteRange>,
+        range: Option<ByteRange<space::File>>,
         flags: u32,
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
@@ -464,7 +482,12 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - The errors of [`write_back_copy()`](Self::write_back_copy) and
     ///   [`FileSystem::end_copy()`].
-    fn end_copy(&self, range: ByteRange, iomap: &bindings::iomap, is_done: bool) -> Result {
+    fn end_copy(
+        &self,
+        range: ByteRange<space::File>,
+        iomap: &bindings::iomap,
+        is_done: bool,
+    ) -> Result {
         if is_done {
             self.write_back_copy(range, iomap)?;
         }
@@ -477,21 +500,21 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`Volume::write_back()`].
-    fn write_back_copy(&self, range: ByteRange, iomap: &bindings::iomap) -> Result {
+    fn write_back_copy(&self, range: ByteRange<space::File>, iomap: &bindings::iomap) -> Result {
         let volume = self.super_block().volume();
-        let start = u64::try_from(iomap.offset)
+        let copy = u64::try_from(iomap.offset)
             .ok()
-            .and_then(|offset| range.start().checked_sub(offset))
-            .and_then(|before| iomap.addr.checked_add(before))
-            // Faults and writes are DAX.
-            .and_then(|addr| addr.checked_sub(volume.range().start()))
+            .and_then(|offset| ByteRange::new(offset, iomap.length))
+            // Faults and writes are DAX, so the address is one of the DAX device.
+            .and_then(|inner| Window::new(ByteRange::new(iomap.addr, iomap.length)?, inner))
+            .and_then(|extent| volume.window().inward(extent.outward(range)?))
             .ok_or(EUCLEAN)?;
 
-        volume.write_back(ByteRange::new(start, range.len()).ok_or(EUCLEAN)?)
+        volume.write_back(copy)
     }
 }
 
 /// The range of a file that C gives as two `loff_t`.
-fn range(pos: bindings::loff_t, length: bindings::loff_t) -> Option<ByteRange> {
+fn range(pos: bindings::loff_t, length: bindings::loff_t) -> Option<ByteRange<space::File>> {
     ByteRange::new(u64::try_from(pos).ok()?, u64::try_from(length).ok()?)
 }

@@ -43,6 +43,7 @@ use crate::{
         Reason, //
     },
     range::{
+        space,
         ByteRange,
         PAGE_SIZE, //
     },
@@ -231,12 +232,12 @@ unsafe impl<T: FileSystem> Send for Notified<T> {}
 unsafe impl<T: FileSystem> Sync for Notified<T> {}
 
 impl<T: FileSystem> Holder for Notified<T> {
-    fn notify_failure(&self, range: ByteRange, flags: Flags) -> Outcome {
+    fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
         // SAFETY: By the type invariants. The registration waits for us before it goes.
         let super_block = unsafe { SuperBlock::<T>::from_raw(self.super_block.as_ptr()) };
 
         // The block device may have grown, the volume does not.
-        let Some(range) = super_block.volume().clip(range) else {
+        let Some(range) = range.clip(super_block.volume().window().inner()) else {
             return Outcome::Declined(Reason::Unused);
         };
 

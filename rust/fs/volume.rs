@@ -17,7 +17,7 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::range_of,
+    block::window_of,
     dax::{
         self,
         device::AccessMode,
@@ -25,7 +25,10 @@ use crate::{
         ReadLock, //
     },
     range::{
+        space,
         ByteRange,
+        PageRange,
+        Window,
         PAGE_SIZE, //
     },
 };
@@ -40,11 +43,11 @@ use super::failure::Marks;
 ///
 /// # Invariants
 ///
-/// `range` is where the block device lies in the DAX device. It is whole pages.
+/// `window` is where the block device lies in the DAX device. It is whole pages.
 #[derive(Clone)]
 pub struct Volume {
     device: ARef<dax::Device>,
-    range: ByteRange,
+    window: Window<space::Device, space::Volume>,
     block_device: BlockDevice,
     is_read_only: bool,
 }
@@ -70,16 +73,16 @@ impl Volume {
         block_device: NonNull<bindings::block_device>,
     ) -> Result<Self> {
         // SAFETY: By the safety requirements.
-        let range = unsafe { range_of(block_device.as_ptr()) }.ok_or(EINVAL)?;
+        let window = unsafe { window_of(block_device.as_ptr()) }.ok_or(EINVAL)?;
 
-        if !range.is_aligned(PAGE_SIZE) {
+        if !window.outer().is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
 
-        // INVARIANT: The range was just checked.
+        // INVARIANT: The window was just checked.
         Ok(Self {
             device,
-            range,
+            window,
             // SAFETY: By the safety requirements.
             block_device: unsafe { BlockDevice::get(block_device) },
             // SAFETY: By the safety requirements.
@@ -90,7 +93,7 @@ impl Volume {
     /// The number of bytes, a multiple of the size of a page, and not 0.
     #[allow(clippy::len_without_is_empty, reason = "a volume is never empty")]
     pub fn len(&self) -> u64 {
-        self.range.len()
+        self.window.outer().len()
     }
 
     /// Whether the block device could not be written when the filesystem was mounted. It cannot
@@ -111,14 +114,9 @@ impl Volume {
         }
     }
 
-    /// The bytes of the DAX device that the volume is.
-    pub(crate) fn range(&self) -> ByteRange {
-        self.range
-    }
-
-    /// The bytes of `range` that are bytes of the volume, [`None`] if there are none.
-    pub(super) fn clip(&self, range: ByteRange) -> Option<ByteRange> {
-        range.clip(ByteRange::new(0, self.len())?)
+    /// Where the volume lies in the DAX device.
+    pub(super) fn window(&self) -> Window<space::Device, space::Volume> {
+        self.window
     }
 
     /// The DAX device that the volume lies in.
@@ -136,8 +134,11 @@ impl Volume {
     /// # Errors
     ///
     /// - `ERANGE` if a part of it lies outside the volume.
-    pub(crate) fn locate(&self, range: ByteRange) -> Result<ByteRange> {
-        range.located_in(self.range).ok_or(ERANGE)
+    pub(super) fn locate(
+        &self,
+        range: ByteRange<space::Volume>,
+    ) -> Result<ByteRange<space::Device>> {
+        self.window.outward(range).ok_or(ERANGE)
     }
 
     /// Reads the bytes from `start` on.
@@ -203,15 +204,15 @@ impl Volume {
     /// - `EINVAL` if it is not whole pages.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
-    pub fn zero(&self, range: ByteRange) -> Result {
+    pub fn zero(&self, range: ByteRange<space::Volume>) -> Result {
         self.check_writable()?;
         if !range.is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
-        let pages = self.locate(range)?.frames();
+        let pages = self.locate(range)?.pages();
 
         // One by one: `dax_zero_page_range()` does not take more.
-        for page in pages.first()..pages.end() {
+        for page in pages.start()..pages.end() {
             self.device.zero_page(page, &ReadLock::new())?;
         }
         Ok(())
@@ -224,40 +225,40 @@ impl Volume {
     /// - `EIO` if a byte is known to be bad.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
-    pub fn check(&self, range: ByteRange) -> Result {
+    pub fn check(&self, range: ByteRange<space::Volume>) -> Result {
         // CAST: A `u64` is a `usize` here.
         self.for_each_piece(range.start(), range.len() as usize, |_| Ok(()))
     }
 
-    /// Copies `len` bytes from one place to another, which do not overlap.
+    /// Copies to `to` what lies from byte `from` on. The two do not overlap.
     ///
     /// # Errors
     ///
     /// - `EIO` if a byte to be copied is bad, or where it is to be copied to.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
-    pub fn copy(&self, from: u64, to: u64, len: u64) -> Result {
+    pub fn copy(&self, from: u64, to: ByteRange<space::Volume>) -> Result {
         self.check_writable()?;
-        if len == 0 {
-            return Ok(());
-        }
 
-        let mut from = self.locate(ByteRange::new(from, len).ok_or(ERANGE)?)?;
-        let mut to = self.locate(ByteRange::new(to, len).ok_or(ERANGE)?)?;
+        let mut from = self.locate(ByteRange::new(from, to.len()).ok_or(ERANGE)?)?;
+        let mut to = self.locate(to)?;
 
         loop {
             let copied = self.copy_piece(from, to)?;
 
-            match (skip(from, copied), skip(to, copied)) {
+            match (from.skip(copied), to.skip(copied)) {
                 (Some(rest), Some(rest_of_to)) => (from, to) = (rest, rest_of_to),
                 _ => return Ok(()),
             }
         }
     }
 
-    /// Copies a first piece of `from` to `to`, both given as bytes of the DAX device. Returns its
-    /// length.
-    fn copy_piece(&self, from: ByteRange, to: ByteRange) -> Result<usize> {
+    /// Copies a first piece of `from` to `to`. Returns its length.
+    fn copy_piece(
+        &self,
+        from: ByteRange<space::Device>,
+        to: ByteRange<space::Device>,
+    ) -> Result<u64> {
         let lock = ReadLock::new();
         let source = self.memory(from, &lock)?;
         let to = ByteRange::new(to.start(), source.len() as u64).ok_or(ERANGE)?;
@@ -265,7 +266,7 @@ impl Volume {
 
         target.fill_from(&source)?;
         target.flush();
-        Ok(target.len())
+        Ok(target.len() as u64)
     }
 
     /// Writes back what the CPU caches hold of `range`. It is durable after a
@@ -276,7 +277,7 @@ impl Volume {
     /// - `EIO` if the memory is known to be bad.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
-    pub fn write_back(&self, range: ByteRange) -> Result {
+    pub fn write_back(&self, range: ByteRange<space::Volume>) -> Result {
         // CAST: A `u64` is a `usize` here.
         self.for_each_piece(range.start(), range.len() as usize, |memory| {
             memory.flush();
@@ -307,23 +308,19 @@ impl Volume {
         self.verify(start, page)
     }
 
-    /// Makes a page, given as bytes of the DAX device, present in the kernel's linear map, unless
-    /// the driver knows that it is bad. Then it does so itself.
-    fn make_present(&self, range: ByteRange) {
+    /// Makes a page present in the kernel's linear map, unless the driver knows that it is bad.
+    /// Then it does so itself.
+    fn make_present(&self, page: ByteRange<space::Device>) {
         let lock = ReadLock::new();
 
-        if self
-            .device
-            .memory(range, AccessMode::Normal, &lock)
-            .is_err()
-        {
+        if self.device.memory(page, AccessMode::Normal, &lock).is_err() {
             return;
         }
-        if let Ok(frames) = self.device.frames(range.frames(), &lock) {
+        if let Ok(place) = self.device.locate(page.pages(), &lock) {
             // SAFETY: The memory of a filesystem has pages and a place in the linear map, which
             // stay as long as `dax_srcu` is held.
             unsafe {
-                let frame = frames.first() as c_ulong;
+                let frame = place.outer().start() as c_ulong;
 
                 bindings::TestClearPageHWPoison(bindings::pfn_to_page(frame));
                 bindings::clear_mce_nospec(frame);
@@ -331,11 +328,15 @@ impl Volume {
         }
     }
 
-    /// The page frame that byte `start` lies in, if there is one.
-    pub(super) fn frame(&self, start: u64) -> Option<u64> {
-        let page = self.locate(ByteRange::new(start, 1)?).ok()?.frames();
+    /// The page frames of `range`, as many from the first one on as lie in a row, if there are
+    /// such.
+    pub(super) fn frames(
+        &self,
+        range: ByteRange<space::Volume>,
+    ) -> Option<PageRange<space::Physical>> {
+        let pages = self.locate(range).ok()?.pages();
 
-        Some(self.device.frames(page, &ReadLock::new()).ok()?.first())
+        Some(self.device.locate(pages, &ReadLock::new()).ok()?.outer())
     }
 
     /// Marks the page frames of `range`, which have failed, as far as there are such.
@@ -343,14 +344,15 @@ impl Volume {
     /// # Safety
     ///
     /// The caller must hold `dax_srcu` until the marks are dropped.
-    pub(super) unsafe fn mark(&self, range: ByteRange) -> KVec<Marks> {
+    pub(super) unsafe fn mark(&self, range: ByteRange<space::Volume>) -> KVec<Marks> {
         let mut all = KVec::new();
-        let mut rest = self.locate(range).ok().map(ByteRange::frames);
+        let mut rest = self.locate(range).ok().map(ByteRange::pages);
 
         while let Some(pages) = rest {
-            let Ok(frames) = self.device.frames(pages, &ReadLock::new()) else {
+            let Ok(place) = self.device.locate(pages, &ReadLock::new()) else {
                 break;
             };
+            let frames = place.outer();
 
             // SAFETY: The memory of a filesystem has pages, and the driver sees to it that these
             // are aligned as huge pages are. They stay as long as `dax_srcu` is held.
@@ -358,13 +360,13 @@ impl Volume {
 
             // Without memory the mark of the other frame is taken back too early, and stays.
             let _ = all.push(marks, GFP_KERNEL);
-            rest = pages.skip(frames.count());
+            rest = pages.skip(frames.len());
         }
         all
     }
 
-    /// Writes a page, given as bytes of the DAX device, over memory that may be bad.
-    fn recovery_write(&self, range: ByteRange, page: &[u8]) -> Result {
+    /// Writes a page over memory that may be bad.
+    fn recovery_write(&self, range: ByteRange<space::Device>, page: &[u8]) -> Result {
         let lock = ReadLock::new();
         let memory = self
             .device
@@ -439,13 +441,17 @@ impl Volume {
             let memory = self.memory(range, &lock)?;
 
             f(&memory)?;
-            rest = skip(range, memory.len());
+            rest = range.skip(memory.len() as u64);
         }
         Ok(())
     }
 
-    /// The memory of a first piece of `range`, given as bytes of the DAX device.
-    fn memory<'a>(&'a self, range: ByteRange, lock: &'a ReadLock) -> Result<Memory<'a>> {
+    /// The memory of a first piece of `range`.
+    fn memory<'a>(
+        &'a self,
+        range: ByteRange<space::Device>,
+        lock: &'a ReadLock,
+    ) -> Result<Memory<'a>> {
         let first =
             ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
 
@@ -461,11 +467,6 @@ impl fmt::Display for Volume {
 
         f.write_str(str::from_utf8(name.to_bytes()).unwrap_or("?"))
     }
-}
-
-/// The range without its first `len` bytes, [`None`] if nothing is left.
-fn skip(range: ByteRange, len: usize) -> Option<ByteRange> {
-    ByteRange::between(range.start().checked_add(len as u64)?, range.end())
 }
 
 /// A block device that can be referred to. The reference keeps nobody from removing it.

@@ -39,7 +39,12 @@ use crate::{
         Bio, //
     },
     pagemap::Claim,
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange,
+        Space,
+        Window, //
+    },
 };
 
 /// A namespace that a driver of ours is, or was, bound to.
@@ -53,7 +58,7 @@ use crate::{
 #[pin_data]
 pub struct Namespace {
     device: ARef<Device>,
-    range: ByteRange,
+    range: ByteRange<space::Physical>,
     /// Whether the region has no part in making writes durable.
     is_flushed_by_fence: bool,
     #[pin]
@@ -134,8 +139,14 @@ impl Namespace {
     }
 
     /// Its physical addresses.
-    pub fn range(&self) -> ByteRange {
+    pub fn range(&self) -> ByteRange<space::Physical> {
         self.range
+    }
+
+    /// Where the DAX device and the disk of the namespace lie in physical memory: all of it is
+    /// theirs.
+    pub fn window(&self) -> Window<space::Physical, space::Device> {
+        Window::at(self.range)
     }
 
     /// Keeps the namespace bound, as long as the guard is there. Returns [`None`] if it is not
@@ -335,17 +346,17 @@ impl Bound<'_> {
         Claim::new(self.namespace.range(), name)
     }
 
-    /// The physical addresses of the bytes `range` of the namespace.
+    /// The physical addresses of `range` of the device.
     ///
     /// # Errors
     ///
     /// - `ERANGE` if a part of it lies outside the namespace.
-    fn locate(&self, range: ByteRange) -> Result<ByteRange> {
-        range.located_in(self.namespace.range()).ok_or(ERANGE)
+    fn locate(&self, range: ByteRange<space::Device>) -> Result<ByteRange<space::Physical>> {
+        self.namespace.window().outward(range).ok_or(ERANGE)
     }
 
-    /// Asks the platform to mend the bytes `range` of the namespace. What they hold is undefined
-    /// afterwards, and whoever asked writes them anew.
+    /// Asks the platform to mend `range` of the device. What it holds is undefined afterwards, and
+    /// whoever asked writes it anew.
     ///
     /// Returns how many bytes from the start of the range were mended.
     ///
@@ -354,7 +365,7 @@ impl Bound<'_> {
     /// - `ENOTTY` or another errno of the platform if it cannot.
     /// - `EINVAL` if the range is too long.
     /// - `ERANGE` if a part of it lies outside the namespace.
-    pub fn clear_poison(&self, range: ByteRange) -> Result<u64> {
+    pub fn clear_poison(&self, range: ByteRange<space::Device>) -> Result<u64> {
         let start = self.locate(range)?.start();
         let len = u32::try_from(range.len()).map_err(|_| EINVAL)?;
 
@@ -367,19 +378,25 @@ impl Bound<'_> {
         })
     }
 
-    /// Enters in `list` what the platform knows to be bad of the bytes `range` of the namespace,
-    /// counted from the start of the range. What finds no room in the list is left out.
+    /// Enters in `list` what the platform knows to be bad of `range` of the device. What finds no
+    /// room in the list is left out.
+    ///
+    /// The list counts from the start of the range, as the window says that is returned.
     ///
     /// # Errors
     ///
     /// - `ERANGE` if a part of the range lies outside the namespace.
-    pub fn populate_badblocks(&self, range: ByteRange, list: &Badblocks) -> Result {
+    pub fn populate_badblocks<S: Space>(
+        &self,
+        range: ByteRange<space::Device>,
+        list: &Badblocks<S>,
+    ) -> Result<Window<space::Device, S>> {
         let physical = self.locate(range)?.into();
 
         // SAFETY: The region is bound, the list is valid and has a lock of its own.
         unsafe { bindings::nvdimm_badblocks_populate(self.region(), list.as_raw(), &physical) };
         list.notify();
-        Ok(())
+        Ok(Window::at(range))
     }
 
     /// Makes a disk of the namespace read-only or writable, as the region is.

@@ -13,8 +13,9 @@ use kernel::prelude::*;
 use crate::{
     bindings,
     range::{
+        space,
         ByteRange,
-        FrameRange, //
+        PageRange, //
     },
 };
 
@@ -92,12 +93,12 @@ impl<T: FileSystem> Fault<T> {
     }
 
     /// The bytes of the file that would be mapped, [`None`] if no file can have them.
-    fn range(&self) -> Option<ByteRange> {
+    fn range(&self) -> Option<ByteRange<space::File>> {
         // SAFETY: By the type invariants.
         let index = unsafe { (*self.vmf).__bindgen_anon_1.pgoff } as u64;
         let count = 1_u64.checked_shl(self.order)?;
 
-        FrameRange::new(index & !count.checked_sub(1)?, count)?.bytes()
+        PageRange::new(index & !count.checked_sub(1)?, count)?.bytes()
     }
 
     /// Maps what is asked for. The mapping is locked.

@@ -9,7 +9,10 @@ use kernel::{
 
 use crate::{
     bindings,
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 
 use super::{
@@ -105,7 +108,7 @@ impl Remap {
     /// # Errors
     ///
     /// - `EINVAL` if they are no range.
-    fn range(&self, start: bindings::loff_t) -> Result<ByteRange> {
+    fn range(&self, start: bindings::loff_t) -> Result<ByteRange<space::File>> {
         let start = u64::try_from(start).map_err(|_| EINVAL)?;
 
         match u64::try_from(self.len).map_err(|_| EINVAL)? {
@@ -145,7 +148,7 @@ impl Remap {
     fn share<T: FileSystem>(
         &self,
         from: &Inode<T>,
-        range: ByteRange,
+        range: ByteRange<space::File>,
         to: &Inode<T>,
         to_start: u64,
     ) -> Result<u64> {

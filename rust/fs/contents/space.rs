@@ -17,6 +17,7 @@ use kernel::{
 use crate::{
     bindings,
     range::{
+        space,
         ByteRange,
         PAGE_SIZE, //
     },
@@ -39,10 +40,10 @@ const MAX_PIECE: u64 = 16 << 20;
 /// The greatest size of a file.
 const MAX_SIZE: u64 = i64::MAX as u64;
 
-impl ByteRange {
+impl ByteRange<space::File> {
     /// The blocks that the range touches.
     pub(super) fn blocks(self) -> Option<Self> {
-        self.frames().bytes()
+        self.pages().bytes()
     }
 
     /// The blocks that all bytes of are in the range.
@@ -107,7 +108,12 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - `ERESTARTSYS` if there is a signal while somebody uses a page.
-    pub(super) fn unmap(&self, range: ByteRange, dirty: Dirty, frozen: &mut Frozen<'_>) -> Result {
+    pub(super) fn unmap(
+        &self,
+        range: ByteRange<space::File>,
+        dirty: Dirty,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
         while !self.try_unmap(range, dirty)? {
             frozen.wait()?;
         }
@@ -119,7 +125,11 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - Those of writing back.
-    pub(in crate::fs) fn try_unmap(&self, range: ByteRange, dirty: Dirty) -> Result<bool> {
+    pub(in crate::fs) fn try_unmap(
+        &self,
+        range: ByteRange<space::File>,
+        dirty: Dirty,
+    ) -> Result<bool> {
         let (start, last) = raw(range);
 
         if dirty == Dirty::Kept {
@@ -155,8 +165,8 @@ impl<T: FileSystem> Inode<T> {
     /// - The errors of `f` and of [`Inode::find()`].
     pub(in crate::fs) fn for_each_piece(
         &self,
-        range: ByteRange,
-        mut f: impl FnMut(ByteRange, Place) -> Result,
+        range: ByteRange<space::File>,
+        mut f: impl FnMut(ByteRange<space::File>, Place) -> Result,
     ) -> Result {
         let mut rest = Some(range);
 
@@ -183,7 +193,11 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::unshare()`].
-    pub(in crate::fs) fn unshare(&self, range: ByteRange, frozen: &mut Frozen<'_>) -> Result {
+    pub(in crate::fs) fn unshare(
+        &self,
+        range: ByteRange<space::File>,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
 
         self.for_each_piece(blocks, |piece, place| match place {
@@ -205,7 +219,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - `EIO` if it lies in bad memory.
     /// - The errors of [`unshare()`](Self::unshare).
-    fn zero(&self, range: ByteRange, frozen: &mut Frozen<'_>) -> Result {
+    fn zero(&self, range: ByteRange<space::File>, frozen: &mut Frozen<'_>) -> Result {
         self.unshare(range, frozen)?;
 
         let start = loff(range.start())?;
@@ -301,7 +315,12 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`zero()`](Self::zero) and [`punch_blocks()`](Self::punch_blocks).
-    pub(super) fn punch(&self, range: ByteRange, now: Time, frozen: &mut Frozen<'_>) -> Result {
+    pub(super) fn punch(
+        &self,
+        range: ByteRange<space::File>,
+        now: Time,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
         for edge in range.edges().into_iter().flatten() {
             self.zero(edge, frozen)?;
         }
@@ -320,7 +339,7 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`FileSystem::punch()`].
-    pub(super) fn punch_blocks(&self, blocks: ByteRange, now: Time) -> Result {
+    pub(super) fn punch_blocks(&self, blocks: ByteRange<space::File>, now: Time) -> Result {
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Hole => Ok(()),
             _ => self.fs().punch(self, piece, now),
@@ -334,7 +353,12 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::allocate()`].
-    pub(super) fn allocate(&self, range: ByteRange, now: Time, frozen: &mut Frozen<'_>) -> Result {
+    pub(super) fn allocate(
+        &self,
+        range: ByteRange<space::File>,
+        now: Time,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
 
         self.for_each_piece(blocks, |piece, place| match place {
@@ -348,7 +372,7 @@ impl<T: FileSystem> Inode<T> {
         })
     }
 
-    fn allocate_hole(&self, hole: ByteRange, now: Time) -> Result {
+    fn allocate_hole(&self, hole: ByteRange<space::File>, now: Time) -> Result {
         for piece in hole.pieces(MAX_PIECE) {
             check_killed()?;
             self.fs().allocate(self, piece, now)?;
@@ -358,12 +382,12 @@ impl<T: FileSystem> Inode<T> {
 }
 
 /// What lies behind `at` of the block that it is in, [`None`] if it is the start of one.
-fn block_rest(at: u64) -> Option<ByteRange> {
+fn block_rest(at: u64) -> Option<ByteRange<space::File>> {
     ByteRange::between(at, at.checked_next_multiple_of(PAGE_SIZE)?)
 }
 
 /// First and last byte of a range, as C takes them. What no file can have is left out.
-fn raw(range: ByteRange) -> (bindings::loff_t, bindings::loff_t) {
+fn raw(range: ByteRange<space::File>) -> (bindings::loff_t, bindings::loff_t) {
     let cap = |at: u64| bindings::loff_t::try_from(at).unwrap_or(bindings::loff_t::MAX);
 
     // The greatest `loff_t` stands for the end of the file.
@@ -418,7 +442,7 @@ pub(in crate::fs) unsafe fn evict(inode: *mut bindings::inode) {
 mod tests {
     use super::*;
 
-    fn range(start: u64, end: u64) -> Option<ByteRange> {
+    fn range(start: u64, end: u64) -> Option<ByteRange<space::File>> {
         ByteRange::between(start, end)
     }
 

@@ -6,7 +6,10 @@
 mod range;
 
 use proptest::prelude::*;
-use range::{ByteRange, FrameRange, PAGE_SHIFT, PAGE_SIZE, SECTOR_SHIFT};
+use range::{
+    space, ByteRange, PageRange, Pages, Range, Space, Unit, Window, PAGE_SHIFT, PAGE_SIZE,
+    SECTOR_SHIFT,
+};
 
 /// The first address that 64 bits cannot hold.
 const TOP: u128 = 1 << 64;
@@ -25,21 +28,30 @@ impl Model {
         (start < end).then_some(Self { start, end })
     }
 
-    fn down(self, by: u128) -> Self {
+    /// The range, counted from `there` what is counted from `here` now.
+    fn moved(self, here: u128, there: u128) -> Self {
         Self {
-            start: self.start - by,
-            end: self.end - by,
+            start: self.start - here + there,
+            end: self.end - here + there,
         }
     }
 }
 
-fn model(range: ByteRange) -> Model {
+fn model<S: Space, U: Unit>(range: Range<S, U>) -> Model {
     let start = u128::from(range.start());
     Model {
         start,
         end: start + u128::from(range.len()),
     }
 }
+
+/// Ranges for the tests that need no second space.
+type Bytes = ByteRange<space::Device>;
+type Frames = PageRange<space::Physical>;
+
+/// A window of bytes, that of a partition or an extent, and one of pages.
+type Extent = Window<space::Device, space::Volume>;
+type Segment = Window<space::Physical, space::Device, Pages>;
 
 /// Numbers of which many are, or are next to, 0, a page boundary, the sign bit or the top.
 fn edgy() -> impl Strategy<Value = u64> {
@@ -55,29 +67,96 @@ fn edgy() -> impl Strategy<Value = u64> {
     (base, -2..=2i64).prop_map(|(base, off)| base.saturating_add_signed(off))
 }
 
-fn byte_range() -> impl Strategy<Value = ByteRange> {
+fn byte_range<S: Space>() -> impl Strategy<Value = ByteRange<S>> {
     (edgy(), edgy()).prop_filter_map("no range", |(start, len)| {
         // Shorten what does not fit, so that ranges which end at the very top are common.
         ByteRange::new(start, len.min(u64::MAX - start))
     })
 }
 
-fn frame_range() -> impl Strategy<Value = FrameRange> {
-    byte_range().prop_map(ByteRange::frames)
+fn page_range<S: Space>() -> impl Strategy<Value = PageRange<S>> {
+    byte_range().prop_map(ByteRange::pages)
 }
 
-fn frame_model(range: FrameRange) -> Model {
-    Model {
-        start: range.first().into(),
-        end: range.end().into(),
+fn bytes() -> impl Strategy<Value = Bytes> {
+    byte_range()
+}
+
+fn frames() -> impl Strategy<Value = Frames> {
+    page_range()
+}
+
+/// Windows of which many are, or are next to, those that start at 0 or end at the top.
+fn window<O: Space, I: Space, U: Unit>(
+    outer: impl Strategy<Value = Range<O, U>>,
+) -> impl Strategy<Value = Window<O, I, U>> {
+    (outer, edgy()).prop_map(|(outer, start)| {
+        let inner = Range::new(start.min(U::MAX_END - outer.len()), outer.len()).unwrap();
+        Window::new(outer, inner).unwrap()
+    })
+}
+
+fn extent() -> impl Strategy<Value = Extent> {
+    window(byte_range())
+}
+
+fn segment() -> impl Strategy<Value = Segment> {
+    window(page_range())
+}
+
+/// Checks all that a window does with one range from outside and one from inside.
+fn check_window<O: Space, I: Space, U: Unit>(
+    window: Window<O, I, U>,
+    from: Range<O, U>,
+    to: Range<I, U>,
+) -> Result<(), TestCaseError> {
+    let (outer, inner) = (model(window.outer()), model(window.inner()));
+    let sound = |range: Range<O, U>| Range::new(range.start(), range.len()) == Some(range);
+
+    prop_assert_eq!(outer.end - outer.start, inner.end - inner.start);
+    prop_assert_eq!(Window::new(window.outer(), window.inner()), Some(window));
+
+    // Inward clips, and only clips.
+    let common = model(from).clip(outer);
+    let inward = window.inward(from);
+    prop_assert_eq!(
+        inward.map(model),
+        common.map(|m| m.moved(outer.start, inner.start))
+    );
+    if let Some(inward) = inward {
+        prop_assert_eq!(Range::new(inward.start(), inward.len()), Some(inward));
+        prop_assert!(window.inner().contains(inward));
+        prop_assert_eq!(window.outward(inward), from.clip(window.outer()));
     }
+
+    // Outward is whole or nothing.
+    let outward = window.outward(to);
+    prop_assert_eq!(outward.is_some(), inner.clip(model(to)) == Some(model(to)));
+    if let Some(outward) = outward {
+        prop_assert!(sound(outward) && window.outer().contains(outward));
+        prop_assert_eq!(window.inward(outward), Some(to));
+    }
+
+    // The other one clips.
+    let clipped = window.clip_outward(to);
+    let common = model(to).clip(inner);
+    prop_assert_eq!(
+        clipped.map(model),
+        common.map(|m| m.moved(inner.start, outer.start))
+    );
+    prop_assert!(clipped.is_none_or(sound));
+
+    // All of it, from both sides.
+    prop_assert_eq!(window.inward(window.outer()), Some(window.inner()));
+    prop_assert_eq!(window.outward(window.inner()), Some(window.outer()));
+    Ok(())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
     #[test]
-    fn aligned_is_what_divides_both(range in byte_range(), align in edgy()) {
+    fn aligned_is_what_divides_both(range in bytes(), align in edgy()) {
         let divides = align != 0 && range.start() % align == 0 && range.len() % align == 0;
 
         prop_assert_eq!(range.is_aligned(align), divides);
@@ -85,7 +164,7 @@ proptest! {
 
     #[test]
     fn whole_pages_are_aligned(first in 0..1u64 << 40, count in 1..1u64 << 10) {
-        let bytes = FrameRange::new(first, count).and_then(FrameRange::bytes);
+        let bytes = Frames::new(first, count).and_then(Frames::bytes);
 
         prop_assert!(bytes.is_some_and(|bytes| bytes.is_aligned(PAGE_SIZE)));
     }
@@ -93,7 +172,7 @@ proptest! {
     #[test]
     fn new_accepts_what_is_neither_empty_nor_wraps(start in edgy(), len in edgy()) {
         let fits = u128::from(start) + u128::from(len) < TOP;
-        let range = ByteRange::new(start, len);
+        let range = Bytes::new(start, len);
         prop_assert_eq!(range.is_some(), len != 0 && fits);
         if let Some(range) = range {
             prop_assert_eq!((range.start(), range.len()), (start, len));
@@ -103,7 +182,7 @@ proptest! {
 
     #[test]
     fn between_is_new_by_the_end(start in edgy(), end in edgy()) {
-        let range = ByteRange::between(start, end);
+        let range = Bytes::between(start, end);
         prop_assert_eq!(range.is_some(), start < end);
         if let Some(range) = range {
             prop_assert_eq!((range.start(), range.end()), (start, end));
@@ -111,7 +190,7 @@ proptest! {
     }
 
     #[test]
-    fn clip_is_the_intersection(a in byte_range(), b in byte_range()) {
+    fn clip_is_the_intersection(a in bytes(), b in bytes()) {
         prop_assert_eq!(a.clip(b).map(model), model(a).clip(model(b)));
         prop_assert_eq!(a.clip(b), b.clip(a));
         prop_assert_eq!(a.clip(a), Some(a));
@@ -119,54 +198,62 @@ proptest! {
     }
 
     #[test]
-    fn contains_is_clip_that_cuts_nothing(a in byte_range(), b in byte_range()) {
+    fn contains_is_clip_that_cuts_nothing(a in bytes(), b in bytes()) {
         prop_assert_eq!(a.contains(b), a.clip(b) == Some(b));
     }
 
     #[test]
-    fn relative_to_counts_from_the_window(a in byte_range(), window in byte_range()) {
-        let by = u128::from(window.start());
-        let expected = model(a).clip(model(window)).map(|m| m.down(by));
-        prop_assert_eq!(a.relative_to(window).map(model), expected);
+    fn bytes_through_a_window(window in extent(), from in byte_range(), to in byte_range()) {
+        check_window(window, from, to)?;
     }
 
     #[test]
-    fn offset_by_undoes_relative_to(a in byte_range(), window in byte_range()) {
-        if let Some(inner) = a.relative_to(window) {
-            prop_assert_eq!(inner.offset_by(window.start()), a.clip(window));
-        }
+    fn pages_through_a_window(window in segment(), from in page_range(), to in page_range()) {
+        check_window(window, from, to)?;
     }
 
     #[test]
-    fn located_in_is_whole_or_nothing(a in byte_range(), window in byte_range()) {
-        let located = a.located_in(window);
+    fn window_at_a_place_starts_at_0(outer in byte_range(), from in byte_range()) {
+        let window = Extent::at(outer);
 
-        prop_assert_eq!(located.is_some(), model(a).end <= u128::from(window.len()));
-        if let Some(located) = located {
-            prop_assert_eq!(located.relative_to(window), Some(a));
-        }
+        prop_assert_eq!(window.outer(), outer);
+        prop_assert_eq!(window.inner(), Range::new(0, outer.len()).unwrap());
+        check_window(window, from, Range::new(from.start(), from.len()).unwrap())?;
     }
 
     #[test]
-    fn offset_by_refuses_to_wrap(a in byte_range(), base in edgy()) {
-        let moved = a.offset_by(base);
-        prop_assert_eq!(moved.is_some(), model(a).end + u128::from(base) < TOP);
-        if let Some(moved) = moved {
-            prop_assert_eq!(model(moved).down(base.into()), model(a));
-        }
+    fn window_is_of_one_length(outer in byte_range(), inner in byte_range()) {
+        prop_assert_eq!(Extent::new(outer, inner).is_some(), outer.len() == inner.len());
     }
 
     #[test]
-    fn frames_are_those_with_a_byte_in_the_range(a in byte_range()) {
-        let frames = a.frames();
+    fn pages_are_those_with_a_byte_in_the_range(a in bytes()) {
+        let pages = a.pages();
         let last = (model(a).end - 1) >> PAGE_SHIFT;
-        prop_assert_eq!(frames.first(), a.start() >> PAGE_SHIFT);
-        prop_assert_eq!(u128::from(frames.end()), last + 1);
-        prop_assert_eq!(FrameRange::new(frames.first(), frames.count()), Some(frames));
+        prop_assert_eq!(pages.start(), a.start() >> PAGE_SHIFT);
+        prop_assert_eq!(u128::from(pages.end()), last + 1);
+        prop_assert_eq!(PageRange::new(pages.start(), pages.len()), Some(pages));
     }
 
     #[test]
-    fn sectors_are_those_with_a_byte_in_the_range(a in byte_range()) {
+    fn pages_exist_below_the_top_only(start in edgy(), len in edgy()) {
+        let end = u128::from(start) + u128::from(len);
+        let range = Frames::new(start, len);
+        prop_assert_eq!(range.is_some(), len != 0 && end <= TOP >> PAGE_SHIFT);
+        if let Some(range) = range {
+            prop_assert_eq!((range.start(), range.len()), (start, len));
+            prop_assert_eq!(u128::from(range.end()), end);
+        }
+    }
+
+    #[test]
+    fn clip_of_pages_is_the_intersection(a in frames(), b in frames()) {
+        prop_assert_eq!(a.clip(b).map(model), model(a).clip(model(b)));
+        prop_assert_eq!(a.clip(a), Some(a));
+    }
+
+    #[test]
+    fn sectors_are_those_with_a_byte_in_the_range(a in bytes()) {
         let (first, count) = a.sectors();
         let last = (model(a).end - 1) >> SECTOR_SHIFT;
         prop_assert_eq!(first, a.start() >> SECTOR_SHIFT);
@@ -174,113 +261,89 @@ proptest! {
     }
 
     #[test]
-    fn frames_exist_below_the_top_only(first in edgy(), count in edgy()) {
-        let end = u128::from(first) + u128::from(count);
-        let range = FrameRange::new(first, count);
-        prop_assert_eq!(range.is_some(), count != 0 && end <= TOP >> PAGE_SHIFT);
-        if let Some(range) = range {
-            prop_assert_eq!((range.first(), range.count()), (first, count));
-            prop_assert_eq!(u128::from(range.end()), end);
-        }
-    }
-
-    #[test]
-    fn clip_of_frames_is_the_intersection(a in frame_range(), b in frame_range()) {
-        prop_assert_eq!(a.clip(b).map(frame_model), frame_model(a).clip(frame_model(b)));
-        prop_assert_eq!(a.clip(a), Some(a));
-    }
-
-    #[test]
-    fn hull_is_the_least_that_holds_both(a in frame_range(), b in frame_range()) {
+    fn hull_is_the_least_that_holds_both(a in frames(), b in frames()) {
         let hull = a.hull(b);
 
-        prop_assert_eq!(hull.first(), a.first().min(b.first()));
+        prop_assert_eq!(hull.start(), a.start().min(b.start()));
         prop_assert_eq!(hull.end(), a.end().max(b.end()));
-        prop_assert_eq!(FrameRange::new(hull.first(), hull.count()), Some(hull));
+        prop_assert_eq!(PageRange::new(hull.start(), hull.len()), Some(hull));
     }
 
     #[test]
-    fn skip_leaves_the_rest(a in frame_range(), count in edgy()) {
-        let rest = a.skip(count);
+    fn skip_leaves_the_rest(a in bytes(), len in edgy()) {
+        let rest = a.skip(len);
 
-        prop_assert_eq!(rest.is_some(), count < a.count());
+        prop_assert_eq!(rest.is_some(), len < a.len());
         if let Some(rest) = rest {
-            prop_assert_eq!(rest.first(), a.first() + count);
+            prop_assert_eq!(rest.start(), a.start() + len);
             prop_assert_eq!(rest.end(), a.end());
         }
     }
 
     #[test]
-    fn part_lies_where_it_says(a in frame_range(), part in frame_range()) {
-        let wanted = u128::from(a.first()) + u128::from(part.first());
-        let end = (wanted + u128::from(part.count())).min(u128::from(a.end()));
-
-        match a.part(part) {
-            None => prop_assert!(wanted >= u128::from(a.end())),
-            Some(part) => {
-                prop_assert_eq!(u128::from(part.first()), wanted);
-                prop_assert_eq!(u128::from(part.end()), end);
-                prop_assert_eq!(FrameRange::new(part.first(), part.count()), Some(part));
-            }
-        }
-    }
-
-    #[test]
-    fn bytes_of_frames_are_whole_pages(first in edgy(), count in edgy()) {
-        let pages = TOP >> PAGE_SHIFT;
-        let first = first % (1 << (64 - PAGE_SHIFT));
-        let count = u64::try_from(u128::from(count).min(pages - u128::from(first))).unwrap();
-        if let Some(frames) = FrameRange::new(first, count) {
-            let end = u128::from(frames.end()) << PAGE_SHIFT;
-            prop_assert_eq!(frames.bytes().is_some(), end < TOP);
-            if let Some(bytes) = frames.bytes() {
+    fn bytes_of_pages_are_all_of_them(start in edgy(), len in edgy()) {
+        let start = start % Pages::MAX_END;
+        let len = len.min(Pages::MAX_END - start);
+        if let Some(pages) = Frames::new(start, len) {
+            let end = u128::from(pages.end()) << PAGE_SHIFT;
+            prop_assert_eq!(pages.bytes().is_some(), end < TOP);
+            if let Some(bytes) = pages.bytes() {
                 prop_assert_eq!(model(bytes).end, end);
-                prop_assert_eq!(bytes.frames(), frames);
+                prop_assert_eq!(bytes.pages(), pages);
             }
         }
     }
+}
+
+#[test]
+fn a_range_costs_what_its_numbers_do() {
+    assert_eq!(size_of::<Bytes>(), 2 * size_of::<u64>());
+    assert_eq!(size_of::<Frames>(), 2 * size_of::<u64>());
+    assert_eq!(size_of::<Extent>(), 3 * size_of::<u64>());
 }
 
 #[test]
 fn the_whole_device_is_clipped_to_its_size() {
-    let device = ByteRange::new(0, 512 << 20).unwrap();
-    assert_eq!(ByteRange::new(0, u64::MAX), Some(ByteRange::ALL));
+    let device = Bytes::new(0, 512 << 20).unwrap();
+    assert_eq!(Bytes::new(0, u64::MAX), Some(ByteRange::ALL));
     assert_eq!(ByteRange::ALL.clip(device), Some(device));
+    assert_eq!(
+        Extent::at(device).clip_outward(ByteRange::ALL),
+        Some(device)
+    );
+    assert_eq!(Extent::at(device).outward(ByteRange::ALL), None);
 }
 
 #[test]
-fn first_and_last_page_of_a_device() {
-    let device = ByteRange::new(0x1_4000_0000, 1 << 30).unwrap();
-    let page = |offset| ByteRange::new(device.start() + offset, PAGE_SIZE).unwrap();
-    let relative = |offset| page(offset).relative_to(device);
+fn first_and_last_page_of_a_namespace() {
+    let place = ByteRange::<space::Physical>::new(0x1_4000_0000, 1 << 30).unwrap();
+    let namespace: Window<_, space::Device> = Window::at(place);
+    let page = |start| ByteRange::new(start, PAGE_SIZE).unwrap();
+    let seen = |offset| namespace.inward(page(place.start() + offset));
 
-    assert_eq!(relative(0), ByteRange::new(0, PAGE_SIZE));
-    let last = device.len() - PAGE_SIZE;
-    assert_eq!(relative(last), ByteRange::new(last, PAGE_SIZE));
-    assert_eq!(relative(device.len()), None);
-    let before = ByteRange::new(device.start() - PAGE_SIZE, PAGE_SIZE).unwrap();
-    assert_eq!(before.relative_to(device), None);
+    assert_eq!(seen(0), ByteRange::new(0, PAGE_SIZE));
+    let last = place.len() - PAGE_SIZE;
+    assert_eq!(seen(last), ByteRange::new(last, PAGE_SIZE));
+    assert_eq!(seen(place.len()), None);
+    assert_eq!(namespace.inward(page(place.start() - PAGE_SIZE)), None);
 }
 
 #[test]
 fn a_range_across_an_end_is_cut_there() {
-    let partition = ByteRange::new(1 << 20, 1 << 20).unwrap();
+    let partition = Extent::at(ByteRange::new(1 << 20, 1 << 20).unwrap());
     let across_start = ByteRange::new((1 << 20) - PAGE_SIZE, 2 * PAGE_SIZE).unwrap();
-    assert_eq!(
-        across_start.relative_to(partition),
-        ByteRange::new(0, PAGE_SIZE)
-    );
+    assert_eq!(partition.inward(across_start), ByteRange::new(0, PAGE_SIZE));
     let across_end = ByteRange::new((2 << 20) - PAGE_SIZE, 2 * PAGE_SIZE).unwrap();
     assert_eq!(
-        across_end.relative_to(partition),
+        partition.inward(across_end),
         ByteRange::new((1 << 20) - PAGE_SIZE, PAGE_SIZE)
     );
 }
 
 #[test]
-fn the_frame_at_the_very_top_has_no_byte_range() {
-    let last = (1u64 << (64 - PAGE_SHIFT)) - 1;
-    assert_eq!(FrameRange::new(last, 1).unwrap().bytes(), None);
-    assert!(FrameRange::new(last - 1, 1).unwrap().bytes().is_some());
-    assert_eq!(FrameRange::new(last, 2), None);
+fn the_page_at_the_very_top_has_no_byte_range() {
+    let last = Pages::MAX_END - 1;
+    assert_eq!(Frames::new(last, 1).unwrap().bytes(), None);
+    assert!(Frames::new(last - 1, 1).unwrap().bytes().is_some());
+    assert_eq!(Frames::new(last, 2), None);
 }

@@ -5,11 +5,14 @@
 use daxmf::{
     nvdimm::namespace::Bound,
     pagemap::Claim,
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 use kernel::str::CString;
 
-fn claim(bound: &Bound<'_>, range: ByteRange, name: CString) {
+fn claim(bound: &Bound<'_>, range: ByteRange<space::Physical>, name: CString) {
     let _own = bound.claim();
 
     let (_, _) = (range, &name);

@@ -7,12 +7,15 @@ use daxmf::{
         device::Control,
         ReadLock, //
     },
-    range::FrameRange, //
+    range::{
+        space,
+        PageRange, //
+    },
 };
 
-fn look(control: &Control, pages: FrameRange) {
+fn look(control: &Control, pages: PageRange<space::Device>) {
     let lock = ReadLock::new();
 
     let (_, _, _) = (control, pages, &lock);
-    let _frames = control.frames(pages, &lock); //~ E0599 no method named `frames` found
+    let _place = control.locate(pages, &lock); //~ E0599 no method named `locate` found
 }

@@ -4,10 +4,13 @@
 
 use daxmf::{
     pagemap::Frames,
-    range::FrameRange, //
+    range::{
+        space,
+        PageRange, //
+    },
 };
 
-fn poison(frames: Frames<'_>, range: FrameRange) {
+fn poison(frames: Frames<'_>, range: PageRange<space::Physical>) {
     let _range = range;
     Frames { range, ..frames }.set_poisoned(); //~ E0451 field `range` of struct `Frames` is private
 }

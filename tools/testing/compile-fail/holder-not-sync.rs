@@ -10,7 +10,10 @@ use daxmf::{
         Flags,
         Outcome, //
     },
-    range::ByteRange, //
+    range::{
+        space,
+        ByteRange, //
+    },
 };
 
 type Count = Cell<u64>;
@@ -21,7 +24,7 @@ struct Counter {
 
 impl Holder for Counter {
     //~^ E0277 `Cell<u64>` cannot be shared between threads safely
-    fn notify_failure(&self, _range: ByteRange, _flags: Flags) -> Outcome {
+    fn notify_failure(&self, _range: ByteRange<space::Volume>, _flags: Flags) -> Outcome {
         Outcome::Delivered
     }
 }

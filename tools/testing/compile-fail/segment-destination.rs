@@ -15,5 +15,5 @@ use daxmf::{
 
 fn read<T: Operations>(map: &PageMap<T>, to: &Segment<'_, Destination>) {
     let (_, _) = (map, to);
-    let _ = map.write(0, to); //~ E0308 mismatched types
+    let _ = map.write(to); //~ E0308 mismatched types
 }

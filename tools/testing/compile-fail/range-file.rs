@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An offset into a file is none into the volume.
+
+use daxmf::{
+    fs::Volume,
+    range::{
+        space,
+        ByteRange,
+        Window, //
+    },
+};
+
+fn zero(
+    volume: &Volume,
+    extent: Window<space::Volume, space::File>,
+    range: ByteRange<space::File>,
+) {
+    let _ = volume.zero(range); //~ E0308 mismatched types
+    if let Some(range) = extent.outward(range) {
+        let _ = volume.zero(range);
+    }
+}
