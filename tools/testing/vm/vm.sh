@@ -85,7 +85,7 @@ not_ours()
 }
 
 ktap_print_header
-ktap_set_plan 15
+ktap_set_plan 16
 check "a script's output and status come back" script_ends
 check "the guest and the host share a folder" folder_is_shared
 check "a panic is told" kernel_panics
@@ -98,6 +98,7 @@ fi
 check "an unknown kernel is refused" refused KERNEL=old "there are"
 check "a size without a unit is refused" refused NVDIMM_SIZE=1 "wanted is a size"
 check "an unknown kind of memory is refused" refused PMEM=disk "there are"
+check "two buses with an NFIT are refused" refused PMEM=ars,nvdimm "ars takes the place of nvdimm"
 check "a KASAN report is told" told kasan.log "KASAN report"
 check "a lockdep report is told" told lockdep.log "lockdep report"
 check "sleeping in atomic context is told" told sleep.log "BUG"
