@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory that cannot be read, for tests: takes a page frame from the kernel's linear map as long as
+ * it is loaded, as the machine check handler does with one that failed. A read by
+ * copy_mc_to_kernel() ends there, as on bad media. A write or any other read is an oops.
+ *
+ * In C, for no interface to this can be safe: whoever uses the frame may run into the hole.
+ */
+#include <linux/memremap.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/set_memory.h>
+
+static ulong address;
+module_param(address, ulong, 0444);
+MODULE_PARM_DESC(address, "physical address of a byte of the frame, which is a device's");
+
+static int __init nospec_init(void)
+{
+	unsigned long pfn = PHYS_PFN(address);
+
+	/* The kernel itself needs the others. */
+	if (!pfn_valid(pfn) || !is_zone_device_page(pfn_to_page(pfn)))
+		return -ENXIO;
+
+	return set_mce_nospec(pfn);
+}
+
+static void __exit nospec_exit(void)
+{
+	clear_mce_nospec(PHYS_PFN(address));
+}
+
+module_init(nospec_init);
+module_exit(nospec_exit);
+MODULE_DESCRIPTION("A page frame that cannot be read");
+MODULE_LICENSE("GPL");

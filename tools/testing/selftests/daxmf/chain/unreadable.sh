@@ -1,0 +1,42 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Memory that cannot be read, and that nobody has listed: the read fails, and the kernel lives.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+PAGE_NUMBER=1000
+
+# unreadable -- the page, until the module goes.
+unreadable() {
+	modprobe daxmf_nospec address=$((START + PAGE_NUMBER * PAGE))
+}
+
+# A part of a larger read, too: none of it is returned.
+read_fails() {
+	unreadable && fails_with "Input/output error" dax_read "/dev/$DISK" $PAGE_NUMBER &&
+		fails_with "Input/output error" dd if="/dev/$DISK" of=/dev/null bs=64k \
+			skip=$((PAGE_NUMBER / 16)) count=1 iflag=direct status=none
+}
+
+others_are_read() {
+	dax_read "/dev/$DISK" $((PAGE_NUMBER - 1)) && dax_read "/dev/$DISK" $((PAGE_NUMBER + 1))
+}
+
+can_be_read_again() {
+	rmmod daxmf_nospec && dax_read "/dev/$DISK" $PAGE_NUMBER
+}
+
+begin 6
+require_ns "$KIND"
+START=$(($(ns_get "$NS" resource)))
+for DRIVER in nd_pmem daxmf_pmem; do
+	require ns_bind "$NS" $DRIVER
+	DISK=$(ns_disk "$NS")
+	check "$DRIVER: a read fails" read_fails
+	check "$DRIVER: reads of its neighbours do not" others_are_read
+	check "$DRIVER: when the memory can be read, it is" can_be_read_again
+done
+finish
