@@ -693,6 +693,67 @@ bad_range() {
 	fail "badblocks of $1 lacks sectors $first..$end: $(paste -sd, "/sys/block/$1/badblocks")"
 }
 
+# --- A bus that scrubs ---
+
+# require_scrubs -- a namespace on such a bus, with no scrub under way and no error; sets NS and BUS.
+require_scrubs() {
+	require_ns nvdimm
+	BUS=$(readlink -f "$ND/devices/$NS/../..")
+	[ -e "$BUS/nfit/scrub" ] || skip_all "needs a bus that scrubs, PMEM=ars"
+	require scrub_ends
+	on_exit uninject
+}
+
+# inject BLOCK COUNT [OPTION] -- errors in a namespace. The firmware reports them at once, which makes
+# the kernel scrub, but not with --no-notify.
+inject() {
+	ndctl inject-error "$NS" --block="$1" --count="$2" "${@:3}" >/dev/null
+}
+
+# uninject -- whatever the firmware has, in all of the namespace.
+uninject() {
+	in_firmware 8 0 "$(($(ns_get "$NS" resource)))" "$(ns_get "$NS" size)"
+}
+
+# injected -- what the firmware has of the namespace.
+injected() {
+	ndctl inject-error --status "$NS" | tr -d '[:space:]'
+}
+
+# in_firmware FUNCTION OPTIONS ADDRESS LENGTH [COUNT STRIDE] -- 7 injects errors, 8 removes them: ACPI's
+# functions, through an ioctl. ndctl does as much for a block, and takes a hundred times as long.
+in_firmware() {
+	python3 - "/dev/ndctl${BUS##*ndbus}" "$@" <<-END
+		import fcntl, os, struct, sys
+		bus = os.open(sys.argv[1], os.O_RDWR)
+		function, options, address, length, count, stride = (list(map(int, sys.argv[2:])) + [1, 0])[:6]
+		for i in range(count):
+		    argument = struct.pack("<QQB7x", address + i * stride, length, options)
+		    head = struct.pack("<QQII40x", 0, function, len(argument), 4)
+		    call = bytearray(head + argument + bytes(4))
+		    fcntl.ioctl(bus, 3 << 30 | len(head) << 16 | ord("N") << 8 | 10, call)
+		    assert call[-4:] == bytes(4), "the firmware refuses"
+	END
+}
+
+# To look at the scrub makes the kernel ask the firmware a second later, in place of ever more seldom.
+scrubs() {
+	[[ $(cat "$BUS/nfit/scrub") == *+ ]]
+}
+
+scrub_starts() {
+	ndctl start-scrub "${BUS##*/}" >/dev/null && scrubs
+}
+
+scrub_ends() {
+	ndctl wait-scrub "${BUS##*/}" >/dev/null && ! scrubs
+}
+
+# bad_blocks -- of the disk, or nothing.
+bad_blocks() {
+	paste -sd, "/sys/block/$DISK/badblocks"
+}
+
 # --- Bad pages in mendfs ---
 
 # address FILE PAGE -- its physical address.
@@ -722,14 +783,14 @@ page_data() {
 	seq -f 'page %09.0f' 1000 | head -c $PAGE >"$TMP/page"
 }
 
-# write_page FILE PAGE -- whole, with data that is known.
+# write_page FILE PAGE [OPERAND...] -- of dd; whole, with data that is known.
 write_page() {
-	dd if="$TMP/page" of="$1" bs=$PAGE seek="$2" count=1 conv=notrunc status=none
+	dd if="$TMP/page" of="$1" bs=$PAGE seek="$2" count=1 conv=notrunc status=none "${@:3}"
 }
 
-# has_page FILE PAGE
+# has_page FILE PAGE [OPERAND...]
 has_page() {
-	dd if="$1" bs=$PAGE skip="$2" count=1 status=none | cmp - "$TMP/page"
+	dd if="$1" bs=$PAGE skip="$2" count=1 status=none "${@:3}" | cmp - "$TMP/page"
 }
 
 # same_but FILE PAGE -- all other pages are as fill() has written them; -1 is no page.
