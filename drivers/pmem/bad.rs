@@ -16,6 +16,10 @@ use daxmf::{
 use kernel::{
     prelude::*,
     sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
         new_mutex,
         Arc,
         Mutex,
@@ -40,12 +44,14 @@ pub(crate) struct BadMemory {
     range: ByteRange<space::Device>,
     list: Arc<Badblocks>,
     unlisted: PageSet,
-    /// One repair runs at a time. [`populate()`](Self::populate) fills the list in it.
+    /// One repair runs at a time.
     #[pin]
-    repair: Mutex<Pin<KBox<Badblocks<Asked>>>>,
+    repair: Mutex<()>,
     /// The range that a repair is for. Protects each change of what is bad.
     #[pin]
     under_way: Mutex<Option<UnderWay>>,
+    /// The number of repairs that have finished. Changes with `under_way` locked.
+    finished: Atomic<u64>,
 }
 
 /// The range of a repair.
@@ -53,6 +59,15 @@ struct UnderWay {
     range: ByteRange<space::Device>,
     /// Whether a part of it has failed since the repair began.
     has_failed: bool,
+}
+
+impl UnderWay {
+    /// Notes that `range` has failed.
+    fn fail(under_way: &mut Option<Self>, range: ByteRange<space::Device>) {
+        if let Some(repair) = under_way {
+            repair.has_failed |= repair.range.clip(range).is_some();
+        }
+    }
 }
 
 impl BadMemory {
@@ -65,15 +80,15 @@ impl BadMemory {
         let range = ByteRange::new(0, len).ok_or(EINVAL)?;
         let list = Arc::pin_init(Badblocks::new(), GFP_KERNEL)?;
         let unlisted = PageSet::new(range.pages().len())?;
-        let scratch = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
 
         Arc::pin_init(
             pin_init!(Self {
                 range,
                 list,
                 unlisted,
-                repair <- new_mutex!(scratch),
+                repair <- new_mutex!(()),
                 under_way <- new_mutex!(None),
+                finished: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
@@ -118,9 +133,7 @@ impl BadMemory {
     pub(crate) fn add_failed(&self, range: ByteRange<space::Device>, mark: impl FnOnce()) -> bool {
         let mut under_way = self.under_way.lock();
 
-        if let Some(under_way) = &mut *under_way {
-            under_way.has_failed |= under_way.range.clip(range).is_some();
-        }
+        UnderWay::fail(&mut under_way, range);
         mark();
         self.add(range)
     }
@@ -151,10 +164,11 @@ impl BadMemory {
     }
 
     /// Enters what the platform knows. `known` puts what it knows of a range in a list, as far as
-    /// there is room, and says where that list counts from.
+    /// there is room, and says where that list counts from. No lock is held meanwhile.
     ///
     /// # Errors
     ///
+    /// - `ENOMEM` if memory is short.
     /// - Those of `known`.
     pub(crate) fn populate(
         &self,
@@ -166,42 +180,56 @@ impl BadMemory {
         /// So little has fewer ranges, one every other sector, than a list has room for.
         const SMALL: u64 = 64 * PAGE_SIZE;
 
-        // As much at a time as finds room in a list, at first all.
-        let scratch = self.repair.lock();
+        let found = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
         let mut len = self.range.len();
         let mut rest = Some(self.range);
 
         while let Some(range) = rest {
             let part = ByteRange::new(range.start(), range.len().min(len)).ok_or(ERANGE)?;
-            let answer = known(part, &scratch);
+            let finished = self.finished.load(Relaxed);
+            let window = known(part, &found)?;
 
-            match answer {
-                Ok(window) if !scratch.is_full() || part.len() <= SMALL => {
-                    self.add_all(window, &scratch);
-                    rest = ByteRange::between(part.end(), range.end());
-                    len = len.saturating_mul(2);
-                }
-                // Some may be left out.
-                _ => len = (part.len() / 2).next_multiple_of(PAGE_SIZE),
+            if found.is_full() && part.len() > SMALL {
+                // Some may be left out. Ask for less.
+                len = (part.len() / 2).next_multiple_of(PAGE_SIZE);
+            } else if self.add_found(window, &found, finished) {
+                rest = ByteRange::between(part.end(), range.end());
+                len = len.saturating_mul(2);
             }
-            while let Some(bad) = scratch.first_in(ByteRange::ALL) {
-                scratch.clear(bad)?;
+            while let Some(bad) = found.first_in(ByteRange::ALL) {
+                found.clear(bad)?;
             }
-            answer?;
         }
         Ok(())
     }
 
-    /// Enters what is in `found`, which counts from the start of `window`.
-    fn add_all(&self, window: Window<space::Device, Asked>, found: &Badblocks<Asked>) {
+    /// Adds what is in `found`, which counts from the start of `window`. Adds nothing and returns
+    /// `false` if a repair has finished since `finished` was read: what it has repaired may be in
+    /// `found`.
+    fn add_found(
+        &self,
+        window: Window<space::Device, Asked>,
+        found: &Badblocks<Asked>,
+        finished: u64,
+    ) -> bool {
+        let mut under_way = self.under_way.lock();
+
+        if self.finished.load(Relaxed) != finished {
+            return false;
+        }
+
         let mut rest = Some(window.inner());
 
         while let Some(bad) = rest.and_then(|rest| found.first_in(rest)) {
             if let Some(bad) = window.outward(bad) {
+                // Whether the platform has found it before or after it was asked to repair it is
+                // not known.
+                UnderWay::fail(&mut under_way, bad);
                 self.add(bad);
             }
             rest = ByteRange::between(bad.end(), window.inner().end());
         }
+        true
     }
 
     /// Begins the repair of all of `range`. Waits for the end of another repair. Returns [`None`]
@@ -286,7 +314,7 @@ fn whole_pages(range: ByteRange<space::Device>) -> Option<PageRange<space::Devic
 /// A repair. When dropped without [`finish()`](Self::finish), its range stays bad.
 pub(crate) struct Repair<'a> {
     bad: &'a BadMemory,
-    _lock: MutexGuard<'a, Pin<KBox<Badblocks<Asked>>>>,
+    _lock: MutexGuard<'a, ()>,
 }
 
 impl Repair<'_> {
@@ -310,6 +338,7 @@ impl Repair<'_> {
         {
             return Err(EIO);
         }
+        self.bad.finished.fetch_add(1, Relaxed);
         self.bad.remove(range)?;
 
         let pages = range.pages();
@@ -338,7 +367,7 @@ mod tests {
 
     const LEN: u64 = 1 << 30;
 
-    fn page(number: u64) -> Result<ByteRange<space::Device>> {
+    fn page<S: Space>(number: u64) -> Result<ByteRange<S>> {
         ByteRange::new(number * PAGE_SIZE, PAGE_SIZE).ok_or(EINVAL)
     }
 
@@ -445,6 +474,45 @@ mod tests {
         repair.finish(page(0)?, |_| {})?;
         assert_eq!(bad.first_in(page(0)?), None);
         assert!(bad.repair(page(0)?)?.is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn what_the_platform_finds_during_a_repair_stays_bad() -> Result {
+        let bad = BadMemory::new(LEN)?;
+
+        assert!(bad.add_failed(page(0)?, || {}));
+
+        let repair = bad.repair(page(0)?)?.ok_or(EINVAL)?;
+        bad.populate(|range, list| list.mark(page(0)?).map(|()| Window::at(range)))?;
+        assert_eq!(repair.finish(page(0)?, |_| assert!(false)), Err(EIO));
+        assert_eq!(bad.first_in(page(0)?), Some(0));
+
+        let repair = bad.repair(page(0)?)?.ok_or(EINVAL)?;
+        bad.populate(|range, list| list.mark(page(1)?).map(|()| Window::at(range)))?;
+        repair.finish(page(0)?, |_| {})?;
+        assert_eq!(bad.first_in(page(0)?), None);
+        assert_eq!(bad.first_in(page(1)?), Some(PAGE_SIZE));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_repaired_while_the_platform_is_asked_is_good() -> Result {
+        let bad = BadMemory::new(LEN)?;
+        let asked = core::cell::Cell::new(0);
+
+        assert!(bad.add_failed(page(0)?, || {}));
+        bad.populate(|range, list| {
+            asked.set(asked.get() + 1);
+            if asked.get() == 1 {
+                list.mark(page(0)?)?;
+                write(&bad, page(0)?)?;
+            }
+            Ok(Window::at(range))
+        })?;
+
+        assert_eq!(asked.get(), 2);
+        assert_eq!(bad.first_in(page(0)?), None);
         Ok(())
     }
 
