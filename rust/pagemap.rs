@@ -73,6 +73,13 @@ pub trait Operations: Send + Sync + 'static {
     /// Called in process context under the kernel's one `mf_mutex`; may sleep, but must not wait
     /// for another memory failure. It may be called before [`PageMap::new()`] has returned.
     fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome;
+
+    /// Deals with a page, in bytes of the device, that [`PageMap::read()`] could not read. The
+    /// kernel does not report this as a memory failure.
+    ///
+    /// Called by whoever reads, with any locks held; may sleep, but must not wait for anybody who
+    /// reads or writes the memory.
+    fn read_failed(&self, _page: ByteRange<space::Device>) {}
 }
 
 /// Frames of a page map that is there.
@@ -299,7 +306,7 @@ impl<T: Operations> PageMap<T> {
     ///
     /// # Errors
     ///
-    /// - `EIO` if a byte is bad.
+    /// - `EIO` if a byte is bad. [`Operations::read_failed()`] was called for its page.
     /// - `ERANGE` if the memory lies outside the map.
     #[inline]
     pub fn read(&self, to: &Segment<'_, Destination>) -> Result {
@@ -314,8 +321,21 @@ impl<T: Operations> PageMap<T> {
         if left == 0 {
             Ok(())
         } else {
-            Err(EIO)
+            Err(self.fail_read(to.range(), left))
         }
+    }
+
+    /// Reports the page that a read of `range` ended in, with `left` bytes left. These begin in the
+    /// cache line of the bad byte.
+    #[cold]
+    fn fail_read(&self, range: ByteRange<space::Device>, left: usize) -> Error {
+        // CAST: A `usize` is a `u64` here.
+        let bad = ByteRange::new(range.end().saturating_sub(left as u64), 1);
+
+        if let Some(page) = bad.and_then(|bad| bad.pages().bytes()) {
+            self.ops.read_failed(page);
+        }
+        EIO
     }
 
     /// Writes a piece of a bio to the memory that it is for, past the CPU caches.

@@ -79,19 +79,18 @@ impl Failures {
     /// Lists what failed, then notifies the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
-            self.list(frames, range);
+            // The machine check handler takes the frame from the linear map when we are done. The
+            // mark is what brings it back when the driver is unbound before the memory has been
+            // mended.
+            self.list(range, || frames.set_poisoned());
         }
 
         self.control.notify_failure(range, flags)
     }
 
-    fn list(&self, frames: Frames<'_>, range: ByteRange<space::Device>) {
-        // The machine check handler takes the frame from the linear map when we are done. The mark
-        // is what brings it back when the driver is unbound before the memory has been mended.
-        let is_listed = self.bad.add_failed(range, || frames.set_poisoned());
-
-        // The platform enters it, too, but only after it has told us.
-        if !is_listed {
+    fn list(&self, range: ByteRange<space::Device>, mark: impl FnOnce()) {
+        // The platform may enter it, too, but later.
+        if !self.bad.add_failed(range, mark) {
             dev_warn!(
                 self.namespace.device(),
                 "badblocks is full, {:#x}..{:#x} is bad without being shown\n",
@@ -124,5 +123,16 @@ impl pagemap::Operations for Failures {
             );
         }
         outcome
+    }
+
+    fn read_failed(&self, page: ByteRange<space::Device>) {
+        dev_warn!(
+            self.namespace.device(),
+            "{} bytes at offset {:#x} cannot be read, they are bad from now on\n",
+            page.len(),
+            page.start()
+        );
+        // The frame stays in the linear map, so it needs no mark.
+        self.list(page, || {});
     }
 }

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory that cannot be read, and that nobody has listed: the read fails, and the kernel lives.
+# Memory that cannot be read, and that nobody has listed: the read fails, and the kernel lives. Our
+# driver remembers the page.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -29,14 +30,36 @@ can_be_read_again() {
 	rmmod daxmf_nospec && dax_read "/dev/$DISK" $PAGE_NUMBER
 }
 
-begin 6
+# After one read, with one line in the log; nobody runs into it again.
+is_listed() {
+	local said
+
+	is bad_blocks "$((PAGE_NUMBER * 8)) 8" || return
+	said=$(log_since | grep -c "daxmf_pmem $NS: .* cannot be read")
+	[ "$said" = 1 ] || fail "the log has $said lines of it"
+}
+
+write_mends() {
+	write_page "/dev/$DISK" $PAGE_NUMBER oflag=direct && is bad_blocks "" &&
+		has_page "/dev/$DISK" $PAGE_NUMBER iflag=direct && rmmod daxmf_nospec &&
+		has_page "/dev/$DISK" $PAGE_NUMBER iflag=direct
+}
+
+begin 7
 require_ns "$KIND"
+require page_data
 START=$(($(ns_get "$NS" resource)))
 for DRIVER in nd_pmem daxmf_pmem; do
 	require ns_bind "$NS" $DRIVER
 	DISK=$(ns_disk "$NS")
 	check "$DRIVER: a read fails" read_fails
 	check "$DRIVER: reads of its neighbours do not" others_are_read
-	check "$DRIVER: when the memory can be read, it is" can_be_read_again
+	case $DRIVER in
+	nd_pmem) check "$DRIVER: when the memory can be read, it is" can_be_read_again ;;
+	daxmf_pmem)
+		check "$DRIVER: it is listed as bad" is_listed
+		check "$DRIVER: a write mends it" write_mends
+		;;
+	esac
 done
 finish
