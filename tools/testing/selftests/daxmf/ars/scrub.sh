@@ -76,7 +76,13 @@ for DRIVER in nd_pmem daxmf_pmem; do
 	check "$DRIVER: bound while a scrub is under way" bound_meanwhile
 	check "$DRIVER: bound and unbound all the time" bound_often
 	check "$DRIVER: bad memory is written meanwhile" written_meanwhile
-	check "$DRIVER: the bus goes" bus_goes
+	if [ "${KERNEL:-stock}" = stock ]; then
+		check "$DRIVER: the bus goes" bus_goes
+	else
+		# shutdown_dimm_notify() of stock nfit waits for ACPI's notifications with the mutex
+		# held that these take, which lockdep reports.
+		ktap_test_skip "$DRIVER: the bus goes: a lockdep report of stock nfit"
+	fi
 	check "$DRIVER: a write mends what is left" mend_all
 done
 finish
