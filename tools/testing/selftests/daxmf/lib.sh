@@ -640,11 +640,16 @@ frame_flagged() {
 
 # forget_poison -- take the NVDIMMs away and back: only that clears what nfit knows as bad.
 forget_poison() {
+	unload_modules
+	rebind_nfit true
+}
+
+# rebind_nfit MEANWHILE -- take the NVDIMMs away and back; before they are back, the command must succeed.
+rebind_nfit() {
 	local device=ACPI0012:00 driver
 
 	driver=$(readlink -f /sys/bus/platform/devices/$device/driver) || return
-	unload_modules
-	echo $device >"$driver/unbind" && echo $device >"$driver/bind" && udevadm settle
+	echo $device >"$driver/unbind" && "$1" && echo $device >"$driver/bind" && udevadm settle
 }
 
 # counters DISK -- received, delivered, declined and failed.

@@ -54,14 +54,16 @@ read_disk() {
 	while dax_read "/dev/$DISK" 0; do :; done 2>/dev/null
 }
 
+# The reader has ended, too.
+disk_is_gone() {
+	wait && [ ! -e "/dev/$DISK" ]
+}
+
 # The firmware remembers, and the first scrub of the new bus finds it.
 bus_goes() {
-	local device=ACPI0012:00 driver
-
-	driver=$(readlink -f /sys/bus/platform/devices/$device/driver) && scrub_starts || return
+	scrub_starts || return
 	read_disk &
-	echo $device >"$driver/unbind" && wait && [ ! -e "/dev/$DISK" ] &&
-		echo $device >"$driver/bind" && udevadm settle || return
+	rebind_nfit disk_is_gone || return
 	NS=$(ns_find nvdimm) && BUS=$(readlink -f "$ND/devices/$NS/../..") && bind && scrub_ends &&
 		is bad_blocks "$((SECTOR + PAGES * 4)) $((PAGES * 4))"
 }
