@@ -215,9 +215,8 @@ pub struct Statistics {
 
 /// A filesystem, as it is mounted once.
 ///
-/// Unless said otherwise, methods are called in
-/// process context and may sleep, several at once; the VFS sees to it that a directory is changed
-/// by one at a time, and a file's size.
+/// Unless said otherwise, methods are called in process context and may sleep, several at once; the
+/// VFS sees to it that a directory is changed by one at a time, and a file's size.
 ///
 /// What a method changes is durable, as a whole, once [`sync()`](Self::sync) was called after it,
 /// and is never found half done. Where a method has failed, it has changed nothing that one can

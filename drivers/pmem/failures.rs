@@ -81,7 +81,7 @@ impl Failures {
         if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
             // The machine check handler takes the frame from the linear map when we are done. The
             // mark is what brings it back when the driver is unbound before the memory has been
-            // mended.
+            // repaired.
             self.list(range, || frames.set_poisoned());
         }
 
