@@ -51,7 +51,7 @@ no_udev_workers() {
 quietly() {
 	local status=0
 
-	udevadm settle && udevadm control --reload && wait_for no_udev_workers &&
+	settle && udevadm control --reload && wait_for no_udev_workers &&
 		udevadm control --stop-exec-queue || return
 	"$@" || status=1
 	udevadm control --start-exec-queue

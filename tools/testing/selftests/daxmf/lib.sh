@@ -232,9 +232,15 @@ load_driver() {
 	[ $status = 0 ] || fail "modprobe $1 failed"
 }
 
+# settle -- wait until udev has seen all events. Now and then it closes the connection first, with
+# "Broken pipe".
+settle() {
+	udevadm settle || udevadm settle
+}
+
 # unload NAME -- udev may still be looking at what the driver had.
 unload() {
-	udevadm settle && rmmod "$1"
+	settle && rmmod "$1"
 }
 
 unload_modules() {
@@ -323,7 +329,7 @@ ns_bind() {
 	echo "$1" >"$ND/drivers/$driver/bind" || return
 	on_exit ns_unbind "$1"
 	# udev has the node open for a moment, which mkfs would call "in use".
-	udevadm settle
+	settle
 	simulated "$1" "$SIMULATED"
 }
 
@@ -508,7 +514,7 @@ map() {
 
 # reload NAME -- another table, on standard input.
 reload() {
-	dmsetup reload "$1" && dmsetup suspend "$1" && dmsetup resume "$1" && udevadm settle
+	dmsetup reload "$1" && dmsetup suspend "$1" && dmsetup resume "$1" && settle
 }
 
 # linear START COUNT DISK FROM -- a line of a table, in MiB.
@@ -518,11 +524,11 @@ linear() {
 
 # unmap NAME -- udev may still be looking at it.
 unmap() {
-	udevadm settle && dmsetup remove "$1"
+	settle && dmsetup remove "$1"
 }
 
 dm_name() {
-	udevadm settle
+	settle
 	DM=$(basename "$(readlink -f "/dev/mapper/$1")")
 }
 
@@ -537,7 +543,7 @@ volume_group() {
 }
 
 remove_group() {
-	udevadm settle
+	settle
 	lvm_quietly vgremove vg && lvm_quietly pvremove "$@"
 }
 
@@ -649,7 +655,7 @@ rebind_nfit() {
 	local device=ACPI0012:00 driver
 
 	driver=$(readlink -f /sys/bus/platform/devices/$device/driver) || return
-	echo $device >"$driver/unbind" && "$1" && echo $device >"$driver/bind" && udevadm settle
+	echo $device >"$driver/unbind" && "$1" && echo $device >"$driver/bind" && settle
 }
 
 # counters DISK -- received, delivered, declined and failed.

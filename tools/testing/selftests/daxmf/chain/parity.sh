@@ -63,7 +63,7 @@ bad_sectors() {
 partitions() {
 	local part="/dev/${DISK}p2" file
 
-	printf 'label: gpt\nsize=64M\nsize=320M\n' | sfdisk -q "/dev/$DISK" && udevadm settle &&
+	printf 'label: gpt\nsize=64M\nsize=320M\n' | sfdisk -q "/dev/$DISK" && settle &&
 		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "$part" && mount_dax "$part" || return
 	for file in first last; do
 		fill $MNT/$file 16 && fallocate -l 100M $MNT/$file || return

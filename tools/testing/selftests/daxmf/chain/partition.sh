@@ -12,7 +12,7 @@ MIB=$((1 << 20))
 # Space behind the second partition, for it to grow.
 partition_disk() {
 	printf 'label: gpt\nsize=64M\nsize=64M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
-		on_exit forget_partitions && udevadm settle || return
+		on_exit forget_partitions && settle || return
 	FROM=$(($(cat "/sys/class/block/${DISK}p2/start") * 512))
 	LENGTH=$(blockdev --getsize64 "/dev/${DISK}p2")
 }
@@ -78,7 +78,7 @@ all_of_it() {
 # partx and udev put another one in its place.
 resize() {
 	echo "size=$1" | sfdisk -q --no-reread --no-tell-kernel -N 2 "/dev/$DISK" &&
-		udevadm settle && partx -u -n 2 "/dev/$DISK"
+		settle && partx -u -n 2 "/dev/$DISK"
 } 3<"/dev/${DISK}p2"
 
 grows() {

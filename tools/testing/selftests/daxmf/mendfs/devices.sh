@@ -54,7 +54,7 @@ largest() {
 unaligned() {
 	local output
 
-	echo 2048,32768 | sfdisk -q -X dos "/dev/$DISK" && udevadm settle &&
+	echo 2048,32768 | sfdisk -q -X dos "/dev/$DISK" && settle &&
 		output=$(mkfs.mendfs -q "/dev/${DISK}p1" 2>&1) || return
 	[[ $output == *"does not start where a huge page does"* ]] || fail "mkfs said '$output'" ||
 		return

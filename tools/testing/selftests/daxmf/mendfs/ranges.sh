@@ -83,7 +83,7 @@ not_ours() {
 
 on_partition() {
 	cd / && unmount && printf 'label: gpt\nsize=64M\nsize=128M\nsize=64M\n' |
-		sfdisk -q --wipe always "/dev/$DISK" && udevadm settle &&
+		sfdisk -q --wipe always "/dev/$DISK" && settle &&
 		mkfs.mendfs -q -f "/dev/${DISK}p2" && mount_mendfs "/dev/${DISK}p2" && cd $MNT &&
 		on_exit cd / || return
 	FROM=$(($(cat "/sys/class/block/${DISK}p2/start") * 512))

@@ -28,11 +28,11 @@ pile() {
 unpile() {
 	local i
 
-	udevadm settle
+	settle
 	for ((i = LEVELS; i > 0; i--)); do
 		[ ! -e "/dev/mapper/l$i" ] || dmsetup remove --noudevsync "l$i" || return
 	done
-	udevadm settle
+	settle
 }
 
 attach_pile() {

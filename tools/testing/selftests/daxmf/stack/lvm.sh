@@ -41,7 +41,7 @@ grown() {
 
 on_partitions() {
 	mend "$A" && printf 'label: gpt\nsize=200M\nsize=200M\n' |
-		sfdisk -q --wipe always --wipe-partitions always "/dev/$A" && udevadm settle &&
+		sfdisk -q --wipe always --wipe-partitions always "/dev/$A" && settle &&
 		on_exit sfdisk -q --delete "/dev/$A" &&
 		volume_group "/dev/${A}p1" "/dev/${A}p2" && volume lv -L 360M && attach_volume lv &&
 		told_on_dm corrupt-pfn

@@ -34,7 +34,7 @@ volume_anew() {
 	local before
 
 	volume_to_remove && attach_dm && is_state attached && dmsetup remove one && is_state stale &&
-		udevadm settle && before=$DM && map two <<<"$(linear 0 200 "$A" 16)" || return
+		settle && before=$DM && map two <<<"$(linear 0 200 "$A" 16)" || return
 	[ "$DM" = "$before" ] || fail "$DM is not $before" || return
 	is_state stale && daxmf stack list | grep -q "$DM (stale)" && attach_dm && is_state attached &&
 		told_once
@@ -42,14 +42,14 @@ volume_anew() {
 
 # The same by hand: it is seen that the folder is not that of the new one.
 volume_anew_by_hand() {
-	volume_to_remove && attach "$A" "$DM" && dmsetup remove one && udevadm settle &&
+	volume_to_remove && attach "$A" "$DM" && dmsetup remove one && settle &&
 		map two <<<"$(linear 0 200 "$A" 16)" || return
 	fails_with "File exists" mkdir "$STACK/$A/$DM" && is_state stale &&
 		rmdir "$STACK/$A/$DM" && mkdir "$STACK/$A/$DM" && is_state attached && told_once
 }
 
 bind_anew() {
-	ns_unbind "$NS" && echo "$NS" >"$ND/drivers/$DRIVER/bind" && udevadm settle &&
+	ns_unbind "$NS" && echo "$NS" >"$ND/drivers/$DRIVER/bind" && settle &&
 		is ns_disk "$NS" "$A"
 }
 

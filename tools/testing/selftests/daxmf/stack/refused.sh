@@ -44,7 +44,7 @@ slot_is_free() {
 
 # A filesystem on one partition has the slot of the whole disk.
 held_by_filesystem() {
-	printf 'label: gpt\nsize=400M\nsize=200M\n' | sfdisk -q "/dev/$B" && udevadm settle &&
+	printf 'label: gpt\nsize=400M\nsize=200M\n' | sfdisk -q "/dev/$B" && settle &&
 		on_exit sfdisk -q --delete "/dev/$B" &&
 		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "/dev/${B}p1" && mount_dax "/dev/${B}p1" &&
 		refused_below EINVAL "${B}p2" &&
