@@ -664,7 +664,12 @@ counters() {
 }
 
 counters_in() {
-	cat "$1/received" "$1/delivered" "$1/declined" "$1/failed" | paste -sd' '
+	local name count counts=()
+
+	for name in received delivered declined failed; do
+		read -r count <"$1/$name" && counts+=("$count") || return
+	done
+	echo "${counts[*]}"
 }
 
 has_counters() {

@@ -82,13 +82,17 @@ platform_record() {
 		bad_range "$DISK" $(($(file_sector $MNT/file 2) * 512)) $PAGE
 }
 
-begin 11
-for kind in virtio memmap nvdimm; do
-	NS=$(ns_find $kind) || skip_all "no namespace of kind $kind here"
+KINDS=(virtio memmap nvdimm)
+# To the driver the first two are the same.
+[ "${KERNEL:-stock}" = stock ] || KINDS=(virtio nvdimm)
+
+begin $((${#KINDS[@]} * 4 - 1))
+for kind in "${KINDS[@]}"; do
+	NS=$(ns_find "$kind") || skip_all "no namespace of kind $kind here"
 	require ns_bind "$NS"
 	DISK=$(ns_disk "$NS")
 	check "$kind: a bad block reads as an error" bad_block_fails
-	if [ $kind = nvdimm ]; then
+	if [ "$kind" = nvdimm ]; then
 		check "$kind: a write fails, and mends nothing" write_fails
 		require ns_unbind "$NS"
 		check_ours "$kind: a machine check is in the platform's record" platform_record "$NS"

@@ -25,7 +25,13 @@ goes_on() {
 
 # has_all -- all that goes_on() has made.
 has_all() {
-	is sh -c 'cat dir.*/file | wc -l' "${COUNT:-0}" && is sh -c 'cat link.* | wc -l' "${COUNT:-0}"
+	local file text count=0
+
+	for file in dir.*/file link.*; do
+		read -r text <"$file" && [ "$text" = text ] || fail "$file: '$text'" || return
+		count=$((count + 1))
+	done
+	[ $count = $((2 * COUNT)) ] || fail "$count of $((2 * COUNT)) are there"
 }
 
 # is_good BLOCK... -- it can be read, and written.

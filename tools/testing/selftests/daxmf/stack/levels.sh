@@ -9,7 +9,7 @@
 LEVELS=64
 # On the debug kernel each takes seconds, and with lockdep a task can hold 48 locks: device-mapper holds
 # one for each level.
-[ "${KERNEL:-stock}" = stock ] || LEVELS=12
+[ "${KERNEL:-stock}" = stock ] || LEVELS=6
 
 # pile -- linear devices above one another, the lowest one on A; sets TOP, of 400 MiB.
 pile() {
