@@ -10,8 +10,9 @@ copy=$work/copy
 
 break_and_build()
 {
-	mkdir "$copy"
+	mkdir -p "$copy/tools/testing"
 	cp -r "$top"/{Kbuild,rust,drivers,fs,samples,scripts} "$copy"
+	cp -r "$top/tools/testing/nospec" "$copy/tools/testing"
 	grep -q '^/// assert_eq.*0xe306_9283' "$copy/rust/crc32c.rs" &&
 		sed -i '/^\/\/\/ assert_eq/s/0xe306_9283/0xe306_9284/' "$copy/rust/crc32c.rs" &&
 		"$copy/scripts/modules" debug
