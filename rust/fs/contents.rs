@@ -175,14 +175,16 @@ impl<T: FileSystem> Request<T> {
     ///
     /// # Errors
     ///
+    /// - `EAGAIN` if there is something and it must not wait.
     /// - The errors of [`Inode::zero_up_to()`].
     fn zero_up_to(&self, start: u64) -> Result {
         let inode = self.inode();
 
         // The lock of the mapping keeps page faults away: only who needs it takes it.
-        match start > inode.size() {
-            true => inode.zero_up_to(start, &mut Frozen::new(inode)),
-            false => Ok(()),
+        match (start > inode.size(), self.is_impatient()) {
+            (true, false) => inode.zero_up_to(start, &mut Frozen::new(inode)),
+            (true, true) => Err(EAGAIN),
+            (false, _) => Ok(()),
         }
     }
 }

@@ -77,6 +77,22 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
+    /// Finds where the first byte of `range` lies, and makes nothing.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if it has to get another place first.
+    /// - The errors of [`find()`](Self::find).
+    fn find_at_once(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
+        let found = self.find(range, Purpose::Read)?;
+
+        match (purpose, found.place) {
+            (Purpose::Write, Place::Hole | Place::Bad { .. }) => Err(EAGAIN),
+            (Purpose::Write, place) if place.is_shared() => Err(EAGAIN),
+            _ => Ok(found),
+        }
+    }
+
     /// Gives the file a copy of its own of what it shares in `range`, to be written to.
     ///
     /// # Errors
@@ -315,6 +331,7 @@ impl<T: FileSystem> VTable<T> {
     /// # Errors
     ///
     /// - `EINVAL` if the range is none.
+    /// - `EAGAIN` if somebody does not want to wait for what has to be done.
     /// - The errors of [`Inode::find()`] and [`translate()`](Self::translate).
     ///
     /// # Safety
@@ -332,7 +349,11 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         let purpose = Self::purpose(flags);
-        let mapping = inode.find_or_make(range.ok_or(EINVAL)?, purpose)?;
+        let range = range.ok_or(EINVAL)?;
+        let mapping = match flags & bindings::IOMAP_NOWAIT {
+            0 => inode.find_or_make(range, purpose)?,
+            _ => inode.find_at_once(range, purpose)?,
+        };
         let mapping = trim(mapping).ok_or(EUCLEAN)?;
         let volume = inode.super_block().volume();
         let (target, source) = Self::translate(volume, &mapping, flags, purpose)?;

@@ -71,6 +71,32 @@ part_shared() {
 	rm p
 }
 
+# Who must not wait writes to blocks that are there, and to those alone. Nor does he wait for new times
+# of the file: another write sets them just before.
+nowait() {
+	fill nowait 64 && share nowait other && truncate -s 1M nowait && python3 - <<-END
+		import os
+
+		def written(at):
+		    os.pwrite(file, page, 768 << 10)
+		    try:
+		        return os.pwritev(file, [page], at, os.RWF_NOWAIT)
+		    except BlockingIOError:
+		        return 0
+
+		page = bytes($PAGE)
+		file = os.open("nowait", os.O_RDWR | os.O_DIRECT)
+		os.pwrite(file, page, 768 << 10)
+		blocks = os.fstat(file).st_blocks
+		for _ in range(10):
+		    # Shared, a hole, and behind the end.
+		    assert not written(0) and not written(512 << 10) and not written(2 << 20)
+		assert os.fstat(file).st_blocks == blocks and os.fstat(file).st_size == 1 << 20
+		assert any(written(768 << 10) for _ in range(100))
+		assert os.preadv(file, [bytearray(2 * $PAGE)], 0, os.RWF_NOWAIT) == 2 * $PAGE
+	END
+}
+
 mapped_huge() {
 	local before after
 
@@ -129,7 +155,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 14
+begin 15
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -142,6 +168,7 @@ check "what is allocated behind the end" allocated_behind
 check "mappings, with and without MAP_SYNC" mapped
 check "copies share their blocks until they are written to" shared
 check "copies of a part" part_shared
+check "who must not wait allocates nothing" nowait
 check "huge pages" mapped_huge
 check "fio, write()" fio_runs psync 0
 check "fio, O_DIRECT" fio_runs psync 1
