@@ -314,6 +314,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
+    /// - `EIO` if a block that it is a part of is bad: the rest is lost. Nothing has changed.
     /// - The errors of [`zero()`](Self::zero) and [`punch_blocks()`](Self::punch_blocks).
     pub(super) fn punch(
         &self,
@@ -321,7 +322,12 @@ impl<T: FileSystem> Inode<T> {
         now: Time,
         frozen: &mut Frozen<'_>,
     ) -> Result {
-        for edge in range.edges().into_iter().flatten() {
+        let edges = range.edges().into_iter().flatten();
+
+        for edge in edges.clone() {
+            self.check_good(edge)?;
+        }
+        for edge in edges {
             self.zero(edge, frozen)?;
         }
 
@@ -332,6 +338,17 @@ impl<T: FileSystem> Inode<T> {
             }
             None => Ok(()),
         }
+    }
+
+    /// # Errors
+    ///
+    /// - `EIO` if a block that `range` touches is bad.
+    /// - The errors of [`for_each_piece()`](Self::for_each_piece).
+    fn check_good(&self, range: ByteRange<space::File>) -> Result {
+        self.for_each_piece(range, |_, place| match place {
+            Place::Bad { .. } => Err(EIO),
+            _ => Ok(()),
+        })
     }
 
     /// Makes `blocks` a hole. Nobody has them mapped.

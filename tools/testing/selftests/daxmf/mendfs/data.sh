@@ -103,6 +103,22 @@ zeroed() {
 		is_touched zeroed 5 write && mended
 }
 
+# What is not zeroed of a block would be lost. Nothing is changed then.
+zeroed_in_part() {
+	local way
+
+	fill zero-part 16 && spoil zero-part 5 || return
+	for way in -p -z; do
+		fails_with "Input/output error" fallocate $way -o $((5 * PAGE + 100)) -l 200 zero-part &&
+			fails_with "Input/output error" \
+				fallocate $way -o $((4 * PAGE + 100)) -l $PAGE zero-part &&
+			fails_with "Input/output error" \
+				fallocate $way -o $((5 * PAGE + 1)) -l $((2 * PAGE)) zero-part || return
+	done
+	cannot_read zero-part 5 && same_but zero-part 5 && truncate -s $((5 * PAGE + 1)) zero-part &&
+		write_page zero-part 5
+}
+
 truncated() {
 	fill short 16 && spoil short 5 && truncate -s $((5 * PAGE + 100)) short && cannot_read short 5 &&
 		truncate -s $((6 * PAGE + 100)) short && cannot_read short 5 && echo more >>short &&
@@ -220,7 +236,7 @@ dirty_huge_fails() {
 		has_page dirty 777
 }
 
-begin 25
+begin 26
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_ns "$KIND"
@@ -237,6 +253,7 @@ check "a bad page that is written in part stays bad" written_in_part
 check "the end of a file is written whole" end_of_file
 check "a bad page that is punched is a hole" punched
 check "a bad page that is zeroed is zeroes" zeroed
+check "a bad page cannot be zeroed or punched in part" zeroed_in_part
 check "a file is truncated to a bad page" truncated
 check "a file with a bad page is removed" removed
 check "files that share a bad page are healed one by one" shared
