@@ -356,10 +356,33 @@ impl<T: FileSystem> Inode<T> {
         true
     }
 
-    /// Has the kernel forget pages that have failed, and unmaps them. It would write them back,
-    /// which is an access to memory that is not there any more after a machine check. Returns false
-    /// if somebody uses them. The mapping is locked.
+    /// Has the kernel forget those of `pages` that are bad, and unmaps them. It would write them
+    /// back, which is an access to memory that is not there any more after a machine check. Returns
+    /// false if somebody uses them. The mapping is locked.
+    ///
+    /// Of pages that have failed, some may lie elsewhere by now, and have been stored to there.
     pub(super) fn forget(&self, pages: PageRange<space::File>) -> bool {
+        let Some(range) = pages.bytes() else {
+            return true;
+        };
+        let mut is_forgotten = true;
+        let found = self.for_each_piece(range, |piece, place| {
+            if let Place::Bad { .. } = place {
+                is_forgotten &= self.forget_bad(piece.pages());
+            }
+            Ok(())
+        });
+
+        match found {
+            Ok(()) => is_forgotten,
+            Err(EINTR) => false,
+            // The filesystem is at its end, and does not say.
+            Err(_) => self.forget_bad(pages),
+        }
+    }
+
+    /// Has the kernel forget pages that are bad, see [`forget()`](Self::forget).
+    fn forget_bad(&self, pages: PageRange<space::File>) -> bool {
         let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
             return true;
         };

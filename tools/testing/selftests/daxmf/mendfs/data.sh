@@ -103,6 +103,24 @@ zeroed() {
 		is_touched zeroed 5 write && mended
 }
 
+# stores_by_mapping FILE PAGE -- and has it written back; prints how many pages were.
+stores_by_mapping() {
+	local tracing=/sys/kernel/tracing
+
+	echo 1 >$tracing/events/fs_dax/dax_writeback_one/enable && echo >$tracing/trace &&
+		xfs_io -c 'mmap -rw 0 64k' -c "mwrite -S 7 $(($2 * PAGE)) 10" -c fsync "$1" &&
+		grep -c 'dax_writeback_one:' $tracing/trace
+	echo 0 >$tracing/events/fs_dax/dax_writeback_one/enable
+}
+
+# At once, before the failure has been settled.
+stored_after_it_was_written() {
+	fill anew 16 && poison "$(address anew 5)" && write_page anew 5 &&
+		is stores_by_mapping anew 5 1 && poison "$(address anew 6)" &&
+		fallocate -p -o $((6 * PAGE)) -l $PAGE anew && write_page anew 6 &&
+		is stores_by_mapping anew 6 1
+}
+
 # What is not zeroed of a block would be lost. Nothing is changed then.
 zeroed_in_part() {
 	local way
@@ -236,7 +254,7 @@ dirty_huge_fails() {
 		has_page dirty 777
 }
 
-begin 26
+begin 27
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_ns "$KIND"
@@ -249,6 +267,7 @@ check "a read ends in front of a bad page, and begins behind it" reads_up_to_it
 check "a bad page is bad after a mount" stays_bad
 check "a bad page is bad where the device does not know of it" stays_bad_elsewhere
 check "a bad page that is written whole is good" written_whole
+check "a store to it is written back then" stored_after_it_was_written
 check "a bad page that is written in part stays bad" written_in_part
 check "the end of a file is written whole" end_of_file
 check "a bad page that is punched is a hole" punched
