@@ -249,11 +249,12 @@ impl Metadata {
     }
 
     /// Takes a block that was read from the media. Its header has been checked; the records are
-    /// checked for their lengths.
+    /// checked for their lengths. A free unit must be zeroes: a block without a record is not kept,
+    /// and a record that is added is not written with what lies around it.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if a record is longer than the block.
+    /// - `EUCLEAN` if a record is longer than the block, or a free unit is not zeroes.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn load(&mut self, number: u64, bytes: &Block) -> Result {
         let first = number.saturating_mul(UNITS);
@@ -262,11 +263,12 @@ impl Metadata {
 
         while unit < UNITS {
             let rest = bytes.get(offset(unit)..).unwrap_or(&[]);
-            let len = Record::units(rest)
-                .map_err(|fault| {
-                    damaged(&self.volume, first.saturating_add(unit), fault.describe())
-                })?
-                .unwrap_or(0);
+            let damaged = |what| damaged(&self.volume, first.saturating_add(unit), what);
+            let len = match Record::units(rest).map_err(|fault| damaged(fault.describe()))? {
+                Some(len) => len,
+                None if rest.first_chunk() == Some(&[0; UNIT_SIZE]) => 0,
+                None => return Err(damaged("a free unit that is not zeroes")),
+            };
 
             used |= mask(unit, len);
             unit = unit.saturating_add(len.max(1));

@@ -68,7 +68,7 @@ fn is_mended(finding: &Finding) -> bool {
 
 /// Whether it is of something that is written before it is used.
 fn is_unused(finding: &Finding) -> bool {
-    finding.what.contains("a free unit that is not zeroes") || finding.place.starts_with("journal")
+    finding.place.starts_with("journal")
 }
 
 /// What came of the images.
