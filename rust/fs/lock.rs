@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The locks of an inode.
+//! The locks of an inode, and of a superblock that is frozen.
 //!
 //! They are taken in this order: the inode's own, which [`Locked`] and [`SharedLocked`] are, the
 //! start of a page fault, and that of its mapping, [`Frozen`] and [`SharedFrozen`].
@@ -21,7 +21,8 @@ use crate::bindings;
 
 use super::{
     FileSystem,
-    Inode, //
+    Inode,
+    SuperBlock, //
 };
 
 /// The lock of an inode: nobody else changes it, or its contents other than through a mapping.
@@ -151,6 +152,54 @@ impl Drop for BothLocked<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::unlock_two_nondirectories(self.one, self.other) };
+    }
+}
+
+/// A change that the filesystem makes by itself, and no call of a user. A superblock that is being
+/// frozen waits for its end.
+///
+/// # Invariants
+///
+/// `super_block` is valid for the duration of `'a`, and this thread has started a change of it.
+///
+/// C: `sb_start_intwrite()`
+pub(super) struct InternalWrite<'a> {
+    super_block: *mut bindings::super_block,
+    _super_block: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl<'a> InternalWrite<'a> {
+    /// Waits until the superblock is thawed, if it is frozen.
+    pub(super) fn new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Self {
+        // INVARIANT: The change is started here.
+        // SAFETY: The superblock is valid by its type invariants.
+        unsafe { bindings::sb_start_intwrite(super_block.as_raw()) };
+        Self {
+            super_block: super_block.as_raw(),
+            _super_block: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+
+    /// Returns [`None`] if the superblock is frozen, or being frozen.
+    pub(super) fn try_new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Option<Self> {
+        // SAFETY: The superblock is valid by its type invariants.
+        let is_started = unsafe { bindings::sb_start_intwrite_trylock(super_block.as_raw()) };
+
+        // INVARIANT: The change was just started.
+        is_started.then(|| Self {
+            super_block: super_block.as_raw(),
+            _super_block: PhantomData,
+            _not_send: NotThreadSafe,
+        })
+    }
+}
+
+impl Drop for InternalWrite<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::sb_end_intwrite(self.super_block) };
     }
 }
 

@@ -20,6 +20,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
+    lock::InternalWrite,
     FileSystem,
     SuperBlock, //
 };
@@ -189,7 +190,11 @@ unsafe extern "C" fn mend<T: FileSystem>(work: *mut bindings::work_struct) {
     // SAFETY: By the safety requirements.
     let super_block = unsafe { super_block_of::<T>(work) };
 
-    super_block.fs().mend(super_block);
+    match InternalWrite::try_new(super_block) {
+        Some(_write) => super_block.fs().mend(super_block),
+        // Until it is thawed.
+        None => super_block.mender().ask(),
+    }
 }
 
 /// # Safety

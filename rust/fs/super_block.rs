@@ -53,6 +53,7 @@ use super::{
     contents,
     export,
     failure::Losses,
+    lock::InternalWrite,
     mender::Mender,
     xattr,
     FileSystem,
@@ -186,7 +187,7 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 
     /// Who calls [`FileSystem::mend()`].
-    fn mender(&self) -> &Mender {
+    pub(super) fn mender(&self) -> &Mender {
         // SAFETY: By the type invariants. The field does not change.
         unsafe { &(*self.mount()).mender }
     }
@@ -594,6 +595,14 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
+    /// Called by `freeze_super()` only, for a superblock of type `T`.
+    unsafe extern "C" fn freeze_fs(super_block: *mut bindings::super_block) -> c_int {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::sync_fs(super_block, 1) }
+    }
+
+    /// # Safety
+    ///
     /// - Called by the VFS only, for a dentry of a superblock of type `T`.
     /// - `statfs` is valid for writes.
     unsafe extern "C" fn statfs(
@@ -647,9 +656,15 @@ impl<T: FileSystem> VTable<T> {
         let (inode, is_bad) = unsafe { (Inode::<T>::from_raw(raw), bindings::is_bad_inode(raw)) };
 
         // An inode that could not be read, or was not created, was never in use.
-        if !is_bad {
-            inode.fs().evict(inode.number());
+        if is_bad {
+            return;
         }
+
+        // SAFETY: By the safety requirements.
+        let is_removed = unsafe { (*raw).__bindgen_anon_1.i_nlink } == 0;
+        let _write = is_removed.then(|| InternalWrite::new(inode.super_block()));
+
+        inode.fs().evict(inode.number());
     }
 
     /// # Safety
@@ -671,6 +686,7 @@ impl<T: FileSystem> VTable<T> {
         free_inode: Some(Self::free_inode),
         write_inode: Some(Self::write_inode),
         evict_inode: Some(Self::evict_inode),
+        freeze_fs: Some(Self::freeze_fs),
         sync_fs: Some(Self::sync_fs),
         statfs: Some(Self::statfs),
         ..pin_init::zeroed()

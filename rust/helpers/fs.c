@@ -122,9 +122,24 @@ void rust_helper_inode_unlock_shared(struct inode *inode)
 	inode_unlock_shared(inode);
 }
 
+void rust_helper_sb_end_intwrite(struct super_block *sb)
+{
+	sb_end_intwrite(sb);
+}
+
 void rust_helper_sb_end_pagefault(struct super_block *sb)
 {
 	sb_end_pagefault(sb);
+}
+
+void rust_helper_sb_start_intwrite(struct super_block *sb)
+{
+	sb_start_intwrite(sb);
+}
+
+bool rust_helper_sb_start_intwrite_trylock(struct super_block *sb)
+{
+	return sb_start_intwrite_trylock(sb);
 }
 
 void rust_helper_sb_start_pagefault(struct super_block *sb)
