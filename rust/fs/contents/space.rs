@@ -369,6 +369,8 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
+    /// - `ENOSPC` if there are fewer free blocks: nothing was allocated, unless others have taken
+    ///   the blocks meanwhile.
     /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::allocate()`].
     pub(super) fn allocate(
         &self,
@@ -377,6 +379,17 @@ impl<T: FileSystem> Inode<T> {
         frozen: &mut Frozen<'_>,
     ) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
+        let mut count = 0_u64;
+
+        self.for_each_piece(blocks, |piece, place| {
+            if let Place::Hole = place {
+                count = count.saturating_add(piece.pages().len());
+            }
+            Ok(())
+        })?;
+        if count > self.fs().statistics().free_blocks {
+            return Err(ENOSPC);
+        }
 
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Hole => {

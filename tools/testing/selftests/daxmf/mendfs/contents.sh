@@ -39,6 +39,17 @@ fallocated() {
 	END
 }
 
+# Less than all is no use to anybody, and what is taken others lack.
+fallocated_too_much() {
+	local free
+
+	free=$(stat -f -c %f .) && echo text >much &&
+		fails_with "No space" fallocate -l $(((free + 2) * PAGE)) much &&
+		is stat -c '%s %b' much '5 8' &&
+		fails_with "No space" fallocate -n -l $((1 << 60)) much &&
+		is stat -f -c %f . $((free - 1)) && rm much
+}
+
 # It stays when the file grows, and goes when it is truncated to the size that it has.
 allocated_behind() {
 	xfs_io -f -c 'falloc -k 0 1m' -c 'pwrite -q 0 6000' behind && is stat -c %b behind 2048 &&
@@ -155,7 +166,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 15
+begin 16
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -164,6 +175,7 @@ on_exit cd /
 check "what is written is read" written
 check "sparse files, truncation" sparse
 check "fallocate" fallocated
+check "fallocate of more than there is" fallocated_too_much
 check "what is allocated behind the end" allocated_behind
 check "mappings, with and without MAP_SYNC" mapped
 check "copies share their blocks until they are written to" shared
