@@ -61,8 +61,14 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
+    /// - `EAGAIN` if it has to be made, and the caller must not wait for that.
     /// - The errors of [`find()`](Self::find).
-    fn find_or_make(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
+    fn find_or_make(
+        &self,
+        range: ByteRange<space::File>,
+        purpose: Purpose,
+        may_wait: bool,
+    ) -> Result<Mapping> {
         if purpose != Purpose::Write {
             return self.find(range, purpose);
         }
@@ -70,25 +76,16 @@ impl<T: FileSystem> Inode<T> {
         let found = self.find(range, Purpose::Read)?;
 
         match (found.place, found.range.clip(range)) {
+            (
+                Place::Mapped {
+                    is_shared: false, ..
+                },
+                _,
+            ) => Ok(found),
+            _ if !may_wait => Err(EAGAIN),
             (Place::Hole, Some(hole)) => self.fill_hole(hole),
             (Place::Bad { .. }, _) => self.rewrite(range),
             (place, _) if place.is_shared() => self.copy_shared(range),
-            _ => Ok(found),
-        }
-    }
-
-    /// Finds where the first byte of `range` lies, and makes nothing.
-    ///
-    /// # Errors
-    ///
-    /// - `EAGAIN` if it has to get another place first.
-    /// - The errors of [`find()`](Self::find).
-    fn find_at_once(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
-        let found = self.find(range, Purpose::Read)?;
-
-        match (purpose, found.place) {
-            (Purpose::Write, Place::Hole | Place::Bad { .. }) => Err(EAGAIN),
-            (Purpose::Write, place) if place.is_shared() => Err(EAGAIN),
             _ => Ok(found),
         }
     }
@@ -349,11 +346,8 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         let purpose = Self::purpose(flags);
-        let range = range.ok_or(EINVAL)?;
-        let mapping = match flags & bindings::IOMAP_NOWAIT {
-            0 => inode.find_or_make(range, purpose)?,
-            _ => inode.find_at_once(range, purpose)?,
-        };
+        let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
+        let mapping = inode.find_or_make(range.ok_or(EINVAL)?, purpose, may_wait)?;
         let mapping = trim(mapping).ok_or(EUCLEAN)?;
         let volume = inode.super_block().volume();
         let (target, source) = Self::translate(volume, &mapping, flags, purpose)?;
