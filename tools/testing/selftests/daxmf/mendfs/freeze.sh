@@ -41,7 +41,7 @@ is_evicting() {
 }
 
 thaw() {
-	! fsfreeze --unfreeze $MNT 2>/dev/null || true
+	fsfreeze --unfreeze $MNT 2>/dev/null || true
 }
 
 # The delay after which it would be repaired passes.
