@@ -601,25 +601,29 @@ told() {
 	mfchain run --source "$@"
 }
 
-# kernel_word ADDRESS|SYMBOL -- 64 bits of the kernel's memory, read by a probe event.
-kernel_word() {
+# kernel_words ADDRESS|SYMBOL... -- 64 bits of the kernel's memory at each, read by a probe event.
+kernel_words() {
 	local tracing=/sys/kernel/tracing
 
-	echo "p:daxmf/peek __x64_sys_getppid word=@$1:x64" >$tracing/kprobe_events || return
+	echo "p:daxmf/peek __x64_sys_getppid $(printf '@%s:x64 ' "$@")" >$tracing/kprobe_events || return
 	echo >$tracing/trace
 	echo 1 >$tracing/events/daxmf/peek/enable
 	sh -c : # a shell asks for its parent's number
 	echo 0 >$tracing/events/daxmf/peek/enable
-	sed -n 's/.* word=\(0x[0-9a-f]*\).*/\1/p' $tracing/trace | head -n 1
+	sed -n 's/.*sys_getppid[^)]*) //; s/arg[0-9]*=//gp' $tracing/trace | head -n 1
 	echo >$tracing/kprobe_events
 }
 
-# frame_flags ADDRESS -- of its struct page. /proc/kpageflags does not know device memory.
+# frame_flags ADDRESS... -- of their struct pages; sets FLAGS. /proc/kpageflags does not know device memory.
 frame_flags() {
-	local base page_struct=64
+	local address page_struct=64 pages=()
 
-	base=$(kernel_word vmemmap_base) || return
-	kernel_word "$(printf '%#x' $((base + $1 / (PAGE / page_struct))))"
+	VMEMMAP=${VMEMMAP:-$(kernel_words vmemmap_base)}
+	for address; do
+		pages+=("$(printf '%#x' $((VMEMMAP + address / (PAGE / page_struct))))")
+	done
+	read -ra FLAGS <<<"$(kernel_words "${pages[@]}")"
+	[ ${#FLAGS[@]} = $# ]
 }
 
 # mend DISK -- write over what is bad.
@@ -637,7 +641,8 @@ mend() {
 frame_flagged() {
 	local failed good extra
 
-	failed=$(frame_flags "$1") && good=$(frame_flags "$2") || return
+	frame_flags "$1" "$2" || return
+	failed=${FLAGS[0]} good=${FLAGS[1]}
 	extra=$((failed ^ good))
 	if [ $((failed & extra)) = 0 ] || [ $((extra & (extra - 1))) != 0 ]; then
 		fail "flags of the failed frame: $failed, of the good one: $good"

@@ -198,8 +198,8 @@ huge_marks() {
 
 	rm huge && fallocate -l $HUGE huge && hold_huge &&
 		head=$(address huge 0) && failed=$(address huge 7) &&
-		before="$(frame_flags "$head") $(frame_flags "$failed")" && poison "$failed" &&
-		after="$(frame_flags "$head") $(frame_flags "$failed")" && let_go || return
+		frame_flags "$head" "$failed" && before=${FLAGS[*]} && poison "$failed" &&
+		frame_flags "$head" "$failed" && after=${FLAGS[*]} && let_go || return
 	echo "flags of first and failed frame: $before, then $after"
 	bit=$((${after#* } ^ ${before#* }))
 	[ $bit != 0 ] && [ $((bit & (bit - 1))) = 0 ] || fail "the failed one lacks its mark" || return
