@@ -4,15 +4,15 @@
 //!
 //! To write a driver, implement [`Driver`] and declare the module with
 //! [`module_nvdimm_driver!`](crate::module_nvdimm_driver). The driver is bound to persistent-memory
-//! namespaces, raw or described by labels.
-//!
-//! Unsupported: namespaces with an info block (BTT, and what ndctl calls fsdax and devdax). They
-//! are refused, so that the kernel's own drivers get them.
+//! namespaces: raw, described by labels, or with an info block that ndctl calls fsdax. Those that
+//! it calls sector become disks of `nd_btt`. Those that it calls devdax are left to the driver for
+//! them.
 //!
 //! C headers: [`include/linux/nd.h`](srctree/include/linux/nd.h),
 //! [`include/linux/libnvdimm.h`](srctree/include/linux/libnvdimm.h),
 //! [`drivers/nvdimm/nd.h`](srctree/drivers/nvdimm/nd.h)
 
+pub mod btt;
 pub mod driver;
 pub mod namespace;
 

@@ -5,8 +5,7 @@
 //! A [`PageMap`] gives `struct page`s to a range of physical memory, so that it can be mapped by
 //! DAX filesystems, and receives the memory failures of its frames.
 //!
-//! Unsupported: other types than `MEMORY_DEVICE_FS_DAX`, several ranges, a page map on the device
-//! itself (altmap).
+//! Unsupported: other types than `MEMORY_DEVICE_FS_DAX`, several ranges.
 //!
 //! C header: [`include/linux/memremap.h`](srctree/include/linux/memremap.h)
 //!
@@ -114,35 +113,116 @@ fn frame_numbers(frames: PageRange<space::Physical>) -> impl Iterator<Item = c_u
     (frames.start()..frames.end()).map(|pfn| pfn as c_ulong)
 }
 
+/// Size of a `struct page` in bytes.
+// CAST: A `usize` is a `u64` here.
+const STRUCT_PAGE_SIZE: u64 = size_of::<bindings::page>() as u64;
+
+/// What a range of physical memory is used for.
+///
+/// # Invariants
+///
+/// - `mapped` lies in `memory`, and `data` is the end of `mapped`.
+/// - `data` starts where a page does if `mapped` does.
+#[derive(Clone, Copy)]
+pub(crate) struct Layout {
+    memory: ByteRange<space::Physical>,
+    mapped: ByteRange<space::Physical>,
+    data: Window<space::Physical, space::Device>,
+    altmap: Option<bindings::vmem_altmap>,
+}
+
+impl Layout {
+    /// Memory that is all data.
+    pub(crate) fn raw(memory: ByteRange<space::Physical>) -> Self {
+        // INVARIANT: All are the same.
+        Self {
+            memory,
+            mapped: memory,
+            data: Window::at(memory),
+            altmap: None,
+        }
+    }
+
+    /// Memory of which `mapped` has page frames. The first `reserved` bytes of that are not data.
+    /// `altmap` says where in these the `struct page`s lie; without one they lie in ordinary
+    /// memory.
+    ///
+    /// Returns [`None`] if `mapped` does not lie in `memory`, if no data are left, if the data do
+    /// not start where a page does, or if `altmap` reaches into them or has less room than the
+    /// `struct page`s take. `memremap_pages()` believes what an altmap says: it writes over data,
+    /// and where it runs out of room it warns and leaves a part of the memory mapped.
+    pub(crate) fn new(
+        memory: ByteRange<space::Physical>,
+        mapped: ByteRange<space::Physical>,
+        reserved: u64,
+        altmap: Option<bindings::vmem_altmap>,
+    ) -> Option<Self> {
+        let data = mapped.skip(reserved)?;
+
+        if let Some(altmap) = &altmap {
+            let end = altmap.base_pfn.checked_add(altmap.reserve)?;
+            let end = end.checked_add(altmap.free)?;
+            let room = altmap.free.checked_mul(PAGE_SIZE as usize)?;
+            let taken = mapped.pages().len().checked_mul(STRUCT_PAGE_SIZE)?;
+
+            // CAST: An `unsigned long` is a `u64` here.
+            if end as u64 > data.pages().start() || (room as u64) < taken {
+                return None;
+            }
+        }
+
+        // INVARIANT: `mapped` without its start is its end. The rest is checked here.
+        (memory.contains(mapped) && data.start() % PAGE_SIZE == 0).then_some(Self {
+            memory,
+            mapped,
+            data: Window::at(data),
+            altmap,
+        })
+    }
+
+    /// Where the device that the data are lies.
+    pub(crate) fn data(&self) -> Window<space::Physical, space::Device> {
+        self.data
+    }
+
+    /// What is mapped in front of the data.
+    fn reserved(&self) -> Option<ByteRange<space::Physical>> {
+        ByteRange::between(self.mapped.start(), self.data.outer().start())
+    }
+}
+
 /// A range of physical memory that its driver alone uses, until this is dropped.
 ///
 /// See [`Bound::claim()`](crate::nvdimm::namespace::Bound::claim).
-pub struct Claim(Region);
+pub struct Claim {
+    _region: Region,
+    layout: Layout,
+}
 
 impl Claim {
-    /// Claims a range. `name` is what `/proc/iomem` shows.
+    /// Claims memory. `name` is what `/proc/iomem` shows.
     ///
     /// # Errors
     ///
-    /// - `EBUSY` if the range, or a part of it, is in use.
-    pub(crate) fn new(range: ByteRange<space::Physical>, name: CString) -> Result<Self> {
+    /// - `EBUSY` if the memory, or a part of it, is in use.
+    pub(crate) fn new(layout: Layout, name: CString) -> Result<Self> {
         // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
         // transparent wrapper.
         let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
 
-        iomem
+        let region = iomem
             .request_region(
-                range.start(),
-                range.len(),
+                layout.memory.start(),
+                layout.memory.len(),
                 name,
                 resource::Flags::IORESOURCE_MEM,
             )
-            .map(Self)
-            .ok_or(EBUSY)
-    }
+            .ok_or(EBUSY)?;
 
-    fn range(&self) -> Option<ByteRange<space::Physical>> {
-        ByteRange::new(self.0.start(), self.0.size())
+        Ok(Self {
+            _region: region,
+            layout,
+        })
     }
 }
 
@@ -162,7 +242,7 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 
 /// A range of physical memory with page frames.
 ///
-/// It is the memory of a DAX device: its bytes and pages are those of the device.
+/// It is the memory of a DAX device, whose bytes and pages are those of the data in it.
 ///
 /// When dropped, running callbacks are waited for, and the pages go. Whoever mapped them must have
 /// given them up: the holder of the DAX device on top has been told
@@ -171,7 +251,8 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 /// # Invariants
 ///
 /// - `pgmap` is mapped, as far as `addr` is.
-/// - `addr` is the address of the memory of `frames`, which stays mapped as long as `self` exists.
+/// - `addr` is the address of the memory of `frames`, which are those of the data. They have pages,
+///   and the memory stays mapped, as long as `self` exists.
 #[pin_data(PinnedDrop)]
 pub struct PageMap<T: Operations> {
     // The callback uses these as soon as the pages are there, so they come first.
@@ -202,16 +283,18 @@ unsafe impl<T: Operations> Send for PageMap<T> {}
 unsafe impl<T: Operations> Sync for PageMap<T> {}
 
 impl<T: Operations> PageMap<T> {
-    /// Maps a range of memory, with a memory map that is allocated on NUMA node `node`.
+    /// Maps memory. The `struct page`s are allocated on NUMA node `node`, unless the memory has a
+    /// place for them itself.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if start or size are not multiples of [`alignment()`].
+    /// - `EINVAL` if start or size of what is mapped are not multiples of [`alignment()`].
     /// - `ENXIO` if the range is ordinary memory.
     /// - `ENOMEM` if memory is short.
     pub fn new(claim: Claim, node: i32, ops: T) -> impl PinInit<Self, Error> {
-        let range = claim.range();
-        let mut addr = ptr::null_mut();
+        let layout = claim.layout;
+        let data = layout.data().outer();
+        let mut addr = ptr::null_mut::<u8>();
 
         try_pin_init!(Self {
             ops,
@@ -220,31 +303,33 @@ impl<T: Operations> PageMap<T> {
                 has_passed: false,
             }),
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
-                let range = range.ok_or(EINVAL)?;
-
-                if !range.is_aligned(alignment()) {
+                if !layout.mapped.is_aligned(alignment()) {
                     return Err(EINVAL);
                 }
-
                 // SAFETY: `pgmap` is valid for writes.
-                unsafe { Self::describe(pgmap, range) };
+                unsafe { Self::describe(pgmap, layout) };
 
                 // SAFETY: `pgmap` is set up and stays in place until the pages are unmapped.
-                addr = from_err_ptr(unsafe { bindings::memremap_pages(pgmap, node) })?;
+                let start = from_err_ptr(unsafe { bindings::memremap_pages(pgmap, node) })?;
+
+                let reserved = layout.reserved().map_or(0, ByteRange::len);
+
+                // CAST: An offset in memory that is mapped is a `usize`.
+                addr = start.cast::<u8>().wrapping_add(reserved as usize);
                 Ok(())
             }),
-            addr: addr.cast(),
-            frames: range.ok_or(EINVAL)?.pages(),
+            addr,
+            frames: data.pages(),
             _claim: claim,
         })
     }
 
-    /// Describes a range of physical addresses to `memremap_pages()`.
+    /// Describes memory to `memremap_pages()`.
     ///
     /// # Safety
     ///
     /// `pgmap` must be valid for writes.
-    unsafe fn describe(pgmap: *mut bindings::dev_pagemap, range: ByteRange<space::Physical>) {
+    unsafe fn describe(pgmap: *mut bindings::dev_pagemap, layout: Layout) {
         // SAFETY: `pgmap` is valid for writes, and all of its fields may be zero. Of the two ways
         // to give ranges, `range` is the one for a single range.
         unsafe {
@@ -252,7 +337,11 @@ impl<T: Operations> PageMap<T> {
             (*pgmap).type_ = bindings::memory_type_MEMORY_DEVICE_FS_DAX;
             (*pgmap).ops = &VTable::<T>::OPS;
             (*pgmap).nr_range = 1;
-            *(*pgmap).__bindgen_anon_1.range.as_mut() = range.into();
+            *(*pgmap).__bindgen_anon_1.range.as_mut() = layout.mapped.into();
+            if let Some(altmap) = layout.altmap {
+                (*pgmap).altmap = altmap;
+                (*pgmap).flags = bindings::PGMAP_ALTMAP_VALID;
+            }
         }
     }
 
@@ -559,4 +648,92 @@ impl<T: Operations> VTable<T> {
         memory_failure: Some(Self::memory_failure),
         ..pin_init::zeroed()
     };
+}
+
+#[kunit_tests(daxmf_pagemap)]
+mod tests {
+    use super::*;
+
+    fn range(start: u64, end: u64) -> Result<ByteRange<space::Physical>> {
+        ByteRange::between(start, end).ok_or(EINVAL)
+    }
+
+    #[test]
+    fn layouts() -> Result {
+        const START: u64 = 1 << 32;
+        const END: u64 = 2 << 32;
+        let memory = range(START, END)?;
+
+        // The mapped range and what is reserved of it; the start of the data, if there are any.
+        for (mapped, reserved, data) in [
+            (memory, 0, Some(START)),
+            (memory, 0x20_0000, Some(START + 0x20_0000)),
+            (memory, (1 << 32) - PAGE_SIZE, Some(END - PAGE_SIZE)),
+            (memory, 1 << 32, None),
+            (memory, u64::MAX, None),
+            (memory, PAGE_SIZE / 2, None),
+            (
+                range(START + PAGE_SIZE, END)?,
+                PAGE_SIZE,
+                Some(START + 2 * PAGE_SIZE),
+            ),
+            (range(START - PAGE_SIZE, END)?, PAGE_SIZE, None),
+            (range(START, END + PAGE_SIZE)?, 0, None),
+        ] {
+            let layout = Layout::new(memory, mapped, reserved, None);
+
+            assert_eq!(layout.map(|layout| layout.data().outer().start()), data);
+            if let Some(layout) = layout {
+                assert_eq!(layout.data().outer().end(), mapped.end());
+                assert_eq!(layout.data().inner().start(), 0);
+                assert_eq!(layout.reserved().map_or(0, ByteRange::len), reserved);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn altmaps() -> Result {
+        const START: u64 = 1 << 32;
+        const RESERVE: u64 = 2;
+        const STRUCT_PAGES: u64 = (1 << 30) / PAGE_SIZE * STRUCT_PAGE_SIZE;
+        let memory = range(START, START + (1 << 30))?;
+
+        // Where the data start, the pages that the altmap has, and whether that makes sense.
+        for (reserved, free, makes_sense) in [
+            (
+                STRUCT_PAGES + (2 << 20),
+                STRUCT_PAGES / PAGE_SIZE + 510,
+                true,
+            ),
+            (STRUCT_PAGES + (2 << 20), STRUCT_PAGES / PAGE_SIZE, true),
+            (
+                STRUCT_PAGES + (2 << 20),
+                STRUCT_PAGES / PAGE_SIZE + 511,
+                false,
+            ),
+            (
+                STRUCT_PAGES + (2 << 20),
+                STRUCT_PAGES / PAGE_SIZE - 1,
+                false,
+            ),
+            (2 << 20, 510, false),
+            // What `__nvdimm_setup_pfn()` makes of data that start within its info block.
+            (0, 0_u64.wrapping_sub(RESERVE), false),
+        ] {
+            let altmap = bindings::vmem_altmap {
+                base_pfn: (START / PAGE_SIZE) as c_ulong,
+                end_pfn: ((START + (1 << 30)) / PAGE_SIZE - 1) as c_ulong,
+                reserve: RESERVE as c_ulong,
+                free: free as c_ulong,
+                ..pin_init::zeroed()
+            };
+
+            assert_eq!(
+                Layout::new(memory, memory, reserved, Some(altmap)).is_some(),
+                makes_sense
+            );
+        }
+        Ok(())
+    }
 }

@@ -180,7 +180,7 @@ impl RustDaxProvider {
 
         let config = Config {
             name: &bound.disk_name()?,
-            capacity: namespace.range().len(),
+            capacity: namespace.window().inner().len(),
             badblocks: Arc::pin_init(Badblocks::new(), GFP_KERNEL)?,
         };
         let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;

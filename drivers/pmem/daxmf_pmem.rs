@@ -89,7 +89,7 @@ impl Pmem {
         let claim = bound.claim().inspect_err(|_| {
             dev_err!(bound.device(), "memory is in use, see /proc/iomem\n");
         })?;
-        let bad = BadMemory::new(namespace.range().len())?;
+        let bad = BadMemory::new(namespace.window().inner().len())?;
         populate(&bad, &bound)?;
 
         let disk = Disk::new(bound.sector_size(), features(&bound), bound.node())?;
@@ -107,7 +107,7 @@ impl Pmem {
 
         let config = block::disk::Config {
             name: &bound.disk_name()?,
-            capacity: namespace.range().len(),
+            capacity: namespace.window().inner().len(),
             badblocks: bad.list().clone(),
         };
         let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
@@ -125,7 +125,7 @@ impl Pmem {
 
 /// Checks that all of a namespace can be mapped with page frames.
 fn check_alignment(namespace: &Namespace) -> Result {
-    let range = namespace.range();
+    let range = namespace.window().outer();
     let align = pagemap::alignment();
 
     if range.is_aligned(align) {

@@ -24,8 +24,10 @@
 #include <linux/set_memory.h>
 #include <linux/statfs.h>
 
-/* The nvdimm core's own: drivers/nvdimm/nd.h */
+/* The nvdimm core's own, in drivers/nvdimm */
+#include "btt.h"
 #include "nd.h"
+#include "pfn.h"
 
 /* `bindgen` gets confused at certain things. */
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_WRITE_CACHE = BLK_FEAT_WRITE_CACHE;

@@ -24,6 +24,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
+    btt::Btt,
     namespace::{
         Binding,
         Unbind, //
@@ -58,6 +59,9 @@ impl TryFrom<bindings::nvdimm_event> for Event {
 /// A driver for namespaces. The value is the driver's data for one of them, and is dropped when
 /// the driver is unbound.
 ///
+/// A namespace with a block translation table is bound, too, but not handed to the driver: all of
+/// it is what `nd_btt` makes a disk of.
+///
 /// # Examples
 ///
 /// ```
@@ -68,7 +72,7 @@ impl TryFrom<bindings::nvdimm_event> for Event {
 ///
 /// impl Driver for Idle {
 ///     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
-///         dev_info!(namespace.device(), "size {}\n", namespace.range().len());
+///         dev_info!(namespace.device(), "size {}\n", namespace.window().inner().len());
 ///         Ok(Self)
 ///     }
 /// }
@@ -84,16 +88,24 @@ pub trait Driver: Send + Sync + Sized + 'static {
     fn quiesce(&self) {}
 }
 
+/// The private data of a device that is bound to a driver.
+pub enum DriverData<T> {
+    /// A namespace with the data of the driver for it.
+    Namespace(Pin<KBox<Binding<T>>>),
+    /// The disk of `nd_btt`.
+    Btt(Btt),
+}
+
 /// An adapter for the registration of namespace drivers.
 pub struct Adapter<T: Driver>(T);
 
 // SAFETY:
 // - `bindings::nd_device_driver` is a C type declared as `repr(C)`.
-// - `Binding<T>` is the type of the driver's device private data.
+// - `DriverData<T>` is the type of the driver's device private data.
 // - `struct nd_device_driver` embeds a `struct device_driver` at the offset of `drv`.
 unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
     type DriverType = Raw;
-    type DriverData<'bound> = Binding<T>;
+    type DriverData<'bound> = DriverData<T>;
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::nd_device_driver, drv);
 }
 
@@ -149,35 +161,43 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
 }
 
 impl<T: Driver> Adapter<T> {
-    /// Borrows the driver's data.
+    /// Borrows the device's private data.
     ///
     /// # Safety
     ///
     /// `dev` must be bound to this driver for the duration of `'a`.
-    unsafe fn data<'a>(dev: *mut bindings::device) -> &'a T {
+    unsafe fn data<'a>(dev: *mut bindings::device) -> &'a DriverData<T> {
         // SAFETY: `dev` is a valid device.
         let dev = unsafe { Device::<CoreInternal<'_>>::from_raw(dev) };
 
         // SAFETY: A bound device has the data that `probe_callback()` has set.
-        unsafe { dev.drvdata_borrow::<Binding<T>>() }
-            .get_ref()
-            .data()
+        unsafe { dev.drvdata_borrow::<DriverData<T>>() }.get_ref()
     }
 
     /// # Safety
     ///
     /// Called by the nd bus only, for a device that is to be bound to this driver.
     unsafe extern "C" fn probe_callback(dev: *mut bindings::device) -> c_int {
+        // SAFETY: The bus passes a valid device.
+        let is_btt = unsafe { bindings::is_nd_btt(dev) };
         // SAFETY: The bus passes a valid device, with its lock held.
         let dev = unsafe { Device::<CoreInternal<'_>>::from_raw(dev) };
 
         from_result(|| {
-            let namespace = Namespace::probe(dev)?;
-            // SAFETY: The device is being bound. If that fails, this is dropped on the way out;
-            // else it is a part of the device's data, which go when it is unbound.
-            let unbind = unsafe { Unbind::new(namespace.clone()) };
+            let data = if is_btt {
+                // SAFETY: The device is being bound. If that fails, this is dropped on the way out;
+                // else it is a part of the device's data, which go when it is unbound.
+                DriverData::Btt(unsafe { Btt::attach(dev) }?)
+            } else {
+                let namespace = Namespace::probe(dev)?;
+                // SAFETY: As above.
+                let unbind = unsafe { Unbind::new(namespace.clone()) };
+                let binding = Binding::new(unbind, T::probe(namespace));
 
-            dev.set_drvdata(Binding::new(unbind, T::probe(namespace)))?;
+                DriverData::Namespace(KBox::pin_init(binding, GFP_KERNEL)?)
+            };
+
+            dev.set_drvdata(Ok(data))?;
             Ok(0)
         })
     }
@@ -187,7 +207,10 @@ impl<T: Driver> Adapter<T> {
     /// Called by the nd bus only, for a device that is bound to this driver.
     unsafe extern "C" fn quiesce_callback(dev: *mut bindings::device) {
         // SAFETY: The bus holds the device's lock, so it stays bound.
-        unsafe { Self::data(dev) }.quiesce();
+        match unsafe { Self::data(dev) } {
+            DriverData::Namespace(binding) => binding.data().quiesce(),
+            DriverData::Btt(btt) => btt.flush(),
+        }
     }
 
     /// # Safety
@@ -202,7 +225,10 @@ impl<T: Driver> Adapter<T> {
         };
 
         // SAFETY: The bus holds the device's lock, so it stays bound.
-        unsafe { Self::data(dev) }.notify(event);
+        match unsafe { Self::data(dev) } {
+            DriverData::Namespace(binding) => binding.data().notify(event),
+            DriverData::Btt(btt) => btt.notify(event),
+        }
     }
 }
 

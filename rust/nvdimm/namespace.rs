@@ -3,6 +3,7 @@
 //! Namespaces.
 //!
 //! Reference: [`drivers/nvdimm/namespace_devs.c`](srctree/drivers/nvdimm/namespace_devs.c),
+//! [`drivers/nvdimm/pfn_devs.c`](srctree/drivers/nvdimm/pfn_devs.c),
 //! [`drivers/nvdimm/region_devs.c`](srctree/drivers/nvdimm/region_devs.c)
 
 use kernel::{
@@ -38,7 +39,10 @@ use crate::{
         self,
         Bio, //
     },
-    pagemap::Claim,
+    pagemap::{
+        Claim,
+        Layout, //
+    },
     range::{
         space,
         ByteRange,
@@ -53,12 +57,15 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `device` is that of a `struct nd_namespace_io`. While `is_bound` is set, it is bound to our
-/// driver, and so is its parent, a region.
+/// - `container` is the device of a `struct nd_namespace_io`.
+/// - While `is_bound` is set, `device` is bound to our driver, and so is its parent, a region.
 #[pin_data]
 pub struct Namespace {
+    /// What the driver is bound to: the namespace itself, or the `struct nd_pfn` that has claimed
+    /// it.
     device: ARef<Device>,
-    range: ByteRange<space::Physical>,
+    container: ARef<Device>,
+    layout: Layout,
     /// Whether the region has no part in making writes durable.
     is_flushed_by_fence: bool,
     #[pin]
@@ -71,51 +78,45 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// - `ENODEV` if it is not a namespace for us.
-    /// - `ENXIO` if another device has taken it over, for example because of an info block.
+    /// - `ENODEV` if it has no namespace, or one without a size.
+    /// - `ENXIO` if another device has claimed the namespace, for example because of an info block,
+    ///   or if the info block cannot be read or written.
+    /// - `EOPNOTSUPP` if it has an info block that this kernel cannot use.
     /// - `EACCES` if the DIMM is locked.
     /// - `EBUSY` if the memory is in use.
     /// - `EINVAL` if it is too small.
+    /// - `ENOMEM` if memory is short.
     pub(super) fn probe(device: &Device<CoreInternal<'_>>) -> Result<Arc<Self>> {
         let raw = core::ptr::from_ref(device).cast_mut().cast();
 
-        // SAFETY: `raw` is a device of the nd bus.
-        let has_info_block = unsafe {
-            bindings::is_nd_btt(raw) || bindings::is_nd_pfn(raw) || bindings::is_nd_dax(raw)
+        let namespace = namespace_of(device)?;
+
+        // SAFETY: Both are valid. The namespace's device is the one that is being probed, or that
+        // has a reference to it.
+        let (is_pfn, container) = unsafe {
+            (
+                bindings::is_nd_pfn(raw),
+                Device::get_device(&raw mut (*namespace).dev),
+            )
         };
 
-        if has_info_block {
-            return Err(ENODEV);
-        }
+        let layout = match is_pfn {
+            // SAFETY: The device is a `struct nd_pfn` that is being probed, and this its namespace.
+            true => unsafe { read_info_block(device, raw, namespace) }?,
+            false => {
+                find_info_block(device, raw, namespace)?;
+                // SAFETY: The device is a namespace.
+                Layout::raw(unsafe { memory_of(namespace) }?)
+            }
+        };
 
-        // SAFETY: `raw` is a device of the nd bus that is being probed.
-        let namespace = from_err_ptr(unsafe { bindings::nvdimm_namespace_common_probe(raw) })
-            .inspect_err(|error| {
-                // A namespace that another device has taken over is nothing to report.
-                if *error != ENXIO {
-                    dev_err!(
-                        device,
-                        "cannot be used: {error:?}; see ndctl list -Ni for its size and state\n"
-                    )
-                }
-            })?;
-
-        find_info_block(device, raw, namespace)?;
-
-        // SAFETY: Every namespace that a driver is bound to is a `struct nd_namespace_io`, which
-        // starts with its `struct nd_namespace_common`.
-        let resource = unsafe { &(*namespace.cast::<bindings::nd_namespace_io>()).res };
-        let range = resource
-            .end
-            .checked_add(1)
-            .and_then(|end| ByteRange::between(resource.start, end))
-            .ok_or(EINVAL)?;
-
-        // INVARIANT: Nobody takes it for bound yet.
+        // INVARIANT: Nobody takes it for bound yet. Every namespace that a driver is bound to is a
+        // `struct nd_namespace_io`.
         Arc::pin_init(
             try_pin_init!(Self {
                 device: (&***device).into(),
-                range,
+                container,
+                layout,
                 // Flushes go through a function of the region's own if it is asynchronous, and else
                 // to the flush hints.
                 //
@@ -138,15 +139,10 @@ impl Namespace {
         &self.device
     }
 
-    /// Its physical addresses.
-    pub fn range(&self) -> ByteRange<space::Physical> {
-        self.range
-    }
-
-    /// Where the DAX device and the disk of the namespace lie in physical memory: all of it is
-    /// theirs.
+    /// Where the DAX device and the disk of the namespace lie in physical memory. That is where its
+    /// data are: not what an info block reserves.
     pub fn window(&self) -> Window<space::Physical, space::Device> {
-        Window::at(self.range)
+        self.layout.data()
     }
 
     /// Keeps the namespace bound, as long as the guard is there. Returns [`None`] if it is not
@@ -187,24 +183,91 @@ impl Namespace {
     }
 }
 
+/// The namespace that a device is, or has claimed.
+///
+/// # Errors
+///
+/// - `ENODEV` if the device has none, or one without a size.
+/// - `ENXIO` if another device has claimed it.
+/// - `EOPNOTSUPP` if it should have page frames and cannot.
+/// - `EACCES` if the DIMM is locked.
+/// - `EBUSY` if a driver is bound to the namespace that the device has claimed.
+pub(super) fn namespace_of(
+    device: &Device<CoreInternal<'_>>,
+) -> Result<*mut bindings::nd_namespace_common> {
+    let raw = core::ptr::from_ref(device).cast_mut().cast();
+
+    // SAFETY: `raw` is a device of the nd bus that is being probed.
+    from_err_ptr(unsafe { bindings::nvdimm_namespace_common_probe(raw) }).inspect_err(|error| {
+        // Seeds, and a namespace that another device has claimed, are nothing to report.
+        if *error != ENODEV && *error != ENXIO {
+            dev_err!(
+                device,
+                "cannot be used: {error:?}; see ndctl list -Ni for its size and state\n"
+            )
+        }
+    })
+}
+
+/// The bytes that info blocks may lie in.
+///
+/// C: `nd_info_block_reserve()`
+const INFO_BLOCK_RESERVE: u64 = 8192;
+
+/// The physical addresses of all of a namespace.
+///
+/// # Errors
+///
+/// - `EINVAL` if it has none.
+///
+/// # Safety
+///
+/// `namespace` must be valid, and one that a driver can be bound to.
+unsafe fn memory_of(
+    namespace: *mut bindings::nd_namespace_common,
+) -> Result<ByteRange<space::Physical>> {
+    // SAFETY: Every namespace that a driver can be bound to is a `struct nd_namespace_io`, which
+    // starts with its `struct nd_namespace_common`.
+    let resource = unsafe { &(*namespace.cast::<bindings::nd_namespace_io>()).res };
+
+    resource
+        .end
+        .checked_add(1)
+        .and_then(|end| ByteRange::between(resource.start, end))
+        .ok_or(EINVAL)
+}
+
+/// Makes the info block of a namespace readable, until `devm_namespace_disable()` or, at the
+/// latest, the device is unbound.
+///
+/// # Errors
+///
+/// - `EBUSY` if the memory is in use.
+/// - `ENOMEM` if memory is short.
+fn enable(
+    device: &Device<CoreInternal<'_>>,
+    raw: *mut bindings::device,
+    namespace: *mut bindings::nd_namespace_common,
+) -> Result {
+    // SAFETY: Both are valid, and the device is being probed.
+    to_result(unsafe { bindings::devm_namespace_enable(raw, namespace, INFO_BLOCK_RESERVE) })
+        .inspect_err(|error| dev_err!(device, "cannot be read: {error:?}, is it in use?\n"))
+}
+
 /// Looks for an info block at the start of a namespace, which says that it is not a raw one.
 ///
 /// # Errors
 ///
-/// - `ENXIO` if there is one; the nd bus has made a device for it.
+/// - `ENXIO` if there is one; the nd bus has made a device for it, which it probes next.
 /// - `EOPNOTSUPP` if there is one that this kernel cannot use.
 /// - `EBUSY` if the memory is in use.
+/// - `ENOMEM` if memory is short.
 fn find_info_block(
     device: &Device<CoreInternal<'_>>,
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
 ) -> Result {
-    /// The bytes that info blocks may lie in, `nd_info_block_reserve()`.
-    const RESERVE: u64 = 8192;
-
-    // SAFETY: Both are valid, and the device is being probed.
-    to_result(unsafe { bindings::devm_namespace_enable(raw, namespace, RESERVE) })
-        .inspect_err(|error| dev_err!(device, "cannot be read: {error:?}, is it in use?\n"))?;
+    enable(device, raw, namespace)?;
 
     for probe in [
         bindings::nd_btt_probe,
@@ -213,14 +276,13 @@ fn find_info_block(
     ] {
         // SAFETY: As above, and the namespace is enabled.
         match to_result(unsafe { probe(raw, namespace) }) {
-            Ok(()) => {
-                dev_info!(device, "has an info block, left to nd_pmem\n");
-                return Err(ENXIO);
-            }
+            Ok(()) => return Err(ENXIO),
             Err(EOPNOTSUPP) => {
                 dev_err!(device, "has an info block that this kernel cannot use\n");
                 return Err(EOPNOTSUPP);
             }
+            // Not looked for, so it may be there.
+            Err(ENOMEM) => return Err(ENOMEM),
             // No info block of this kind.
             Err(_) => (),
         }
@@ -229,6 +291,77 @@ fn find_info_block(
     // SAFETY: The namespace was enabled above.
     unsafe { bindings::devm_namespace_disable(raw, namespace) };
     Ok(())
+}
+
+/// Reads the info block of an fsdax namespace, or writes it if it has none yet.
+///
+/// # Errors
+///
+/// - `ENXIO` if it cannot be read or written.
+/// - `EINVAL` if the namespace cannot have one, or if it makes no sense.
+/// - `EOPNOTSUPP` if it is not what the device was made for, or of no use to this kernel.
+/// - `EBUSY` if the memory is in use.
+/// - `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `raw` must be the device of a `struct nd_pfn`, which is being probed, and `namespace` the one
+/// that it has claimed.
+unsafe fn read_info_block(
+    device: &Device<CoreInternal<'_>>,
+    raw: *mut bindings::device,
+    namespace: *mut bindings::nd_namespace_common,
+) -> Result<Layout> {
+    enable(device, raw, namespace)?;
+
+    // SAFETY: By the safety requirements, and the namespace is enabled.
+    let layout = unsafe { layout_of(raw, namespace) }.inspect_err(|error| {
+        dev_err!(device, "info block cannot be used: {error:?}\n");
+    })?;
+
+    // SAFETY: The namespace was enabled, and `nvdimm_setup_pfn()` has left it so.
+    unsafe { bindings::devm_namespace_disable(raw, namespace) };
+    Ok(layout)
+}
+
+/// What the info block of an fsdax namespace says.
+///
+/// # Errors
+///
+/// Those of [`read_info_block()`], but for `EBUSY`.
+///
+/// # Safety
+///
+/// As there, and `namespace` must be enabled.
+unsafe fn layout_of(
+    raw: *mut bindings::device,
+    namespace: *mut bindings::nd_namespace_common,
+) -> Result<Layout> {
+    // SAFETY: All fields of a `struct dev_pagemap` may be zero.
+    let mut pgmap = unsafe { core::mem::zeroed::<bindings::dev_pagemap>() };
+
+    // SAFETY: By the safety requirements. `pgmap` has no flags, to which the function adds.
+    let data_offset = unsafe {
+        let pfn = bindings::to_nd_pfn(raw);
+
+        to_result(bindings::nvdimm_setup_pfn(pfn, &mut pgmap))?;
+        // The info block is gone when the device is unbound, so nothing points to it.
+        u64::from_le((*(*pfn).pfn_sb).dataoff)
+    };
+
+    // SAFETY: `nvdimm_setup_pfn()` has set the only range.
+    let mapped = unsafe { *pgmap.__bindgen_anon_1.range.as_ref() };
+    let mapped = mapped
+        .end
+        .checked_add(1)
+        .and_then(|end| ByteRange::between(mapped.start, end))
+        .ok_or(EINVAL)?;
+    let altmap = (pgmap.flags & bindings::PGMAP_ALTMAP_VALID != 0).then_some(pgmap.altmap);
+    // SAFETY: The namespace is valid, and its `struct nd_pfn` is being probed.
+    let memory = unsafe { memory_of(namespace) }?;
+
+    // The C function checks what the info block says in part only.
+    Layout::new(memory, mapped, data_offset, altmap).ok_or(EINVAL)
 }
 
 /// A namespace that stays bound as long as this is there.
@@ -249,9 +382,15 @@ impl Bound<'_> {
     }
 
     fn raw_namespace(&self) -> *mut bindings::nd_namespace_common {
-        // SAFETY: The device is embedded in the namespace, by the type invariants of `Namespace`.
+        let container = core::ptr::from_ref(&*self.namespace.container);
+
+        // SAFETY: By the type invariants of `Namespace`. A `Device` is a transparent wrapper.
         unsafe {
-            kernel::container_of!(self.namespace.as_raw(), bindings::nd_namespace_common, dev)
+            kernel::container_of!(
+                container.cast_mut().cast::<bindings::device>(),
+                bindings::nd_namespace_common,
+                dev
+            )
         }
     }
 
@@ -334,16 +473,17 @@ impl Bound<'_> {
         unsafe { Bio::from_raw(bio) }.end(to_result(answer));
     }
 
-    /// Claims the memory of the namespace. `/proc/iomem` shows the name of its device.
+    /// Claims the memory of the namespace, with what an info block reserves. `/proc/iomem` shows
+    /// the name of the namespace.
     ///
     /// # Errors
     ///
     /// - `EBUSY` if the memory, or a part of it, is in use.
     /// - `ENOMEM` if memory is short.
     pub fn claim(&self) -> Result<Claim> {
-        let name = CString::try_from_fmt(fmt!("{}", self.device().name()))?;
+        let name = CString::try_from_fmt(fmt!("{}", self.namespace.container.name()))?;
 
-        Claim::new(self.namespace.range(), name)
+        Claim::new(self.namespace.layout, name)
     }
 
     /// The physical addresses of `range` of the device.

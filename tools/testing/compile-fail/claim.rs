@@ -4,17 +4,10 @@
 
 use daxmf::{
     nvdimm::namespace::Bound,
-    pagemap::Claim,
-    range::{
-        space,
-        ByteRange, //
-    },
+    pagemap::Claim, //
 };
-use kernel::str::CString;
 
-fn claim(bound: &Bound<'_>, range: ByteRange<space::Physical>, name: CString) {
+fn claim(bound: &Bound<'_>) {
     let _own = bound.claim();
-
-    let (_, _) = (range, &name);
-    let _any = Claim::new(range, name); //~ E0624 associated function `new` is private
+    let _any = Claim::new; //~ E0624 associated function `new` is private
 }

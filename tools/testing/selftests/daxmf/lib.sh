@@ -86,7 +86,7 @@ require_disk() {
 	require_ns "$1"
 	require ns_bind "$NS"
 	DISK=$(ns_disk "$NS")
-	START=$(($(ns_get "$NS" resource)))
+	START=$(ns_start "$NS")
 }
 
 # skip_all WHY -- end the test: it cannot work here.
@@ -281,6 +281,49 @@ ns_kind() {
 	esac
 }
 
+# find_labels -- the NVDIMM that has an area for labels, and its region; sets DIMM and REGION.
+find_labels() {
+	local dir
+
+	for dir in "$ND"/devices/nmem*; do
+		! dimm_has_labels "${dir##*/}" || DIMM=${dir##*/}
+	done
+	[ -n "$DIMM" ] || return
+	for dir in "$ND"/devices/region*; do
+		! grep -qs "^$DIMM," "$dir/mapping0" || REGION=${dir##*/}
+	done
+	[ -n "$REGION" ]
+}
+
+# with_labels COMMAND -- write or erase labels while the region is off.
+with_labels() {
+	ndctl disable-region "$REGION" && ndctl "$@" "$DIMM" && ndctl enable-region "$REGION"
+}
+
+# require_labels -- an NVDIMM with labels, of which there are none in the end; sets DIMM and REGION.
+require_labels() {
+	find_labels || skip_all "no NVDIMM with labels here"
+	require with_labels init-labels -f
+	on_exit with_labels zero-labels
+}
+
+# label SIZE ALIGN -- a namespace in the region; sets NS. With the smallest alignment, of a page, it may have
+# any size.
+label() {
+	local dir
+
+	NS=$(cat "$ND/devices/$REGION/namespace_seed")
+	dir=$ND/devices/$NS
+	echo "$2" >"$ND/devices/$REGION/align" && cat /proc/sys/kernel/random/uuid >"$dir/uuid" &&
+		echo "$1" >"$dir/size"
+}
+
+# unlabel -- it is no more.
+unlabel() {
+	disclaim "$NS"
+	echo 0 >"$ND/devices/$NS/size"
+}
+
 # ns_find KIND [N] -- name of the Nth namespace of a kind.
 ns_find() {
 	local dir ns left=${2:-1}
@@ -299,24 +342,40 @@ ns_get() {
 	cat "$ND/devices/$1/$2"
 }
 
+# ns_device NS -- what a driver is bound to: the namespace itself, or what its info block has made.
+ns_device() {
+	local holder
+
+	holder=$(cat "$ND/devices/$1/holder" 2>/dev/null)
+	echo "${holder:-$1}"
+}
+
 # ns_driver NS -- the driver it is bound to, or nothing.
 ns_driver() {
-	basename "$(readlink "$ND/devices/$1/driver")"
+	basename "$(readlink "$ND/devices/$(ns_device "$1")/driver")"
 }
 
 # ns_disk NS -- the disk it became.
 ns_disk() {
 	local dir
 
-	for dir in "$ND/devices/$1"/block/*; do
+	for dir in "$ND/devices/$(ns_device "$1")"/block/*; do
 		[ -e "$dir" ] && basename "$dir" && return
 	done
 	fail "$1 has no disk"
 }
 
+# ns_start NS -- the physical address of the first byte of its disk.
+ns_start() {
+	echo $(($(ns_get "$(ns_device "$1")" resource)))
+}
+
 ns_unbind() {
-	[ -e "$ND/devices/$1/driver" ] || return 0
-	echo "$1" >"$ND/devices/$1/driver/unbind"
+	local device
+
+	device=$(ns_device "$1")
+	[ -e "$ND/devices/$device/driver" ] || return 0
+	echo "$device" >"$ND/devices/$device/driver/unbind"
 }
 
 # ns_bind NS [DRIVER] -- taking it from the other driver if need be.
@@ -326,11 +385,135 @@ ns_bind() {
 	load_driver "$driver" || return
 	[ "$(ns_driver "$1")" = "$driver" ] && return
 	ns_unbind "$1"
-	echo "$1" >"$ND/drivers/$driver/bind" || return
+	ns_device "$1" >"$ND/drivers/$driver/bind" || return
 	on_exit ns_unbind "$1"
 	# udev has the node open for a moment, which mkfs would call "in use".
 	settle
 	simulated "$1" "$SIMULATED"
+}
+
+# disclaim NS -- take it from what its info block has made.
+disclaim() {
+	local claim
+
+	claim=$(ns_device "$1")
+	ns_unbind "$1"
+	[ "$claim" = "$1" ] || echo >"$ND/devices/$claim/namespace"
+}
+
+# as_raw NS COMMAND... -- with all of its memory as DISK, whatever its info block says. nd_pmem makes no
+# page map for it.
+as_raw() {
+	local ns=$1 status=0
+
+	shift
+	disclaim "$ns"
+	echo 1 >"$ND/devices/$ns/force_raw" && ns_bind "$ns" nd_pmem || return
+	DISK=$(ns_disk "$ns")
+	"$@" || status=1
+	ns_unbind "$ns" && echo 0 >"$ND/devices/$ns/force_raw" && return $status
+}
+
+# make_raw NS -- without an info block, with zeroes where that and a page map may be, and bound to no driver.
+make_raw() {
+	as_raw "$1" write_zeroes
+}
+
+write_zeroes() {
+	dd if=/dev/zero of="/dev/$DISK" bs=1M count=16 oflag=direct conv=notrunc status=none
+}
+
+# make_fsdax NS ram|pmem [ALIGN] -- its page map there, and its data so. ndctl takes a raw one of the kinds
+# memmap and virtio for fsdax as it is, and gives it no info block.
+make_fsdax() {
+	make_raw "$1" && claim_by pfn "$1" "mode=$2" "align=${3:-$((2 << 20))}"
+}
+
+make_sector() {
+	make_raw "$1" && claim_by btt "$1" sector_size=$PAGE
+}
+
+# claim_by pfn|btt NS ATTRIBUTE=VALUE... -- and bind that, which has the driver write the info block.
+claim_by() {
+	local region seed set
+
+	region=$(readlink -f "$ND/devices/$2/..")
+	seed=$region/$(cat "$region/$1_seed") || return
+	for set in "${@:3}"; do
+		echo "${set#*=}" >"$seed/${set%%=*}" || return
+	done
+	cat /proc/sys/kernel/random/uuid >"$seed/uuid" && echo "$2" >"$seed/namespace" && ns_bind "$2"
+}
+
+# same COMMAND... -- it prints the same with both drivers, and what one writes the other one reads; DISK
+# is the disk of NS.
+same() {
+	local driver before=
+
+	rm -f "$TMP/nd_pmem" "$TMP/daxmf_pmem"
+	for driver in daxmf_pmem nd_pmem daxmf_pmem; do
+		ns_bind "$NS" $driver && DISK=$(ns_disk "$NS") || return
+		[ -z "$before" ] || has_marks $before || fail "$driver does not read it" || return
+		# It has had its turn.
+		[ ! -e "$TMP/$driver" ] || break
+		"$@" >"$TMP/$driver" && put_marks $driver || return
+		before=$driver
+	done
+	cat "$TMP/nd_pmem"
+	diff "$TMP/nd_pmem" "$TMP/daxmf_pmem"
+}
+
+# alike COMMAND... -- it prints the same with either driver as DRIVER.
+alike() {
+	local driver
+
+	for driver in nd_pmem daxmf_pmem; do
+		DRIVER=$driver "$@" >"$TMP/$driver" 2>"$TMP/errors" || {
+			cat "$TMP/$driver" "$TMP/errors"
+			return 1
+		}
+	done
+	cat "$TMP/nd_pmem"
+	diff "$TMP/nd_pmem" "$TMP/daxmf_pmem"
+}
+
+# put_marks WORD -- in the first and the last page of DISK.
+put_marks() {
+	local page
+
+	for page in 0 "$(last_page)"; do
+		echo "$1 $page" | dd of="/dev/$DISK" bs=$PAGE seek="$page" oflag=direct \
+			conv=sync,notrunc status=none || return
+	done
+}
+
+has_marks() {
+	local page
+
+	for page in 0 "$(last_page)"; do
+		dd if="/dev/$DISK" bs=$PAGE skip="$page" count=1 iflag=direct status=none |
+			grep -aqx "$1 $page" || return
+	done
+}
+
+last_page() {
+	echo $(($(cat "/sys/block/$DISK/size") * 512 / PAGE - 1))
+}
+
+# What tools ask of a disk, but for dax/write_cache, which nd_pmem has where there is no DAX, too; and
+# whether it is read-only when its region is.
+attributes() {
+	local only
+
+	(cd "/sys/block/$DISK" && grep -s . size ro removable range ext_range \
+		queue/{dax,write_cache,fua,rotational,add_random,iostats,nomerges,stable_writes} \
+		queue/{logical_block_size,physical_block_size,minimum_io_size,optimal_io_size} \
+		queue/{max_hw_sectors_kb,discard_max_bytes,write_zeroes_max_bytes,dma_alignment} \
+		queue/{zoned,nr_zones})
+	for only in 1 0; do
+		echo $only >"$ND/devices/$NS/../read_only"
+		echo "region read-only $only, disk $(cat "/sys/block/$DISK/ro")"
+	done
 }
 
 # simulated NS tell|list -- what becomes of memory whose failure is only simulated.
@@ -862,7 +1045,7 @@ use_mendfs() {
 	cd / && unmount && ns_unbind "$1" && ns_bind "$1" "${2:-$DRIVER}" || return
 	NS=$1
 	DISK=$(ns_disk "$NS")
-	START=$(($(ns_get "$NS" resource)))
+	START=$(ns_start "$NS")
 	page_data
 	mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd /
 }

@@ -6,25 +6,6 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# find_labels -- the NVDIMM that has an area for labels, and its region; sets DIMM and REGION.
-find_labels() {
-	local dir
-
-	for dir in "$ND"/devices/nmem*; do
-		! dimm_has_labels "${dir##*/}" || DIMM=${dir##*/}
-	done
-	[ -n "$DIMM" ] || return
-	for dir in "$ND"/devices/region*; do
-		! grep -qs "^$DIMM," "$dir/mapping0" || REGION=${dir##*/}
-	done
-	[ -n "$REGION" ]
-}
-
-# with_labels COMMAND -- write or erase labels while the region is off.
-with_labels() {
-	ndctl disable-region "$REGION" && ndctl "$@" "$DIMM" && ndctl enable-region "$REGION"
-}
-
 # create SIZE ALIGN -- a namespace; sets NS. The smallest alignment comes from the page size only.
 create() {
 	NS=$(cat "$ND/devices/$REGION/namespace_seed")
@@ -58,11 +39,16 @@ refused() {
 	return $status
 }
 
+never_sized() {
+	local seed
+
+	seed=$(cat "$ND/devices/$REGION/namespace_seed")
+	load_driver daxmf_pmem && fails_with "No such device" tee "$ND/drivers/daxmf_pmem/bind" <<<"$seed"
+}
+
 begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
-find_labels || skip_all "no NVDIMM with labels here"
-require with_labels init-labels -f
-on_exit with_labels zero-labels
+require_labels
 
 check "owners on a labelled namespace are told" \
 	owners_are_told
@@ -70,6 +56,6 @@ check "a namespace of one page" \
 	refused $PAGE
 check "a namespace that is a page too short" \
 	refused $(((64 << 20) - PAGE))
-check "a namespace that was never given a size" \
-	bind_fails "size" "$(cat "$ND/devices/$REGION/namespace_seed")"
+check "a namespace that was never given a size is refused" \
+	never_sized
 finish

@@ -1,0 +1,93 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# What is not about failures is as with nd_pmem, on every kind of namespace: attributes, bad blocks,
+# partitions, and what is on media.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# io read|write SIZE NUMBER -- the block with this number, and the list of bad blocks after it.
+io() {
+	local status=0 bad
+
+	case $1 in
+	read) set -- "$@" "if=/dev/$DISK" of=/dev/null "skip=$3" iflag=direct ;;
+	write) set -- "$@" if=/dev/zero "of=/dev/$DISK" "seek=$3" oflag=direct conv=notrunc ;;
+	esac
+	dd bs="$2" count=1 "${@:4}" 2>/dev/null || status=1
+	bad=$(<"/sys/block/$DISK/badblocks")
+	echo "$1 $2 $3: $status, bad ${bad//$'\n'/,}"
+}
+
+mark_bad() {
+	echo "$1 $2" >"/sys/block/$DISK/badblocks"
+}
+
+# Reads and writes of parts of a bad range, down to a sector.
+bad_sectors() {
+	mark_bad 803 1
+	io read 4k 100
+	io read 512 803
+	io read 512 804
+	io write 512 804
+	io write 512 803
+	io read 4k 100
+	mark_bad 796 20
+	io write 4k 100
+	io read 64k 6
+	io write 64k 6
+	io read 64k 6
+	mark_bad 0 8192
+	io read 1M 2
+	io write 1M 2
+	io read 1M 2
+	io read 1M 3
+}
+
+# A filesystem on the second partition: is an owner told? XFS wants a whole disk for DAX with reflink, so
+# every page has one owner here.
+partition() {
+	local part="/dev/${DISK}p2"
+
+	printf 'label: gpt\nsize=64M\nsize=320M\n' | sfdisk -q "/dev/$DISK" && udevadm settle &&
+		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "$part" && mount_dax "$part" || return
+	fallocate -l 200M $MNT/file || return
+	told corrupt-pfn $MNT/file,offset=190M,write | tail -n 1
+	unmount
+	sfdisk -q --delete "/dev/$DISK"
+}
+
+# What tools see of it, and what comes of bad sectors.
+disk() {
+	attributes && bad_sectors
+}
+
+# aligned_disk ALIGN -- of which as much lies in front of the data.
+aligned_disk() {
+	make_fsdax "$NS" pmem "$1" && same attributes &&
+		is cat "/sys/block/$DISK/size" $((($(ns_get "$NS" size) - $1) / 512))
+}
+
+begin 6
+require_ns memmap
+on_exit make_raw "$NS"
+check "raw" \
+	same disk
+require make_fsdax "$NS" ram
+check "fsdax, its map in memory" \
+	same attributes
+require make_fsdax "$NS" pmem
+check "fsdax, its map on the device" \
+	same disk
+check "an owner on a partition of that" \
+	same partition
+# The disk of nd_btt, which has neither DAX nor bad blocks of its own.
+require make_sector "$NS"
+check "sector" \
+	same attributes
+require_ns nvdimm
+on_exit make_raw "$NS"
+check "fsdax, aligned to 1 GiB" \
+	aligned_disk $((1 << 30))
+finish
