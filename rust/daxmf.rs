@@ -11,8 +11,8 @@
 //! - [`memory_failure`]: flags, outcomes and counters of a failure, and the signals to processes.
 //! - [`range`]: the arithmetic on the way, without a kernel.
 //!
-//! A provider of memory also needs [`nvdimm`] (namespace drivers), [`block`] (disks) and
-//! [`badblocks`].
+//! A provider of memory also needs [`nvdimm`] (namespace drivers), [`mapped`] (its reads and
+//! writes), [`block`] (disks) and [`badblocks`].
 //!
 //! A consumer that owns files in the memory needs [`fs`].
 //!
@@ -28,6 +28,7 @@ pub mod crc32c;
 pub mod dax;
 pub mod fs;
 pub mod interval_tree;
+pub mod mapped;
 pub mod memory_failure;
 pub mod module_param;
 pub mod nvdimm;

@@ -13,6 +13,7 @@
 
 use core::{
     marker::PhantomData,
+    ops::Deref,
     ptr, //
 };
 
@@ -27,7 +28,6 @@ use kernel::{
         Region,
         Resource, //
     },
-    iov::IovIterSource,
     prelude::*,
     str::CString,
     sync::{
@@ -39,11 +39,7 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::bio::{
-        Destination,
-        Segment,
-        Source, //
-    },
+    mapped::Mapped,
     memory_failure::{
         Flags,
         Outcome,
@@ -72,13 +68,6 @@ pub trait Operations: Send + Sync + 'static {
     /// Called in process context under the kernel's one `mf_mutex`; may sleep, but must not wait
     /// for another memory failure. It may be called before [`PageMap::new()`] has returned.
     fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome;
-
-    /// Deals with a page, in bytes of the device, that [`PageMap::read()`] could not read. The
-    /// kernel does not report this as a memory failure.
-    ///
-    /// Called by whoever reads, with any locks held; may sleep, but must not wait for anybody who
-    /// reads or writes the memory.
-    fn read_failed(&self, _page: ByteRange<space::Device>) {}
 }
 
 /// Frames of a page map that is there.
@@ -185,6 +174,11 @@ impl Layout {
         self.data
     }
 
+    /// Whether what is mapped starts behind the start of the memory.
+    pub(crate) fn is_padded(&self) -> bool {
+        self.mapped.start() != self.memory.start()
+    }
+
     /// What is mapped in front of the data.
     fn reserved(&self) -> Option<ByteRange<space::Physical>> {
         ByteRange::between(self.mapped.start(), self.data.outer().start())
@@ -224,6 +218,11 @@ impl Claim {
             layout,
         })
     }
+
+    /// Where the device that the data are lies.
+    pub(crate) fn data(&self) -> Window<space::Physical, space::Device> {
+        self.layout.data()
+    }
 }
 
 /// The number of bytes that start and size of a page map must be a multiple of.
@@ -242,7 +241,8 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 
 /// A range of physical memory with page frames.
 ///
-/// It is the memory of a DAX device, whose bytes and pages are those of the data in it.
+/// It is the memory of a DAX device, whose bytes and pages are those of the data in it. They are
+/// read and written as the [`Mapped`] that it derefs to.
 ///
 /// When dropped, running callbacks are waited for, and the pages go. Whoever mapped them must have
 /// given them up: the holder of the DAX device on top has been told
@@ -250,9 +250,9 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 ///
 /// # Invariants
 ///
-/// - `pgmap` is mapped, as far as `addr` is.
-/// - `addr` is the address of the memory of `frames`, which are those of the data. They have pages,
-///   and the memory stays mapped, as long as `self` exists.
+/// - `pgmap` is mapped.
+/// - `mapped` is the memory of `frames`, which are those of the data, and have pages as long as
+///   `self` exists.
 #[pin_data(PinnedDrop)]
 pub struct PageMap<T: Operations> {
     // The callback uses these as soon as the pages are there, so they come first.
@@ -261,7 +261,7 @@ pub struct PageMap<T: Operations> {
     gate: Mutex<Gate>,
     #[pin]
     pgmap: Opaque<bindings::dev_pagemap>,
-    addr: *mut u8,
+    mapped: Mapped,
     frames: PageRange<space::Physical>,
     // What the pages are made of; given back last.
     _claim: Claim,
@@ -278,8 +278,7 @@ struct Gate {
 // SAFETY: A page map may be dropped on any thread if its callbacks may.
 unsafe impl<T: Operations> Send for PageMap<T> {}
 
-// SAFETY: The memory may be accessed by all processors at once, as raw bytes; everything else is
-// constant, or `Sync` by the bounds of `Operations`.
+// SAFETY: Everything is constant, or `Sync`, as the callbacks are by the bounds of `Operations`.
 unsafe impl<T: Operations> Sync for PageMap<T> {}
 
 impl<T: Operations> PageMap<T> {
@@ -318,7 +317,8 @@ impl<T: Operations> PageMap<T> {
                 addr = start.cast::<u8>().wrapping_add(reserved as usize);
                 Ok(())
             }),
-            addr,
+            // SAFETY: `memremap_pages()` has mapped it, until the page map is dropped.
+            mapped: unsafe { Mapped::new(addr, data.len()) },
             frames: data.pages(),
             _claim: claim,
         })
@@ -356,21 +356,6 @@ impl<T: Operations> PageMap<T> {
         Window::at(self.frames)
     }
 
-    /// The address of `range`.
-    ///
-    /// # Errors
-    ///
-    /// - `ERANGE` if a part of it lies outside the map.
-    #[inline]
-    fn address(&self, range: ByteRange<space::Device>) -> Result<*mut u8> {
-        if range.end() > self.frames.len() << PAGE_SHIFT {
-            return Err(ERANGE);
-        }
-
-        // CAST: A `u64` is a `usize` here.
-        Ok(self.addr.wrapping_add(range.start() as usize))
-    }
-
     /// Gives access to the memory of `pages`, as far as they lie in the map.
     ///
     /// # Errors
@@ -380,108 +365,15 @@ impl<T: Operations> PageMap<T> {
     pub fn access(&self, pages: PageRange<space::Device>) -> Result<Access<'_>> {
         let frames = self.window().clip_outward(pages).ok_or(ENXIO)?;
 
-        // INVARIANT: `frames` are ours, and `addr` is moved by as much as they are.
+        // INVARIANT: `frames` are ours, and the address is moved by as much as they are.
         Ok(Access {
             // CAST: An offset in memory that is mapped is a `usize`.
             addr: self
-                .addr
+                .mapped
+                .start()
                 .wrapping_add((pages.start() << PAGE_SHIFT) as usize),
             frames,
             _map: PhantomData,
-        })
-    }
-
-    /// Reads the memory that a piece of a bio is for into it. Bad memory is survived.
-    ///
-    /// # Errors
-    ///
-    /// - `EIO` if a byte is bad. [`Operations::read_failed()`] was called for its page.
-    /// - `ERANGE` if the memory lies outside the map.
-    #[inline]
-    pub fn read(&self, to: &Segment<'_, Destination>) -> Result {
-        let from = self.address(to.range())?;
-        // The length of a segment is an `unsigned int` in C.
-        let len = u32::try_from(to.range().len()).map_err(|_| ERANGE)?;
-
-        // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
-        // are raw memory that others may change at any time.
-        let left = unsafe { bindings::copy_mc_to_kernel(to.as_mut_ptr(), from.cast(), len) };
-
-        if left == 0 {
-            Ok(())
-        } else {
-            Err(self.fail_read(to.range(), left))
-        }
-    }
-
-    /// Reports the page that a read of `range` ended in, with `left` bytes left. These begin in the
-    /// cache line of the bad byte.
-    #[cold]
-    fn fail_read(&self, range: ByteRange<space::Device>, left: usize) -> Error {
-        // CAST: A `usize` is a `u64` here.
-        let bad = ByteRange::new(range.end().saturating_sub(left as u64), 1);
-
-        if let Some(page) = bad.and_then(|bad| bad.pages().bytes()) {
-            self.ops.read_failed(page);
-        }
-        EIO
-    }
-
-    /// Writes a piece of a bio to the memory that it is for, past the CPU caches.
-    ///
-    /// # Errors
-    ///
-    /// - `ERANGE` if the memory lies outside the map.
-    #[inline]
-    pub fn write(&self, from: &Segment<'_, Source>) -> Result {
-        let range = from.range();
-        let to = self.address(range)?;
-
-        // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
-        // are raw memory that others may change at any time.
-        unsafe {
-            bindings::memcpy_flushcache(to.cast(), from.as_ptr(), range.len() as usize);
-        }
-        Ok(())
-    }
-
-    /// Writes zeroes to whole pages, past the CPU caches.
-    ///
-    /// # Errors
-    ///
-    /// - `ERANGE` if a page lies outside the map.
-    pub fn write_zeroes(&self, pages: PageRange<space::Device>) -> Result {
-        static ZEROES: [u8; PAGE_SIZE as usize] = [0; PAGE_SIZE as usize];
-
-        let mut to = self.address(pages.bytes().ok_or(ERANGE)?)?;
-
-        for _ in 0..pages.len() {
-            // SAFETY: `address()` has checked the range, of which a page is left.
-            unsafe {
-                bindings::memcpy_flushcache(to.cast(), ZEROES.as_ptr().cast(), ZEROES.len());
-            }
-            to = to.wrapping_add(ZEROES.len());
-        }
-        Ok(())
-    }
-
-    /// Fills `range` from an iterator, past the CPU caches.
-    ///
-    /// Returns the number of bytes written, which is less than asked for if the source faults.
-    ///
-    /// # Errors
-    ///
-    /// - `ERANGE` if the memory lies outside the map.
-    pub fn write_from_iter(
-        &self,
-        range: ByteRange<space::Device>,
-        from: &mut IovIterSource<'_>,
-    ) -> Result<usize> {
-        let to = self.address(range)?;
-
-        // SAFETY: `address()` has checked the range. The iterator is valid.
-        Ok(unsafe {
-            bindings::_copy_from_iter_flushcache(to.cast(), range.len() as usize, from.as_raw())
         })
     }
 
@@ -530,18 +422,14 @@ impl<T: Operations> PageMap<T> {
             unsafe { bindings::cond_resched() };
         }
     }
+}
 
-    /// Throws away what the CPU caches hold of `range`.
-    ///
-    /// # Errors
-    ///
-    /// - `ERANGE` if a part of it lies outside the map.
-    pub fn invalidate(&self, range: ByteRange<space::Device>) -> Result {
-        let addr = self.address(range)?;
+impl<T: Operations> Deref for PageMap<T> {
+    type Target = Mapped;
 
-        // SAFETY: `address()` has checked the range.
-        unsafe { bindings::arch_invalidate_pmem(addr.cast(), range.len() as usize) };
-        Ok(())
+    #[inline]
+    fn deref(&self) -> &Mapped {
+        &self.mapped
     }
 }
 
@@ -687,8 +575,10 @@ mod tests {
                 assert_eq!(layout.data().outer().end(), mapped.end());
                 assert_eq!(layout.data().inner().start(), 0);
                 assert_eq!(layout.reserved().map_or(0, ByteRange::len), reserved);
+                assert_eq!(layout.is_padded(), mapped.start() != START);
             }
         }
+        assert!(!Layout::raw(memory).is_padded());
         Ok(())
     }
 

@@ -122,7 +122,9 @@ impl Memory {
         }
 
         match bio.transfer()? {
-            Some(Transfer::Read(mut to)) => to.try_for_each(|segment| self.map.read(&segment)),
+            Some(Transfer::Read(mut to)) => {
+                to.try_for_each(|segment| self.map.read(&segment, |_| ()))
+            }
             Some(Transfer::Write(mut from)) => {
                 from.try_for_each(|segment| self.map.write(&segment))
             }

@@ -2,8 +2,7 @@
 
 //! A driver for persistent memory whose failures reach the filesystem on it.
 //!
-//! It takes the place of `nd_pmem` on a raw or labelled namespace: see
-//! `Documentation/daxmf_pmem.rst`.
+//! It takes the place of `nd_pmem` on every namespace: see `Documentation/daxmf_pmem.rst`.
 
 mod bad;
 mod failures;
@@ -17,13 +16,21 @@ use daxmf::{
         Features, //
     },
     dax,
+    mapped::Remapped,
     nvdimm::{
         self,
-        namespace::Bound,
+        namespace::{
+            Bound,
+            Kind, //
+        },
         Event,
         Namespace, //
     },
-    pagemap, //
+    pagemap::{
+        self,
+        Claim,
+        PageMap, //
+    },
 };
 use kernel::{
     prelude::*,
@@ -33,7 +40,11 @@ use kernel::{
 use crate::{
     bad::BadMemory,
     failures::Failures,
-    media::Media, //
+    media::{
+        Media,
+        Memory,
+        Pages, //
+    },
 };
 
 daxmf::module_nvdimm_driver! {
@@ -45,18 +56,25 @@ daxmf::module_nvdimm_driver! {
 }
 
 /// The driver's data for one namespace.
-// The fields are dropped in this order. The holder is told while the disk still works, then the
-// disk goes. With the last user of the media the pages go, and with the pages their failures.
 struct Pmem {
-    _dax: dax::device::Registration<Media>,
-    disk: block::Registration<Media>,
+    disk: PmemDisk,
+    bad: Arc<BadMemory>,
     namespace: Arc<Namespace>,
+}
+
+/// The disk of a namespace.
+enum PmemDisk {
+    // The fields are dropped in this order. The holder is told while the disk still works, then the
+    // disk goes. With the last user of the media the pages go, and with the pages their failures.
+    Dax {
+        _dax: dax::device::Registration<Media<Pages>>,
+        disk: block::Registration<Media<Pages>>,
+    },
+    Block(block::Registration<Media<Remapped>>),
 }
 
 impl nvdimm::Driver for Pmem {
     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
-        check_alignment(&namespace)?;
-
         Self::new(namespace.clone())
             .inspect_err(|error| dev_err!(namespace.device(), "cannot be set up: {error:?}\n"))
     }
@@ -66,9 +84,10 @@ impl nvdimm::Driver for Pmem {
             return;
         };
 
-        let result = match event {
-            Event::RevalidatePoison => populate(self.disk.data().bad(), &bound),
-            Event::RevalidateRegion => bound.update_read_only(&self.disk),
+        let result = match (event, &self.disk) {
+            (Event::RevalidatePoison, _) => populate(&self.bad, &bound),
+            (Event::RevalidateRegion, PmemDisk::Dax { disk, .. }) => bound.update_read_only(disk),
+            (Event::RevalidateRegion, PmemDisk::Block(disk)) => bound.update_read_only(disk),
         };
 
         if let Err(error) = result {
@@ -77,7 +96,7 @@ impl nvdimm::Driver for Pmem {
     }
 
     fn quiesce(&self) {
-        if let Err(error) = self.disk.data().flush() {
+        if let Err(error) = self.namespace.flush() {
             dev_err!(self.namespace.device(), "cannot be flushed: {error:?}\n");
         }
     }
@@ -86,13 +105,42 @@ impl nvdimm::Driver for Pmem {
 impl Pmem {
     fn new(namespace: Arc<Namespace>) -> Result<Self> {
         let bound = namespace.bound().ok_or(ENODEV)?;
-        let claim = bound.claim().inspect_err(|_| {
-            dev_err!(bound.device(), "memory is in use, see /proc/iomem\n");
-        })?;
         let bad = BadMemory::new(namespace.window().inner().len())?;
+
         populate(&bad, &bound)?;
 
-        let disk = Disk::new(bound.sector_size(), features(&bound), bound.node())?;
+        let disk = match namespace.kind() {
+            Kind::PaddedPfn => {
+                dev_warn!(bound.device(), "padded at its start, so it gets no DAX\n");
+                PmemDisk::without_dax(&namespace, &bound, &bad)
+            }
+            kind => match PmemDisk::with_dax(&namespace, &bound, &bad) {
+                Err(error) if kind == Kind::Raw && error != EBUSY => {
+                    warn_of_no_dax(&namespace, error);
+                    PmemDisk::without_dax(&namespace, &bound, &bad)
+                }
+                disk => disk,
+            },
+        }?;
+        drop(bound);
+
+        Ok(Self {
+            disk,
+            bad,
+            namespace,
+        })
+    }
+}
+
+impl PmemDisk {
+    /// Makes a disk with DAX.
+    fn with_dax(
+        namespace: &Arc<Namespace>,
+        bound: &Bound<'_>,
+        bad: &Arc<BadMemory>,
+    ) -> Result<Self> {
+        let features = features(bound) | Features::DAX;
+        let disk = Disk::new(bound.sector_size(), features, bound.node())?;
         let mut dax = dax::device::Allocated::new()?;
 
         dax.set_persistent_memory();
@@ -102,44 +150,72 @@ impl Pmem {
         }
 
         let failures = Failures::new(namespace.clone(), dax.control(), bad.clone());
-        let media = Media::new(namespace.clone(), claim, bound.node(), failures);
-        let dax = dax.register(&disk, media)?;
+        let pages = PageMap::new(claim(bound)?, bound.node(), failures);
+        let dax = dax.register(&disk, Media::new(namespace.clone(), bad.clone(), pages))?;
+        let disk = register(bound, disk, bad, dax.data().clone())?;
 
-        let config = block::disk::Config {
-            name: &bound.disk_name()?,
-            capacity: namespace.window().inner().len(),
-            badblocks: bad.list().clone(),
-        };
-        let disk = block::Registration::new(bound.device(), disk, config, dax.data().clone())?;
+        Ok(Self::Dax { _dax: dax, disk })
+    }
 
-        bound.update_read_only(&disk)?;
-        drop(bound);
+    /// Makes a disk of memory without page frames.
+    fn without_dax(
+        namespace: &Arc<Namespace>,
+        bound: &Bound<'_>,
+        bad: &Arc<BadMemory>,
+    ) -> Result<Self> {
+        let disk = Disk::new(bound.sector_size(), features(bound), bound.node())?;
+        let memory = Remapped::new(claim(bound)?);
+        let media = Media::new(namespace.clone(), bad.clone(), memory);
+        let media = Arc::pin_init(media, GFP_KERNEL)?;
 
-        Ok(Self {
-            _dax: dax,
-            disk,
-            namespace,
-        })
+        register(bound, disk, bad, media).map(Self::Block)
     }
 }
 
-/// Checks that all of a namespace can be mapped with page frames.
-fn check_alignment(namespace: &Namespace) -> Result {
+/// Claims the memory of a namespace.
+fn claim(bound: &Bound<'_>) -> Result<Claim> {
+    bound
+        .claim()
+        .inspect_err(|_| dev_err!(bound.device(), "memory is in use, see /proc/iomem\n"))
+}
+
+/// Makes the disk of a namespace visible.
+fn register<M: Memory>(
+    bound: &Bound<'_>,
+    disk: Disk,
+    bad: &BadMemory,
+    media: Arc<Media<M>>,
+) -> Result<block::Registration<Media<M>>> {
+    let config = block::disk::Config {
+        name: &bound.disk_name()?,
+        capacity: bound.namespace().window().inner().len(),
+        badblocks: bad.list().clone(),
+    };
+    let disk = block::Registration::new(bound.device(), disk, config, media)?;
+
+    bound.update_read_only(&disk)?;
+    Ok(disk)
+}
+
+/// Says why a namespace that is not made for DAX gets none.
+fn warn_of_no_dax(namespace: &Namespace, error: Error) {
     let range = namespace.window().outer();
     let align = pagemap::alignment();
 
     if range.is_aligned(align) {
-        return Ok(());
+        dev_warn!(
+            namespace.device(),
+            "gets no page frames ({error:?}), so no DAX\n"
+        );
+    } else {
+        dev_warn!(
+            namespace.device(),
+            "gets no DAX: start {:#x} and size {:#x} must be multiples of {align:#x}, \
+             see ndctl create-namespace --align\n",
+            range.start(),
+            range.len()
+        );
     }
-
-    dev_err!(
-        namespace.device(),
-        "start {:#x} and size {:#x} must be multiples of {:#x}, see ndctl create-namespace --align\n",
-        range.start(),
-        range.len(),
-        align
-    );
-    Err(EINVAL)
 }
 
 /// Enters what the platform knows to be bad.
@@ -147,9 +223,9 @@ fn populate(bad: &BadMemory, bound: &Bound<'_>) -> Result {
     bad.populate(|range, list| bound.populate_badblocks(range, list))
 }
 
-/// What the disk of a namespace can do.
+/// What the disk of a namespace can do, but for DAX.
 fn features(bound: &Bound<'_>) -> Features {
-    let features = Features::DAX | Features::SYNCHRONOUS | Features::WRITE_CACHE;
+    let features = Features::SYNCHRONOUS | Features::WRITE_CACHE;
 
     match bound.has_flush() {
         Some(true) => features | Features::FUA,

@@ -59,10 +59,6 @@ impl Failures {
         &self.counters
     }
 
-    pub(crate) fn bad(&self) -> &Arc<BadMemory> {
-        &self.bad
-    }
-
     pub(crate) fn control(&self) -> &Control {
         &self.control
     }
@@ -82,22 +78,28 @@ impl Failures {
             // The machine check handler takes the frame from the linear map when we are done. The
             // mark is what brings it back when the driver is unbound before the memory has been
             // repaired.
-            self.list(range, || frames.set_poisoned());
+            list(&self.namespace, &self.bad, range, || frames.set_poisoned());
         }
 
         self.control.notify_failure(range, flags)
     }
+}
 
-    fn list(&self, range: ByteRange<space::Device>, mark: impl FnOnce()) {
-        // The platform may enter it, too, but later.
-        if !self.bad.add_failed(range, mark) {
-            dev_warn!(
-                self.namespace.device(),
-                "badblocks is full, {:#x}..{:#x} is bad without being shown\n",
-                range.start(),
-                range.end()
-            );
-        }
+/// Enters `range`, which has failed, in what is bad of a namespace, and calls `mark`.
+pub(crate) fn list(
+    namespace: &Namespace,
+    bad: &BadMemory,
+    range: ByteRange<space::Device>,
+    mark: impl FnOnce(),
+) {
+    // The platform may enter it, too, but later.
+    if !bad.add_failed(range, mark) {
+        dev_warn!(
+            namespace.device(),
+            "badblocks is full, {:#x}..{:#x} is bad without being shown\n",
+            range.start(),
+            range.end()
+        );
     }
 }
 
@@ -123,16 +125,5 @@ impl pagemap::Operations for Failures {
             );
         }
         outcome
-    }
-
-    fn read_failed(&self, page: ByteRange<space::Device>) {
-        dev_warn!(
-            self.namespace.device(),
-            "{} bytes at offset {:#x} cannot be read, they are bad from now on\n",
-            page.len(),
-            page.start()
-        );
-        // The frame stays in the linear map, so it needs no mark.
-        self.list(page, || {});
     }
 }

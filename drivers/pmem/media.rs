@@ -2,6 +2,8 @@
 
 //! The memory of a namespace, as a DAX device and as a disk.
 
+use core::ops::Deref;
+
 use daxmf::{
     block::{
         self,
@@ -19,10 +21,13 @@ use daxmf::{
         self,
         device::AccessMode, //
     },
+    mapped::{
+        Mapped,
+        Remapped, //
+    },
     nvdimm::Namespace,
     pagemap::{
         Access,
-        Claim,
         PageMap, //
     },
     range::{
@@ -40,39 +45,108 @@ use kernel::{
 
 use crate::{
     bad::BadMemory,
-    failures::Failures, //
+    failures::{
+        self,
+        Failures, //
+    },
 };
 
-/// The memory of a namespace.
+/// The memory that a disk is made of.
+pub(crate) trait Memory: Deref<Target = Mapped> + Send + Sync + Sized + 'static {
+    /// What the disk shows in sysfs.
+    const GROUPS: &'static [Group<Media<Self>>];
+
+    /// Called when the platform has repaired `pages`, before they are written.
+    fn make_present(&self, pages: PageRange<space::Device>) -> Result;
+
+    /// Called when `page` has been written, and has no bad sector any more.
+    fn unmark(&self, page: PageRange<space::Device>);
+}
+
+/// Memory with page frames, which has memory failures.
+pub(crate) type Pages = PageMap<Failures>;
+
+impl Memory for Pages {
+    const GROUPS: &'static [Group<Media<Self>>] = &[
+        Group {
+            name: c"dax",
+            attributes: &[Attribute::flag(
+                c"write_cache",
+                |media: &Media<Self>| media.failures().control().write_cache(),
+                |media: &Media<Self>, on| media.failures().control().set_write_cache(on),
+            )],
+        },
+        Group {
+            name: c"memory_failure",
+            attributes: &[
+                Attribute::number(c"received", |media: &Media<Self>| {
+                    media.failures().counters().received()
+                }),
+                Attribute::number(c"delivered", |media: &Media<Self>| {
+                    media.failures().counters().delivered()
+                }),
+                Attribute::number(c"declined", |media: &Media<Self>| {
+                    media.failures().counters().declined()
+                }),
+                Attribute::number(c"failed", |media: &Media<Self>| {
+                    media.failures().counters().failed()
+                }),
+                Attribute::choice(
+                    c"simulated",
+                    [c"tell", c"list"],
+                    |media: &Media<Self>| media.failures().lists_simulated(),
+                    |media: &Media<Self>, lists| media.failures().list_simulated(lists),
+                ),
+            ],
+        },
+    ];
+
+    fn make_present(&self, pages: PageRange<space::Device>) -> Result {
+        PageMap::make_present(self, pages)
+    }
+
+    fn unmark(&self, page: PageRange<space::Device>) {
+        let _ = self.clear_poisoned(page);
+    }
+}
+
+// No frames: nobody takes them from the linear map, or marks them.
+impl Memory for Remapped {
+    const GROUPS: &'static [Group<Media<Self>>] = &[];
+
+    fn make_present(&self, _pages: PageRange<space::Device>) -> Result {
+        Ok(())
+    }
+
+    fn unmark(&self, _page: PageRange<space::Device>) {}
+}
+
+/// The data of a namespace.
 #[pin_data]
-pub(crate) struct Media {
+pub(crate) struct Media<M: Memory> {
     #[pin]
-    map: PageMap<Failures>,
+    memory: M,
     bad: Arc<BadMemory>,
     namespace: Arc<Namespace>,
 }
 
-impl Media {
+impl Media<Pages> {
+    fn failures(&self) -> &Failures {
+        self.memory.operations()
+    }
+}
+
+impl<M: Memory> Media<M> {
     pub(crate) fn new(
         namespace: Arc<Namespace>,
-        claim: Claim,
-        node: i32,
-        failures: Failures,
+        bad: Arc<BadMemory>,
+        memory: impl PinInit<M, Error>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            bad: failures.bad().clone(),
-            map <- PageMap::new(claim, node, failures),
+            memory <- memory,
+            bad,
             namespace,
         })
-    }
-
-    pub(crate) fn bad(&self) -> &BadMemory {
-        &self.bad
-    }
-
-    /// Makes all that was written durable.
-    pub(crate) fn flush(&self) -> Result {
-        self.namespace.flush()
     }
 
     /// Asks the platform to repair all of `range`. The contents are undefined then.
@@ -87,8 +161,8 @@ impl Media {
             return Err(EIO);
         }
 
-        self.map.make_present(range.pages())?;
-        self.map.invalidate(range)
+        self.memory.make_present(range.pages())?;
+        self.memory.invalidate(range)
     }
 
     /// Calls `write`, which writes to `range` and returns the number of bytes written. Repairs the
@@ -131,9 +205,7 @@ impl Media {
         };
 
         if let Some(written) = ByteRange::new(range.start(), len) {
-            repair.finish(written, |page| {
-                let _ = self.map.clear_poisoned(page);
-            })?;
+            repair.finish(written, |page| self.memory.unmark(page))?;
         }
         Ok(len as usize)
     }
@@ -143,14 +215,27 @@ impl Media {
             return Err(EIO);
         }
 
-        self.map.read(segment)
+        self.memory.read(segment, |page| self.read_failed(page))
+    }
+
+    /// Deals with a page that could not be read, which the kernel does not report as a memory
+    /// failure.
+    fn read_failed(&self, page: ByteRange<space::Device>) {
+        dev_warn!(
+            self.namespace.device(),
+            "{} bytes at offset {:#x} cannot be read, they are bad from now on\n",
+            page.len(),
+            page.start()
+        );
+        // The frame stays in the linear map, so it needs no mark.
+        failures::list(&self.namespace, &self.bad, page, || {});
     }
 
     fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
         let range = segment.range();
 
         self.write(range, || {
-            self.map.write(segment)?;
+            self.memory.write(segment)?;
             Ok(range.len() as usize)
         })
         .map(|_| ())
@@ -193,44 +278,12 @@ impl Media {
 }
 
 #[vtable]
-impl block::Operations for Media {
-    const GROUPS: &'static [Group<Self>] = &[
-        Group {
-            name: c"dax",
-            attributes: &[Attribute::flag(
-                c"write_cache",
-                |media: &Media| media.map.operations().control().write_cache(),
-                |media: &Media, enabled| media.map.operations().control().set_write_cache(enabled),
-            )],
-        },
-        Group {
-            name: c"memory_failure",
-            attributes: &[
-                Attribute::number(c"received", |media: &Media| {
-                    media.map.operations().counters().received()
-                }),
-                Attribute::number(c"delivered", |media: &Media| {
-                    media.map.operations().counters().delivered()
-                }),
-                Attribute::number(c"declined", |media: &Media| {
-                    media.map.operations().counters().declined()
-                }),
-                Attribute::number(c"failed", |media: &Media| {
-                    media.map.operations().counters().failed()
-                }),
-                Attribute::choice(
-                    c"simulated",
-                    [c"tell", c"list"],
-                    |media: &Media| media.map.operations().lists_simulated(),
-                    |media: &Media, lists| media.map.operations().list_simulated(lists),
-                ),
-            ],
-        },
-    ];
+impl<M: Memory> block::Operations for Media<M> {
+    const GROUPS: &'static [Group<Self>] = M::GROUPS;
 
     fn submit_bio(&self, bio: Bio) {
         if bio.is_preflush() {
-            if let Err(error) = self.flush() {
+            if let Err(error) = self.namespace.flush() {
                 return bio.end(Err(error));
             }
         }
@@ -250,7 +303,7 @@ impl block::Operations for Media {
     }
 }
 
-impl dax::Operations for Media {
+impl dax::Operations for Media<Pages> {
     #[inline]
     fn direct_access(
         &self,
@@ -261,17 +314,17 @@ impl dax::Operations for Media {
         let is_mendable = mode == AccessMode::RecoveryWrite && pages.len() == 1;
 
         if is_mendable || self.bad.is_empty() {
-            return self.map.access(pages);
+            return self.memory.access(pages);
         }
 
-        self.map.access(self.good_pages(pages, mode)?)
+        self.memory.access(self.good_pages(pages, mode)?)
     }
 
     fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result {
         let range = pages.bytes().ok_or(ERANGE)?;
 
         self.write(range, || {
-            self.map.write_zeroes(pages)?;
+            self.memory.write_zeroes(pages)?;
             Ok(range.len() as usize)
         })
         .map(|_| ())
@@ -287,7 +340,7 @@ impl dax::Operations for Media {
             return 0;
         }
 
-        self.write(range, || self.map.write_from_iter(range, from))
+        self.write(range, || self.memory.write_from_iter(range, from))
             .unwrap_or(0)
     }
 }

@@ -97,7 +97,7 @@ impl Bio {
     /// fn transfer<T: Operations>(memory: &PageMap<T>, bio: &Bio) -> Result {
     ///     match bio.transfer()? {
     ///         Some(Transfer::Read(mut to)) => {
-    ///             to.try_for_each(|segment| memory.read(&segment))
+    ///             to.try_for_each(|segment| memory.read(&segment, |_| ()))
     ///         }
     ///         Some(Transfer::Write(mut from)) => {
     ///             from.try_for_each(|segment| memory.write(&segment))

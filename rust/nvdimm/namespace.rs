@@ -51,6 +51,18 @@ use crate::{
     },
 };
 
+/// What a namespace was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Nothing says: it is raw, or has labels only. All of it is data.
+    Raw,
+    /// DAX: it has the info block of a `struct nd_pfn`, as ndctl's fsdax.
+    Pfn,
+    /// DAX, by an old kernel that padded its start. It is of use to block I/O only: see `start_pad`
+    /// in [`drivers/nvdimm/pfn.h`](srctree/drivers/nvdimm/pfn.h).
+    PaddedPfn,
+}
+
 /// A namespace that a driver of ours is, or was, bound to.
 ///
 /// What needs the namespace to be bound goes through [`bound()`](Self::bound).
@@ -65,6 +77,7 @@ pub struct Namespace {
     /// it.
     device: ARef<Device>,
     container: ARef<Device>,
+    kind: Kind,
     layout: Layout,
     /// Whether the region has no part in making writes durable.
     is_flushed_by_fence: bool,
@@ -88,7 +101,6 @@ impl Namespace {
     /// - `ENOMEM` if memory is short.
     pub(super) fn probe(device: &Device<CoreInternal<'_>>) -> Result<Arc<Self>> {
         let raw = core::ptr::from_ref(device).cast_mut().cast();
-
         let namespace = namespace_of(device)?;
 
         // SAFETY: Both are valid. The namespace's device is the one that is being probed, or that
@@ -100,14 +112,18 @@ impl Namespace {
             )
         };
 
-        let layout = match is_pfn {
+        let (kind, layout) = if is_pfn {
             // SAFETY: The device is a `struct nd_pfn` that is being probed, and this its namespace.
-            true => unsafe { read_info_block(device, raw, namespace) }?,
-            false => {
-                find_info_block(device, raw, namespace)?;
-                // SAFETY: The device is a namespace.
-                Layout::raw(unsafe { memory_of(namespace) }?)
+            let layout = unsafe { read_info_block(device, raw, namespace) }?;
+
+            match layout.is_padded() {
+                false => (Kind::Pfn, layout),
+                true => (Kind::PaddedPfn, layout),
             }
+        } else {
+            find_info_block(device, raw, namespace)?;
+            // SAFETY: The device is a namespace.
+            (Kind::Raw, Layout::raw(unsafe { memory_of(namespace) }?))
         };
 
         // INVARIANT: Nobody takes it for bound yet. Every namespace that a driver is bound to is a
@@ -116,6 +132,7 @@ impl Namespace {
             try_pin_init!(Self {
                 device: (&***device).into(),
                 container,
+                kind,
                 layout,
                 // Flushes go through a function of the region's own if it is asynchronous, and else
                 // to the flush hints.
@@ -137,6 +154,11 @@ impl Namespace {
     /// The namespace's device.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What it was made for.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Where the DAX device and the disk of the namespace lie in physical memory. That is where its
@@ -392,6 +414,11 @@ impl Bound<'_> {
                 dev
             )
         }
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Namespace {
+        self.namespace
     }
 
     /// The namespace's device.

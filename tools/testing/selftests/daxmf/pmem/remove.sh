@@ -49,4 +49,8 @@ check "fsdax" \
 require make_sector "$NS"
 check "sector" \
 	clean without_dax
+require unlabel
+require label $(((128 << 20) - PAGE)) $PAGE
+check "raw, not aligned" \
+	clean without_dax
 finish
