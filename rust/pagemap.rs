@@ -96,6 +96,27 @@ impl Frames<'_> {
     }
 }
 
+/// Gives frames in front of the data the node and zone of those of the data.
+///
+/// `memremap_pages()` does not initialize the `struct page`s of what an altmap reserves, which lie
+/// on media: they hold what was there. `memory_failure()` handles no failure of these frames, but
+/// counts it for their node, and the kernel dies where that is none.
+///
+/// # Safety
+///
+/// Both must be mapped by `memremap_pages()`, `reserved` as what its altmap reserves.
+unsafe fn name_node(reserved: PageRange<space::Physical>, data: PageRange<space::Physical>) {
+    // SAFETY: The frames of all that is mapped have a place in the array of `struct page`s, and
+    // `memmap_init_zone_device()` has initialized those of the data. Nobody uses the others.
+    unsafe {
+        let flags = (*bindings::pfn_to_page(data.start() as c_ulong)).flags;
+
+        for pfn in frame_numbers(reserved) {
+            (*bindings::pfn_to_page(pfn)).flags = flags;
+        }
+    }
+}
+
 /// The numbers of the frames, as C takes them.
 // CAST: A frame number is a `u64` here and an `unsigned long` in C, which are the same.
 fn frame_numbers(frames: PageRange<space::Physical>) -> impl Iterator<Item = c_ulong> {
@@ -311,10 +332,17 @@ impl<T: Operations> PageMap<T> {
                 // SAFETY: `pgmap` is set up and stays in place until the pages are unmapped.
                 let start = from_err_ptr(unsafe { bindings::memremap_pages(pgmap, node) })?;
 
-                let reserved = layout.reserved().map_or(0, ByteRange::len);
+                let reserved = layout.reserved();
+
+                if let (Some(reserved), true) = (reserved, layout.altmap.is_some()) {
+                    // SAFETY: The memory has just been mapped.
+                    unsafe { name_node(reserved.pages(), data.pages()) };
+                }
+
+                let offset = reserved.map_or(0, ByteRange::len);
 
                 // CAST: An offset in memory that is mapped is a `usize`.
-                addr = start.cast::<u8>().wrapping_add(reserved as usize);
+                addr = start.cast::<u8>().wrapping_add(offset as usize);
                 Ok(())
             }),
             // SAFETY: `memremap_pages()` has mapped it, until the page map is dropped.
