@@ -53,6 +53,8 @@ daxmf::module_nvdimm_driver! {
     authors: ["The daxmf developers"],
     description: "Persistent memory with memory-failure notification",
     license: "GPL",
+    // MODULE_ALIAS_ND_DEVICE() of ND_DEVICE_NAMESPACE_IO and ND_DEVICE_NAMESPACE_PMEM.
+    alias: ["nd:t4*", "nd:t5*"],
 }
 
 /// The driver's data for one namespace.

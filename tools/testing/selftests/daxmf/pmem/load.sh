@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# udev loads the driver where nd_pmem is blacklisted, and modprobe in its place by the file that we
+# ship; where there is no daxmf_pmem, nd_pmem is loaded.
+
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+CONF=/etc/modprobe.d/daxmf_pmem.conf
+
+# configure FILE -- of modprobe; without the blacklist that the guest was booted with.
+configure() {
+	sed 's/modprobe\.blacklist=[^ ]*//' /proc/cmdline >"$TMP/cmdline"
+	mountpoint -q /proc/cmdline || mount --bind "$TMP/cmdline" /proc/cmdline || return
+	# udev looks at the time of the folder.
+	rm -f $CONF
+	cp "$1" $CONF && udevadm control --reload
+}
+
+# loads DRIVER -- when devices appear; every namespace that has a size is bound to it then.
+loads() {
+	local ns
+
+	unload_modules && udevadm trigger --action=add --subsystem-match=nd && udevadm settle || return
+	for ns in $(ns_find memmap) $(ns_find nvdimm); do
+		is ns_driver "$ns" "$1" || return
+	done
+}
+
+modprobe_loads() {
+	unload_modules && modprobe nd_pmem || return
+	module_loaded "$1" || fail "$1 is not loaded"
+}
+
+without_our_module() {
+	local file status=0
+
+	file=$(modinfo -n daxmf_pmem) && mv "$file" "$TMP" || return
+	modprobe_loads nd_pmem && loads nd_pmem || status=1
+	mv "$TMP/${file##*/}" "$file"
+	return $status
+}
+
+restore() {
+	rm -f $CONF
+	umount /proc/cmdline
+	udevadm control --reload
+}
+
+begin 4
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_ns memmap
+on_exit restore
+echo blacklist nd_pmem >"$TMP/blacklist"
+require configure "$TMP/blacklist"
+check "udev loads it where nd_pmem is blacklisted" \
+	loads daxmf_pmem
+require configure /daxmf/rules/daxmf_pmem.conf
+check "udev loads it in place of nd_pmem" \
+	loads daxmf_pmem
+check "so does modprobe" \
+	modprobe_loads daxmf_pmem
+check "without it, nd_pmem is loaded" \
+	without_our_module
+finish
