@@ -34,6 +34,7 @@ pub mod module_param;
 pub mod nvdimm;
 pub mod pagemap;
 pub mod range;
+pub mod work;
 
 use kernel::prelude::*;
 
