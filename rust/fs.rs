@@ -234,6 +234,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// The length in bytes of the longest name.
     const NAME_MAX: usize;
 
+    /// Whether errors that were found, and that no process has hit, are failures for it, too. See
+    /// [`Holder::notify_found()`](crate::dax::Holder::notify_found()).
+    const WANTS_FOUND: bool = false;
+
     /// The module that the filesystem is in: `LocalModule`.
     type OwnerModule: ModuleMetadata;
 

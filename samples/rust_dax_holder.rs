@@ -15,7 +15,10 @@
 use daxmf::{
     block::DeviceFile,
     dax::{
-        holder::Registration,
+        holder::{
+            Recipients,
+            Registration, //
+        },
         Holder, //
     },
     memory_failure::{
@@ -92,6 +95,14 @@ impl Holder for Counter {
             1 => Outcome::Declined(Reason::NotSupported),
             errno => to_result(errno).into(),
         }
+    }
+
+    fn notify_found(
+        &self,
+        range: ByteRange<space::Volume>,
+        _recipients: Recipients,
+    ) -> Option<Outcome> {
+        Some(self.notify_failure(range, Flags::NONE))
     }
 }
 

@@ -232,6 +232,7 @@ impl FileSystem for Mendfs {
     const MAGIC: u32 = u32::from_le_bytes(*b"mend");
     const ROOT: u64 = format::ROOT;
     const NAME_MAX: usize = format::NAME_MAX;
+    const WANTS_FOUND: bool = true;
 
     type OwnerModule = LocalModule;
 

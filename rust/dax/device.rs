@@ -67,7 +67,13 @@ use crate::{
     },
 };
 
-use super::Memory;
+use super::{
+    holder::{
+        self,
+        Recipients, //
+    },
+    Memory, //
+};
 
 /// What an access to a DAX device is for.
 ///
@@ -395,7 +401,7 @@ impl Device {
     /// [`Registration`](super::holder::Registration), and not a filesystem in C.
     pub fn has_registered_holder(&self, _lock: &ReadLock) -> bool {
         // SAFETY: By the type invariants. `_lock` proves that `dax_srcu` is held.
-        unsafe { super::holder::is_registered(bindings::dax_holder(self.as_raw())) }
+        unsafe { holder::is_registered(bindings::dax_holder(self.as_raw())) }
     }
 
     /// Notifies the device's holder that `range` of the device failed.
@@ -424,6 +430,31 @@ impl Device {
         }
     }
 
+    /// Notifies the device's holder of errors that were found in `range`, if it is one of
+    /// `recipients`. Returns [`None`] if nobody was notified: there may be no holder, or none who
+    /// uses the range.
+    ///
+    /// Takes time as [`notify_failure()`](Self::notify_failure) does. A filesystem in C is notified
+    /// of a failure with [`Flags::NONE`].
+    pub fn notify_found(
+        &self,
+        range: ByteRange<space::Device>,
+        recipients: Recipients,
+    ) -> Option<Outcome> {
+        let lock = ReadLock::new();
+
+        if !self.is_alive(&lock) || !self.is_held() {
+            return None;
+        }
+        if !self.has_registered_holder(&lock) {
+            return (recipients == Recipients::All)
+                .then(|| self.notify_failure(range, Flags::NONE));
+        }
+
+        // SAFETY: By the type invariants. `lock` proves that `dax_srcu` is held.
+        unsafe { holder::notify_found(bindings::dax_holder(self.as_raw()), range, recipients) }
+    }
+
     /// Whether `dax_flush()` writes back CPU caches.
     pub fn write_cache(&self) -> bool {
         // SAFETY: By the type invariants.
@@ -449,6 +480,15 @@ impl Control {
     #[inline]
     pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         self.0.notify_failure(range, flags)
+    }
+
+    /// Tells the device's holder of errors that were found, see [`Device::notify_found()`].
+    pub fn notify_found(
+        &self,
+        range: ByteRange<space::Device>,
+        recipients: Recipients,
+    ) -> Option<Outcome> {
+        self.0.notify_found(range, recipients)
     }
 
     /// Whether `dax_flush()` writes back CPU caches.

@@ -90,14 +90,43 @@ pub trait Holder: Send + Sync + 'static {
     /// the memory that is about to go: all of the block device, or the part of a mapped device
     /// that lies on a disk which goes.
     ///
-    /// Called in process context under the read side of `dax_srcu`, and for failures also under
-    /// the kernel's one `mf_mutex`: it may sleep and may notify another device's holder, but it
-    /// must not wait for a memory failure or for a DAX device to go. So it must not drop a
-    /// [`Registration`], of either side.
+    /// Called in process context under the read side of `dax_srcu`: it may sleep and may notify
+    /// another device's holder, but it must not wait for a memory failure or for a DAX device to
+    /// go. So it must not drop a [`Registration`], of either side. For a failure that somebody has
+    /// hit, it is called under the kernel's one `mf_mutex`, too; other calls may come at the same
+    /// time.
     ///
     /// The outcome passes through C as an errno, so a [`Reason`] is lost on the way: whoever
     /// notified the holder sees [`Reason::NotSupported`].
     fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome;
+
+    /// Handles errors in `range` that were found, by a scrub or a failed read, and that no process
+    /// has hit. Returns [`None`] if it wants none such.
+    ///
+    /// A holder that treats them like failures calls [`notify_failure()`](Self::notify_failure)
+    /// with [`Flags::NONE`]. Without this method it gets them as such when
+    /// [`Recipients::All`] do.
+    ///
+    /// Called as [`notify_failure()`](Self::notify_failure) is, from a work item.
+    fn notify_found(
+        &self,
+        range: ByteRange<space::Volume>,
+        recipients: Recipients,
+    ) -> Option<Outcome> {
+        (recipients == Recipients::All).then(|| self.notify_failure(range, Flags::NONE))
+    }
+}
+
+/// Which holders are notified of errors that were found, and that no process has hit.
+///
+/// A filesystem in C takes them for failures, and may do worse than without: XFS shuts down for a
+/// block of metadata that it would otherwise have written anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recipients {
+    /// Those that have a [`Holder::notify_found()`] of their own.
+    Willing,
+    /// All, also those in C.
+    All,
 }
 
 /// The registration of a holder with a DAX device. A holder may have several, of different devices.
@@ -272,6 +301,16 @@ impl Entry {
             None => Outcome::Declined(Reason::Unused),
         }
     }
+
+    /// Notifies the holder of errors that were found in its part of `range`.
+    fn notify_found(
+        &self,
+        range: ByteRange<space::Device>,
+        recipients: Recipients,
+    ) -> Option<Outcome> {
+        self.holder
+            .notify_found(self.place.window().inward(range)?, recipients)
+    }
 }
 
 /// All entries, in lists by a hash of their address.
@@ -386,6 +425,21 @@ impl Listed {
 pub(super) unsafe fn is_registered(data: *const c_void) -> bool {
     // SAFETY: By the safety requirements.
     unsafe { find(data) }.is_some()
+}
+
+/// Notifies the holder whose entry has this address of errors that were found. [`None`] if it wants
+/// none, and if there is no such entry.
+///
+/// # Safety
+///
+/// `dax_srcu` must be held for reading.
+pub(super) unsafe fn notify_found(
+    data: *const c_void,
+    range: ByteRange<space::Device>,
+    recipients: Recipients,
+) -> Option<Outcome> {
+    // SAFETY: By the safety requirements.
+    unsafe { find(data) }?.notify_found(range, recipients)
 }
 
 impl Drop for Listed {
@@ -516,6 +570,13 @@ mod tests {
 
             Ok(self.device.notify_failure(range, Flags::SW_SIMULATED))
         }
+
+        /// Notifies the holder of an error that was found in a page of the DAX device.
+        fn find(&self, page: u64, recipients: Recipients) -> Result<Option<Outcome>> {
+            let range = ByteRange::new(page * PAGE, PAGE).ok_or(EINVAL)?;
+
+            Ok(self.device.notify_found(range, recipients))
+        }
     }
 
     impl Drop for TestDisk {
@@ -566,6 +627,53 @@ mod tests {
                 Err(_) => Outcome::Failed(ENOMEM),
             }
         }
+    }
+
+    /// An ear that wants what was found.
+    struct SharpEar(Arc<Ear>);
+
+    impl Holder for SharpEar {
+        fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
+            self.0.notify_failure(range, flags)
+        }
+
+        fn notify_found(
+            &self,
+            range: ByteRange<space::Volume>,
+            _recipients: Recipients,
+        ) -> Option<Outcome> {
+            Some(self.notify_failure(range, Flags::NONE))
+        }
+    }
+
+    #[test]
+    fn found_is_for_those_who_want_it() -> Result {
+        let disk = TestDisk::new(16, 16)?;
+        let ear = Ear::new(Outcome::Failed(EIO))?;
+
+        assert_eq!(disk.find(16, Recipients::All)?, None);
+
+        let registration = Registration::new(disk.open(), ear.clone())?;
+        assert_eq!(disk.find(17, Recipients::Willing)?, None);
+        assert!(ear.heard(&[]));
+        assert_eq!(disk.find(17, Recipients::All)?, Some(Outcome::Failed(EIO)));
+        assert!(ear.heard(&[(1, 1)]));
+        drop(registration);
+
+        let sharp = Arc::new(SharpEar(ear.clone()), GFP_KERNEL)?;
+        let registration = Registration::new(disk.open(), sharp)?;
+        assert_eq!(
+            disk.find(18, Recipients::Willing)?,
+            Some(Outcome::Failed(EIO))
+        );
+        assert!(ear.heard(&[(2, 1)]));
+        // Not in its partition.
+        assert_eq!(disk.find(15, Recipients::Willing)?, None);
+        assert_eq!(disk.find(15, Recipients::All)?, None);
+        drop(registration);
+        assert_eq!(disk.find(18, Recipients::Willing)?, None);
+        assert!(ear.heard(&[]));
+        Ok(())
     }
 
     #[test]
@@ -697,6 +805,8 @@ mod tests {
         let device = unsafe { Device::get_by_bdev(disk.open(), foreign, &OPS) }.ok_or(EBUSY)?;
         let outcome = disk.fail(1, 1);
 
+        assert_eq!(disk.find(1, Recipients::Willing)?, None);
+        assert!(disk.find(1, Recipients::All)?.is_some());
         // SAFETY: `foreign` was put in the slot above. `ARef::into_raw()` gives up the reference.
         unsafe { bindings::fs_put_dax(ARef::into_raw(device).as_ptr().cast(), foreign) };
         assert_eq!(outcome?, Outcome::Declined(Reason::NotSupported));

@@ -23,8 +23,10 @@ use kernel::{
     prelude::*,
     str::as_char_ptr_in_const_context,
     sync::{
+        new_mutex,
         rcu::rcu_barrier,
-        Arc, //
+        Arc,
+        Mutex, //
     },
     types::Opaque, //
 };
@@ -34,7 +36,10 @@ use crate::{
     block::OpenDevice,
     dax::{
         self,
-        holder,
+        holder::{
+            self,
+            Recipients, //
+        },
         Holder, //
     },
     memory_failure::{
@@ -221,8 +226,13 @@ struct Mount<T: FileSystem> {
 ///
 /// `super_block` is a superblock of type `T`. Its filesystem exists longer than the registration of
 /// this holder.
+#[pin_data]
 struct Notified<T: FileSystem> {
     super_block: NonNull<bindings::super_block>,
+    /// One failure is marked and handled at a time: what one has marked is not for another to take
+    /// back.
+    #[pin]
+    handling: Mutex<()>,
     _type: PhantomData<T>,
 }
 
@@ -249,6 +259,8 @@ impl<T: FileSystem> Holder for Notified<T> {
             return outcome;
         }
 
+        // What is hit comes under `mf_mutex`, what is found does not.
+        let _handling = self.handling.lock();
         // SAFETY: `dax_srcu` is held while a holder is told.
         let _marks = unsafe { super_block.volume().mark(range) };
         let outcome = super_block.fs().notify_failure(super_block, range, flags);
@@ -256,6 +268,15 @@ impl<T: FileSystem> Holder for Notified<T> {
         super_block.settler().ask();
         super_block.mender().ask();
         outcome
+    }
+
+    fn notify_found(
+        &self,
+        range: ByteRange<space::Volume>,
+        recipients: Recipients,
+    ) -> Option<Outcome> {
+        (T::WANTS_FOUND || recipients == Recipients::All)
+            .then(|| self.notify_failure(range, Flags::NONE))
     }
 }
 
@@ -457,11 +478,12 @@ impl<T: FileSystem> VTable<T> {
         let super_block_ref = unsafe { SuperBlock::<T>::from_raw(raw) };
 
         // INVARIANT: `kill_sb()` drops the registration first.
-        let holder = Notified {
+        let holder = pin_init!(Notified {
             super_block,
+            handling <- new_mutex!(()),
             _type: PhantomData,
-        };
-        let registration = holder::Registration::new(bdev, Arc::new(holder, GFP_KERNEL)?)
+        });
+        let registration = holder::Registration::new(bdev, Arc::pin_init(holder, GFP_KERNEL)?)
             .inspect_err(|error| {
                 if *error == EBUSY {
                     context.error(fmt!("{name} has a DAX holder already"));
