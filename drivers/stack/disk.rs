@@ -5,7 +5,10 @@
 use core::ptr;
 
 use daxmf::{
-    dax::ReadLock,
+    dax::{
+        holder::Recipients,
+        ReadLock, //
+    },
     memory_failure::{
         Flags,
         Outcome, //
@@ -73,7 +76,6 @@ impl Disk {
     /// can find them.
     pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Option<Outcome> {
         let device = self.mapping.device();
-        let mut outcome: Option<Outcome> = None;
 
         if flags.contains(Flags::MEM_PRE_REMOVE) && !device.has_registered_holder(&ReadLock::new())
         {
@@ -81,12 +83,31 @@ impl Disk {
                 .has(frames)
                 .then(|| device.notify_failure(ByteRange::ALL, flags));
         }
-        self.find(frames, |range| {
-            let this = device.notify_failure(range, flags);
+        self.notify_each(frames, |range| Some(device.notify_failure(range, flags)))
+    }
 
-            outcome = Some(outcome.map_or(this, |others| others.and(this)));
+    /// Notifies the holder of errors that were found in `frames`, if it is one of `recipients`.
+    pub(crate) fn notify_found(&self, frames: &Frames, recipients: Recipients) -> Option<Outcome> {
+        let device = self.mapping.device();
+
+        self.notify_each(frames, |range| device.notify_found(range, recipients))
+    }
+
+    /// Calls `notify` with each range that has some of `frames`. Returns what became of them all.
+    fn notify_each(
+        &self,
+        frames: &Frames,
+        notify: impl Fn(ByteRange<space::Device>) -> Option<Outcome>,
+    ) -> Option<Outcome> {
+        let mut all = None;
+
+        self.find(frames, |range| {
+            all = [all, notify(range)]
+                .into_iter()
+                .flatten()
+                .reduce(Outcome::and);
         });
-        outcome
+        all
     }
 
     /// Whether `upper` has memory of this disk.

@@ -9,8 +9,7 @@
 
 use daxmf::memory_failure::{
     Counters,
-    Outcome,
-    Reason, //
+    Outcome, //
 };
 use kernel::{
     alloc::KVVec,
@@ -35,9 +34,6 @@ use kernel::{
 /// To find the memory of the topmost one, device-mapper recurses on the kernel's stack, see
 /// `Documentation/daxmf_stack.rst`. No more than this was tested.
 const MAX_LEVELS: usize = 64;
-
-/// No device above uses the memory that failed.
-const UNUSED: Outcome = Outcome::Declined(Reason::Unused);
 
 /// A device that is above or below another.
 #[pin_data]
@@ -296,12 +292,14 @@ impl<D> Plan<D> {
     /// Takes a failure to all devices above.
     ///
     /// `notify` notifies the holder of a device on top, and returns [`None`] if the failure has no
-    /// part in it. `has` says whether it has one in a device between.
+    /// part in it. `has` says whether it has one in a device between. `unused` becomes of it in a
+    /// device above which no holder was notified; without it, that is as if it had no part there.
     pub(crate) fn run(
         &self,
         notify: impl Fn(&D) -> Option<Outcome>,
         has: impl Fn(&D) -> bool,
-    ) -> Outcome {
+        unused: Option<Outcome>,
+    ) -> Option<Outcome> {
         if self.levels == 1 {
             return self
                 .links
@@ -311,24 +309,29 @@ impl<D> Plan<D> {
 
                     Some(link.counters.count(|| outcome))
                 })
-                .fold(UNUSED, Outcome::and);
+                .reduce(Outcome::and)
+                .or(unused);
         }
 
         // Nobody has to wait for memory in order to be notified. Without it, what became of the
         // failure in one device is taken to be what became of it in all.
         let outcomes = KVVec::with_capacity(self.steps.len(), GFP_NOWAIT);
         let mut outcomes: KVVec<Option<Outcome>> = outcomes.unwrap_or_default();
-        let mut all = UNUSED;
+        let mut all = unused;
 
         for step in &self.steps {
             let outcome = match &step.received {
-                None => notify(&step.node.device).inspect(|outcome| all = all.and(*outcome)),
+                None => notify(&step.node.device).inspect(|outcome| {
+                    all = Some(all.map_or(*outcome, |all| all.and(*outcome)));
+                }),
                 Some(received) => has(&step.node.device)
-                    .then(|| received.count(|| put_together(&step.links, &outcomes, all))),
+                    .then(|| put_together(&step.links, &outcomes, all).or(unused))
+                    .flatten()
+                    .map(|outcome| received.count(|| outcome)),
             };
             let _ = outcomes.push_within_capacity(outcome);
         }
-        put_together(&self.links, &outcomes, all)
+        put_together(&self.links, &outcomes, all).or(unused)
     }
 }
 
@@ -367,22 +370,29 @@ fn place<D>(steps: &[Step<D>], node: &Arc<Node<D>>) -> Option<usize> {
     Arc::ptr_eq(&steps.get(number)?.node, node).then_some(number)
 }
 
-/// What became of a failure in the devices that `links` lead to, each of which counts it.
+/// What became of a failure in the devices that `links` lead to, each of which counts it. [`None`]
+/// if it has no part in any of them.
 ///
 /// `all` stands for an outcome that is not there.
-fn put_together(links: &[Link], outcomes: &[Option<Outcome>], all: Outcome) -> Outcome {
+fn put_together(
+    links: &[Link],
+    outcomes: &[Option<Outcome>],
+    all: Option<Outcome>,
+) -> Option<Outcome> {
     links
         .iter()
         .filter_map(|link| {
-            let outcome = outcomes.get(link.step).copied().unwrap_or(Some(all))?;
+            let outcome = outcomes.get(link.step).copied().unwrap_or(all)?;
 
             Some(link.counters.count(|| outcome))
         })
-        .fold(UNUSED, Outcome::and)
+        .reduce(Outcome::and)
 }
 
 #[kunit_tests(daxmf_stack_graph)]
 mod tests {
+    use daxmf::memory_failure::Reason;
+
     use super::*;
 
     fn edge(lower: &Arc<Node<u32>>, upper: &Arc<Node<u32>>) -> Result<Edge<u32>> {
@@ -417,9 +427,10 @@ mod tests {
                 Some(pushed.map_or(Outcome::Failed(ENOMEM), |()| Outcome::Delivered))
             },
             |_| true,
+            None,
         );
 
-        Ok((notified.into_inner(), outcome))
+        Ok((notified.into_inner(), outcome.ok_or(ENXIO)?))
     }
 
     #[test]
@@ -527,8 +538,9 @@ mod tests {
                 _ => Some(Outcome::Delivered),
             },
             |_| true,
+            None,
         );
-        assert_eq!(outcome, Outcome::Failed(EIO));
+        assert_eq!(outcome, Some(Outcome::Failed(EIO)));
 
         let [one, _, two, _, first, on_one, second, on_two] = &counters[..] else {
             return Err(EINVAL);
@@ -539,6 +551,52 @@ mod tests {
         for counters in [two, second, on_two] {
             assert_eq!((counters.received(), counters.delivered()), (1, 1));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn nobody_is_notified() -> Result {
+        let unused = Outcome::Declined(Reason::Unused);
+        let graph = graph()?;
+        let nodes = nodes(4)?;
+        // One is above the other, and a third one is right above the bottom.
+        let [bottom, middle, top, other] = &nodes[..] else {
+            return Err(EINVAL);
+        };
+        let mut attached = KVec::new();
+        let mut counters = KVec::new();
+
+        for (lower, upper) in [(bottom, middle), (middle, top), (bottom, other)] {
+            let edge = edge(lower, upper)?;
+
+            counters.push(edge.received.clone(), GFP_KERNEL)?;
+            counters.push(edge.counters.clone(), GFP_KERNEL)?;
+            attached.push(graph.add(edge)?, GFP_KERNEL)?;
+        }
+        let [_, on_middle, in_middle, on_top, _, on_other] = &counters[..] else {
+            return Err(EINVAL);
+        };
+        let plan = bottom.plan().ok_or(ENOENT)?;
+
+        assert_eq!(plan.run(|_| None, |_| true, None), None);
+        for counters in [on_middle, in_middle, on_top, on_other] {
+            assert_eq!(counters.received(), 0);
+        }
+
+        // A device between counts what nobody above it was notified of, if it is a failure.
+        assert_eq!(plan.run(|_| None, |_| true, Some(unused)), Some(unused));
+        assert_eq!(plan.run(|_| None, |_| false, Some(unused)), Some(unused));
+        assert_eq!((in_middle.received(), in_middle.declined()), (1, 1));
+        assert_eq!((on_middle.declined(), on_top.received()), (1, 0));
+
+        let outcome = plan.run(
+            |device| (*device == 3).then_some(Outcome::Delivered),
+            |_| true,
+            None,
+        );
+        assert_eq!(outcome, Some(Outcome::Delivered));
+        assert_eq!((in_middle.received(), on_middle.received()), (1, 1));
+        assert_eq!((on_other.received(), on_other.delivered()), (1, 1));
         Ok(())
     }
 

@@ -5,7 +5,10 @@
 use daxmf::{
     block::DeviceFile,
     dax::{
-        holder::Registration,
+        holder::{
+            Recipients,
+            Registration, //
+        },
         Holder, //
     },
     memory_failure::{
@@ -206,14 +209,20 @@ impl Forwarder {
     }
 
     fn forward(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
+        const UNUSED: Outcome = Outcome::Declined(Reason::Unused);
+
         let Some(frames) = self.node.device().mapping().frames(range) else {
             return Outcome::Failed(ENXIO);
         };
+        let outcome = self.node.plan().and_then(|plan| {
+            plan.run(
+                |disk| disk.notify(&frames, flags),
+                |disk| disk.has(&frames),
+                Some(UNUSED),
+            )
+        });
 
-        match self.node.plan() {
-            Some(plan) => plan.run(|disk| disk.notify(&frames, flags), |disk| disk.has(&frames)),
-            None => Outcome::Declined(Reason::Unused),
-        }
+        outcome.unwrap_or(UNUSED)
     }
 }
 
@@ -229,6 +238,22 @@ impl Holder for Forwarder {
             );
         }
         outcome
+    }
+
+    /// Notifies the holders above that are among `recipients`, and no others.
+    fn notify_found(
+        &self,
+        range: ByteRange<space::Volume>,
+        recipients: Recipients,
+    ) -> Option<Outcome> {
+        let frames = self.node.device().mapping().frames(range)?;
+        let outcome = self.node.plan()?.run(
+            |disk| disk.notify_found(&frames, recipients),
+            |disk| disk.has(&frames),
+            None,
+        )?;
+
+        Some(self.counters.count(|| outcome))
     }
 }
 
