@@ -93,9 +93,9 @@ impl Memory for Pages {
                 }),
                 Attribute::choice(
                     c"simulated",
-                    [c"tell", c"list"],
-                    |media: &Media<Self>| media.failures().lists_simulated(),
-                    |media: &Media<Self>, lists| media.failures().list_simulated(lists),
+                    &[c"tell", c"list"],
+                    |media: &Media<Self>| media.failures().lists_simulated().into(),
+                    |media: &Media<Self>, index| media.failures().list_simulated(index == 1),
                 ),
             ],
         },

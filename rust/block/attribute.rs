@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of a disk in sysfs: `/sys/block/DISK/GROUP/NAME`.
+//! Attributes of a disk in sysfs: `/sys/block/DISK/NAME` and `/sys/block/DISK/GROUP/NAME`.
 //!
 //! C headers: [`include/linux/device.h`](srctree/include/linux/device.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
 
-use core::ptr;
+use core::{
+    iter,
+    ptr, //
+};
 
 use kernel::{
     container_of,
@@ -14,7 +17,16 @@ use kernel::{
     str::as_char_ptr_in_const_context, //
 };
 
-use crate::bindings;
+use crate::{
+    badblocks::Badblocks,
+    bindings,
+    range::{
+        space,
+        ByteRange,
+        PAGE_SIZE,
+        SECTOR_SHIFT, //
+    },
+};
 
 use super::Operations;
 
@@ -22,7 +34,8 @@ use super::Operations;
 enum Kind<T> {
     Number(fn(&T) -> u64),
     Flag(fn(&T) -> bool, fn(&T, bool)),
-    Choice([&'static CStr; 2], fn(&T) -> bool, fn(&T, bool)),
+    Choice(&'static [&'static CStr], fn(&T) -> usize, fn(&T, usize)),
+    Badblocks(fn(&T) -> &Badblocks, fn(&T, ByteRange<space::Device>)),
 }
 
 /// An attribute of a disk whose driver data is a `T`.
@@ -36,7 +49,7 @@ enum Kind<T> {
 ///     [
 ///         Attribute::number(c"answer", |_disk| 42),
 ///         Attribute::flag(c"write_cache", |_disk| true, |_disk, _enabled| {}),
-///         Attribute::choice(c"mode", [c"slow", c"fast"], |_disk| false, |_disk, _is_fast| {}),
+///         Attribute::choice(c"mode", &[c"slow", c"fast"], |_disk| 0, |_disk, _index| {}),
 ///     ]
 /// }
 /// ```
@@ -67,15 +80,29 @@ impl<T: Operations> Attribute<T> {
         Self::new(name, 0o644, Kind::Flag(show, store))
     }
 
-    /// An attribute that shows two words, the chosen one in brackets, and that root can write one
-    /// of them to. The second word stands for `true`.
+    /// An attribute that shows some words, the chosen one in brackets, and that root can write one
+    /// of them to. `show` and `store` take the index of the word.
     pub const fn choice(
         name: &'static CStr,
-        words: [&'static CStr; 2],
-        show: fn(&T) -> bool,
-        store: fn(&T, bool),
+        words: &'static [&'static CStr],
+        show: fn(&T) -> usize,
+        store: fn(&T, usize),
     ) -> Self {
         Self::new(name, 0o644, Kind::Choice(words, show, store))
+    }
+
+    /// The attribute `badblocks`, which shows a list, and which root can write a range to: its
+    /// first sector and their number. In [`Operations::ATTRIBUTES`] it takes the place of the
+    /// kernel's, which enters the range without the driver.
+    pub const fn badblocks(
+        list: fn(&T) -> &Badblocks,
+        store: fn(&T, ByteRange<space::Device>),
+    ) -> Self {
+        Self::new(BADBLOCKS, 0o644, Kind::Badblocks(list, store))
+    }
+
+    pub(super) fn is_badblocks(&self) -> bool {
+        matches!(self.kind, Kind::Badblocks(..))
     }
 
     #[allow(clippy::needless_update, reason = "lockdep adds fields")]
@@ -131,22 +158,10 @@ impl<T: Operations> Attribute<T> {
             Kind::Number(show) => unsafe { emit_number(buf, show(data)) },
             // SAFETY: sysfs passes a buffer of a page.
             Kind::Flag(show, _) => unsafe { emit_number(buf, show(data).into()) },
-            Kind::Choice([first, second], show, _) => {
-                let format = match show(data) {
-                    false => c"[%s] %s\n",
-                    true => c"%s [%s]\n",
-                };
-
-                // SAFETY: sysfs passes a buffer of a page. The format takes two C strings.
-                unsafe {
-                    bindings::sysfs_emit(
-                        buf,
-                        format.as_char_ptr(),
-                        first.as_char_ptr(),
-                        second.as_char_ptr(),
-                    )
-                }
-            }
+            // SAFETY: sysfs passes a buffer of a page.
+            Kind::Choice(words, show, _) => unsafe { emit_words(buf, words, show(data)) },
+            // SAFETY: sysfs passes a buffer of a page.
+            Kind::Badblocks(list, _) => unsafe { emit_badblocks(buf, list(data)) },
         };
 
         // CAST: The length of a line fits every integer.
@@ -168,22 +183,24 @@ impl<T: Operations> Attribute<T> {
         // SAFETY: An attribute is gone before the disk's registration is.
         let data = unsafe { Self::data(dev) };
 
-        let (store, value) = match kind {
-            // CAST: An errno fits every integer.
-            Kind::Number(_) => return EPERM.to_errno() as isize,
-            // SAFETY: `buf` is a C string by the safety requirements.
-            Kind::Flag(_, store) => (store, unsafe { parse_bool(buf) }),
-            // SAFETY: `buf` is a C string by the safety requirements.
-            Kind::Choice(words, _, store) => (store, unsafe { parse_word(buf, words) }),
+        // SAFETY: `buf` is a C string by the safety requirements.
+        let text = unsafe { CStr::from_char_ptr(buf) };
+
+        let result = match kind {
+            Kind::Number(_) => Err(EPERM),
+            Kind::Flag(_, store) => parse_bool(text).map(|value| store(data, value)),
+            Kind::Choice(words, _, store) => {
+                parse_word(text, words).map(|index| store(data, index))
+            }
+            Kind::Badblocks(_, store) => parse_sectors(text).map(|range| store(data, range)),
         };
 
-        match value {
-            Ok(value) => store(data, value),
+        match result {
+            // CAST: sysfs writes at most a page.
+            Ok(()) => len as isize,
             // CAST: An errno fits every integer.
-            Err(error) => return error.to_errno() as isize,
+            Err(error) => error.to_errno() as isize,
         }
-        // CAST: sysfs writes at most a page.
-        len as isize
     }
 }
 
@@ -197,38 +214,109 @@ unsafe fn emit_number(buf: *mut c_char, number: u64) -> c_int {
     unsafe { bindings::sysfs_emit(buf, c"%llu\n".as_char_ptr(), number) }
 }
 
+/// Prints words, the one that is chosen in brackets, and returns the length of the line.
+///
+/// # Safety
+///
+/// `buf` must be a buffer of a page that sysfs has passed.
+unsafe fn emit_words(buf: *mut c_char, words: &[&CStr], chosen: usize) -> c_int {
+    let mut len = 0;
+
+    for (index, word) in words.iter().enumerate() {
+        let format = match index == chosen {
+            false => c"%s ",
+            true => c"[%s] ",
+        };
+
+        // SAFETY: By the safety requirements. The format takes a C string.
+        let added =
+            unsafe { bindings::sysfs_emit_at(buf, len, format.as_char_ptr(), word.as_char_ptr()) };
+
+        len = len.saturating_add(added);
+    }
+
+    // The end of the line takes the place of the last blank.
+    let end = len.saturating_sub(1);
+
+    // SAFETY: By the safety requirements.
+    end.saturating_add(unsafe { bindings::sysfs_emit_at(buf, end, c"\n".as_char_ptr()) })
+}
+
+/// Prints as many ranges as there is room for, and returns their length.
+///
+/// # Safety
+///
+/// `buf` must be a buffer of a page that sysfs has passed.
+unsafe fn emit_badblocks(buf: *mut c_char, list: &Badblocks) -> c_int {
+    // CAST: A page has a small number of bytes.
+    const LAST: usize = PAGE_SIZE as usize - 1;
+
+    // SAFETY: The list is valid. The function writes a page at most.
+    let len = unsafe { bindings::badblocks_show(list.as_raw(), buf, 0) };
+    let len = usize::try_from(len).unwrap_or(0);
+
+    if len <= LAST {
+        // CAST: It is less than a page.
+        return len as c_int;
+    }
+
+    // The function returns the length that the text would have had, which sysfs does not expect;
+    // and a number that is cut off is another number.
+    //
+    // SAFETY: By the safety requirements, and the function has written a page.
+    let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), LAST) };
+    let end = text.iter().rposition(|byte| *byte == b'\n');
+
+    // CAST: It is less than a page.
+    end.map_or(0, |end| end.saturating_add(1)) as c_int
+}
+
+/// The range that a text such as `800 8` is about: its first sector and their number.
+///
+/// # Errors
+///
+/// - `EINVAL` if it is something else.
+fn parse_sectors(text: &CStr) -> Result<ByteRange<space::Device>> {
+    let mut numbers = text
+        .to_str()?
+        .split_ascii_whitespace()
+        .map(str::parse::<u64>);
+    let (Some(Ok(first)), Some(Ok(count)), None) = (numbers.next(), numbers.next(), numbers.next())
+    else {
+        return Err(EINVAL);
+    };
+    let bytes = |sectors: u64| sectors.checked_mul(1 << SECTOR_SHIFT).ok_or(EINVAL);
+
+    ByteRange::new(bytes(first)?, bytes(count)?).ok_or(EINVAL)
+}
+
 /// # Errors
 ///
 /// - `EINVAL` if it is not a boolean.
-///
-/// # Safety
-///
-/// `buf` must be a C string.
-unsafe fn parse_bool(buf: *const c_char) -> Result<bool> {
+fn parse_bool(text: &CStr) -> Result<bool> {
     let mut value = false;
 
-    // SAFETY: By the safety requirements.
-    to_result(unsafe { bindings::kstrtobool(buf, &mut value) })?;
+    // SAFETY: `text` is a C string.
+    to_result(unsafe { bindings::kstrtobool(text.as_char_ptr(), &mut value) })?;
     Ok(value)
 }
 
-/// Whether it is the second of two words.
+/// Which of the words it is.
 ///
 /// # Errors
 ///
-/// - `EINVAL` if it is neither.
-///
-/// # Safety
-///
-/// `buf` must be a C string.
-unsafe fn parse_word(buf: *const c_char, words: &[&CStr; 2]) -> Result<bool> {
+/// - `EINVAL` if it is none.
+fn parse_word(text: &CStr, words: &[&CStr]) -> Result<usize> {
     let index = words.iter().position(|word| {
         // SAFETY: Both are C strings.
-        unsafe { bindings::sysfs_streq(buf, word.as_char_ptr()) }
+        unsafe { bindings::sysfs_streq(text.as_char_ptr(), word.as_char_ptr()) }
     });
 
-    Ok(index.ok_or(EINVAL)? == 1)
+    index.ok_or(EINVAL)
 }
+
+/// The name of the attribute that lists bad blocks.
+pub(super) const BADBLOCKS: &CStr = c"badblocks";
 
 /// A named group of attributes.
 pub struct Group<T: 'static> {
@@ -254,22 +342,27 @@ impl Table {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(super) fn new<T: Operations>(list: &[Group<T>]) -> Result<Self> {
-        let mut attributes = KVec::with_capacity(list.len(), GFP_KERNEL)?;
-        let mut groups = KVec::with_capacity(list.len(), GFP_KERNEL)?;
+    pub(super) fn new<T: Operations>() -> Result<Self> {
+        // Attributes of a group without a name are in the disk's folder itself.
+        let unnamed = (ptr::null(), T::ATTRIBUTES);
+        let named = T::GROUPS
+            .iter()
+            .map(|group| (group.name.as_char_ptr(), group.attributes));
+        let mut attributes = KVec::new();
+        let mut groups = KVec::new();
         let mut pointers = KVec::new();
 
-        for group in list {
+        for (name, list) in Iterator::chain(iter::once(unnamed), named) {
             let mut array = KVec::new();
 
-            for attribute in group.attributes {
+            for attribute in list {
                 array.push(&raw const attribute.raw.attr, GFP_KERNEL)?;
             }
             array.push(ptr::null(), GFP_KERNEL)?;
 
             groups.push(
                 bindings::attribute_group {
-                    name: group.name.as_char_ptr(),
+                    name,
                     __bindgen_anon_2: bindings::attribute_group__bindgen_ty_2 {
                         attrs_const: array.as_ptr(),
                     },
@@ -294,5 +387,35 @@ impl Table {
 
     pub(super) fn as_ptr(&mut self) -> *mut *const bindings::attribute_group {
         self.pointers.as_mut_ptr()
+    }
+}
+
+#[kunit_tests(daxmf_block_attribute)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sectors_are_parsed_as_the_kernel_does() {
+        let range =
+            |first: u64, count: u64| ByteRange::new(first << SECTOR_SHIFT, count << SECTOR_SHIFT);
+
+        for (text, want) in [
+            (c"800 8\n", range(800, 8)),
+            (c"0 1", range(0, 1)),
+            (c" 7\t3\n", range(7, 3)),
+            (c"7 0\n", None),
+            (c"7 -1\n", None),
+            (c"7\n", None),
+            (c"7 3 1\n", None),
+            (c"7 3x\n", None),
+            (c"seven 3\n", None),
+            (c"", None),
+            (c"36028797018963968 1\n", None),
+            (c"36028797018963967 1\n", None),
+            (c"36028797018963966 1\n", range(36028797018963966, 1)),
+            (c"18446744073709551616 1\n", None),
+        ] {
+            assert_eq!(parse_sectors(text).ok(), want);
+        }
     }
 }

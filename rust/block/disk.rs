@@ -39,8 +39,10 @@ use crate::{
 
 use super::{
     attribute::{
+        Attribute,
         Group,
-        Table, //
+        Table,
+        BADBLOCKS, //
     },
     Bio,
     DiskRef, //
@@ -143,7 +145,10 @@ impl Drop for Disk {
 /// What a driver does with the bios of a disk, and what it shows of the disk in sysfs.
 #[vtable]
 pub trait Operations: Send + Sync + Sized + 'static {
-    /// Groups of attributes in the disk's folder in sysfs.
+    /// Attributes in the disk's folder in sysfs.
+    const ATTRIBUTES: &'static [Attribute<Self>] = &[];
+
+    /// Groups of attributes in that folder.
     const GROUPS: &'static [Group<Self>] = &[];
 
     /// Deals with a bio. Called in the context that submitted it; may sleep.
@@ -156,7 +161,8 @@ pub struct Config<'a> {
     pub name: &'a CStr,
     /// The size in bytes; what does not fill a sector is left out.
     pub capacity: u64,
-    /// What is shown, and can be changed, as the disk's `badblocks`.
+    /// What is shown, and can be changed, as the disk's `badblocks`: by the kernel, or by an
+    /// attribute of the driver, see [`Attribute::badblocks()`].
     pub badblocks: Arc<Badblocks>,
 }
 
@@ -198,7 +204,8 @@ impl<T: Operations> Registration<T> {
         config: Config<'_>,
         data: Arc<T>,
     ) -> Result<Self> {
-        let mut groups = Table::new(T::GROUPS)?;
+        let mut groups = Table::new::<T>()?;
+        let has_own_badblocks = T::ATTRIBUTES.iter().any(Attribute::is_badblocks);
 
         disk.set_name(config.name)?;
 
@@ -209,7 +216,10 @@ impl<T: Operations> Registration<T> {
 
             (*disk).fops = &VTable::<T>::OPS;
             (*disk).private_data = Arc::as_ptr(&data).cast_mut().cast();
-            (*disk).bb = config.badblocks.as_raw().cast();
+            // Without a list, the kernel has no attribute for it.
+            if !has_own_badblocks {
+                (*disk).bb = config.badblocks.as_raw().cast();
+            }
             bindings::set_capacity(disk, config.capacity >> SECTOR_SHIFT);
         }
 
@@ -222,7 +232,7 @@ impl<T: Operations> Registration<T> {
             )
         })?;
 
-        if let Some(file) = SysfsFile::of(&disk, c"badblocks") {
+        if let Some(file) = SysfsFile::of(&disk, BADBLOCKS) {
             config.badblocks.show_in(file);
         }
 
