@@ -2,14 +2,14 @@
 
 //! What is bad of the memory of a namespace.
 
+mod platform;
+
 use daxmf::{
     badblocks::Badblocks,
     range::{
         space,
         ByteRange,
         PageRange,
-        Space,
-        Window,
         PAGE_SIZE, //
     },
 };
@@ -28,12 +28,6 @@ use kernel::{
 };
 
 use crate::page_set::PageSet;
-
-/// What the platform is asked about, from the start of that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {}
-
-impl Space for Asked {}
 
 /// What is bad of the memory of a namespace.
 ///
@@ -112,19 +106,46 @@ impl BadMemory {
             return None;
         }
 
-        self.lookup(range)
+        self.first_bad(range).map(ByteRange::start)
     }
 
-    fn lookup(&self, range: ByteRange<space::Device>) -> Option<u64> {
-        let listed = self.list.first_in(range).map(ByteRange::start);
+    /// The first bad part of `range`; a bad part may follow it at once.
+    fn first_bad(&self, range: ByteRange<space::Device>) -> Option<ByteRange<space::Device>> {
+        let listed = self.list.first_in(range);
         let unlisted = self
             .unlisted
             .first_in(range.pages())
             .and_then(PageRange::bytes)
-            .and_then(|bad| bad.clip(range))
-            .map(ByteRange::start);
+            .and_then(|bad| bad.clip(range));
 
-        [listed, unlisted].into_iter().flatten().min()
+        [listed, unlisted]
+            .into_iter()
+            .flatten()
+            .min_by_key(|bad| bad.start())
+    }
+
+    /// Calls `good` with the pages that have a part of `range` and no bad part.
+    fn for_each_good(
+        &self,
+        range: ByteRange<space::Device>,
+        mut good: impl FnMut(PageRange<space::Device>),
+    ) {
+        let mut rest = range
+            .pages()
+            .bytes()
+            .and_then(|range| range.clip(self.range));
+
+        while let Some(part) = rest {
+            let bad = self.first_bad(part);
+            let end = bad.map_or(part.end(), ByteRange::start);
+
+            if let Some(pages) = ByteRange::between(part.start(), end).and_then(whole_pages) {
+                good(pages);
+            }
+            rest = bad
+                .and_then(|bad| bad.end().checked_next_multiple_of(PAGE_SIZE))
+                .and_then(|next| ByteRange::between(next, part.end()));
+        }
     }
 
     /// Adds `range`, which has failed, and calls `mark`. No repair ends meanwhile.
@@ -135,6 +156,35 @@ impl BadMemory {
 
         UnderWay::fail(&mut under_way, range);
         mark();
+        self.add(range)
+    }
+
+    /// Adds `range`, in which errors were found, and calls `news` with its pages that had no bad
+    /// part before. No repair ends meanwhile.
+    ///
+    /// Returns whether the list has it.
+    pub(crate) fn add_found(
+        &self,
+        range: ByteRange<space::Device>,
+        news: impl FnMut(PageRange<space::Device>),
+    ) -> bool {
+        self.add_anew(&mut self.under_way.lock(), range, news)
+    }
+
+    fn add_anew(
+        &self,
+        under_way: &mut Option<UnderWay>,
+        range: ByteRange<space::Device>,
+        mut news: impl FnMut(PageRange<space::Device>),
+    ) -> bool {
+        UnderWay::fail(under_way, range);
+        self.for_each_good(range, |pages| {
+            // Whoever hears of it finds it bad.
+            if let Some(bad) = pages.bytes().and_then(|bytes| bytes.clip(range)) {
+                self.add(bad);
+            }
+            news(pages);
+        });
         self.add(range)
     }
 
@@ -159,75 +209,6 @@ impl BadMemory {
                 }
                 _ => return false,
             }
-        }
-        true
-    }
-
-    /// Enters what the platform knows. `known` puts what it knows of a range in a list, as far as
-    /// there is room, and says where that list counts from. No lock is held meanwhile.
-    ///
-    /// # Errors
-    ///
-    /// - `ENOMEM` if memory is short.
-    /// - Those of `known`.
-    pub(crate) fn populate(
-        &self,
-        known: impl Fn(
-            ByteRange<space::Device>,
-            &Badblocks<Asked>,
-        ) -> Result<Window<space::Device, Asked>>,
-    ) -> Result {
-        /// So little has fewer ranges, one every other sector, than a list has room for.
-        const SMALL: u64 = 64 * PAGE_SIZE;
-
-        let found = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
-        let mut len = self.range.len();
-        let mut rest = Some(self.range);
-
-        while let Some(range) = rest {
-            let part = ByteRange::new(range.start(), range.len().min(len)).ok_or(ERANGE)?;
-            let finished = self.finished.load(Relaxed);
-            let window = known(part, &found)?;
-
-            if found.is_full() && part.len() > SMALL {
-                // Some may be left out. Ask for less.
-                len = (part.len() / 2).next_multiple_of(PAGE_SIZE);
-            } else if self.add_found(window, &found, finished) {
-                rest = ByteRange::between(part.end(), range.end());
-                len = len.saturating_mul(2);
-            }
-            while let Some(bad) = found.first_in(ByteRange::ALL) {
-                found.clear(bad)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds what is in `found`, which counts from the start of `window`. Adds nothing and returns
-    /// `false` if a repair has finished since `finished` was read: what it has repaired may be in
-    /// `found`.
-    fn add_found(
-        &self,
-        window: Window<space::Device, Asked>,
-        found: &Badblocks<Asked>,
-        finished: u64,
-    ) -> bool {
-        let mut under_way = self.under_way.lock();
-
-        if self.finished.load(Relaxed) != finished {
-            return false;
-        }
-
-        let mut rest = Some(window.inner());
-
-        while let Some(bad) = rest.and_then(|rest| found.first_in(rest)) {
-            if let Some(bad) = window.outward(bad) {
-                // Whether the platform has found it before or after it was asked to repair it is
-                // not known.
-                UnderWay::fail(&mut under_way, bad);
-                self.add(bad);
-            }
-            rest = ByteRange::between(bad.end(), window.inner().end());
         }
         true
     }
@@ -367,7 +348,7 @@ mod tests {
 
     const LEN: u64 = 1 << 30;
 
-    fn page<S: Space>(number: u64) -> Result<ByteRange<S>> {
+    fn page(number: u64) -> Result<ByteRange<space::Device>> {
         ByteRange::new(number * PAGE_SIZE, PAGE_SIZE).ok_or(EINVAL)
     }
 
@@ -477,73 +458,55 @@ mod tests {
         Ok(())
     }
 
+    /// The first page and the number of the pages that are news of some sectors.
+    fn news(bad: &BadMemory, sector: u64, count: u64) -> Result<KVec<(u64, u64)>> {
+        let range = ByteRange::new(sector << 9, count << 9).ok_or(EINVAL)?;
+        let mut news = KVec::new();
+        let mut result = Ok(());
+
+        bad.add_found(range, |pages| {
+            if result.is_ok() {
+                result = news.push((pages.start(), pages.len()), GFP_KERNEL);
+            }
+        });
+        result?;
+        Ok(news)
+    }
+
     #[test]
-    fn what_the_platform_finds_during_a_repair_stays_bad() -> Result {
+    fn a_page_is_news_while_it_is_good() -> Result {
         let bad = BadMemory::new(LEN)?;
 
-        assert!(bad.add_failed(page(0)?, || {}));
+        // Sectors of a page, then of it and its neighbours.
+        assert_eq!(news(&bad, 81, 1)?, [(10, 1)]);
+        assert_eq!(news(&bad, 81, 1)?, []);
+        assert_eq!(news(&bad, 87, 1)?, []);
+        assert_eq!(news(&bad, 79, 10)?, [(9, 1), (11, 1)]);
 
-        let repair = bad.repair(page(0)?)?.ok_or(EINVAL)?;
-        bad.populate(|range, list| list.mark(page(0)?).map(|()| Window::at(range)))?;
-        assert_eq!(repair.finish(page(0)?, |_| assert!(false)), Err(EIO));
-        assert_eq!(bad.first_in(page(0)?), Some(0));
+        // What a process has hit is known.
+        assert!(bad.add_failed(page(20)?, || {}));
+        assert_eq!(news(&bad, 18 * 8, 40)?, [(18, 2), (21, 2)]);
 
-        let repair = bad.repair(page(0)?)?.ok_or(EINVAL)?;
-        bad.populate(|range, list| list.mark(page(1)?).map(|()| Window::at(range)))?;
-        repair.finish(page(0)?, |_| {})?;
-        assert_eq!(bad.first_in(page(0)?), None);
-        assert_eq!(bad.first_in(page(1)?), Some(PAGE_SIZE));
+        // A part of it is repaired, then all of it.
+        let sector = ByteRange::new(81 << 9, 512).ok_or(EINVAL)?;
+        write(&bad, sector)?;
+        assert_eq!(news(&bad, 81, 1)?, []);
+        write(&bad, page(10)?)?;
+        assert_eq!(news(&bad, 81, 1)?, [(10, 1)]);
         Ok(())
     }
 
     #[test]
-    fn what_is_repaired_while_the_platform_is_asked_is_good() -> Result {
-        let bad = BadMemory::new(LEN)?;
-        let asked = core::cell::Cell::new(0);
-
-        assert!(bad.add_failed(page(0)?, || {}));
-        bad.populate(|range, list| {
-            asked.set(asked.get() + 1);
-            if asked.get() == 1 {
-                list.mark(page(0)?)?;
-                write(&bad, page(0)?)?;
-            }
-            Ok(Window::at(range))
-        })?;
-
-        assert_eq!(asked.get(), 2);
-        assert_eq!(bad.first_in(page(0)?), None);
-        Ok(())
-    }
-
-    #[test]
-    fn all_that_the_platform_knows_is_bad() -> Result {
-        const EVERY: u64 = 24;
+    fn news_without_a_list() -> Result {
         let bad = BadMemory::new(LEN)?;
 
-        // One sector in every third page of the first 32 MiB, and the very last sector.
-        bad.populate(|range, list| {
-            let (first, count) = range.sectors();
-            let every = (0..32 << 11).step_by(EVERY as usize);
-            let all = Iterator::chain(every, [(LEN >> 9) - 1]);
-
-            for sector in all.filter(|sector| (first..first + count).contains(sector)) {
-                let sector = ByteRange::new((sector - first) << 9, 512).ok_or(EINVAL)?;
-
-                let _ = list.mark(sector);
-            }
-            Ok(Window::at(range))
-        })?;
-
-        for number in (0..(32 << 20) / PAGE_SIZE).step_by(3) {
-            assert_eq!(bad.first_in(page(number)?), Some(number * PAGE_SIZE));
-            assert_eq!(bad.first_in(page(number + 1)?), None);
-            assert_eq!(bad.first_in(page(number + 2)?), None);
-        }
-        assert!(bad.first_in(page(LEN / PAGE_SIZE - 1)?).is_some());
-        assert_eq!(bad.first_in(page(LEN / PAGE_SIZE - 2)?), None);
-        // What is listed is known by the sector.
-        assert_eq!(bad.unlisted.first_in(page(0)?.pages()), None);
+        fill(&bad)?;
+        assert_eq!(news(&bad, 8 * 8, 8)?, [(8, 1)]);
+        assert_eq!(news(&bad, 7 * 8, 24)?, [(7, 1), (9, 1)]);
+        assert_eq!(news(&bad, 7 * 8, 24)?, []);
+        // The end of the device, and what lies behind it.
+        assert_eq!(news(&bad, (LEN >> 9) - 1, 100)?, [(LEN / PAGE_SIZE - 1, 1)]);
+        assert_eq!(news(&bad, LEN >> 9, 100)?, []);
         Ok(())
     }
 }

@@ -6,6 +6,7 @@
 
 mod bad;
 mod failures;
+mod found;
 mod media;
 mod page_set;
 
@@ -31,6 +32,7 @@ use daxmf::{
         Claim,
         PageMap, //
     },
+    work::Worker, //
 };
 use kernel::{
     prelude::*,
@@ -40,6 +42,10 @@ use kernel::{
 use crate::{
     bad::BadMemory,
     failures::Failures,
+    found::{
+        Finder,
+        Found, //
+    },
     media::{
         Media,
         Memory,
@@ -66,11 +72,14 @@ struct Pmem {
 
 /// The disk of a namespace.
 enum PmemDisk {
-    // The fields are dropped in this order. The holder is told while the disk still works, then the
-    // disk goes. With the last user of the media the pages go, and with the pages their failures.
+    // The fields are dropped in this order. The holder is not notified of what was found any more,
+    // then it is told of the removal while the disk still works, then the disk goes. With the last
+    // user of the media the pages go, and with the pages their failures.
     Dax {
+        _found: Worker<Found>,
         _dax: dax::device::Registration<Media<Pages>>,
         disk: block::Registration<Media<Pages>>,
+        finder: Finder,
     },
     Block(block::Registration<Media<Remapped>>),
 }
@@ -87,7 +96,8 @@ impl nvdimm::Driver for Pmem {
         };
 
         let result = match (event, &self.disk) {
-            (Event::RevalidatePoison, _) => populate(&self.bad, &bound),
+            (Event::RevalidatePoison, PmemDisk::Dax { finder, .. }) => finder.add_known(&bound),
+            (Event::RevalidatePoison, PmemDisk::Block(_)) => populate(&self.bad, &bound),
             (Event::RevalidateRegion, PmemDisk::Dax { disk, .. }) => bound.update_read_only(disk),
             (Event::RevalidateRegion, PmemDisk::Block(disk)) => bound.update_read_only(disk),
         };
@@ -109,6 +119,7 @@ impl Pmem {
         let bound = namespace.bound().ok_or(ENODEV)?;
         let bad = BadMemory::new(namespace.window().inner().len())?;
 
+        // There is no holder to notify.
         populate(&bad, &bound)?;
 
         let disk = match namespace.kind() {
@@ -151,12 +162,24 @@ impl PmemDisk {
             dax.set_synchronous();
         }
 
-        let failures = Failures::new(namespace.clone(), dax.control(), bad.clone());
+        let found = Worker::new(Found::new(namespace.clone(), dax.control(), bad.clone()))?;
+        let finder = Finder::new(found.handle());
+        let failures = Failures::new(
+            namespace.clone(),
+            dax.control(),
+            bad.clone(),
+            finder.clone(),
+        );
         let pages = PageMap::new(claim(bound)?, bound.node(), failures);
         let dax = dax.register(&disk, Media::new(namespace.clone(), bad.clone(), pages))?;
         let disk = register(bound, disk, bad, dax.data().clone())?;
 
-        Ok(Self::Dax { _dax: dax, disk })
+        Ok(Self::Dax {
+            _found: found,
+            _dax: dax,
+            disk,
+            finder,
+        })
     }
 
     /// Makes a disk of memory without page frames.
@@ -220,9 +243,12 @@ fn warn_of_no_dax(namespace: &Namespace, error: Error) {
     }
 }
 
-/// Enters what the platform knows to be bad.
+/// Lists what the platform knows to be bad.
 fn populate(bad: &BadMemory, bound: &Bound<'_>) -> Result {
-    bad.populate(|range, list| bound.populate_badblocks(range, list))
+    bad.populate(
+        |range, list| bound.populate_badblocks(range, list),
+        |_pages| {},
+    )
 }
 
 /// What the disk of a namespace can do, but for DAX.

@@ -30,7 +30,13 @@ use kernel::{
     },
 };
 
-use crate::bad::BadMemory;
+use crate::{
+    bad::BadMemory,
+    found::{
+        self,
+        Finder, //
+    },
+};
 
 /// Receives the memory failures of a namespace.
 ///
@@ -40,23 +46,32 @@ pub(crate) struct Failures {
     namespace: Arc<Namespace>,
     control: Control,
     bad: Arc<BadMemory>,
+    found: Finder,
     lists_simulated: Atomic<bool>,
-    counters: Counters,
 }
 
 impl Failures {
-    pub(crate) fn new(namespace: Arc<Namespace>, control: Control, bad: Arc<BadMemory>) -> Self {
+    pub(crate) fn new(
+        namespace: Arc<Namespace>,
+        control: Control,
+        bad: Arc<BadMemory>,
+        found: Finder,
+    ) -> Self {
         Self {
             namespace,
             control,
             bad,
+            found,
             lists_simulated: Atomic::new(false),
-            counters: Counters::new(),
         }
     }
 
     pub(crate) fn counters(&self) -> &Counters {
-        &self.counters
+        self.found.counters()
+    }
+
+    pub(crate) fn found(&self) -> &Finder {
+        &self.found
     }
 
     pub(crate) fn control(&self) -> &Control {
@@ -78,28 +93,16 @@ impl Failures {
             // The machine check handler takes the frame from the linear map when we are done. The
             // mark is what brings it back when the driver is unbound before the memory has been
             // repaired.
-            list(&self.namespace, &self.bad, range, || frames.set_poisoned());
+            let is_listed = self.bad.add_failed(range, || {
+                frames.set_poisoned();
+                self.found.forget(range.pages());
+            });
+
+            // The platform may enter it, too, but later.
+            found::warn_unless(&self.namespace, is_listed, range);
         }
 
         self.control.notify_failure(range, flags)
-    }
-}
-
-/// Enters `range`, which has failed, in what is bad of a namespace, and calls `mark`.
-pub(crate) fn list(
-    namespace: &Namespace,
-    bad: &BadMemory,
-    range: ByteRange<space::Device>,
-    mark: impl FnOnce(),
-) {
-    // The platform may enter it, too, but later.
-    if !bad.add_failed(range, mark) {
-        dev_warn!(
-            namespace.device(),
-            "badblocks is full, {:#x}..{:#x} is bad without being shown\n",
-            range.start(),
-            range.end()
-        );
     }
 }
 
@@ -111,10 +114,10 @@ impl pagemap::Operations for Failures {
             .and_then(|bytes| self.namespace.window().inward(bytes));
 
         let Some(range) = range else {
-            return self.counters.count(|| Outcome::Failed(ENXIO));
+            return self.counters().count(|| Outcome::Failed(ENXIO));
         };
 
-        let outcome = self.counters.count(|| self.handle(frames, range, flags));
+        let outcome = self.counters().count(|| self.handle(frames, range, flags));
 
         if outcome != Outcome::Delivered {
             dev_warn!(

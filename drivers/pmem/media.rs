@@ -45,9 +45,10 @@ use kernel::{
 
 use crate::{
     bad::BadMemory,
-    failures::{
+    failures::Failures,
+    found::{
         self,
-        Failures, //
+        Found, //
     },
 };
 
@@ -61,6 +62,9 @@ pub(crate) trait Memory: Deref<Target = Mapped> + Send + Sync + Sized + 'static 
 
     /// Called when `page` has been written, and has no bad sector any more.
     fn unmark(&self, page: PageRange<space::Device>);
+
+    /// Lists `range` of the disk, in which errors were found, and has its holder notified.
+    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>);
 }
 
 /// Memory with page frames, which has memory failures.
@@ -97,6 +101,15 @@ impl Memory for Pages {
                     |media: &Media<Self>| media.failures().lists_simulated().into(),
                     |media: &Media<Self>, index| media.failures().list_simulated(index == 1),
                 ),
+                Attribute::choice(
+                    c"found",
+                    Found::POLICIES,
+                    |media: &Media<Self>| media.failures().found().policy(),
+                    |media: &Media<Self>, index| media.failures().found().set_policy(index),
+                ),
+                Attribute::number(c"found_unnotified", |media: &Media<Self>| {
+                    media.failures().found().unnotified()
+                }),
             ],
         },
     ];
@@ -107,10 +120,15 @@ impl Memory for Pages {
 
     fn unmark(&self, page: PageRange<space::Device>) {
         let _ = self.clear_poisoned(page);
+        self.operations().found().forget(page);
+    }
+
+    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>) {
+        media.failures().found().add(range);
     }
 }
 
-// No frames: nobody takes them from the linear map, or marks them.
+// No frames: nobody takes them from the linear map, or marks them. No DAX device: no holder.
 impl Memory for Remapped {
     const GROUPS: &'static [Group<Media<Self>>] = &[];
 
@@ -119,6 +137,12 @@ impl Memory for Remapped {
     }
 
     fn unmark(&self, _page: PageRange<space::Device>) {}
+
+    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>) {
+        let is_listed = media.bad.add_found(range, |_pages| {});
+
+        found::warn_unless(&media.namespace, is_listed, range);
+    }
 }
 
 /// The data of a namespace.
@@ -228,7 +252,7 @@ impl<M: Memory> Media<M> {
             page.start()
         );
         // The frame stays in the linear map, so it needs no mark.
-        failures::list(&self.namespace, &self.bad, page, || {});
+        M::add_found(self, page);
     }
 
     fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
@@ -279,6 +303,11 @@ impl<M: Memory> Media<M> {
 
 #[vtable]
 impl<M: Memory> block::Operations for Media<M> {
+    const ATTRIBUTES: &'static [Attribute<Self>] = &[Attribute::badblocks(
+        |media: &Self| media.bad.list(),
+        |media: &Self, range| M::add_found(media, range),
+    )];
+
     const GROUPS: &'static [Group<Self>] = M::GROUPS;
 
     fn submit_bio(&self, bio: Bio) {

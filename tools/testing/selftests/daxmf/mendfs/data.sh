@@ -215,9 +215,14 @@ huge_contents() {
 
 # --- Copies ---
 
-# Memory that is bad without anybody having told the filesystem.
+# bad_sectors FIRST COUNT -- without anybody telling the filesystem.
+bad_sectors() {
+	echo never >"/sys/block/$DISK/memory_failure/found" && echo "$1 $2" >"/sys/block/$DISK/badblocks"
+}
+
+# mark_bad FILE PAGE
 mark_bad() {
-	echo "$(file_sector "$1" "$2") 8" >"/sys/block/$DISK/badblocks"
+	bad_sectors "$(file_sector "$1" "$2")" 8
 }
 
 # The copy fails half-way; the file is as it was.
@@ -240,7 +245,7 @@ target_is_bad() {
 	local sector
 
 	fill source 16 && share source copy && fill behind 1 && sector=$(file_sector behind 0) &&
-		rm behind && echo "$((sector + 8)) $((32 * 8))" >"/sys/block/$DISK/badblocks" &&
+		rm behind && bad_sectors $((sector + 8)) $((32 * 8)) &&
 		is_touched copy 5 write && write_page copy 6 && fill new 300 && same_but copy 6 &&
 		same_but new 999 && mended
 }
