@@ -12,7 +12,8 @@
 //! - [`range`]: the arithmetic on the way, without a kernel.
 //!
 //! A provider of memory also needs [`nvdimm`] (namespace drivers), [`mapped`] (its reads and
-//! writes), [`block`] (disks) and [`badblocks`].
+//! writes), [`block`] (disks) and [`badblocks`]. It learns of failed reads from [`mce`] (records of
+//! machine checks), and takes its time with them in [`work`] (work items).
 //!
 //! A consumer that owns files in the memory needs [`fs`].
 //!
@@ -29,6 +30,7 @@ pub mod dax;
 pub mod fs;
 pub mod interval_tree;
 pub mod mapped;
+pub mod mce;
 pub mod memory_failure;
 pub mod module_param;
 pub mod nvdimm;
@@ -46,14 +48,19 @@ module! {
     license: "GPL",
 }
 
-/// The library module has no state of its own: it is loaded for its symbols.
-struct Daxmf;
+/// The library module is loaded for its symbols. Machine checks reach those who use it through it.
+struct Daxmf {
+    _decoder: mce::Decoder,
+}
 
 impl kernel::Module for Daxmf {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         // SAFETY: A module is initialized once, before its symbols can be used.
         unsafe { dax::holder::init() };
 
-        Ok(Self)
+        Ok(Self {
+            // SAFETY: As above.
+            _decoder: unsafe { mce::Decoder::new() }?,
+        })
     }
 }

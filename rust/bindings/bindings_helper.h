@@ -24,6 +24,8 @@
 #include <linux/set_memory.h>
 #include <linux/statfs.h>
 
+#include <asm/mce.h>
+
 /* The nvdimm core's own, in drivers/nvdimm */
 #include "btt.h"
 #include "nd.h"
@@ -44,6 +46,8 @@ const fmode_t RUST_CONST_HELPER_FMODE_NOWAIT = FMODE_NOWAIT;
 const fop_flags_t RUST_CONST_HELPER_FOP_MMAP_SYNC = FOP_MMAP_SYNC;
 const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
 const int RUST_CONST_HELPER_IOCB_NOWAIT = IOCB_NOWAIT;
+const u64 RUST_CONST_HELPER_MCE_HANDLED_UC = MCE_HANDLED_UC;
+const u64 RUST_CONST_HELPER_MCE_IN_KERNEL_COPYIN = MCE_IN_KERNEL_COPYIN;
 const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
 
 /* drivers/dax/dax-private.h, whose other contents are of no use here. */

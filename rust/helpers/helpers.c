@@ -12,6 +12,7 @@
 #include "device.c"
 #include "fs.c"
 #include "kdev_t.c"
+#include "mce.c"
 #include "mm.c"
 #include "page-flags.c"
 #include "sched.c"
