@@ -18,6 +18,7 @@ use daxmf::{
     },
     dax,
     mapped::Remapped,
+    mce,
     nvdimm::{
         self,
         namespace::{
@@ -76,6 +77,7 @@ enum PmemDisk {
     // then it is told of the removal while the disk still works, then the disk goes. With the last
     // user of the media the pages go, and with the pages their failures.
     Dax {
+        _mce: mce::Registration,
         _found: Worker<Found>,
         _dax: dax::device::Registration<Media<Pages>>,
         disk: block::Registration<Media<Pages>>,
@@ -172,9 +174,12 @@ impl PmemDisk {
         );
         let pages = PageMap::new(claim(bound)?, bound.node(), failures);
         let dax = dax.register(&disk, Media::new(namespace.clone(), bad.clone(), pages))?;
+        let handler = Arc::new(finder.clone(), GFP_KERNEL)?;
+        let mce = mce::Registration::new(namespace.window().outer(), handler)?;
         let disk = register(bound, disk, bad, dax.data().clone())?;
 
         Ok(Self::Dax {
+            _mce: mce,
             _found: found,
             _dax: dax,
             disk,

@@ -12,6 +12,7 @@ use daxmf::{
         device::Control,
         holder::Recipients, //
     },
+    mce,
     memory_failure::{
         Counters,
         Outcome, //
@@ -48,11 +49,7 @@ const RECIPIENTS: [Option<Recipients>; 3] =
     [Some(Recipients::Willing), Some(Recipients::All), None];
 
 /// Warns that the list of bad blocks of a namespace lacks `range`, unless it has it.
-pub(crate) fn warn_unless(
-    namespace: &Namespace,
-    is_listed: bool,
-    range: ByteRange<space::Device>,
-) {
+pub(crate) fn warn_unless(namespace: &Namespace, is_listed: bool, range: ByteRange<space::Device>) {
     if !is_listed {
         dev_warn!(
             namespace.device(),
@@ -191,6 +188,22 @@ impl Finder {
         // Some may have been added before it failed.
         self.0.queue();
         result
+    }
+}
+
+impl mce::Handler for Finder {
+    fn memory_error(&self, range: ByteRange<space::Physical>) {
+        let Some(range) = self.namespace.window().inward(range) else {
+            return;
+        };
+
+        dev_warn!(
+            self.namespace.device(),
+            "machine check at offset {:#x} length {:#x}, they are bad from now on\n",
+            range.start(),
+            range.len()
+        );
+        self.add(range);
     }
 }
 

@@ -66,6 +66,25 @@ cannot_be_read() {
 		write_page "/dev/$DISK" 60 oflag=direct && rmmod daxmf_nospec
 }
 
+# record STATUS ADDRESS -- of a machine check in a read of a cache line, as of a DAX file: nobody
+# calls memory_failure() for it.
+record() {
+	local file dir=/sys/kernel/debug/mce-inject
+
+	for file in flags=sw misc=0x86 "status=$1" "addr=$(printf %#x "$2")" bank=0; do
+		echo "${file#*=}" >"$dir/${file%%=*}" || return
+	done
+}
+
+# A corrected one is none. The kernel lists the sector, as nfit does for its memory.
+recorded() {
+	modprobe mce-inject && on_exit rmmod mce_inject &&
+		record 0x9c0000000000009f $((START + 70 * PAGE)) &&
+		record 0xbc0000000000009f $((START + 71 * PAGE + 600)) && is_told 71 &&
+		grep -qx "$((71 * 8 + 1)) 1" "/sys/block/$DISK/badblocks" &&
+		fails_with "Input/output error" dax_read "/dev/$DISK" 71 && dax_read "/dev/$DISK" 70
+}
+
 # policy WORD
 policy() {
 	echo "$1" >"/sys/block/$DISK/memory_failure/found"
@@ -133,7 +152,7 @@ comes_and_goes() {
 	[ $round = 3 ]
 }
 
-begin 12
+begin 14
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require page_data
@@ -147,9 +166,16 @@ check "sectors of a page are a page" sectors
 check "a page that was written and fails anew" fails_anew
 check "a page that a process has hit is no news" hit_before
 check "a page that a bio cannot read" cannot_be_read
+check "the record of a machine check" recorded
 check "nobody is notified by choice" nobody_is_told
 check "nobody is there" without_holder
 check "XFS is notified by choice" told_to_xfs
 check "the device is removed meanwhile" removed_meanwhile
 check "the driver comes and goes" comes_and_goes
+require_disk virtio
+TOLD=0
+MARK="$LOG_MARK virtio"
+log_mark "$MARK"
+require hold "$DISK"
+check "the record of a machine check on another kind of memory" recorded
 finish
