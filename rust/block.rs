@@ -16,7 +16,10 @@ pub mod bio;
 pub mod disk;
 pub mod file;
 
-pub(crate) use self::file::window_of;
+pub(crate) use self::file::{
+    window_of,
+    BlockDeviceRef, //
+};
 pub use self::{
     attribute::Attribute,
     bio::Bio,

@@ -104,6 +104,12 @@ impl OpenDevice {
         self.0.get()
     }
 
+    /// A reference that may outlive the time that it is open.
+    pub(crate) fn reference(&self) -> BlockDeviceRef {
+        // SAFETY: A block device that is open is valid. `from_raw()` has got its address.
+        unsafe { BlockDeviceRef::get(NonNull::new_unchecked(self.as_raw())) }
+    }
+
     /// The disk that the device is, or is a partition of.
     pub fn disk(&self) -> DiskRef {
         // SAFETY: A block device that is open has a disk, which is valid as long as it is open.
@@ -139,60 +145,58 @@ impl OpenDevice {
     }
 }
 
-/// A reference to a disk, whoever drives it. It keeps nobody from removing the disk.
+/// A reference to a block device, whoever drives its disk. It keeps nobody from removing the disk.
+///
+/// It is not one to the device: the last of these calls into the module of the disk's driver, which
+/// may be gone.
 ///
 /// # Invariants
 ///
-/// `self.0` is a valid disk with a reference to its device that we own.
-pub struct DiskRef(NonNull<bindings::gendisk>);
+/// `self.0` is valid, and we own a reference to its inode, which keeps it in memory.
+pub(crate) struct BlockDeviceRef(NonNull<bindings::block_device>);
 
-// SAFETY: The reference count of a device is atomic.
-unsafe impl Send for DiskRef {}
+// SAFETY: `iput()` may be called from any thread.
+unsafe impl Send for BlockDeviceRef {}
 
-// SAFETY: A shared `DiskRef` is only looked at.
-unsafe impl Sync for DiskRef {}
+// SAFETY: A shared `BlockDeviceRef` reads the size of the block device, which is a single word.
+unsafe impl Sync for BlockDeviceRef {}
 
-impl DiskRef {
+impl BlockDeviceRef {
     /// Takes a reference.
     ///
     /// # Safety
     ///
-    /// `disk` must be valid.
-    pub(super) unsafe fn get(disk: NonNull<bindings::gendisk>) -> Self {
-        // SAFETY: By the safety requirements.
-        unsafe { bindings::get_device(disk_to_dev(disk.as_ptr())) };
-        // INVARIANT: The reference was just taken.
-        Self(disk)
+    /// `block_device` must be valid.
+    pub(crate) unsafe fn get(block_device: NonNull<bindings::block_device>) -> Self {
+        // SAFETY: By the safety requirements. The disk has a reference to the inode.
+        unsafe { bindings::ihold(inode(block_device)) };
+        // INVARIANT: The reference was just taken. `bdev_free_inode()` frees the block device.
+        Self(block_device)
     }
 
-    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
-        self.0.as_ptr()
-    }
-
-    /// Whether this is the kernel's name of the disk, such as `pmem0`.
-    pub fn has_name(&self, name: &CStr) -> bool {
-        let bytes = name.to_bytes_with_nul();
-
-        // SAFETY: By the type invariants. A disk has its name before anybody can find it, and no
-        // other later.
-        let disk_name = unsafe { &(*self.0.as_ptr()).disk_name };
-
-        disk_name.get(..bytes.len()) == Some(bytes)
-    }
-
-    /// Where the disk, opened as a whole, lies in its DAX device: at the start. [`None`] if the
-    /// disk was removed.
-    pub fn window(&self) -> Option<Window<space::Device, space::Volume>> {
-        // SAFETY: By the type invariants. A disk has its first partition until it is freed.
-        unsafe { window_of((*self.0.as_ptr()).part0) }
+    /// Where the block device lies in its disk, at this moment; [`None`] if it is empty, as it is
+    /// when the disk is being removed.
+    pub(crate) fn window(&self) -> Option<Window<space::Device, space::Volume>> {
+        // SAFETY: By the type invariants.
+        unsafe { window_of(self.0.as_ptr()) }
     }
 }
 
-impl Drop for DiskRef {
+impl Drop for BlockDeviceRef {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the disk is not used afterwards.
-        unsafe { bindings::put_device(disk_to_dev(self.0.as_ptr())) };
+        // SAFETY: By the type invariants, and the block device is not used afterwards.
+        unsafe { bindings::iput(inode(self.0)) };
     }
+}
+
+/// The inode of a block device.
+///
+/// # Safety
+///
+/// `block_device` must be valid.
+unsafe fn inode(block_device: NonNull<bindings::block_device>) -> *mut bindings::inode {
+    // SAFETY: By the safety requirements. `bdev_alloc()` sets `bd_mapping` to that of the inode.
+    unsafe { (*(*block_device.as_ptr()).bd_mapping).host }
 }
 
 /// Where a block device lies in its disk, at this moment; [`None`] if it is empty.
@@ -219,12 +223,45 @@ pub(crate) unsafe fn window_of(
     .map(Window::at)
 }
 
-/// C: `disk_to_dev()`
+/// A reference to a disk, whoever drives it. It keeps nobody from removing the disk.
 ///
-/// # Safety
+/// # Invariants
 ///
-/// `disk` must be valid.
-unsafe fn disk_to_dev(disk: *mut bindings::gendisk) -> *mut bindings::device {
-    // SAFETY: By the safety requirements. A disk has its first partition until it is freed.
-    unsafe { &raw mut (*(*disk).part0).bd_device }
+/// `self.0` is the block device of a whole disk: `bdev_free_inode()` frees the disk with it.
+pub struct DiskRef(BlockDeviceRef);
+
+impl DiskRef {
+    /// Takes a reference.
+    ///
+    /// # Safety
+    ///
+    /// `disk` must be valid.
+    pub(super) unsafe fn get(disk: NonNull<bindings::gendisk>) -> Self {
+        // INVARIANT: `part0` is that of the whole disk.
+        // SAFETY: By the safety requirements. A disk has its first block device until it is freed.
+        Self(unsafe { BlockDeviceRef::get(NonNull::new_unchecked((*disk.as_ptr()).part0)) })
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
+        // SAFETY: The block device is valid by the type invariants of the reference. Its disk does
+        // not change.
+        unsafe { (*self.0 .0.as_ptr()).bd_disk }
+    }
+
+    /// Whether this is the kernel's name of the disk, such as `pmem0`.
+    pub fn has_name(&self, name: &CStr) -> bool {
+        let bytes = name.to_bytes_with_nul();
+
+        // SAFETY: By the type invariants. A disk has its name before anybody can find it, and no
+        // other later.
+        let disk_name = unsafe { &(*self.as_raw()).disk_name };
+
+        disk_name.get(..bytes.len()) == Some(bytes)
+    }
+
+    /// Where the disk, opened as a whole, lies in its DAX device: at the start. [`None`] if the
+    /// disk was removed.
+    pub fn window(&self) -> Option<Window<space::Device, space::Volume>> {
+        self.0.window()
+    }
 }

@@ -32,7 +32,7 @@ use kernel::{
 use crate::{
     bindings,
     block::{
-        window_of,
+        BlockDeviceRef,
         OpenDevice, //
     },
     memory_failure::{
@@ -176,40 +176,21 @@ impl<H: Holder> Registration<H> {
 }
 
 /// Where a block device lies in the DAX device of its disk.
-///
-/// # Invariants
-///
-/// `block_device` is valid, and `self` owns a reference to its inode.
 struct Place {
-    block_device: NonNull<bindings::block_device>,
+    block_device: BlockDeviceRef,
     initial: Window<space::Device, space::Volume>,
 }
-
-// SAFETY: `iput()` may be called from any thread.
-unsafe impl Send for Place {}
-
-// SAFETY: A shared `Place` reads the size of the block device, which is a single word.
-unsafe impl Sync for Place {}
 
 impl Place {
     /// # Errors
     ///
     /// - `ENXIO` if the device is empty or being removed.
     fn new(device: &OpenDevice) -> Result<Self> {
-        let block_device = NonNull::new(device.as_raw()).ok_or(ENXIO)?;
+        let block_device = device.reference();
 
-        // SAFETY: The block device is valid while it is open.
-        let initial = unsafe { window_of(block_device.as_ptr()) }.ok_or(ENXIO)?;
-
-        // The reference is not one to the device: the last of these calls into the module of the
-        // disk's driver, which may be gone.
-        // SAFETY: A block device is part of its inode, which has a reference while it is open.
-        unsafe { bindings::ihold(inode(block_device)) };
-
-        // INVARIANT: `ihold()` took the reference, which keeps the block device in place.
         Ok(Self {
+            initial: block_device.window().ok_or(ENXIO)?,
             block_device,
-            initial,
         })
     }
 
@@ -218,29 +199,11 @@ impl Place {
     /// It may have grown, and the holder with it. A smaller size is ignored: it is 0 once the disk
     /// is being removed.
     fn window(&self) -> Window<space::Device, space::Volume> {
-        // SAFETY: By the type invariants.
-        match unsafe { window_of(self.block_device.as_ptr()) } {
+        match self.block_device.window() {
             Some(now) if now.outer().len() > self.initial.outer().len() => now,
             _ => self.initial,
         }
     }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the block device is not used afterwards.
-        unsafe { bindings::iput(inode(self.block_device)) };
-    }
-}
-
-/// The inode of a block device.
-///
-/// # Safety
-///
-/// `block_device` must be valid.
-unsafe fn inode(block_device: NonNull<bindings::block_device>) -> *mut bindings::inode {
-    // SAFETY: By the safety requirements. `bdev_alloc()` sets `bd_mapping` to that of the inode.
-    unsafe { (*(*block_device.as_ptr()).bd_mapping).host }
 }
 
 /// The holder slot of a device, given up when dropped.
