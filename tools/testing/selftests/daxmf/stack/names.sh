@@ -75,6 +75,12 @@ by_path() {
 		on_exit daxmf stack detach --all && is_state attached
 }
 
+# What is left of a disk when its driver's module is gone.
+driver_is_removed() {
+	volume_to_remove && attach_dm && dmsetup remove one && unload daxmf_pmem && is_state stale &&
+		daxmf stack detach "$DM" && is daxmf stack list --json '[]'
+}
+
 not_there() {
 	map one <<<"$(linear 0 100 "$A" 16)" && attach_dm || return
 	fails_with "typo: not attached" daxmf stack detach typo &&
@@ -102,7 +108,7 @@ other_namespace() {
 		fails_with "No such file" mkdir "$STACK/alias"
 }
 
-begin 7
+begin 8
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
 require modprobe daxmf_stack
@@ -121,4 +127,6 @@ check "what is not there is not attached or detached" \
 	clean not_there
 check "a name is not that of another device in the caller's namespace" \
 	clean other_namespace
+check "what is attached can be detached when the driver of its disk is gone" \
+	clean driver_is_removed
 finish
