@@ -22,7 +22,7 @@ configure() {
 loads() {
 	local ns
 
-	unload_modules && udevadm trigger --action=add --subsystem-match=nd && udevadm settle || return
+	unload_modules && udevadm trigger --action=add --subsystem-match=nd && settle || return
 	for ns in $(ns_find memmap) $(ns_find nvdimm); do
 		is ns_driver "$ns" "$1" || return
 	done

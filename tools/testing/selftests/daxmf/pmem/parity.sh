@@ -50,7 +50,7 @@ bad_sectors() {
 partition() {
 	local part="/dev/${DISK}p2"
 
-	printf 'label: gpt\nsize=64M\nsize=320M\n' | sfdisk -q "/dev/$DISK" && udevadm settle &&
+	printf 'label: gpt\nsize=64M\nsize=320M\n' | sfdisk -q "/dev/$DISK" && settle &&
 		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "$part" && mount_dax "$part" || return
 	fallocate -l 200M $MNT/file || return
 	told corrupt-pfn $MNT/file,offset=190M,write | tail -n 1
