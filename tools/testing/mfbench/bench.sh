@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# usage: bench.sh drivers|filesystems|stripes NAME...
+# usage: bench.sh drivers|fsdax|filesystems|stripes NAME...
 #
-# Run benchmarks in a guest whose clock counts instructions. 'drivers' and 'filesystems' want a
-# namespace of kind memmap, 'stripes' three large NVDIMMs. Prints lines "ours|peer NAME COUNT"; the
+# Run benchmarks in a guest whose clock counts instructions. 'stripes' wants three large NVDIMMs, the
+# others a namespace of kind memmap. Prints lines "ours|peer NAME COUNT"; the
 # names are explained in the file 'bounds'.
 
 SIMULATED=tell
@@ -58,22 +58,22 @@ quietly() {
 	return $status
 }
 
-transfers() { # side, device
+transfers() { # side, device, prefix
 	local operation
 
 	for operation in read write fua sequential-read sequential-write; do
-		measure "$1" $operation transfer $operation "$2" || return
+		measure "$1" "$3$operation" transfer $operation "$2" || return
 	done
 }
 
-faults() { # side, device
+faults() { # side, device, prefix
 	local size
 
 	# So that large files lie in huge pages.
 	make_xfs -d agcount=4,su=2m,sw=1 -l size=64m "$2" && mount_dax "$2" || return
 	for size in pte pmd; do
-		measure "$1" $size-fault fault $size "$MNT/file" &&
-			measure "$1" $size-write-fault fault --write $size "$MNT/file" || return
+		measure "$1" "$3$size-fault" fault $size "$MNT/file" &&
+			measure "$1" "$3$size-write-fault" fault --write $size "$MNT/file" || return
 	done
 }
 
@@ -90,12 +90,13 @@ notify_one() { # side, group, device, sharers
 	fresh_xfs "$3" && measure "$1" "$2-$4" notify --sharers "$4" "$MNT"
 }
 
-driver() { # side, name
-	ns_bind "$NS" "$2" && quietly on_disk "$1" "/dev/$(ns_disk "$NS")"
+# The prefix is that of the names.
+driver() { # side, driver, prefix
+	ns_bind "$NS" "$2" && quietly on_disk "$1" "/dev/$(ns_disk "$NS")" "$3"
 }
 
-on_disk() { # side, device
-	transfers "$@" && clean faults "$@" && notify "$1" notify "$2"
+on_disk() { # side, device, prefix
+	transfers "$@" && clean faults "$@" && notify "$1" "$3notify" "$2"
 }
 
 # A volume of one segment, to the disk itself.
@@ -205,9 +206,15 @@ need_ns() {
 }
 
 drivers() {
-	need_ns && clean driver peer nd_pmem && clean driver ours daxmf_pmem || return
+	need_ns && clean driver peer nd_pmem '' && clean driver ours daxmf_pmem '' || return
 	! any_wanted linear || clean linear_volume || return
 	! any_wanted walk || walks
+}
+
+# A namespace whose page map is on the device.
+fsdax() {
+	need_ns && ns_bind "$NS" nd_pmem && make_fsdax "$NS" pmem && ns_unbind "$NS" &&
+		clean driver peer nd_pmem fsdax- && clean driver ours daxmf_pmem fsdax-
 }
 
 # On daxmf_pmem.
