@@ -3,6 +3,7 @@
 //! Administers the DAX memory-failure chain.
 
 mod block;
+mod repair;
 mod stack;
 
 use std::process::ExitCode;
@@ -25,25 +26,33 @@ enum Object {
         #[command(subcommand)]
         action: stack::Action,
     },
+    /// Write cached pages of files back over bad blocks.
+    ///
+    /// What is lost, as the page cache does not have it, is listed. Needs root.
+    Repair(repair::Options),
 }
 
 /// Exit codes.
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
+const LOSS: u8 = 3;
 
 fn main() -> ExitCode {
     cli::run(FAILURE, USAGE, |cli: Cli| Ok(act(cli.object)?))
 }
 
 fn act(object: Object) -> Result<u8, Unwritten> {
-    let Object::Stack { action } = object;
-    let errors = stack::act(action)?;
+    let (errors, is_lossy) = match object {
+        Object::Stack { action } => (stack::act(action)?, false),
+        Object::Repair(options) => repair::act(&options)?,
+    };
 
     for error in &errors {
         cli::warn(format_args!("daxmf: {error}"));
     }
-    Ok(match errors.len() {
-        0 => 0,
+    Ok(match (errors.len(), is_lossy) {
+        (0, false) => 0,
+        (0, true) => LOSS,
         _ => FAILURE,
     })
 }

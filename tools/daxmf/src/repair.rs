@@ -1,0 +1,492 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `daxmf repair`: cached pages of files are written back over bad blocks.
+//!
+//! Without DAX, the page cache has a good copy of what it has read before the device went bad. A
+//! page is made dirty without a store, so that no store of others is undone, and written back. That
+//! is the write that clears a bad block.
+
+mod bad;
+mod files;
+mod mounts;
+mod owners;
+mod report;
+mod sys;
+mod table;
+mod tree;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::mem;
+use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cli::Unwritten;
+
+use bad::{merged, without, BadRanges};
+use files::{by_page, Attempt, Filesystem, Inode, Kind, Piece};
+use mounts::Mount;
+use owners::Owner;
+use report::{readable, Finding, Report, State};
+use sys::PAGE;
+
+/// What to repair, and how.
+#[derive(Args)]
+pub struct Options {
+    /// Where a filesystem is mounted, or the block device that it is on.
+    #[arg(value_name = "MOUNTPOINT|DEVICE")]
+    target: PathBuf,
+    /// Say what would be done, and write nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What XFS says of an inode that is none of a file.
+const NO_FILE: &str = "removed, or of the filesystem itself";
+
+/// `CAP_SYS_ADMIN` of linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Repairs what can be. Returns what failed, a line each, and whether something is lost.
+pub fn act(options: &Options) -> Result<(Vec<String>, bool), Unwritten> {
+    match repair(options) {
+        Err(error) => Ok((vec![error], false)),
+        Ok((report, errors)) => {
+            match options.json {
+                true => cli::print(report.to_json())?,
+                false => report.print()?,
+            }
+            let is_lossy = [State::Lost, State::Metadata, State::Unknown]
+                .iter()
+                .any(|state| report.bytes(*state) != 0);
+
+            Ok((errors, is_lossy))
+        }
+    }
+}
+
+fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
+    if !is_privileged() {
+        return Err("needs root (CAP_SYS_ADMIN): files are opened by their inodes".into());
+    }
+    let (mount, root) = mounts::find(&options.target)?;
+    let name = readable(&options.target);
+
+    if !matches!(mount.kind.as_str(), "xfs" | "ext4" | "ext3" | "ext2") {
+        return Err(format!(
+            "{name}: {} is not supported, only XFS and ext4",
+            mount.kind
+        ));
+    }
+    let mut errors = Vec::new();
+
+    for option in ["logdev", "rtdev"] {
+        if mount.has_option(option) {
+            errors.push(format!(
+                "{name}: only the data device is looked at, not that of the option {option}"
+            ));
+        }
+    }
+    let mut repair = Repair {
+        filesystem: Filesystem::new(mount, root),
+        is_dry: options.dry_run,
+        attempts: BTreeMap::new(),
+        names: BTreeMap::new(),
+        nameless: BTreeSet::new(),
+        found: BTreeSet::new(),
+        directories: Vec::new(),
+        searched: Vec::new(),
+        errors: BTreeSet::new(),
+    };
+    let survey = repair.run()?;
+    let findings = repair.findings(survey);
+    let Filesystem { mount, .. } = repair.filesystem;
+    let mut report = Report {
+        device: readable(&mount.source),
+        mount_point: mount.point,
+        kind: mount.kind,
+        is_dry: options.dry_run,
+        findings,
+    };
+
+    report.sort();
+    errors.extend(repair.errors);
+    Ok((report, errors))
+}
+
+/// Whether this process is root of the whole machine, as far as it can know.
+fn is_privileged() -> bool {
+    fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|status| {
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix("CapEff:"))?;
+
+            u64::from_str_radix(line.trim(), 16).ok()
+        })
+        .is_some_and(|capabilities| capabilities & (1 << CAP_SYS_ADMIN) != 0)
+}
+
+/// A page of a file, by its number.
+type Page = (Inode, u64);
+
+/// What is bad at a time.
+#[derive(Default)]
+struct Survey {
+    /// Of files.
+    pages: BTreeMap<Page, Piece>,
+    /// Of others.
+    others: Vec<Finding>,
+    /// Whether a page came up that had not been tried.
+    has_news: bool,
+}
+
+impl Survey {
+    fn add(&mut self, state: State, device: Range<u64>, note: impl Into<String>) {
+        self.others.push(Finding::of_device(state, device, note));
+    }
+}
+
+/// A repair under way.
+struct Repair {
+    filesystem: Filesystem,
+    is_dry: bool,
+    /// What became of each page, and where it was bad.
+    attempts: BTreeMap<Page, (Piece, Attempt)>,
+    /// Names of files.
+    names: BTreeMap<u64, PathBuf>,
+    /// Files that have no names any more, but are open.
+    nameless: BTreeSet<u64>,
+    /// Files that a search has found, of filesystems that do not know who owns what.
+    found: BTreeSet<Inode>,
+    /// Directories that a search has found.
+    directories: Vec<Finding>,
+    /// What was searched for.
+    searched: Vec<Range<u64>>,
+    /// What failed, a line each.
+    errors: BTreeSet<String>,
+}
+
+impl Repair {
+    /// Repairs until nothing comes up that has not been tried. Returns what is bad then.
+    ///
+    /// The list of bad blocks shows more when some are cleared, and only a second look tells
+    /// whether a page that was written back is on good memory.
+    fn run(&mut self) -> Result<Survey, String> {
+        loop {
+            let bad = BadRanges::of_device(self.filesystem.mount.device)?;
+            let survey = self.survey(&bad)?;
+
+            if self.is_dry || !survey.has_news {
+                if bad.is_cut {
+                    self.errors.insert(format!(
+                        "{}: more is bad than sysfs lists: write over what is lost, and repair again",
+                        readable(&self.filesystem.mount.source)
+                    ));
+                }
+                return Ok(survey);
+            }
+        }
+    }
+
+    /// Finds the owners of what is bad, and tries to write back what has not been tried.
+    fn survey(&mut self, bad: &BadRanges) -> Result<Survey, String> {
+        let mut survey = Survey::default();
+        let mut files: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
+        let mut unknown = Vec::new();
+
+        for range in &bad.ranges {
+            let Filesystem { root, mount, .. } = &self.filesystem;
+            let owners = owners::owners(root, mount.device, range)
+                .map_err(|e| format!("{}: FS_IOC_GETFSMAP: {e}", readable(&mount.source)))?;
+
+            for (part, owner) in owners {
+                match owner {
+                    Owner::Free(note) => survey.add(State::Free, part, note),
+                    Owner::Metadata(note) => survey.add(State::Metadata, part, note),
+                    Owner::File { inode, offset } => {
+                        files.entry(inode).or_default().push(Piece {
+                            file: offset..offset.saturating_add(part.end - part.start),
+                            at: part.start,
+                            is_written: true,
+                        });
+                    }
+                    Owner::Unknown => unknown.push(part),
+                }
+            }
+        }
+        for (number, pieces) in files {
+            self.visit_owner(number, &pieces, bad, &mut survey);
+        }
+        self.visit_unknown(&merged(unknown), bad, &mut survey);
+        Ok(survey)
+    }
+
+    /// Visits what the filesystem says is the owner of some pieces.
+    fn visit_owner(&mut self, number: u64, pieces: &[Piece], bad: &BadRanges, survey: &mut Survey) {
+        let ranges = merged(pieces.iter().map(|piece| piece.file.clone()).collect());
+        let result = self.filesystem.kind(number).and_then(|kind| {
+            if let Kind::Regular(inode) = kind {
+                self.visit(inode, &ranges, bad, survey)?;
+            }
+            Ok(kind)
+        });
+        let (state, note) = match result {
+            Ok(Kind::Regular(_)) => return,
+            Ok(Kind::Other) => (State::Metadata, "directory or symbolic link".into()),
+            Ok(Kind::Elsewhere) => (State::Unknown, "its data are on another device".into()),
+            Ok(Kind::None) => (State::Unknown, NO_FILE.into()),
+            Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {
+                (State::Unknown, NO_FILE.into())
+            }
+            Err(error) => (State::Failed, files::refusal(&error)),
+        };
+
+        for piece in pieces {
+            survey
+                .others
+                .push(finding(state, number, piece, note.clone()));
+        }
+    }
+
+    /// Visits a file: tries to write back those bad pages in ranges of it that have not been tried.
+    /// Returns all that is bad in the ranges.
+    fn visit(
+        &mut self,
+        inode: Inode,
+        ranges: &[Range<u64>],
+        bad: &BadRanges,
+        survey: &mut Survey,
+    ) -> io::Result<Vec<Piece>> {
+        let file = self.filesystem.open(inode, false)?;
+        let meta = file.metadata()?;
+        let mut pieces = Vec::new();
+
+        for range in ranges {
+            pieces.extend(files::pieces(&file, range, bad)?);
+        }
+        if pieces.is_empty() {
+            return Ok(pieces);
+        }
+        if meta.nlink() == 0 {
+            self.nameless.insert(inode.number);
+        } else if let Some(name) = self.filesystem.name_of(&file, inode) {
+            self.names.insert(inode.number, name);
+        }
+        let mut pages = by_page(&pieces);
+
+        pages.retain(|page, piece| {
+            let has_data = piece.is_written && page * PAGE < meta.len();
+
+            if !has_data {
+                let free = finding(State::Free, inode.number, piece, "allocated, not written");
+
+                survey.others.push(free);
+            }
+            has_data
+        });
+        let new: Vec<_> = pages
+            .keys()
+            .filter(|page| !self.attempts.contains_key(&(inode, **page)))
+            .copied()
+            .collect();
+
+        if !new.is_empty() {
+            let attempts = self.filesystem.rewrite(inode, &file, &new, self.is_dry)?;
+
+            survey.has_news = true;
+            for (page, attempt) in attempts {
+                if let Some(piece) = pages.get(&page) {
+                    self.attempts
+                        .insert((inode, page), (piece.clone(), attempt));
+                }
+            }
+        }
+        let pages = pages
+            .into_iter()
+            .map(|(page, piece)| ((inode, page), piece));
+
+        survey.pages.extend(pages);
+        Ok(pieces)
+    }
+
+    /// Visits the files that have what the filesystem does not know the owners of. What was
+    /// searched for once is not searched for again.
+    fn visit_unknown(&mut self, unknown: &[Range<u64>], bad: &BadRanges, survey: &mut Survey) {
+        let new = without(unknown, &self.searched);
+
+        if !new.is_empty() {
+            self.search(&new);
+            self.searched = merged([mem::take(&mut self.searched), new].concat());
+        }
+        let mut owned = Vec::new();
+
+        for inode in self.found.clone() {
+            let all = 0..u64::MAX;
+
+            match self.visit(inode, &[all], bad, survey) {
+                Ok(pieces) => owned.extend(pieces.iter().map(Piece::place)),
+                // It is gone.
+                Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {}
+                Err(error) => {
+                    let name = match self.names.get(&inode.number) {
+                        Some(path) => readable(path),
+                        None => format!("inode {}", inode.number),
+                    };
+
+                    self.errors
+                        .insert(format!("{name}: {}", files::refusal(&error)));
+                }
+            }
+        }
+        for directory in &self.directories {
+            for place in bad.within(&directory.device) {
+                owned.push(place.clone());
+                survey.others.push(Finding {
+                    device: place,
+                    ..directory.clone()
+                });
+            }
+        }
+        for part in without(unknown, &merged(owned)) {
+            survey.add(State::Unknown, part, "no file was found that has it");
+        }
+    }
+
+    /// Searches all files of the filesystem for those that have something in ranges of the device.
+    /// None is opened that has no blocks.
+    fn search(&mut self, ranges: &[Range<u64>]) {
+        let Mount { source, top, .. } = &self.filesystem.mount;
+
+        if top != Path::new("/") {
+            self.errors.insert(format!(
+                "{}: only {} of it is mounted: mount all of it to find all files",
+                readable(source),
+                readable(top)
+            ));
+        }
+        let mut wanted = BadRanges {
+            ranges: ranges.to_vec(),
+            is_cut: false,
+        };
+        let filesystem = &self.filesystem;
+        let all = 0..u64::MAX;
+        let errors = tree::walk(filesystem, |entry| {
+            // What cannot be opened owns nothing that could be written back.
+            let Ok(Some(file)) = tree::open(filesystem, entry) else {
+                return true;
+            };
+            let pieces = files::pieces(&file, &all, &wanted).unwrap_or_default();
+
+            if pieces.is_empty() {
+                return true;
+            }
+            if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+                let directory = |piece| finding(State::Metadata, entry.inode, piece, "directory");
+
+                self.directories.extend(pieces.iter().map(directory));
+            } else {
+                self.found.extend(filesystem.inode_of(&file).ok().flatten());
+            }
+            self.names
+                .insert(entry.inode, filesystem.mount.point.join(entry.path));
+            if !filesystem.has_shared_blocks() {
+                wanted.remove(pieces.iter().map(Piece::place).collect());
+            }
+            !wanted.ranges.is_empty()
+        });
+
+        self.errors.extend(errors);
+        if !wanted.ranges.is_empty() {
+            tree::nameless(filesystem, |file| {
+                if files::pieces(file, &all, &wanted).is_ok_and(|pieces| !pieces.is_empty()) {
+                    self.found.extend(filesystem.inode_of(file).ok().flatten());
+                }
+            });
+        }
+    }
+
+    /// What there is to report: what is bad at the end, and what was before.
+    fn findings(&mut self, survey: Survey) -> Vec<Finding> {
+        let mut findings = survey.others;
+
+        for ((inode, page), (piece, attempt)) in &self.attempts {
+            let current = survey.pages.get(&(*inode, *page));
+            let (state, note) = match (attempt, current) {
+                (Attempt::Written(_), None) => (State::Repaired, String::new()),
+                // It was cut off, or written anew by others.
+                (_, None) => continue,
+                (Attempt::Cached, _) => (State::Repairable, String::new()),
+                (Attempt::Lost(note), _) => (State::Lost, (*note).into()),
+                (Attempt::Failed(note), _) => (State::Failed, note.clone()),
+                (Attempt::Written(None), _) => (
+                    State::Failed,
+                    "it was written back, and is bad again".into(),
+                ),
+                (Attempt::Written(Some(error)), _) => (
+                    State::Failed,
+                    format!("{error}: if the device cannot clear it, copy it to a new file"),
+                ),
+            };
+
+            findings.push(finding(state, inode.number, current.unwrap_or(piece), note));
+        }
+        self.name(&mut findings);
+        for finding in findings
+            .iter()
+            .filter(|finding| finding.state == State::Failed)
+        {
+            self.errors.insert(finding.failure());
+        }
+        findings
+    }
+
+    /// Names the files of findings.
+    fn name(&mut self, findings: &mut [Finding]) {
+        let mut wanted: BTreeSet<_> = findings
+            .iter()
+            .filter_map(|finding| Some(finding.owner.as_ref()?.inode))
+            .filter(|inode| !self.names.contains_key(inode) && !self.nameless.contains(inode))
+            .collect();
+
+        if !wanted.is_empty() {
+            let errors = tree::walk(&self.filesystem, |entry| {
+                if wanted.remove(&entry.inode) {
+                    let path = self.filesystem.mount.point.join(entry.path);
+
+                    self.names.insert(entry.inode, path);
+                }
+                !wanted.is_empty()
+            });
+
+            self.errors.extend(errors);
+        }
+        for owner in findings
+            .iter_mut()
+            .filter_map(|finding| finding.owner.as_mut())
+        {
+            owner.path = self.names.get(&owner.inode).cloned();
+        }
+    }
+}
+
+/// What is to be said of a piece of a file, but for its name.
+fn finding(state: State, inode: u64, piece: &Piece, note: impl Into<String>) -> Finding {
+    Finding {
+        state,
+        device: piece.place(),
+        owner: Some(report::Owner {
+            inode,
+            path: None,
+            bytes: piece.file.clone(),
+        }),
+        note: note.into(),
+    }
+}

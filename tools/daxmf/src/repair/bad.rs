@@ -1,0 +1,270 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which bytes of a block device are bad, from what sysfs lists of its disk.
+
+use std::fs;
+use std::ops::Range;
+use std::path::Path;
+
+use super::{sys, table};
+
+/// Size of a sector, in bytes.
+pub const SECTOR: u64 = 512;
+
+/// What a file of sysfs can hold, in bytes. What is longer is cut there.
+const ROOM: usize = 4095;
+
+/// Bad ranges of a device, in bytes from its start.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct BadRanges {
+    /// In order, and apart from each other.
+    pub ranges: Vec<Range<u64>>,
+    /// Whether the disk lists more than its file in sysfs can show.
+    pub is_cut: bool,
+}
+
+impl BadRanges {
+    /// Reads what is bad of a device: a disk, a partition of one, or what device-mapper makes of
+    /// them.
+    pub fn of_device((major, minor): (u64, u64)) -> Result<Self, String> {
+        let device = format!("/sys/dev/block/{major}:{minor}");
+
+        if Path::new(&format!("{device}/dm")).exists() {
+            return Self::of_mapped((major, minor));
+        }
+        if !Path::new(&format!("{device}/partition")).exists() {
+            return Self::of_disk(&device);
+        }
+        let start = number(&format!("{device}/start"))?;
+        let size = number(&format!("{device}/size"))?;
+
+        Ok(Self::of_disk(&format!("{device}/.."))?.part(start, size))
+    }
+
+    fn of_mapped((major, minor): (u64, u64)) -> Result<Self, String> {
+        let failed = |why: String| format!("mapped device {major}:{minor}: {why}");
+        let (count, bytes) = sys::table((major, minor)).map_err(|e| failed(e.to_string()))?;
+        let targets =
+            table::parse(count, &bytes).ok_or_else(|| failed("its table cannot be read".into()))?;
+        let mut ranges = Vec::new();
+        let mut is_cut = false;
+
+        for target in targets {
+            let stripes = target.stripes().ok_or_else(|| {
+                failed(format!(
+                    "targets of the kind {} are not followed",
+                    target.kind
+                ))
+            })?;
+
+            for stripe in stripes {
+                let bad = Self::of_device(stripe.device)?.part(stripe.start, stripe.length);
+
+                ranges.extend(bad.ranges.iter().flat_map(|range| stripe.above(range)));
+                is_cut |= bad.is_cut;
+            }
+        }
+        Ok(Self {
+            ranges: merged(ranges),
+            is_cut,
+        })
+    }
+
+    fn of_disk(disk: &str) -> Result<Self, String> {
+        let path = format!("{disk}/badblocks");
+
+        Self::parse(&read(&path)?).ok_or_else(|| format!("{path}: not a list of bad blocks"))
+    }
+
+    /// Parses a list of sectors and their numbers. A last line that is cut is left out.
+    fn parse(text: &str) -> Option<Self> {
+        let is_cut = text.len() >= ROOM;
+        let whole = match text.rfind('\n') {
+            Some(end) if is_cut => text.get(..end)?,
+            _ => text,
+        };
+        let mut ranges = Vec::new();
+
+        for line in whole.lines().filter(|line| !line.is_empty()) {
+            let (sector, count) = line.split_once(' ')?;
+            let start = sector.parse::<u64>().ok()?.checked_mul(SECTOR)?;
+            let length = count.parse::<u64>().ok()?.checked_mul(SECTOR)?;
+
+            ranges.push(start..start.checked_add(length)?);
+        }
+        Some(Self {
+            ranges: merged(ranges),
+            is_cut,
+        })
+    }
+
+    /// What of it lies in `size` sectors from `start` on, counted from there.
+    fn part(self, start: u64, size: u64) -> Self {
+        let start = start.saturating_mul(SECTOR);
+        let part = start..start.saturating_add(size.saturating_mul(SECTOR));
+
+        Self {
+            ranges: self
+                .within(&part)
+                .map(|bad| bad.start - start..bad.end - start)
+                .collect(),
+            is_cut: self.is_cut,
+        }
+    }
+
+    /// Takes ranges out.
+    pub fn remove(&mut self, ranges: Vec<Range<u64>>) {
+        self.ranges = without(&self.ranges, &merged(ranges));
+    }
+
+    /// What is bad of a range.
+    pub fn within<'a>(&'a self, range: &'a Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
+        let first = self.ranges.partition_point(|bad| bad.end <= range.start);
+
+        self.ranges
+            .iter()
+            .skip(first)
+            .map_while(|bad| intersection(bad, range))
+    }
+}
+
+/// What two ranges have in common, if anything.
+pub fn intersection(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
+    let both = a.start.max(b.start)..a.end.min(b.end);
+
+    (!both.is_empty()).then_some(both)
+}
+
+/// The same bytes in order, in ranges that are apart from each other.
+pub fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.retain(|range| !range.is_empty());
+    ranges.sort_by_key(|range| range.start);
+    ranges.dedup_by(|next, last| {
+        let touch = next.start <= last.end;
+
+        if touch {
+            last.end = last.end.max(next.end);
+        }
+        touch
+    });
+    ranges
+}
+
+/// What of ranges is in none of `others`. Both are in order, and apart from each other.
+pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
+    let mut rest = Vec::new();
+
+    for range in ranges {
+        let first = others.partition_point(|other| other.end <= range.start);
+        let mut start = range.start;
+
+        for other in others
+            .iter()
+            .skip(first)
+            .take_while(|other| other.start < range.end)
+        {
+            rest.push(start..other.start);
+            start = other.end;
+        }
+        rest.push(start..range.end);
+    }
+    rest.retain(|range| !range.is_empty());
+    rest
+}
+
+fn number(path: &str) -> Result<u64, String> {
+    let text = read(path)?;
+
+    text.trim()
+        .parse()
+        .map_err(|_| format!("{path}: '{}' is no number", text.trim()))
+}
+
+fn read(path: &str) -> Result<String, String> {
+    fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))
+}
+
+#[cfg(test)]
+#[expect(
+    clippy::single_range_in_vec_init,
+    reason = "lists of ranges are compared"
+)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn ranges(text: &str) -> Vec<Range<u64>> {
+        BadRanges::parse(text).unwrap().ranges
+    }
+
+    #[test]
+    fn a_list_is_parsed() {
+        assert_eq!(ranges("\n"), []);
+        assert_eq!(ranges(""), []);
+        assert_eq!(ranges("8 8\n24 1\n"), [4096..8192, 12288..12800]);
+        assert_eq!(ranges("24 8\n8 8\n16 8\n"), [4096..16384]);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused() {
+        for text in ["8\n", "8 x\n", "-8 8\n", "36893488147419103232 8\n"] {
+            assert_eq!(BadRanges::parse(text), None);
+        }
+        assert_eq!(BadRanges::parse("36028797018963967 2\n"), None);
+    }
+
+    #[test]
+    fn a_line_that_is_cut_is_left_out() {
+        let lines: Vec<_> = (0..1000).map(|n| format!("{} 1\n", n * 2)).collect();
+        let mut text = lines.concat();
+
+        text.truncate(ROOM);
+        let bad = BadRanges::parse(&text).unwrap();
+
+        assert!(bad.is_cut);
+        assert_eq!(bad.ranges.len(), text.matches('\n').count());
+    }
+
+    #[test]
+    fn a_partition_has_its_part() {
+        let bad = BadRanges::parse("6 4\n20 2\n31 100\n").unwrap().part(8, 24);
+
+        assert_eq!(
+            bad.ranges,
+            [0..1024, 12 * 512..14 * 512, 23 * 512..24 * 512]
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_have_the_same_bytes_within(
+            list in prop::collection::vec((0_u64..64, 0_u64..8), 0..16),
+            start in 0_u64..70,
+            length in 0_u64..70,
+        ) {
+            let list: Vec<_> = list.iter().map(|(at, count)| *at..at + count).collect();
+            let bad = BadRanges { ranges: merged(list.clone()), is_cut: false };
+            let range = start..start + length;
+            let within: Vec<_> = bad.within(&range).collect();
+
+            for byte in 0..150 {
+                let expected = range.contains(&byte) && list.iter().any(|r| r.contains(&byte));
+                prop_assert_eq!(expected, within.iter().any(|r| r.contains(&byte)));
+            }
+            for byte in 0..150 {
+                let is_left = without(&bad.ranges, slice::from_ref(&range))
+                    .iter()
+                    .any(|r| r.contains(&byte));
+
+                let is_bad = list.iter().any(|r| r.contains(&byte));
+
+                prop_assert_eq!(is_left, is_bad && !range.contains(&byte));
+            }
+            for pair in bad.ranges.windows(2) {
+                prop_assert!(pair[0].end < pair[1].start);
+            }
+        }
+    }
+}

@@ -1,0 +1,493 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The files of a filesystem, by their inodes: where they lie, and what the page cache has of them.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::ops::Range;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::stat::{major, minor, SFlag};
+
+use super::bad::{intersection, BadRanges};
+use super::mounts::Mount;
+use super::sys::{self, Extent, Mapping, PAGE};
+
+/// `FIEMAP_EXTENT_UNKNOWN`, `DELALLOC` and `DATA_INLINE`: it has no place of its own.
+const NO_PLACE: u32 = 0x206;
+const UNWRITTEN: u32 = 0x800;
+const FS_XFLAG_REALTIME: u64 = 0x1;
+
+/// Pages that are mapped at once.
+const WINDOW: u64 = 1024;
+
+/// An inode, and which of the files that had its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Inode {
+    pub number: u64,
+    pub generation: u32,
+}
+
+/// What an inode is.
+pub enum Kind {
+    /// A file with data in pages.
+    Regular(Inode),
+    /// A directory, a symbolic link: its data are metadata.
+    Other,
+    /// Its data are on another device.
+    Elsewhere,
+    /// It is free, or the filesystem's own.
+    None,
+}
+
+/// A part of a file on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Bytes of the file.
+    pub file: Range<u64>,
+    /// Where they are on the device.
+    pub at: u64,
+    /// Whether they have been written.
+    pub is_written: bool,
+}
+
+impl Piece {
+    /// Bytes of the device.
+    pub fn place(&self) -> Range<u64> {
+        self.at..self.at.saturating_add(self.file.end - self.file.start)
+    }
+}
+
+/// What became of a page that is bad on its device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// The page cache has it.
+    Cached,
+    /// It was written back; the error, if the device did not take it.
+    Written(Option<String>),
+    /// Nothing has it.
+    Lost(&'static str),
+    /// The page cache has it, but it cannot be written back.
+    Failed(String),
+}
+
+/// A mounted filesystem.
+pub struct Filesystem {
+    pub mount: Mount,
+    pub root: File,
+    is_xfs: bool,
+}
+
+impl Filesystem {
+    pub fn new(mount: Mount, root: File) -> Self {
+        Self {
+            is_xfs: mount.kind == "xfs",
+            mount,
+            root,
+        }
+    }
+
+    /// Whether several files can own a block.
+    pub fn has_shared_blocks(&self) -> bool {
+        self.is_xfs
+    }
+
+    /// What an inode is that the filesystem calls the owner of something. Only XFS names owners.
+    pub fn kind(&self, number: u64) -> io::Result<Kind> {
+        let regular = SFlag::S_IFREG.bits();
+
+        Ok(match sys::xfs_inode(&self.root, number)? {
+            None => Kind::None,
+            Some(found) if u32::from(found.mode) & SFlag::S_IFMT.bits() != regular => Kind::Other,
+            Some(found) if found.xflags & FS_XFLAG_REALTIME != 0 => Kind::Elsewhere,
+            Some(found) => Kind::Regular(Inode {
+                number,
+                generation: found.generation,
+            }),
+        })
+    }
+
+    /// The inode of an open file. [`None`] if its data are on another device.
+    pub fn inode_of(&self, file: &File) -> io::Result<Option<Inode>> {
+        let number = file.metadata()?.ino();
+
+        if !self.is_xfs {
+            let generation = sys::generation(file)?;
+
+            return Ok(Some(Inode { number, generation }));
+        }
+        Ok(match self.kind(number)? {
+            Kind::Regular(inode) => Some(inode),
+            _ => None,
+        })
+    }
+
+    /// Opens a file, whatever names it has or had.
+    pub fn open(&self, inode: Inode, is_writable: bool) -> io::Result<File> {
+        let access = match is_writable {
+            true => OFlag::O_RDWR,
+            false => OFlag::O_RDONLY,
+        };
+        // Nobody is waited for who has a lease of it.
+        let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
+
+        match self.is_xfs {
+            true => sys::open_xfs(&self.root, inode.number, inode.generation, flags),
+            false => sys::open_inode(&self.root, inode.number, inode.generation, flags),
+        }
+    }
+
+    /// The name that the kernel knows a file by, if it still has it.
+    pub fn name_of(&self, file: &File, inode: Inode) -> Option<PathBuf> {
+        let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let meta = fs::symlink_metadata(&path).ok()?;
+
+        (self.has(&meta) && meta.ino() == inode.number).then_some(path)
+    }
+
+    /// Whether this is of a file of the filesystem.
+    pub fn has(&self, meta: &fs::Metadata) -> bool {
+        (major(meta.dev()), minor(meta.dev())) == self.mount.device
+    }
+
+    /// Writes bad pages of a file back, and says what became of each. They are named by their
+    /// numbers, in order. With `is_dry` it only looks at what can be written back.
+    pub fn rewrite(
+        &self,
+        inode: Inode,
+        file: &File,
+        pages: &[u64],
+        is_dry: bool,
+    ) -> io::Result<BTreeMap<u64, Attempt>> {
+        if sys::has_dax(file)? {
+            let lost = Attempt::Lost("a file with DAX is not in the page cache");
+
+            return Ok(pages.iter().map(|page| (*page, lost.clone())).collect());
+        }
+        let mut attempts = BTreeMap::new();
+
+        for (range, pages) in windows(pages) {
+            let mapping = Mapping::new(file, &range, false)?;
+
+            for page in pages {
+                attempts.insert(*page, state(&mapping, page - range.start)?);
+            }
+        }
+        if is_dry {
+            return Ok(attempts);
+        }
+        let cached: Vec<_> = attempts
+            .iter()
+            .filter(|(_, attempt)| **attempt == Attempt::Cached)
+            .map(|(page, _)| *page)
+            .collect();
+
+        if cached.is_empty() {
+            return Ok(attempts);
+        }
+        match self.open(inode, true) {
+            Ok(file) => {
+                for (range, pages) in windows(&cached) {
+                    attempts.extend(write_back(&file, range, pages)?);
+                }
+            }
+            Err(error) => {
+                let failed = Attempt::Failed(refusal(&error));
+
+                attempts.extend(cached.iter().map(|page| (*page, failed.clone())));
+            }
+        }
+        Ok(attempts)
+    }
+}
+
+/// Pages in parts that are mapped at once, each with the range of all pages from its first to its
+/// last.
+fn windows(pages: &[u64]) -> impl Iterator<Item = (Range<u64>, &[u64])> {
+    pages
+        .chunk_by(|a, b| a / WINDOW == b / WINDOW)
+        .filter_map(|window| Some((*window.first()?..window.last()? + 1, window)))
+}
+
+fn state(mapping: &Mapping<'_>, page: u64) -> io::Result<Attempt> {
+    Ok(match mapping.is_cached(page)? {
+        true => Attempt::Cached,
+        false => Attempt::Lost("not in the page cache"),
+    })
+}
+
+/// Writes pages back that the page cache has.
+fn write_back(file: &File, range: Range<u64>, pages: &[u64]) -> io::Result<BTreeMap<u64, Attempt>> {
+    let meta = file.metadata()?;
+    let has_holes = meta.blocks().saturating_mul(512) < meta.len();
+    let mapping = Mapping::new(file, &range, true)?;
+    let mut attempts = BTreeMap::new();
+
+    for page in pages {
+        let index = page - range.start;
+        let mut attempt = state(&mapping, index)?;
+
+        if attempt == Attempt::Cached {
+            attempt = match dirty(file, &mapping, *page, index, has_holes) {
+                Ok(()) => Attempt::Written(None),
+                Err(why) => Attempt::Failed(why),
+            };
+        }
+        attempts.insert(*page, attempt);
+    }
+    if let Err(error) = mapping.sync() {
+        for attempt in attempts.values_mut() {
+            if let Attempt::Written(failed) = attempt {
+                *failed = Some(error.to_string());
+            }
+        }
+    }
+    Ok(attempts)
+}
+
+/// Has a page that the page cache has written back by the next sync.
+fn dirty(
+    file: &File,
+    mapping: &Mapping<'_>,
+    page: u64,
+    index: u64,
+    has_holes: bool,
+) -> Result<(), String> {
+    if has_holes {
+        // The holes in the same folio would be allocated with the page.
+        mapping.split(index);
+    }
+    match is_allocated(file, page) {
+        Ok(true) => {}
+        Ok(false) => return Err("it has become a hole meanwhile: repair again".into()),
+        Err(error) => return Err(error.to_string()),
+    }
+    mapping
+        .dirty(index)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::EFAULT) => {
+                "the filesystem refuses it: is it full, or a quota used up?".into()
+            }
+            _ => error.to_string(),
+        })
+}
+
+fn is_allocated(file: &File, page: u64) -> io::Result<bool> {
+    let start = page * PAGE;
+    let extents = sys::extents(file, start..start + PAGE)?;
+
+    Ok(extents.iter().any(|extent| extent.flags & UNWRITTEN == 0))
+}
+
+/// Why a file cannot be opened, and what can be done.
+pub fn refusal(error: &io::Error) -> String {
+    let errno = error
+        .raw_os_error()
+        .map_or(Errno::UnknownErrno, Errno::from_raw);
+
+    match errno {
+        Errno::EROFS => "mounted read-only: mount it read-write, and repair again",
+        Errno::EPERM => "it must not be changed (see lsattr, fsverity): copy it to a new file",
+        Errno::ETXTBSY => "a process executes it, or swaps to it: copy it to a new file",
+        Errno::EAGAIN => "a process has a lease of it, and is asked to give it up: repair again",
+        _ => return error.to_string(),
+    }
+    .into()
+}
+
+/// Which bad pieces a range of a file has.
+pub fn pieces(file: &File, range: &Range<u64>, bad: &BadRanges) -> io::Result<Vec<Piece>> {
+    let extents = sys::extents(file, range.clone())?;
+
+    Ok(bad_pieces(&extents, range, bad))
+}
+
+fn bad_pieces(extents: &[Extent], range: &Range<u64>, bad: &BadRanges) -> Vec<Piece> {
+    let mut pieces = Vec::new();
+
+    for extent in extents.iter().filter(|extent| extent.flags & NO_PLACE == 0) {
+        let Some(part) = intersection(
+            &(extent.logical..extent.logical.saturating_add(extent.length)),
+            range,
+        ) else {
+            continue;
+        };
+        let at = extent.physical.saturating_add(part.start - extent.logical);
+        let place = at..at.saturating_add(part.end - part.start);
+
+        for bad in bad.within(&place) {
+            let start = part.start + (bad.start - at);
+
+            pieces.push(Piece {
+                file: start..start + (bad.end - bad.start),
+                at: bad.start,
+                is_written: extent.flags & UNWRITTEN == 0,
+            });
+        }
+    }
+    pieces
+}
+
+/// Pieces by the pages of the file that they lie in: of each page from its first bad byte to its
+/// last.
+pub fn by_page(pieces: &[Piece]) -> BTreeMap<u64, Piece> {
+    let mut pages: BTreeMap<u64, Piece> = BTreeMap::new();
+
+    for piece in pieces {
+        let mut start = piece.file.start;
+
+        while start < piece.file.end {
+            let page = start / PAGE;
+            let end = piece
+                .file
+                .end
+                .min(page.saturating_add(1).saturating_mul(PAGE));
+            let at = piece.at + (start - piece.file.start);
+
+            pages
+                .entry(page)
+                .and_modify(|known| {
+                    if start < known.file.start {
+                        known.at = at;
+                    }
+                    known.file = known.file.start.min(start)..known.file.end.max(end);
+                    known.is_written |= piece.is_written;
+                })
+                .or_insert(Piece {
+                    file: start..end,
+                    at,
+                    is_written: piece.is_written,
+                });
+            start = end;
+        }
+    }
+    pages
+}
+
+#[cfg(test)]
+mod tests {
+    use std::slice;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn bad(ranges: &[Range<u64>]) -> BadRanges {
+        BadRanges {
+            ranges: ranges.to_vec(),
+            is_cut: false,
+        }
+    }
+
+    fn extent(logical: u64, physical: u64, length: u64, flags: u32) -> Extent {
+        Extent {
+            logical,
+            physical,
+            length,
+            flags,
+            ..Extent::default()
+        }
+    }
+
+    #[test]
+    fn pieces_lie_in_extents_and_in_the_range() {
+        let extents = [
+            extent(0, 40960, 8192, 0),
+            extent(12288, 8192, 4096, UNWRITTEN),
+            extent(16384, 0, 4096, 0x4),
+        ];
+        let bad = bad(&[512..1024, 8704..9216, 40960..45056, 49000..60000]);
+
+        assert_eq!(
+            bad_pieces(&extents, &(0..u64::MAX), &bad),
+            [
+                Piece {
+                    file: 0..4096,
+                    at: 40960,
+                    is_written: true
+                },
+                Piece {
+                    file: 8040..8192,
+                    at: 49000,
+                    is_written: true
+                },
+                Piece {
+                    file: 12800..13312,
+                    at: 8704,
+                    is_written: false
+                },
+            ]
+        );
+        assert_eq!(
+            bad_pieces(&extents, &(1024..2048), &bad),
+            [Piece {
+                file: 1024..2048,
+                at: 41984,
+                is_written: true
+            }]
+        );
+        assert_eq!(bad_pieces(&extents, &(8192..12288), &bad), []);
+    }
+
+    #[test]
+    fn extents_at_the_end_of_numbers_are_no_panic() {
+        let extents = [extent(u64::MAX - 10, u64::MAX - 20, 100, 0)];
+        let all = 0..u64::MAX;
+
+        bad_pieces(&extents, &all, &bad(slice::from_ref(&all)));
+    }
+
+    #[test]
+    fn a_page_has_all_of_its_pieces() {
+        let pages = by_page(&[
+            Piece {
+                file: 3072..5120,
+                at: 100_352,
+                is_written: true,
+            },
+            Piece {
+                file: 1024..2048,
+                at: 7168,
+                is_written: true,
+            },
+        ]);
+
+        assert_eq!(
+            pages[&0],
+            Piece {
+                file: 1024..4096,
+                at: 7168,
+                is_written: true
+            }
+        );
+        assert_eq!(
+            pages[&1],
+            Piece {
+                file: 4096..5120,
+                at: 101_376,
+                is_written: true
+            }
+        );
+        assert_eq!(pages.len(), 2);
+    }
+
+    proptest! {
+        #[test]
+        fn windows_have_all_pages(mut pages in prop::collection::vec(0_u64..5000, 0..50)) {
+            pages.sort();
+            pages.dedup();
+            let mut all = Vec::new();
+
+            for (range, window) in windows(&pages) {
+                prop_assert!(range.end - range.start <= WINDOW);
+                prop_assert!(window.iter().all(|page| range.contains(page)));
+                all.extend_from_slice(window);
+            }
+            prop_assert_eq!(all, pages);
+        }
+    }
+}

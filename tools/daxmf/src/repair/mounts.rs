@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which filesystem is meant, and where it is mounted.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::stat::{major, minor};
+
+use super::report::readable;
+
+/// A mounted filesystem, as /proc/self/mountinfo shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mount {
+    /// Major and minor number of the device.
+    pub device: (u64, u64),
+    /// The directory of the filesystem that is mounted.
+    pub top: PathBuf,
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// Whether nothing can be written through it.
+    pub is_read_only: bool,
+    /// Type of the filesystem.
+    pub kind: String,
+    /// The device, as it was given to mount.
+    pub source: PathBuf,
+    /// Options of the filesystem.
+    pub options: String,
+}
+
+impl Mount {
+    fn parse(line: &[u8]) -> Option<Self> {
+        let mut fields = line.split(|byte| *byte == b' ');
+        let device = String::from_utf8(fields.nth(2)?.into()).ok()?;
+        let (major, minor) = device.split_once(':')?;
+        let top = unescaped(fields.next()?);
+        let point = unescaped(fields.next()?);
+        let options = fields.next()?;
+
+        fields.find(|field| *field == b"-")?;
+        Some(Self {
+            device: (major.parse().ok()?, minor.parse().ok()?),
+            top,
+            point,
+            is_read_only: options.split(|byte| *byte == b',').any(|o| o == b"ro"),
+            kind: String::from_utf8(fields.next()?.into()).ok()?,
+            source: unescaped(fields.next()?),
+            options: String::from_utf8_lossy(fields.next()?).into_owned(),
+        })
+    }
+
+    /// Whether the filesystem has an option with this name and a value.
+    pub fn has_option(&self, name: &str) -> bool {
+        self.options
+            .split(',')
+            .any(|option| option.split_once('=').is_some_and(|(key, _)| key == name))
+    }
+
+    /// Opens it. [`None`] if something else is mounted there, too, and hides it.
+    fn open(&self) -> Option<File> {
+        let root = File::open(&self.point).ok()?;
+        let number = root.metadata().ok()?.dev();
+
+        ((major(number), minor(number)) == self.device).then_some(root)
+    }
+}
+
+/// The mount of what was named, by the path of a mount point or a block device, and its directory.
+///
+/// Of several mounts of the filesystem it is the one that shows most of it, and can be written to.
+pub fn find(target: &Path) -> Result<(Mount, File), String> {
+    let table =
+        fs::read("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
+    let mounts: Vec<_> = table
+        .split(|byte| *byte == b'\n')
+        .filter_map(Mount::parse)
+        .collect();
+    let name = readable(target);
+    let path = fs::canonicalize(target).map_err(|e| format!("{name}: {e}"))?;
+    let meta = fs::metadata(&path).map_err(|e| format!("{name}: {e}"))?;
+    let device = if meta.file_type().is_block_device() {
+        (major(meta.rdev()), minor(meta.rdev()))
+    } else {
+        // The last one hides those before it.
+        let mount = mounts
+            .iter()
+            .rfind(|mount| mount.point == path)
+            .ok_or_else(|| {
+                format!("{name}: neither a mount point nor a block device (see findmnt -T {name})")
+            })?;
+
+        mount.device
+    };
+    let mut all: Vec<_> = mounts
+        .into_iter()
+        .filter(|mount| mount.device == device)
+        .collect();
+
+    if all.is_empty() {
+        return Err(format!(
+            "{name}: no filesystem on it is mounted: only a mounted one has pages in the page cache"
+        ));
+    }
+    all.sort_by_key(|mount| (mount.top != Path::new("/"), mount.is_read_only));
+    all.into_iter()
+        .find_map(|mount| mount.open().map(|root| (mount, root)))
+        .ok_or_else(|| format!("{name}: other mounts hide each place where it is mounted"))
+}
+
+/// Bytes of mountinfo, in which `\ooo` stands for a byte.
+fn unescaped(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+
+    while let Some((first, tail)) = rest.split_first() {
+        let escaped = match rest {
+            [b'\\', digits @ ..] => digits.get(..3).and_then(octal),
+            _ => None,
+        };
+
+        bytes.push(escaped.unwrap_or(*first));
+        rest = match escaped {
+            Some(_) => rest.get(4..).unwrap_or_default(),
+            None => tail,
+        };
+    }
+    OsString::from_vec(bytes).into()
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_parsed() {
+        let line =
+            b"36 35 259:1 /sub /mnt/a\\040b\\134\\012 ro,noatime master:1 - xfs /dev/pmem0p1 \
+            rw,logdev=/dev/pmem1,inode64";
+        let mount = Mount::parse(line).unwrap();
+
+        assert_eq!(mount.device, (259, 1));
+        assert_eq!(mount.top, Path::new("/sub"));
+        assert_eq!(mount.point, Path::new("/mnt/a b\\\n"));
+        assert!(mount.is_read_only);
+        assert_eq!(mount.kind, "xfs");
+        assert_eq!(mount.source, Path::new("/dev/pmem0p1"));
+        assert!(mount.has_option("logdev"));
+        assert!(!mount.has_option("rtdev"));
+        assert!(!mount.has_option("inode64"));
+    }
+
+    #[test]
+    fn what_is_no_line_is_refused() {
+        for line in [
+            "",
+            "36 35 259:1 / /mnt rw",
+            "36 35 259 / /mnt rw - xfs a b",
+            "36 35 a:b / / rw - x",
+        ] {
+            assert_eq!(Mount::parse(line.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_escape_stays() {
+        assert_eq!(unescaped(b"a\\9\\04"), Path::new("a\\9\\04"));
+        assert_eq!(unescaped(b"\\777"), Path::new("\\777"));
+    }
+}
