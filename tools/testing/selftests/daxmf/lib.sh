@@ -879,7 +879,7 @@ counters_moved() {
 
 # file_sector FILE PAGE -- where on the disk it is.
 file_sector() {
-	xfs_io -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p'
+	xfs_io -r -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p'
 }
 
 # dax_read FILE PAGE -- one page, straight from media.

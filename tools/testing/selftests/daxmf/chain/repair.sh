@@ -1,0 +1,260 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# daxmf repair: without DAX, what the page cache has is written back over bad blocks, and what it does
+# not have is listed. XFS on a partition, ext4 on a mapped device, and XFS with DAX on the disk.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# --- What goes bad ---
+
+in_disk() { # sector
+	echo "$1"
+}
+
+in_partition() { # sector
+	echo $(($1 + FROM))
+}
+
+# The halves of the disk have changed places.
+in_mapped() { # sector
+	echo $((($1 + HALF) % (2 * HALF)))
+}
+
+# Other data are on the device before it is bad: only the page cache has the right ones.
+goes_bad() { # file, page
+	local sector
+
+	sector=$("$IN_DISK" "$(file_sector "$1" "$2")") &&
+		disk_page if=/dev/urandom of="/dev/$DISK" seek="$sector" oflag=direct &&
+		echo "$sector 8" >"/sys/block/$DISK/badblocks"
+}
+
+all_is_good() {
+	is bad_blocks ''
+}
+
+# new FILE PAGES -- on the device, and in the page cache.
+new() {
+	fill "$1" "$2" && cat "$1" >/dev/null
+}
+
+# forget FILE -- it is not in the page cache any more.
+forget() {
+	sync "$1" && dd if="$1" iflag=nocache count=0 status=none
+}
+
+# on_device FILE -- it is as fill() has written it, without the page cache.
+on_device() {
+	forget "$1" && same_but "$1" -1
+}
+
+# --- What is said of it ---
+
+# repair STATUS [LINE...] -- it ends with this status, and its table has these lines, with one space
+# between columns.
+repair() {
+	local wanted=$1 status=0
+
+	shift
+	daxmf repair ${OPTION:+"$OPTION"} $MNT >"$TMP/report" 2>"$TMP/errors" || status=$?
+	cat "$TMP/report" "$TMP/errors"
+	[ $status = "$wanted" ] || fail "the status is $status" || return
+	printf '%s\n' "$@" | sed '/^$/d' >"$TMP/wanted"
+	sed '1{/^STATE/d};$d' "$TMP/report" | tr -s ' ' | diff "$TMP/wanted" -
+}
+
+# in_json EXPRESSION -- of a report, r.
+in_json() {
+	daxmf repair --json $MNT >"$TMP/json"
+	cat "$TMP/json"
+	python3 -c "import json; r = json.load(open('$TMP/json')); assert $1, r"
+}
+
+# --- Cases ---
+
+nothing_is_bad() {
+	repair 0 && grep -qF ": nothing is bad" "$TMP/report"
+}
+
+cached() {
+	local before
+
+	new cached 16 && goes_bad cached 5 && goes_bad cached 6 && before=$(stat -c %Y.%Z cached) &&
+		OPTION=--dry-run repair 0 "repairable 0x5000 0x2000 $MNT/cached" &&
+		! all_is_good >/dev/null &&
+		repair 0 "repaired 0x5000 0x2000 $MNT/cached" && all_is_good && on_device cached &&
+		if [ "$FS" = xfs ]; then is stat -c %Y.%Z cached "$before"; fi
+}
+
+# A part of it is; a bad sector takes all of its page along.
+not_cached() {
+	new lost 16 && forget lost && goes_bad lost 5 && goes_bad lost 9 &&
+		dd if=lost of=/dev/null bs=$PAGE count=2 status=none &&
+		repair 3 "lost 0x5000 0x1000 $MNT/lost (not in the page cache)" \
+			"lost 0x9000 0x1000 $MNT/lost (not in the page cache)" &&
+		! all_is_good >/dev/null &&
+		in_json "r['bytes']['lost'] == 8192 and r['ranges'][0]['offset'] == 0x5000" &&
+		fill other 16 && dd if=other of=lost bs=$PAGE conv=notrunc,fsync status=none &&
+		all_is_good
+}
+
+# The file does not grow, and its holes stay holes, though one folio has them and data.
+sparse() {
+	local before
+
+	fill piece 4 && dd if=piece of=sparse bs=$PAGE seek=20 status=none &&
+		truncate -s $((23 * PAGE + 100)) sparse && forget sparse && sha1sum sparse >"$TMP/sum" &&
+		before=$(stat -c '%b %s' sparse) && goes_bad sparse 21 && goes_bad sparse 23 &&
+		repair 0 "repaired 0x15000 0x1000 $MNT/sparse" \
+			"repaired 0x17000 0x1000 $MNT/sparse" && all_is_good && forget sparse &&
+		is stat -c '%b %s' sparse "$before" && sha1sum -c --quiet "$TMP/sum"
+}
+
+# The last name is gone, but the file is open.
+deleted() {
+	local status=0 inode
+
+	new deleted 16 && inode=$(stat -c %i deleted) && goes_bad deleted 3 && exec 3<deleted &&
+		rm deleted || return
+	repair 0 "repaired 0x3000 0x1000 inode $inode" && all_is_good && on_device /proc/self/fd/3 ||
+		status=1
+	exec 3<&-
+	return $status
+}
+
+# Names that do not fit into a line, or into JSON.
+hostile_name() {
+	local name=$'a\nb\xff'
+
+	new "$name" 4 && goes_bad "$name" 1 &&
+		in_json "bytes(r['ranges'][0]['path']) == b'$MNT/a\nb\xff'" && all_is_good &&
+		goes_bad "$name" 1 && repair 0 "repaired 0x1000 0x1000 $MNT/a\\nb\\xff" &&
+		on_device "$name" && rm "$name"
+}
+
+# It says why, and repairs the rest.
+cannot_write() {
+	new fixed 4 && new other 4 && goes_bad fixed 1 && goes_bad other 1 && chattr +i fixed &&
+		repair 1 "failed 0x1000 0x1000 $MNT/fixed" "repaired 0x1000 0x1000 $MNT/other" &&
+		grep -qF "daxmf: $MNT/fixed: it must not be changed" "$TMP/errors" &&
+		chattr -i fixed && repair 0 "repaired 0x1000 0x1000 $MNT/fixed" && on_device fixed
+}
+
+executed() {
+	local status=0
+
+	cp /bin/sleep sleep && sync && { ./sleep 1000 & } && wait_for grep -q sleep /proc/$!/comm &&
+		goes_bad sleep 0 &&
+		repair 1 "failed 0x0 0x1000 $MNT/sleep" &&
+		grep -qF "daxmf: $MNT/sleep: a process executes it" "$TMP/errors" || status=1
+	kill $! && wait $!
+	repair 0 "repaired 0x0 0x1000 $MNT/sleep" && forget sleep && cmp sleep /bin/sleep && return $status
+}
+
+# The page of each owner is written anew, to a place of its own.
+reflink() {
+	new shared 16 && share shared clone && cat clone >/dev/null && goes_bad shared 5 &&
+		repair 0 "repaired 0x5000 0x1000 $MNT/clone" "repaired 0x5000 0x1000 $MNT/shared" &&
+		all_is_good && on_device shared && on_device clone
+}
+
+# What is no file's is listed, and left alone.
+others() { # what is in the first page
+	local sector
+
+	sector=$("$IN_DISK" 0)
+	disk_page if="/dev/$DISK" of="$TMP/first" skip="$sector" iflag=direct &&
+		echo "$sector 8" >"/sys/block/$DISK/badblocks" &&
+		repair 3 "metadata 0x0 0x1000 $SOURCE ($1)" &&
+		disk_page if="$TMP/first" of="/dev/$DISK" seek="$sector" oflag=direct &&
+		all_is_good &&
+		new free 16 && goes_bad free 2 && rm free && sync &&
+		wait_for in_json "{x['state'] for x in r['ranges']} == {'free'}" &&
+		daxmf repair $MNT && mend "$DISK" && all_is_good
+}
+
+disk_page() { # operand of dd...
+	dd bs=512 count=8 conv=notrunc status=none "$@"
+}
+
+not_root() {
+	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf repair $MNT
+}
+
+# Named by the device, and by another mount of a part of it.
+other_names() {
+	mkdir -p "$TMP/bind" part && new part/file 4 && goes_bad part/file 1 &&
+		daxmf repair --dry-run "$SOURCE" | grep -F "$MNT/part/file" &&
+		mount --bind -o ro part "$TMP/bind" && on_exit umount "$TMP/bind" &&
+		daxmf repair "$TMP/bind" | grep -F "$MNT/part/file" && all_is_good &&
+		fails_with "neither a mount point nor" daxmf repair $MNT/part
+}
+
+# mount_plain DEVICE -- without DAX.
+mount_plain() {
+	mkdir -p $MNT && mount "$1" $MNT && on_exit unmount && cd $MNT && on_exit cd / &&
+		SOURCE=$(findmnt -no SOURCE $MNT)
+}
+
+each_filesystem() {
+	check "$FS: nothing is bad" nothing_is_bad
+	check "$FS: cached pages are written back" cached
+	check "$FS: pages that are not cached are lost" not_cached
+	check "$FS: holes and the end of a file stay" sparse
+	check "$FS: an open file without a name" deleted
+	check "$FS: a hostile name" hostile_name
+	check "$FS: a file that must not be changed" cannot_write
+	check "$FS: a program that runs" executed
+	check "$FS: metadata and free space" others superblock
+	check "$FS: the device, and another mount" other_names
+}
+
+partition() {
+	printf 'label: gpt\nstart=2M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
+		on_exit sfdisk -q --delete "/dev/$DISK" && udevadm settle &&
+		FROM=$(cat "/sys/class/block/${DISK}p1/start")
+}
+
+xfs_on_partition() {
+	FS=xfs IN_DISK=in_partition
+	require partition
+	require make_xfs "/dev/${DISK}p1"
+	require mount_plain "/dev/${DISK}p1"
+	each_filesystem
+	check "xfs: every owner of a shared page" reflink
+	check "xfs: not for everybody" not_root
+}
+
+swap_halves() {
+	HALF=$(($(blockdev --getsz "/dev/$DISK") / 2))
+	map swapped <<-END
+		0 $HALF linear /dev/$DISK $HALF
+		$HALF $HALF linear /dev/$DISK 0
+	END
+}
+
+ext4_on_mapped() {
+	FS=ext4 IN_DISK=in_mapped
+	require swap_halves
+	require make_ext4 "/dev/$DM"
+	require mount_plain "/dev/$DM"
+	each_filesystem
+}
+
+with_dax() {
+	IN_DISK=in_disk
+	make_xfs "/dev/$DISK" && mount_dax "/dev/$DISK" && cd $MNT && on_exit cd / && fill dax 16 &&
+		goes_bad dax 5 &&
+		repair 3 "lost 0x5000 0x1000 $MNT/dax (a file with DAX is not in the page cache)" &&
+		mend "$DISK"
+}
+
+begin 23
+require_disk "$KIND"
+clean xfs_on_partition
+clean ext4_on_mapped
+check "xfs: a file with DAX" clean with_dax
+finish
