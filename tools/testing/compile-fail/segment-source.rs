@@ -15,5 +15,5 @@ use daxmf::{
 
 fn write<T: Operations>(map: &PageMap<T>, from: &Segment<'_, Source>) {
     let (_, _) = (map, from);
-    let _ = map.read(from); //~ E0308 mismatched types
+    let _ = map.read(from, |_| ()); //~ E0308 mismatched types
 }

@@ -24,7 +24,7 @@ state() {
 
 mount_both() {
 	map other <<<"$(linear 0 200 "$A" $SECOND)" && XFS=$DM && attach "$A" "$XFS" || return
-	make_xfs "/dev/$XFS" && mkdir -p "$OTHER" && mount -o dax=always "/dev/$XFS" "$OTHER" || return
+	make_xfs --unsupported "/dev/$XFS" && mkdir -p "$OTHER" && mount -o dax=always "/dev/$XFS" "$OTHER" || return
 	on_exit umount "$OTHER"
 	map one <<<"$(linear 0 200 "$A" $FIRST)" && MENDFS=$DM && attach "$A" "$MENDFS" || return
 	mkfs.mendfs -q -f "/dev/$MENDFS" && mount_mendfs "/dev/$MENDFS" && fill $MNT/file 16 &&
