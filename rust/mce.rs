@@ -144,6 +144,8 @@ impl Drop for Decoder {
     fn drop(&mut self) {
         // SAFETY: By the type invariants. This waits until the chain is not running.
         unsafe { bindings::mce_unregister_decode_chain(self.0.get()) };
+        // A static is not dropped.
+        *HANDLERS.lock() = KVec::new();
     }
 }
 
