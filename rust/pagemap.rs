@@ -11,6 +11,8 @@
 //!
 //! Reference: [`mm/memremap.c`](srctree/mm/memremap.c)
 
+mod users;
+
 use core::{
     marker::PhantomData,
     ops::Deref,
@@ -265,9 +267,9 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 /// It is the memory of a DAX device, whose bytes and pages are those of the data in it. They are
 /// read and written as the [`Mapped`] that it derefs to.
 ///
-/// When dropped, running callbacks are waited for, and the pages go. Whoever mapped them must have
-/// given them up: the holder of the DAX device on top has been told
-/// ([`Flags::MEM_PRE_REMOVE`]).
+/// When dropped, files that have pages of it lose them, whoever else uses one and running callbacks
+/// are waited for, and the pages go. The DAX device on top must be dead: its holder has been told
+/// ([`Flags::MEM_PRE_REMOVE`]), and no file gets a page any more.
 ///
 /// # Invariants
 ///
@@ -464,6 +466,10 @@ impl<T: Operations> Deref for PageMap<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for PageMap<T> {
     fn drop(self: Pin<&mut Self>) {
+        // SAFETY: By the type invariants. Access to the memory has ended with its last user: the
+        // DAX device on top is dead.
+        unsafe { users::take_from_users(self.frames) };
+
         let has_passed = {
             let mut gate = self.gate.lock();
 
