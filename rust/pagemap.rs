@@ -47,6 +47,7 @@ use crate::{
         Outcome,
         Reason, //
     },
+    nvdimm::namespace::Claimed,
     range::{
         space,
         ByteRange,
@@ -208,11 +209,14 @@ impl Layout {
     }
 }
 
-/// A range of physical memory that its driver alone uses, until this is dropped.
+/// A range of physical memory that its driver alone uses, until this is dropped. Until then the
+/// namespace that has the memory stays bound.
 ///
 /// See [`Bound::claim()`](crate::nvdimm::namespace::Bound::claim).
+// The fields are dropped in this order: who waits for the namespace finds the memory unused.
 pub struct Claim {
     _region: Region,
+    _claimed: Claimed,
     layout: Layout,
 }
 
@@ -222,7 +226,7 @@ impl Claim {
     /// # Errors
     ///
     /// - `EBUSY` if the memory, or a part of it, is in use.
-    pub(crate) fn new(layout: Layout, name: CString) -> Result<Self> {
+    pub(crate) fn new(layout: Layout, name: CString, claimed: Claimed) -> Result<Self> {
         // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
         // transparent wrapper.
         let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
@@ -238,6 +242,7 @@ impl Claim {
 
         Ok(Self {
             _region: region,
+            _claimed: claimed,
             layout,
         })
     }
@@ -270,6 +275,9 @@ pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
 /// When dropped, files that have pages of it lose them, whoever else uses one and running callbacks
 /// are waited for, and the pages go. The DAX device on top must be dead: its holder has been told
 /// ([`Flags::MEM_PRE_REMOVE`]), and no file gets a page any more.
+///
+/// The memory is there as long as the page map is: its [`Claim`] keeps the namespace bound. Nothing
+/// is checked when the memory is accessed.
 ///
 /// # Invariants
 ///

@@ -26,8 +26,12 @@ use kernel::{
             Atomic,
             Release, //
         },
+        new_condvar,
+        new_mutex,
         srcu,
         Arc,
+        CondVar,
+        Mutex,
         Srcu, //
     },
 };
@@ -84,6 +88,7 @@ pub struct Namespace {
     #[pin]
     users: Srcu,
     is_bound: Atomic<bool>,
+    claims: Arc<Claims>,
 }
 
 impl Namespace {
@@ -146,6 +151,7 @@ impl Namespace {
                 },
                 users <- new_srcu!("Namespace::users"),
                 is_bound: Atomic::new(false),
+                claims: Claims::new()?,
             }),
             GFP_KERNEL,
         )
@@ -503,6 +509,9 @@ impl Bound<'_> {
     /// Claims the memory of the namespace, with what an info block reserves. `/proc/iomem` shows
     /// the name of the namespace.
     ///
+    /// The namespace stays bound as long as the claim is there: unbinding the driver waits until
+    /// the claim, or what it was made a part of, is dropped.
+    ///
     /// # Errors
     ///
     /// - `EBUSY` if the memory, or a part of it, is in use.
@@ -510,7 +519,11 @@ impl Bound<'_> {
     pub fn claim(&self) -> Result<Claim> {
         let name = CString::try_from_fmt(fmt!("{}", self.namespace.container.name()))?;
 
-        Claim::new(self.namespace.layout, name)
+        Claim::new(
+            self.namespace.layout,
+            name,
+            Claimed::new(&self.namespace.claims),
+        )
     }
 
     /// The physical addresses of `range` of the device.
@@ -604,8 +617,67 @@ impl<T> Binding<T> {
     }
 }
 
+/// The claims of the memory of a namespace.
+#[pin_data]
+struct Claims {
+    #[pin]
+    number: Mutex<usize>,
+    #[pin]
+    none_left: CondVar,
+}
+
+impl Claims {
+    fn new() -> Result<Arc<Self>> {
+        let claims = pin_init!(Self {
+            number <- new_mutex!(0),
+            none_left <- new_condvar!(),
+        });
+
+        Arc::pin_init(claims, GFP_KERNEL)
+    }
+
+    /// Waits until there is no claim. `left` is called once if there is one.
+    fn wait(&self, left: impl FnOnce()) {
+        let mut number = self.number.lock();
+
+        if *number != 0 {
+            left();
+        }
+        while *number != 0 {
+            self.none_left.wait(&mut number);
+        }
+    }
+}
+
+/// A claim that unbinding the namespace waits for, until this is dropped.
+///
+/// # Invariants
+///
+/// `self.0` counts it.
+pub(crate) struct Claimed(Arc<Claims>);
+
+impl Claimed {
+    fn new(claims: &Arc<Claims>) -> Self {
+        let mut number = claims.number.lock();
+
+        // INVARIANT: It is counted here. One cannot have so many that the number overflows.
+        *number = number.saturating_add(1);
+        Self(claims.clone())
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        let mut number = self.0.number.lock();
+
+        *number = number.saturating_sub(1);
+        self.0.none_left.notify_all();
+    }
+}
+
 /// Lets a namespace go when dropped: nobody can take it for bound any more, and those who did are
-/// waited for.
+/// waited for. Then the claims of its memory are waited for. They were dropped with the driver's
+/// data, unless the driver has kept one elsewhere: memory must not go while it can be accessed.
 pub(super) struct Unbind(Arc<Namespace>);
 
 impl Unbind {
@@ -624,6 +696,13 @@ impl Unbind {
 impl Drop for Unbind {
     fn drop(&mut self) {
         self.0.is_bound.store(false, Release);
+        // Who claims memory is one of those who are waited for first.
         self.0.users.synchronize();
+        self.0.claims.wait(|| {
+            dev_warn!(
+                self.0.device(),
+                "driver still uses the memory, unbinding waits until it does not\n"
+            )
+        });
     }
 }

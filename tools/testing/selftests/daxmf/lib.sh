@@ -26,7 +26,8 @@ PAGE=4096
 DEADLINE=60
 [ "${KERNEL:-stock}" = stock ] || DEADLINE=$((DEADLINE * 3))
 # Modules that a test may have loaded, users before what they use.
-MODULES=(daxmf_nospec rust_dax_source mendfs daxmf_stack rust_dax_holder rust_dax_provider daxmf_pmem nd_pmem daxmf hwpoison_inject)
+MODULES=(daxmf_nospec daxmf_keep rust_dax_source mendfs daxmf_stack rust_dax_holder rust_dax_provider)
+MODULES+=(daxmf_pmem nd_pmem daxmf hwpoison_inject)
 
 UNDO=()
 
