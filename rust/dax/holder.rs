@@ -8,10 +8,7 @@
 //! C keeps no promise about when a holder's callback may still run: `fs_put_dax()` waits for
 //! nobody. [`Registration`] does: once it is dropped, the callback is not running and never will.
 
-use core::ptr::{
-    self,
-    NonNull, //
-};
+use core::ptr;
 
 use kernel::{
     error::from_result,
@@ -463,7 +460,9 @@ static OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
 };
 
 #[kunit_tests(daxmf_dax_holder)]
-mod tests {
+pub(crate) mod tests {
+    use core::ptr::NonNull;
+
     use kernel::{
         error::{
             from_err_ptr,
@@ -483,13 +482,13 @@ mod tests {
     const PAGE: u64 = 0x1000;
 
     /// A disk with DAX, which only the test knows, and which may be as a partition is.
-    struct TestDisk {
+    pub(crate) struct TestDisk {
         device: ARef<Device>,
         disk: NonNull<bindings::gendisk>,
     }
 
     impl TestDisk {
-        fn new(first_page: u64, pages: u64) -> Result<Self> {
+        pub(crate) fn new(first_page: u64, pages: u64) -> Result<Self> {
             // SAFETY: There are no operations.
             let device =
                 from_err_ptr(unsafe { bindings::alloc_dax(ptr::null_mut(), ptr::null()) })?;
@@ -522,7 +521,7 @@ mod tests {
             unsafe { bindings::set_capacity(self.disk.as_ptr(), pages * 8) };
         }
 
-        fn open(&self) -> &OpenDevice {
+        pub(crate) fn open(&self) -> &OpenDevice {
             // SAFETY: The disk is valid, and nobody can take it from us.
             unsafe { OpenDevice::from_raw((*self.disk.as_ptr()).part0) }
         }

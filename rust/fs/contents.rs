@@ -284,7 +284,7 @@ impl<T: FileSystem> VTable<T> {
             let file = unsafe { (*desc).file };
             // SAFETY: By the safety requirements.
             let inode = unsafe { inode_of::<T>(file) };
-            let device = inode.super_block().volume().device();
+            let device = inode.super_block().devices().dax();
 
             // SAFETY: All are valid.
             if !unsafe { bindings::daxdev_mapping_supported(desc, inode.as_raw(), device.as_raw()) }
@@ -540,7 +540,7 @@ impl<T: FileSystem> VTable<T> {
     ) -> c_int {
         // SAFETY: By the safety requirements.
         let inode = unsafe { Inode::<T>::from_raw((*mapping).host) };
-        let device = inode.super_block().volume().device();
+        let device = inode.super_block().devices().dax();
 
         // A page may have failed that is still known to be written back. That would be an access to
         // memory that a machine check has taken from the kernel's linear map.

@@ -27,11 +27,13 @@ use crate::{
 use super::{
     contents::Dirty,
     lock::Frozen,
+    volume::Devices,
     FileSystem,
     Inode,
     Mapping,
     Place,
     Purpose,
+    SuperBlock,
     Volume, //
 };
 
@@ -216,7 +218,7 @@ impl<T: FileSystem> VTable<T> {
     }
 
     /// What is the same for each mapping.
-    fn template(volume: &Volume, range: ByteRange<space::File>) -> bindings::iomap {
+    fn template(devices: &Devices, range: ByteRange<space::File>) -> bindings::iomap {
         bindings::iomap {
             addr: bindings::IOMAP_NULL_ADDR as u64,
             offset: range.start() as bindings::loff_t,
@@ -224,8 +226,8 @@ impl<T: FileSystem> VTable<T> {
             length: range.len().min(MAX_END.saturating_sub(range.start())),
             type_: bindings::IOMAP_HOLE as u16,
             flags: 0,
-            bdev: volume.block_device(),
-            dax_dev: volume.device().as_raw(),
+            bdev: devices.block(),
+            dax_dev: devices.dax().as_raw(),
             inline_data: ptr::null_mut(),
             private: ptr::null_mut(),
             validity_cookie: 0,
@@ -238,7 +240,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - `ERANGE` if it does not.
     fn mapped(
-        volume: &Volume,
+        super_block: &SuperBlock<T>,
         range: ByteRange<space::File>,
         start: u64,
         request: u32,
@@ -248,7 +250,8 @@ impl<T: FileSystem> VTable<T> {
         // device.
         let addr = match request & bindings::IOMAP_DAX {
             0 => start,
-            _ => volume
+            _ => super_block
+                .volume()
                 .locate(ByteRange::new(start, range.len()).ok_or(ERANGE)?)?
                 .start(),
         };
@@ -258,7 +261,7 @@ impl<T: FileSystem> VTable<T> {
             type_: bindings::IOMAP_MAPPED as u16,
             // CAST: These flags are below 2^16, as the field is.
             flags: flags as u16,
-            ..Self::template(volume, range)
+            ..Self::template(super_block.devices(), range)
         })
     }
 
@@ -278,7 +281,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - `EHWPOISON` or `EIO`, as `fs/dax.c` expects them, if it is bad.
     fn translate(
-        volume: &Volume,
+        super_block: &SuperBlock<T>,
         mapping: &Mapping,
         request: u32,
         purpose: Purpose,
@@ -289,14 +292,13 @@ impl<T: FileSystem> VTable<T> {
             Purpose::WriteFault => bindings::IOMAP_F_DIRTY,
             _ => 0,
         };
-        let map = |start, flags| Self::mapped(volume, mapping.range, start, request, flags);
+        let hole = || Self::template(super_block.devices(), mapping.range);
+        let map = |start, flags| Self::mapped(super_block, mapping.range, start, request, flags);
 
         Ok(match mapping.place {
-            Place::Hole => (Self::template(volume, mapping.range), None),
+            Place::Hole => (hole(), None),
             // What is lost need not be zeroed, and cannot be.
-            Place::Bad { .. } if purpose == Purpose::Zero => {
-                (Self::template(volume, mapping.range), None)
-            }
+            Place::Bad { .. } if purpose == Purpose::Zero => (hole(), None),
             Place::Bad { start } if request & bindings::IOMAP_REPORT != 0 => (map(start, 0)?, None),
             Place::Bad { .. } if request & bindings::IOMAP_FAULT != 0 => return Err(EHWPOISON),
             Place::Bad { .. } => return Err(EIO),
@@ -349,8 +351,8 @@ impl<T: FileSystem> VTable<T> {
         let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
         let mapping = inode.find_or_make(range.ok_or(EINVAL)?, purpose, may_wait)?;
         let mapping = trim(mapping).ok_or(EUCLEAN)?;
-        let volume = inode.super_block().volume();
-        let (target, source) = Self::translate(volume, &mapping, flags, purpose)?;
+        let super_block = inode.super_block();
+        let (target, source) = Self::translate(super_block, &mapping, flags, purpose)?;
 
         // SAFETY: By the safety requirements.
         unsafe {

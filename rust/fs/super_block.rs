@@ -35,7 +35,6 @@ use crate::{
     bindings,
     block::OpenDevice,
     dax::{
-        self,
         holder::{
             self,
             Recipients, //
@@ -60,6 +59,10 @@ use super::{
     failure::Losses,
     lock::InternalWrite,
     mender::Mender,
+    volume::{
+        Devices,
+        Mounted, //
+    },
     xattr,
     FileSystem,
     Inode,
@@ -188,7 +191,13 @@ impl<T: FileSystem> SuperBlock<T> {
     /// The memory that the filesystem lies in.
     pub fn volume(&self) -> &Volume {
         // SAFETY: By the type invariants. The field does not change.
-        unsafe { &(*self.mount()).volume }
+        unsafe { &(*self.mount()).volume }.volume()
+    }
+
+    /// The devices that this memory is.
+    pub(super) fn devices(&self) -> &Devices {
+        // SAFETY: By the type invariants. The field does not change.
+        unsafe { &(*self.mount()).volume }.devices()
     }
 
     /// Who calls [`FileSystem::mend()`].
@@ -212,7 +221,7 @@ impl<T: FileSystem> SuperBlock<T> {
 /// What belongs to a mounted filesystem.
 struct Mount<T: FileSystem> {
     fs: Arc<T>,
-    volume: Volume,
+    volume: Mounted,
     mender: Mender,
     settler: Mender,
     losses: Pin<KBox<Losses>>,
@@ -446,7 +455,9 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: It is a C string, of the length of the array at most.
         let name = unsafe { CStr::from_char_ptr((&raw const (*raw).s_id).cast()) };
 
-        let volume = Self::volume(bdev).inspect_err(|error| match *error {
+        // SAFETY: `kill_sb()` sees to it that the volume is at its end before its block device is
+        // closed.
+        let volume = unsafe { Mounted::new(bdev) }.inspect_err(|error| match *error {
             EOPNOTSUPP => context.error(fmt!("{name} has no DAX")),
             EINVAL => context.error(fmt!("{name} does not lie on whole pages")),
             _ => (),
@@ -458,7 +469,7 @@ impl<T: FileSystem> VTable<T> {
                 Mender::settle::<T>(super_block)?,
             )
         };
-        let fs = T::new(volume.clone(), mender.mending())?;
+        let fs = T::new(volume.volume().clone(), mender.mending())?;
         let mount = KBox::new(
             Mount {
                 fs,
@@ -521,17 +532,6 @@ impl<T: FileSystem> VTable<T> {
         Ok(())
     }
 
-    /// # Errors
-    ///
-    /// - The errors of [`dax::Device::of()`].
-    fn volume(bdev: &OpenDevice) -> Result<Volume> {
-        let device = dax::Device::of(bdev)?;
-        let bdev = NonNull::new(bdev.as_raw()).ok_or(ENXIO)?;
-
-        // SAFETY: The block device is open, and `device` is that of its disk.
-        unsafe { Volume::new(device, bdev) }
-    }
-
     /// Loads the filesystem, and gives the superblock its root.
     ///
     /// # Errors
@@ -589,6 +589,13 @@ impl<T: FileSystem> VTable<T> {
                 (*mount).settler.finish();
                 (*mount).mender.finish();
             }
+            // SAFETY: By the safety requirements. The field does not change.
+            unsafe {
+                // `put_super()` is not called for it, and it has no inodes.
+                if (*super_block).s_root.is_null() {
+                    (*mount).volume.end();
+                }
+            }
         }
 
         // SAFETY: The superblock has no more users.
@@ -598,6 +605,15 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: It is from `KBox::into_raw()`. The inodes, which refer to it, are gone.
             drop(unsafe { KBox::from_raw(mount) });
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by `generic_shutdown_super()` only, for a superblock of type `T` whose inodes are
+    /// gone. Its block device is closed afterwards.
+    unsafe extern "C" fn put_super(super_block: *mut bindings::super_block) {
+        // SAFETY: By the safety requirements.
+        unsafe { &(*SuperBlock::<T>::from_raw(super_block).mount()).volume }.end();
     }
 
     /// # Safety
@@ -708,6 +724,7 @@ impl<T: FileSystem> VTable<T> {
         free_inode: Some(Self::free_inode),
         write_inode: Some(Self::write_inode),
         evict_inode: Some(Self::evict_inode),
+        put_super: Some(Self::put_super),
         freeze_fs: Some(Self::freeze_fs),
         sync_fs: Some(Self::sync_fs),
         statfs: Some(Self::statfs),

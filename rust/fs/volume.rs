@@ -4,20 +4,38 @@
 
 use core::{
     mem,
-    ptr::NonNull,
+    ops::Deref,
+    ptr::{
+        self,
+        NonNull, //
+    },
     str, //
 };
 
 use kernel::{
     error::to_result,
-    fmt,
+    fmt, new_srcu,
     prelude::*,
-    sync::aref::ARef, //
+    str::CString,
+    sync::{
+        aref::ARef,
+        atomic::{
+            Acquire,
+            Atomic,
+            Release, //
+        },
+        srcu,
+        Arc,
+        Srcu, //
+    },
 };
 
 use crate::{
     bindings,
-    block::window_of,
+    block::{
+        window_of,
+        OpenDevice, //
+    },
     dax::{
         self,
         device::AccessMode,
@@ -37,59 +55,229 @@ use super::failure::Marks;
 
 /// What a filesystem sees of its block device: persistent memory, in bytes from its start.
 ///
-/// All methods fail with `ENXIO` once the DAX device is dead, which it is before its memory goes,
-/// and those that write with `EROFS` if the volume [is read-only](Self::is_read_only). They may
-/// sleep.
+/// A volume can be kept when the filesystem is unmounted, and is of no use then: all methods that
+/// access the device fail with `ENXIO`. So they do once the DAX device is dead, which it is before
+/// its memory goes. Those that write fail with `EROFS` if the volume
+/// [is read-only](Self::is_read_only). They may sleep.
 ///
 /// # Invariants
 ///
 /// `window` is where the block device lies in the DAX device. It is whole pages.
 #[derive(Clone)]
 pub struct Volume {
-    device: ARef<dax::Device>,
+    shared: Arc<Shared>,
     window: Window<space::Device, space::Volume>,
-    block_device: BlockDevice,
     is_read_only: bool,
+    is_synchronous: bool,
 }
 
-impl Volume {
+/// What all handles of a volume share.
+///
+/// # Invariants
+///
+/// `devices` is null, or points to what [`Mounted`] owns: that sets it to null, and then waits for
+/// those who read it in a section of `users`.
+#[pin_data]
+struct Shared {
+    #[pin]
+    users: Srcu,
+    devices: Atomic<*const Devices>,
+    name: CString,
+}
+
+/// The devices of a filesystem that is mounted.
+///
+/// # Invariants
+///
+/// `block` is valid, and open until the filesystem is unmounted.
+pub(super) struct Devices {
+    dax: ARef<dax::Device>,
+    block: NonNull<bindings::block_device>,
+}
+
+// SAFETY: A block device may be used on any thread.
+unsafe impl Send for Devices {}
+
+// SAFETY: A shared `Devices` gives access to nothing of the block device but its address.
+unsafe impl Sync for Devices {}
+
+impl Devices {
     /// As much is done in one section of `dax_srcu`: whoever waits for all readers should not wait
     /// long.
     const MAX_PIECE: u64 = 2 << 20;
 
-    /// What `block_device` is of `device`.
-    ///
+    /// The DAX device that the volume lies in.
+    pub(super) fn dax(&self) -> &dax::Device {
+        &self.dax
+    }
+
+    /// The block device that is the volume.
+    pub(super) fn block(&self) -> *mut bindings::block_device {
+        self.block.as_ptr()
+    }
+
+    /// Makes a page present in the kernel's linear map, unless the driver knows that it is bad.
+    /// Then it does so itself.
+    fn make_present(&self, page: ByteRange<space::Device>) {
+        let lock = ReadLock::new();
+
+        if self.dax.memory(page, AccessMode::Normal, &lock).is_err() {
+            return;
+        }
+        if let Ok(place) = self.dax.locate(page.pages(), &lock) {
+            // SAFETY: The memory of a filesystem has pages and a place in the linear map, which
+            // stay as long as `dax_srcu` is held.
+            unsafe {
+                let frame = place.outer().start() as c_ulong;
+
+                bindings::TestClearPageHWPoison(bindings::pfn_to_page(frame));
+                bindings::clear_mce_nospec(frame);
+            }
+        }
+    }
+
+    /// Writes a page over memory that may be bad.
+    fn recovery_write(&self, range: ByteRange<space::Device>, page: &[u8]) -> Result {
+        let lock = ReadLock::new();
+        let memory = self.dax.memory(range, AccessMode::RecoveryWrite, &lock)?;
+
+        if memory.recovery_write(page) == page.len() {
+            Ok(())
+        } else {
+            Err(EIO)
+        }
+    }
+
+    /// Copies a first piece of `from` to `to`. Returns its length.
+    fn copy_piece(
+        &self,
+        from: ByteRange<space::Device>,
+        to: ByteRange<space::Device>,
+    ) -> Result<u64> {
+        let lock = ReadLock::new();
+        let source = self.memory(from, &lock)?;
+        let to = ByteRange::new(to.start(), source.len() as u64).ok_or(ERANGE)?;
+        let target = self.memory(to, &lock)?;
+
+        target.fill_from(&source)?;
+        target.flush();
+        Ok(target.len() as u64)
+    }
+
+    /// The memory of a first piece of `range`.
+    fn memory<'a>(
+        &'a self,
+        range: ByteRange<space::Device>,
+        lock: &'a ReadLock,
+    ) -> Result<Memory<'a>> {
+        let first =
+            ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
+
+        self.dax.memory(first, AccessMode::Normal, lock)
+    }
+}
+
+/// The devices, in use: the filesystem is not unmounted before this is dropped.
+struct InUse<'a> {
+    devices: &'a Devices,
+    _guard: srcu::Guard<'a>,
+}
+
+impl Deref for InUse<'_> {
+    type Target = Devices;
+
+    fn deref(&self) -> &Devices {
+        self.devices
+    }
+}
+
+/// The volume of a filesystem that is mounted.
+///
+/// # Invariants
+///
+/// `volume.shared` points to `devices`, or has been set to null.
+pub(super) struct Mounted {
+    volume: Volume,
+    devices: KBox<Devices>,
+}
+
+impl Mounted {
     /// # Errors
     ///
     /// - `EINVAL` if the start or the size of the block device is not a multiple of the page size,
     ///   or if it is empty.
+    /// - `ENOMEM` if memory is short.
+    /// - The errors of [`dax::Device::of()`].
     ///
     /// # Safety
     ///
-    /// - `block_device` must be valid.
-    /// - `device` must be the DAX device of its disk.
-    pub(crate) unsafe fn new(
-        device: ARef<dax::Device>,
-        block_device: NonNull<bindings::block_device>,
-    ) -> Result<Self> {
-        // SAFETY: By the safety requirements.
-        let window = unsafe { window_of(block_device.as_ptr()) }.ok_or(EINVAL)?;
+    /// The block device must stay open until [`end()`](Self::end) was called or this is dropped.
+    pub(super) unsafe fn new(block: &OpenDevice) -> Result<Self> {
+        let dax = dax::Device::of(block)?;
+        let block = NonNull::new(block.as_raw()).ok_or(ENXIO)?;
+        // SAFETY: The block device is open.
+        let (window, is_read_only, name) = unsafe {
+            (
+                window_of(block.as_ptr()).ok_or(EINVAL)?,
+                bindings::bdev_read_only(block.as_ptr()),
+                // It does not change.
+                CStr::from_char_ptr((*block.as_ptr()).bd_device.kobj.name),
+            )
+        };
 
         if !window.outer().is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
 
-        // INVARIANT: The window was just checked.
+        let name = CString::try_from(name)?;
+        let is_synchronous = dax.is_synchronous();
+        // INVARIANT: By the safety requirements.
+        let devices = KBox::new(Devices { dax, block }, GFP_KERNEL)?;
+        let pointer = ptr::from_ref(&*devices);
+        // INVARIANT: `Mounted` owns them from now on.
+        let shared = try_pin_init!(Shared {
+            users <- new_srcu!("Volume::users"),
+            devices: Atomic::new(pointer),
+            name,
+        });
+
+        // INVARIANT: The window was checked above.
         Ok(Self {
-            device,
-            window,
-            // SAFETY: By the safety requirements.
-            block_device: unsafe { BlockDevice::get(block_device) },
-            // SAFETY: By the safety requirements.
-            is_read_only: unsafe { bindings::bdev_read_only(block_device.as_ptr()) },
+            volume: Volume {
+                shared: Arc::pin_init(shared, GFP_KERNEL)?,
+                window,
+                is_read_only,
+                is_synchronous,
+            },
+            devices,
         })
     }
 
+    pub(super) fn volume(&self) -> &Volume {
+        &self.volume
+    }
+
+    pub(super) fn devices(&self) -> &Devices {
+        &self.devices
+    }
+
+    /// From now on the volume is of no use to anybody, wherever a handle of it was kept. Waits for
+    /// those who use it.
+    pub(super) fn end(&self) {
+        let shared = &self.volume.shared;
+
+        shared.devices.store(ptr::null(), Release);
+        shared.users.synchronize();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Volume {
     /// The number of bytes, a multiple of the size of a page, and not 0.
     #[allow(clippy::len_without_is_empty, reason = "a volume is never empty")]
     pub fn len(&self) -> u64 {
@@ -119,14 +307,20 @@ impl Volume {
         self.window
     }
 
-    /// The DAX device that the volume lies in.
-    pub(crate) fn device(&self) -> &ARef<dax::Device> {
-        &self.device
-    }
+    /// Uses the devices.
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO` if the filesystem is unmounted.
+    fn devices(&self) -> Result<InUse<'_>> {
+        let guard = self.shared.users.read_lock();
+        // SAFETY: By the type invariants of `Shared`: `Mounted` waits for `guard`.
+        let devices = unsafe { self.shared.devices.load(Acquire).as_ref() }.ok_or(ENXIO)?;
 
-    /// The block device, valid as long as the volume exists.
-    pub(crate) fn block_device(&self) -> *mut bindings::block_device {
-        self.block_device.0.as_ptr()
+        Ok(InUse {
+            devices,
+            _guard: guard,
+        })
     }
 
     /// The bytes of the DAX device that `range` of the volume are.
@@ -210,10 +404,11 @@ impl Volume {
             return Err(EINVAL);
         }
         let pages = self.locate(range)?.pages();
+        let devices = self.devices()?;
 
         // One by one: `dax_zero_page_range()` does not take more.
         for page in pages.start()..pages.end() {
-            self.device.zero_page(page, &ReadLock::new())?;
+            devices.dax.zero_page(page, &ReadLock::new())?;
         }
         Ok(())
     }
@@ -242,31 +437,16 @@ impl Volume {
 
         let mut from = self.locate(ByteRange::new(from, to.len()).ok_or(ERANGE)?)?;
         let mut to = self.locate(to)?;
+        let devices = self.devices()?;
 
         loop {
-            let copied = self.copy_piece(from, to)?;
+            let copied = devices.copy_piece(from, to)?;
 
             match (from.skip(copied), to.skip(copied)) {
                 (Some(rest), Some(rest_of_to)) => (from, to) = (rest, rest_of_to),
                 _ => return Ok(()),
             }
         }
-    }
-
-    /// Copies a first piece of `from` to `to`. Returns its length.
-    fn copy_piece(
-        &self,
-        from: ByteRange<space::Device>,
-        to: ByteRange<space::Device>,
-    ) -> Result<u64> {
-        let lock = ReadLock::new();
-        let source = self.memory(from, &lock)?;
-        let to = ByteRange::new(to.start(), source.len() as u64).ok_or(ERANGE)?;
-        let target = self.memory(to, &lock)?;
-
-        target.fill_from(&source)?;
-        target.flush();
-        Ok(target.len() as u64)
     }
 
     /// Writes back what the CPU caches hold of `range`. It is durable after a
@@ -302,30 +482,11 @@ impl Volume {
             return Err(EINVAL);
         }
         let located = self.locate(range)?;
+        let devices = self.devices()?;
 
-        self.make_present(located);
-        self.recovery_write(located, page)?;
+        devices.make_present(located);
+        devices.recovery_write(located, page)?;
         self.verify(start, page)
-    }
-
-    /// Makes a page present in the kernel's linear map, unless the driver knows that it is bad.
-    /// Then it does so itself.
-    fn make_present(&self, page: ByteRange<space::Device>) {
-        let lock = ReadLock::new();
-
-        if self.device.memory(page, AccessMode::Normal, &lock).is_err() {
-            return;
-        }
-        if let Ok(place) = self.device.locate(page.pages(), &lock) {
-            // SAFETY: The memory of a filesystem has pages and a place in the linear map, which
-            // stay as long as `dax_srcu` is held.
-            unsafe {
-                let frame = place.outer().start() as c_ulong;
-
-                bindings::TestClearPageHWPoison(bindings::pfn_to_page(frame));
-                bindings::clear_mce_nospec(frame);
-            }
-        }
     }
 
     /// The page frames of `range`, as many from the first one on as lie in a row, if there are
@@ -336,7 +497,10 @@ impl Volume {
     ) -> Option<PageRange<space::Physical>> {
         let pages = self.locate(range).ok()?.pages();
 
-        Some(self.device.locate(pages, &ReadLock::new()).ok()?.outer())
+        let devices = self.devices().ok()?;
+        let place = devices.dax.locate(pages, &ReadLock::new()).ok()?;
+
+        Some(place.outer())
     }
 
     /// Marks the page frames of `range`, which have failed, as far as there are such.
@@ -347,9 +511,12 @@ impl Volume {
     pub(super) unsafe fn mark(&self, range: ByteRange<space::Volume>) -> KVec<Marks> {
         let mut all = KVec::new();
         let mut rest = self.locate(range).ok().map(ByteRange::pages);
+        let Ok(devices) = self.devices() else {
+            return all;
+        };
 
         while let Some(pages) = rest {
-            let Ok(place) = self.device.locate(pages, &ReadLock::new()) else {
+            let Ok(place) = devices.dax.locate(pages, &ReadLock::new()) else {
                 break;
             };
             let frames = place.outer();
@@ -363,20 +530,6 @@ impl Volume {
             rest = pages.skip(frames.len());
         }
         all
-    }
-
-    /// Writes a page over memory that may be bad.
-    fn recovery_write(&self, range: ByteRange<space::Device>, page: &[u8]) -> Result {
-        let lock = ReadLock::new();
-        let memory = self
-            .device
-            .memory(range, AccessMode::RecoveryWrite, &lock)?;
-
-        if memory.recovery_write(page) == page.len() {
-            Ok(())
-        } else {
-            Err(EIO)
-        }
     }
 
     /// Checks that the bytes from `start` on are `expected`.
@@ -402,7 +555,7 @@ impl Volume {
     ///
     /// - `EIO` if the device cannot be flushed.
     pub fn fence(&self) -> Result {
-        if !self.device.is_synchronous() {
+        if !self.is_synchronous {
             return self.flush();
         }
 
@@ -416,11 +569,14 @@ impl Volume {
     /// # Errors
     ///
     /// - `EIO` if the device cannot be flushed.
+    /// - `ENXIO` if the filesystem is unmounted.
     ///
     /// C: `blkdev_issue_flush()`
     pub fn flush(&self) -> Result {
-        // SAFETY: The block device is valid.
-        to_result(unsafe { bindings::blkdev_issue_flush(self.block_device()) })
+        let devices = self.devices()?;
+
+        // SAFETY: The block device is open by the type invariants of `Devices`.
+        to_result(unsafe { bindings::blkdev_issue_flush(devices.block()) })
     }
 
     /// Calls `f` with the memory of the `len` bytes from `start` on, piece by piece.
@@ -435,75 +591,67 @@ impl Volume {
             None if len == 0 => None,
             None => return Err(ERANGE),
         };
+        let devices = self.devices()?;
 
         while let Some(range) = rest {
             let lock = ReadLock::new();
-            let memory = self.memory(range, &lock)?;
+            let memory = devices.memory(range, &lock)?;
 
             f(&memory)?;
             rest = range.skip(memory.len() as u64);
         }
         Ok(())
     }
-
-    /// The memory of a first piece of `range`.
-    fn memory<'a>(
-        &'a self,
-        range: ByteRange<space::Device>,
-        lock: &'a ReadLock,
-    ) -> Result<Memory<'a>> {
-        let first =
-            ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
-
-        self.device.memory(first, AccessMode::Normal, lock)
-    }
 }
 
 /// The name of the block device.
 impl fmt::Display for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SAFETY: The block device is valid, and its name a C string that does not change.
-        let name = unsafe { CStr::from_char_ptr((*self.block_device()).bd_device.kobj.name) };
-
-        f.write_str(str::from_utf8(name.to_bytes()).unwrap_or("?"))
+        f.write_str(str::from_utf8(self.shared.name.to_bytes()).unwrap_or("?"))
     }
 }
 
-/// A block device that can be referred to. The reference keeps nobody from removing it.
-///
-/// # Invariants
-///
-/// `self.0` is a valid block device, of which `self` owns a reference.
-struct BlockDevice(NonNull<bindings::block_device>);
+#[kunit_tests(daxmf_fs_volume)]
+mod tests {
+    use crate::dax::holder::tests::TestDisk;
 
-// SAFETY: The reference count of a device is atomic.
-unsafe impl Send for BlockDevice {}
+    use super::*;
 
-// SAFETY: A shared `BlockDevice` gives access to nothing but its address, within the crate.
-unsafe impl Sync for BlockDevice {}
+    #[test]
+    fn kept_beyond_unmount() -> Result {
+        let disk = TestDisk::new(0, 16)?;
+        let block = disk.open();
 
-impl BlockDevice {
-    /// # Safety
-    ///
-    /// `block_device` must be valid.
-    unsafe fn get(block_device: NonNull<bindings::block_device>) -> Self {
-        // INVARIANT: The reference is taken here.
-        // SAFETY: By the safety requirements.
-        unsafe { bindings::get_device(&raw mut (*block_device.as_ptr()).bd_device) };
-        Self(block_device)
-    }
-}
+        // SAFETY: Nobody else uses the disk. `kobject_cleanup()` frees the name.
+        unsafe {
+            (*block.as_raw()).bd_device.kobj.name =
+                bindings::kstrdup(c"kept".as_char_ptr(), bindings::GFP_KERNEL);
+        }
 
-impl Clone for BlockDevice {
-    fn clone(&self) -> Self {
-        // SAFETY: By the type invariants.
-        unsafe { Self::get(self.0) }
-    }
-}
+        // SAFETY: It is dropped before the disk.
+        let mounted = unsafe { Mounted::new(block) }?;
+        let volume = mounted.volume().clone();
+        let page = ByteRange::new(0, PAGE_SIZE).ok_or(EINVAL)?;
+        let mut bytes = [0; 8];
 
-impl Drop for BlockDevice {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the block device is not used afterwards.
-        unsafe { bindings::put_device(&raw mut (*self.0.as_ptr()).bd_device) };
+        // This device has no memory.
+        assert_eq!(volume.read(0, &mut bytes), Err(EOPNOTSUPP));
+        assert_eq!(volume.write(0, &bytes), Err(EOPNOTSUPP));
+        assert_eq!(volume.flush(), Ok(()));
+
+        drop(mounted);
+        assert_eq!(volume.read(0, &mut bytes), Err(ENXIO));
+        assert_eq!(volume.write(0, &bytes), Err(ENXIO));
+        assert_eq!(volume.zero(page), Err(ENXIO));
+        assert_eq!(volume.check(page), Err(ENXIO));
+        assert_eq!(volume.copy(0, page), Err(ENXIO));
+        assert_eq!(volume.write_back(page), Err(ENXIO));
+        assert_eq!(volume.mend(0, &[0; PAGE_SIZE as usize]), Err(ENXIO));
+        assert_eq!(volume.flush(), Err(ENXIO));
+        assert!(volume.frames(page).is_none());
+
+        // What does not need the device is still known.
+        assert_eq!(volume.len(), 16 * PAGE_SIZE);
+        Ok(())
     }
 }
