@@ -40,8 +40,10 @@ use super::{
     inode,
     iomap,
     lock::{
+        AnyLock,
         Frozen,
         Locked,
+        LockedInode,
         SharedLocked, //
     },
     xattr,
@@ -117,8 +119,8 @@ impl<T: FileSystem> Request<T> {
         unsafe { (*self.iocb).ki_flags & bindings::IOCB_NOWAIT != 0 }
     }
 
-    /// Reads or writes as much as possible. The inode is locked.
-    fn run(&self) -> isize {
+    /// Reads or writes as much as possible.
+    fn run(&self, _locked: &impl AnyLock) -> isize {
         // SAFETY: By the type invariants. The operations are static.
         unsafe { bindings::dax_iomap_rw(self.iocb, self.iter, &iomap::VTable::<T>::OPS) }
     }
@@ -128,7 +130,7 @@ impl<T: FileSystem> Request<T> {
             true => SharedLocked::try_new(self.inode()).ok_or(EAGAIN)?,
             false => SharedLocked::new(self.inode()),
         };
-        let count = self.run();
+        let count = self.run(&locked);
 
         drop(locked);
         // SAFETY: The file is open.
@@ -138,12 +140,12 @@ impl<T: FileSystem> Request<T> {
 
     fn write(&self) -> Result<u64> {
         let count = {
-            let _locked = match self.is_impatient() {
+            let locked = match self.is_impatient() {
                 true => Locked::try_new(self.inode()).ok_or(EAGAIN)?,
                 false => Locked::new(self.inode()),
             };
 
-            self.write_locked()?
+            self.write_locked(&locked)?
         };
 
         match isize::try_from(count) {
@@ -153,8 +155,8 @@ impl<T: FileSystem> Request<T> {
         }
     }
 
-    /// Writes. The inode is locked.
-    fn write_locked(&self) -> Result<u64> {
+    /// Writes. `inode` is that of the file.
+    fn write_locked(&self, inode: &LockedInode<T>) -> Result<u64> {
         // SAFETY: By the type invariants.
         let len = to_count(unsafe { bindings::generic_write_checks(self.iocb, self.iter) })?;
         let Some(range) = ByteRange::<range::space::File>::new(self.position(), len) else {
@@ -163,11 +165,11 @@ impl<T: FileSystem> Request<T> {
 
         // SAFETY: By the type invariants, and the inode is locked.
         to_result(unsafe { bindings::kiocb_modified(self.iocb) })?;
-        self.zero_up_to(range.start())?;
+        self.zero_up_to(inode, range.start())?;
 
-        let written = to_count(self.run())?;
+        let written = to_count(self.run(inode))?;
 
-        self.inode().grow(self.position(), self.inode().changed())?;
+        inode.grow(self.position(), inode.changed())?;
         Ok(written)
     }
 
@@ -176,10 +178,8 @@ impl<T: FileSystem> Request<T> {
     /// # Errors
     ///
     /// - `EAGAIN` if there is something and it must not wait.
-    /// - The errors of [`Inode::zero_up_to()`].
-    fn zero_up_to(&self, start: u64) -> Result {
-        let inode = self.inode();
-
+    /// - The errors of [`LockedInode::zero_up_to()`].
+    fn zero_up_to(&self, inode: &LockedInode<T>, start: u64) -> Result {
         // The lock of the mapping keeps page faults away: only who needs it takes it.
         match (start > inode.size(), self.is_impatient()) {
             (true, false) => inode.zero_up_to(start, &mut Frozen::new(inode)),
@@ -343,8 +343,8 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - `EOPNOTSUPP` if there is no such mode.
     /// - `EFBIG` if the file must not become so large.
-    /// - The errors of [`Inode::zero_up_to()`], [`Inode::punch()`], [`Inode::unshare()`],
-    ///   [`Inode::allocate()`] and [`Inode::grow()`].
+    /// - The errors of [`LockedInode::zero_up_to()`], [`LockedInode::punch()`],
+    ///   [`LockedInode::unshare()`], [`LockedInode::allocate()`] and [`LockedInode::grow()`].
     ///
     /// # Safety
     ///
@@ -366,8 +366,7 @@ impl<T: FileSystem> VTable<T> {
         }
 
         // SAFETY: By the safety requirements.
-        let inode = unsafe { inode_of::<T>(file) };
-        let _locked = Locked::new(inode);
+        let inode = Locked::new(unsafe { inode_of::<T>(file) });
         let size = match mode & bindings::FALLOC_FL_KEEP_SIZE {
             0 => inode.checked_size(range.end())?,
             _ => inode.size(),
@@ -377,7 +376,7 @@ impl<T: FileSystem> VTable<T> {
         to_result(unsafe { bindings::file_modified(file) })?;
 
         let now = inode.changed();
-        let mut frozen = Frozen::new(inode);
+        let mut frozen = Frozen::new(&inode);
 
         inode.zero_up_to(size, &mut frozen)?;
         match kind {
@@ -471,17 +470,17 @@ impl<T: FileSystem> VTable<T> {
             to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
 
             // SAFETY: By the safety requirements, and a dentry that is operated on has an inode.
-            let inode = unsafe { Inode::<T>::from_raw((*dentry).d_inode) };
+            let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
 
             // SAFETY: `attr` is valid, and ours.
             unsafe { Self::set_size(inode, &mut *attr) }?;
-            // SAFETY: The inode is locked, and `setattr_prepare()` has succeeded.
+            // SAFETY: `setattr_prepare()` has succeeded.
             unsafe { inode.change(idmap, attr) }.map(|()| 0)
         })
     }
 
-    /// Sets the size, if that is asked for. The inode is locked.
-    fn set_size(inode: &Inode<T>, attr: &mut bindings::iattr) -> Result {
+    /// Sets the size, if that is asked for.
+    fn set_size(inode: &LockedInode<T>, attr: &mut bindings::iattr) -> Result {
         if attr.ia_valid & bindings::ATTR_SIZE == 0 {
             return Ok(());
         }
@@ -544,7 +543,9 @@ impl<T: FileSystem> VTable<T> {
 
         // A page may have failed that is still known to be written back. That would be an access to
         // memory that a machine check has taken from the kernel's linear map.
-        if inode.is_unsettled() && !Frozen::try_new(inode).is_some_and(|_frozen| inode.settle()) {
+        if inode.is_unsettled()
+            && !Frozen::try_new(inode).is_some_and(|frozen| inode.settle(&frozen))
+        {
             return EIO.to_errno();
         }
 

@@ -186,11 +186,8 @@ impl<T: FileSystem> SuperBlock<T> {
         }
 
         // There is no entry without an inode.
-        self.find(lost.number).is_none_or(|inode| {
-            let _frozen = Frozen::new(&inode);
-
-            inode.forget(lost.pages)
-        })
+        self.find(lost.number)
+            .is_none_or(|inode| inode.forget(lost.pages, &Frozen::new(&inode)))
     }
 
     /// Unmaps all files, and has the kernel forget all of their pages, which are about to go.
@@ -343,12 +340,12 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Has the kernel forget the pages of the file that have failed. Returns false if somebody uses
-    /// them. The mapping is locked.
-    pub(super) fn settle(&self) -> bool {
+    /// them.
+    pub(super) fn settle(&self, frozen: &Frozen<'_>) -> bool {
         let losses = self.super_block().losses();
 
         while let Some((index, lost)) = losses.known(self.number()) {
-            if !self.forget(lost.pages) {
+            if !self.forget(lost.pages, frozen) {
                 return false;
             }
             losses.remove(index, lost);
@@ -358,17 +355,17 @@ impl<T: FileSystem> Inode<T> {
 
     /// Has the kernel forget those of `pages` that are bad, and unmaps them. It would write them
     /// back, which is an access to memory that is not there any more after a machine check. Returns
-    /// false if somebody uses them. The mapping is locked.
+    /// false if somebody uses them.
     ///
     /// Of pages that have failed, some may lie elsewhere by now, and have been stored to there.
-    pub(super) fn forget(&self, pages: PageRange<space::File>) -> bool {
+    pub(super) fn forget(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
         let Some(range) = pages.bytes() else {
             return true;
         };
         let mut is_forgotten = true;
         let found = self.for_each_piece(range, |piece, place| {
             if let Place::Bad { .. } = place {
-                is_forgotten &= self.forget_bad(piece.pages());
+                is_forgotten &= self.forget_bad(piece.pages(), frozen);
             }
             Ok(())
         });
@@ -377,24 +374,24 @@ impl<T: FileSystem> Inode<T> {
             Ok(()) => is_forgotten,
             Err(EINTR) => false,
             // The filesystem is at its end, and does not say.
-            Err(_) => self.forget_bad(pages),
+            Err(_) => self.forget_bad(pages, frozen),
         }
     }
 
     /// Has the kernel forget pages that are bad, see [`forget()`](Self::forget).
-    fn forget_bad(&self, pages: PageRange<space::File>) -> bool {
+    fn forget_bad(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
         let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
             return true;
         };
 
         if !self.may_be_huge(range, huge) {
-            return self.try_unmap(range, Dirty::Discarded) == Ok(true);
+            return self.try_unmap(range, Dirty::Discarded, frozen) == Ok(true);
         }
 
         // The entry of a huge page goes as a whole, and with it what is known to be written back of
         // the pages that are good.
         self.write_back_good(huge);
-        let is_forgotten = self.try_unmap(huge, Dirty::Discarded) == Ok(true);
+        let is_forgotten = self.try_unmap(huge, Dirty::Discarded, frozen) == Ok(true);
         self.write_back_good(huge);
         is_forgotten
     }
@@ -446,7 +443,7 @@ impl<T: FileSystem> Inode<T> {
         let mut dirty = Dirty::Kept;
 
         loop {
-            match self.try_unmap(ByteRange::ALL, dirty) {
+            match self.try_unmap(ByteRange::ALL, dirty, &frozen) {
                 Ok(true) => return,
                 Ok(false) => frozen.thaw(),
                 Err(_) => dirty = Dirty::Discarded,

@@ -25,6 +25,7 @@ use crate::bindings;
 
 use super::{
     contents,
+    lock::LockedInode,
     names,
     xattr,
     Attributes,
@@ -256,31 +257,6 @@ impl<T: FileSystem> Inode<T> {
         Time::from_raw(unsafe { bindings::current_time(self.as_raw()) })
     }
 
-    /// Takes over what an operation of the filesystem has changed: links, size, blocks, and the
-    /// times of the changes. An inode that cannot be [read](Self::read) any more stays as it is.
-    ///
-    /// The caller holds the inode's lock, or nobody else uses the inode.
-    pub(super) fn refresh(&self) {
-        let Ok(mut attributes) = self.read() else {
-            return;
-        };
-
-        // Names are changed by the filesystem, contents by the VFS, which may not have told the
-        // filesystem yet.
-        if !self.is(bindings::S_IFDIR) {
-            attributes.modified = self.modified();
-            attributes.changed = attributes.changed.max(self.changed());
-        }
-
-        // SAFETY: By the type invariants, and the caller holds the lock that is needed to change
-        // the size.
-        unsafe {
-            bindings::set_nlink(self.as_raw(), attributes.links);
-            self.set_size(&attributes);
-            self.set_changes(&attributes);
-        }
-    }
-
     /// C: `inode_state_read_once()`
     pub(super) fn state(&self) -> bindings::inode_state_flags_enum {
         // SAFETY: By the type invariants. Others change the flags under `i_lock`.
@@ -362,32 +338,6 @@ impl<T: FileSystem> Inode<T> {
         self.fs().write_inode(self, &self.attributes())
     }
 
-    /// Changes mode, owners and times as `setattr()` is asked to, here and in the filesystem.
-    ///
-    /// # Errors
-    ///
-    /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
-    ///
-    /// # Safety
-    ///
-    /// The caller must hold the inode's lock. `attr` must have passed `setattr_prepare()` with
-    /// `idmap`.
-    pub(super) unsafe fn change(
-        &self,
-        idmap: *mut bindings::mnt_idmap,
-        attr: *const bindings::iattr,
-    ) -> Result {
-        let before = self.attributes();
-
-        // SAFETY: By the safety requirements.
-        unsafe { bindings::setattr_copy(idmap, self.as_raw(), attr) };
-
-        self.write().inspect_err(|_| {
-            // SAFETY: The caller holds the lock.
-            unsafe { self.set_owners_and_times(&before) }
-        })
-    }
-
     /// Sets up an inode that nobody uses yet from what the filesystem says of it. The target of a
     /// symbolic link is asked for if there is no `link`.
     ///
@@ -451,6 +401,55 @@ impl<T: FileSystem> Inode<T> {
                 }
             }
         }
+    }
+}
+
+impl<T: FileSystem> LockedInode<T> {
+    /// Takes over what an operation of the filesystem has changed: links, size, blocks, and the
+    /// times of the changes. An inode that cannot be [read](Inode::read) any more stays as it is.
+    pub(super) fn refresh(&self) {
+        let Ok(mut attributes) = self.read() else {
+            return;
+        };
+
+        // Names are changed by the filesystem, contents by the VFS, which may not have told the
+        // filesystem yet.
+        if !self.is(bindings::S_IFDIR) {
+            attributes.modified = self.modified();
+            attributes.changed = attributes.changed.max(self.changed());
+        }
+
+        // SAFETY: The inode is valid, and locked by the type invariants.
+        unsafe {
+            bindings::set_nlink(self.as_raw(), attributes.links);
+            self.set_size(&attributes);
+            self.set_changes(&attributes);
+        }
+    }
+
+    /// Changes mode, owners and times as `setattr()` is asked to, here and in the filesystem.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
+    ///
+    /// # Safety
+    ///
+    /// `attr` must have passed `setattr_prepare()` with `idmap`.
+    pub(super) unsafe fn change(
+        &self,
+        idmap: *mut bindings::mnt_idmap,
+        attr: *const bindings::iattr,
+    ) -> Result {
+        let before = self.attributes();
+
+        // SAFETY: By the safety requirements, and the inode is locked by the type invariants.
+        unsafe { bindings::setattr_copy(idmap, self.as_raw(), attr) };
+
+        self.write().inspect_err(|_| {
+            // SAFETY: The inode is locked by the type invariants.
+            unsafe { self.set_owners_and_times(&before) }
+        })
     }
 }
 
@@ -713,8 +712,11 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: As the VFS calls us.
             to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
 
-            // SAFETY: As the VFS calls us. `attr` has just passed `setattr_prepare()`.
-            unsafe { Inode::<T>::from_raw((*dentry).d_inode).change(idmap, attr) }.map(|()| 0)
+            // SAFETY: `notify_change()` wants the inode to be locked.
+            let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
+
+            // SAFETY: `attr` has just passed `setattr_prepare()`.
+            unsafe { inode.change(idmap, attr) }.map(|()| 0)
         })
     }
 

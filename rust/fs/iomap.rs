@@ -26,7 +26,10 @@ use crate::{
 
 use super::{
     contents::Dirty,
-    lock::Frozen,
+    lock::{
+        Frozen,
+        LockedInode, //
+    },
     volume::Devices,
     FileSystem,
     Inode,
@@ -65,7 +68,11 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - `EAGAIN` if it has to be made, and the caller must not wait for that.
     /// - The errors of [`find()`](Self::find).
-    fn find_or_make(
+    ///
+    /// # Safety
+    ///
+    /// For [`Purpose::Write`], the caller must hold the inode's lock.
+    unsafe fn find_or_make(
         &self,
         range: ByteRange<space::File>,
         purpose: Purpose,
@@ -75,7 +82,9 @@ impl<T: FileSystem> Inode<T> {
             return self.find(range, purpose);
         }
 
-        let found = self.find(range, Purpose::Read)?;
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { LockedInode::assume(self) };
+        let found = inode.find(range, Purpose::Read)?;
 
         match (found.place, found.range.clip(range)) {
             (
@@ -85,19 +94,21 @@ impl<T: FileSystem> Inode<T> {
                 _,
             ) => Ok(found),
             _ if !may_wait => Err(EAGAIN),
-            (Place::Hole, Some(hole)) => self.fill_hole(hole),
-            (Place::Bad { .. }, _) => self.rewrite(range),
-            (place, _) if place.is_shared() => self.copy_shared(range),
+            (Place::Hole, Some(hole)) => inode.fill_hole(hole),
+            (Place::Bad { .. }, _) => inode.rewrite(range),
+            (place, _) if place.is_shared() => inode.copy_shared(range),
             _ => Ok(found),
         }
     }
+}
 
+impl<T: FileSystem> LockedInode<T> {
     /// Gives the file a copy of its own of what it shares in `range`, to be written to.
     ///
     /// # Errors
     ///
     /// - The errors of [`unshare()`](Self::unshare), [`rewrite()`](Self::rewrite) and
-    ///   [`find()`](Self::find).
+    ///   [`find()`](Inode::find).
     fn copy_shared(&self, range: ByteRange<space::File>) -> Result<Mapping> {
         self.unshare(range, &mut Frozen::new(self))?;
 
@@ -116,7 +127,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - `EIO` if not all of the block is to be written: the rest is lost.
     /// - `ERESTARTSYS` if there is a signal while somebody uses the page.
-    /// - The errors of [`find()`](Self::find).
+    /// - The errors of [`find()`](Inode::find).
     fn rewrite(&self, range: ByteRange<space::File>) -> Result<Mapping> {
         let block = ByteRange::new(range.start(), PAGE_SIZE)
             .filter(|block| block.is_aligned(PAGE_SIZE))
@@ -129,7 +140,7 @@ impl<T: FileSystem> Inode<T> {
         let mut frozen = Frozen::new(self);
 
         // Nobody can map it again.
-        while !self.forget(block.pages()) {
+        while !self.forget(block.pages(), &frozen) {
             frozen.wait()?;
         }
         self.find(block, Purpose::Rewrite)
@@ -139,19 +150,21 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
-    /// - The errors of [`find()`](Self::find).
+    /// - The errors of [`find()`](Inode::find).
     fn fill_hole(&self, hole: ByteRange<space::File>) -> Result<Mapping> {
         // Who reads a hole through a mapping has the kernel's page of zeroes mapped. `fs/dax.c`
         // would see to it if it were told that the place is new, but it has no lock then, and warns
         // if somebody maps the new place in between.
-        let _frozen = Frozen::new(self);
+        let frozen = Frozen::new(self);
         let mut mapping = self.find(hole, Purpose::Write)?;
 
         if let Place::Mapped { is_new, .. } = &mut mapping.place {
             *is_new = false;
         }
         // Nobody uses the page of zeroes in the way of direct I/O.
-        self.try_unmap(mapping.range.clip(hole).ok_or(EUCLEAN)?, Dirty::Kept)?;
+        let hole = mapping.range.clip(hole).ok_or(EUCLEAN)?;
+
+        self.try_unmap(hole, Dirty::Kept, &frozen)?;
         Ok(mapping)
     }
 }
@@ -349,7 +362,9 @@ impl<T: FileSystem> VTable<T> {
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         let purpose = Self::purpose(flags);
         let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
-        let mapping = inode.find_or_make(range.ok_or(EINVAL)?, purpose, may_wait)?;
+        // SAFETY: It is for a write when `dax_iomap_rw()` asks for it, which `Request::run()` calls
+        // with the lock held.
+        let mapping = unsafe { inode.find_or_make(range.ok_or(EINVAL)?, purpose, may_wait) }?;
         let mapping = trim(mapping).ok_or(EUCLEAN)?;
         let super_block = inode.super_block();
         let (target, source) = Self::translate(super_block, &mapping, flags, purpose)?;

@@ -4,8 +4,14 @@
 //!
 //! They are taken in this order: the inode's own, which [`Locked`] and [`SharedLocked`] are, the
 //! start of a page fault, and that of its mapping, [`Frozen`] and [`SharedFrozen`].
+//!
+//! What needs the inode's own lock is a method of [`LockedInode`], what needs that of the mapping
+//! takes a `&Frozen`.
 
-use core::marker::PhantomData;
+use core::{
+    marker::PhantomData,
+    ops::Deref, //
+};
 
 use kernel::{
     current,
@@ -25,50 +31,92 @@ use super::{
     SuperBlock, //
 };
 
-/// The lock of an inode: nobody else changes it, or its contents other than through a mapping.
+/// An inode that this thread has locked: nobody else changes it, or its contents other than through
+/// a mapping.
 ///
 /// # Invariants
 ///
-/// `inode` is valid for the duration of `'a`, and this thread has locked it.
+/// This thread holds the inode's lock as long as this is borrowed.
+#[repr(transparent)]
+pub(super) struct LockedInode<T: FileSystem>(Inode<T>, NotThreadSafe);
+
+impl<T: FileSystem> LockedInode<T> {
+    /// # Safety
+    ///
+    /// This thread must hold the lock of the inode as long as it is borrowed.
+    pub(super) unsafe fn assume(inode: &Inode<T>) -> &Self {
+        // INVARIANT: By the safety requirements.
+        // SAFETY: `LockedInode` is a transparent wrapper.
+        unsafe { &*core::ptr::from_ref(inode).cast() }
+    }
+}
+
+impl<T: FileSystem> Deref for LockedInode<T> {
+    type Target = Inode<T>;
+
+    fn deref(&self) -> &Inode<T> {
+        &self.0
+    }
+}
+
+/// Proof that nobody changes the contents of an inode other than through a mapping: its lock,
+/// shared or not.
+pub(super) trait AnyLock {}
+
+impl<T: FileSystem> AnyLock for LockedInode<T> {}
+
+impl AnyLock for SharedLocked<'_> {}
+
+/// The lock of an inode, which is a [`LockedInode`] as long as this exists.
+///
+/// # Invariants
+///
+/// This thread has locked `inode`.
 ///
 /// C: `inode_lock()`
-pub(super) struct Locked<'a> {
-    inode: *mut bindings::inode,
-    _inode: PhantomData<&'a ()>,
+pub(super) struct Locked<'a, T: FileSystem> {
+    inode: &'a Inode<T>,
     _not_send: NotThreadSafe,
 }
 
-impl<'a> Locked<'a> {
+impl<'a, T: FileSystem> Locked<'a, T> {
     /// Takes the lock.
-    pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
+    pub(super) fn new(inode: &'a Inode<T>) -> Self {
         // INVARIANT: The lock is taken here.
         // SAFETY: The inode is valid.
         unsafe { bindings::inode_lock(inode.as_raw()) };
         Self {
-            inode: inode.as_raw(),
-            _inode: PhantomData,
+            inode,
             _not_send: NotThreadSafe,
         }
     }
 
     /// Takes the lock if nobody has it.
-    pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
+    pub(super) fn try_new(inode: &'a Inode<T>) -> Option<Self> {
         // SAFETY: The inode is valid.
         let is_taken = unsafe { bindings::inode_trylock(inode.as_raw()) } != 0;
 
         // INVARIANT: The lock was just taken.
         is_taken.then(|| Self {
-            inode: inode.as_raw(),
-            _inode: PhantomData,
+            inode,
             _not_send: NotThreadSafe,
         })
     }
 }
 
-impl Drop for Locked<'_> {
+impl<T: FileSystem> Deref for Locked<'_, T> {
+    type Target = LockedInode<T>;
+
+    fn deref(&self) -> &LockedInode<T> {
+        // SAFETY: By the type invariants.
+        unsafe { LockedInode::assume(self.inode) }
+    }
+}
+
+impl<T: FileSystem> Drop for Locked<'_, T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::inode_unlock(self.inode) };
+        unsafe { bindings::inode_unlock(self.inode.as_raw()) };
     }
 }
 
@@ -123,35 +171,44 @@ impl Drop for SharedLocked<'_> {
 ///
 /// # Invariants
 ///
-/// Both are valid for the duration of `'a`, and this thread has locked them.
+/// This thread has locked both.
 ///
 /// C: `lock_two_nondirectories()`
-pub(super) struct BothLocked<'a> {
-    one: *mut bindings::inode,
-    other: *mut bindings::inode,
-    _inodes: PhantomData<&'a ()>,
+pub(super) struct BothLocked<'a, T: FileSystem> {
+    one: &'a Inode<T>,
+    other: &'a Inode<T>,
     _not_send: NotThreadSafe,
 }
 
-impl<'a> BothLocked<'a> {
+impl<'a, T: FileSystem> BothLocked<'a, T> {
     /// Takes the locks.
-    pub(super) fn new<T: FileSystem>(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
+    pub(super) fn new(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
         // INVARIANT: The locks are taken here.
         // SAFETY: The inodes are valid.
         unsafe { bindings::lock_two_nondirectories(one.as_raw(), other.as_raw()) };
         Self {
-            one: one.as_raw(),
-            other: other.as_raw(),
-            _inodes: PhantomData,
+            one,
+            other,
             _not_send: NotThreadSafe,
+        }
+    }
+
+    /// The two inodes, in the order that they were given in.
+    pub(super) fn inodes(&self) -> (&LockedInode<T>, &LockedInode<T>) {
+        // SAFETY: By the type invariants.
+        unsafe {
+            (
+                LockedInode::assume(self.one),
+                LockedInode::assume(self.other),
+            )
         }
     }
 }
 
-impl Drop for BothLocked<'_> {
+impl<T: FileSystem> Drop for BothLocked<'_, T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
-        unsafe { bindings::unlock_two_nondirectories(self.one, self.other) };
+        unsafe { bindings::unlock_two_nondirectories(self.one.as_raw(), self.other.as_raw()) };
     }
 }
 

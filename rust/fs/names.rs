@@ -25,6 +25,7 @@ use super::{
         Link,
         NewInode, //
     },
+    lock::LockedInode,
     xattr,
     Entry,
     FileSystem,
@@ -59,6 +60,14 @@ unsafe fn inode_of<'a, T: FileSystem>(dentry: *const bindings::dentry) -> Option
 
         (!inode.is_null()).then(|| Inode::from_raw(inode))
     }
+}
+
+/// # Safety
+///
+/// `inode` must be valid for the duration of `'a`, of a superblock of type `T`, and locked.
+unsafe fn locked<'a, T: FileSystem>(inode: *mut bindings::inode) -> &'a LockedInode<T> {
+    // SAFETY: By the safety requirements.
+    unsafe { LockedInode::assume(Inode::from_raw(inode)) }
 }
 
 /// The operations tables of directories and symbolic links.
@@ -118,7 +127,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - The errors of [`FileSystem::create()`], [`NewInode::new()`] and [`NewInode::insert()`].
     fn make(
-        directory: &Inode<T>,
+        directory: &LockedInode<T>,
         name: Option<&[u8]>,
         mode: bindings::umode_t,
         device: bindings::dev_t,
@@ -128,7 +137,7 @@ impl<T: FileSystem> VTable<T> {
         let inode = NewInode::new(directory, mode)?;
         let link = target.map(Link::copy).transpose()?;
         let attributes = inode.attributes(device, directory.now());
-        let place = name.map(|name| (directory, name));
+        let place = name.map(|name| (&**directory, name));
 
         let number = directory.fs().create(place, &attributes, target)?;
 
@@ -150,7 +159,7 @@ impl<T: FileSystem> VTable<T> {
         target: Option<&[u8]>,
     ) -> Result {
         // SAFETY: By the safety requirements.
-        let (directory, name) = unsafe { (Inode::<T>::from_raw(dir), name(dentry)) };
+        let (directory, name) = unsafe { (locked(dir), name(dentry)) };
         let mode = bindings::umode_t::try_from(mode)?;
 
         let inode = Self::make(directory, Some(name), mode, device, target)?;
@@ -240,7 +249,7 @@ impl<T: FileSystem> VTable<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: By the safety requirements.
-            let directory = unsafe { Inode::<T>::from_raw(dir) };
+            let directory = unsafe { locked::<T>(dir) };
             let inode = Self::make(directory, None, mode, 0, None)?;
 
             // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` takes the one link
@@ -267,9 +276,9 @@ impl<T: FileSystem> VTable<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: By the safety requirements.
-            let (directory, name) = unsafe { (Inode::<T>::from_raw(dir), name(dentry)) };
+            let (directory, name) = unsafe { (locked::<T>(dir), name(dentry)) };
             // SAFETY: By the safety requirements.
-            let inode = unsafe { inode_of::<T>(old) }.ok_or(ENOENT)?;
+            let inode = unsafe { LockedInode::assume(inode_of::<T>(old).ok_or(ENOENT)?) };
 
             directory
                 .fs()
@@ -297,9 +306,9 @@ impl<T: FileSystem> VTable<T> {
     unsafe extern "C" fn unlink(dir: *mut bindings::inode, dentry: *mut bindings::dentry) -> c_int {
         from_result(|| {
             // SAFETY: By the safety requirements.
-            let (directory, name) = unsafe { (Inode::<T>::from_raw(dir), name(dentry)) };
+            let (directory, name) = unsafe { (locked::<T>(dir), name(dentry)) };
             // SAFETY: By the safety requirements.
-            let inode = unsafe { inode_of::<T>(dentry) }.ok_or(ENOENT)?;
+            let inode = unsafe { LockedInode::assume(inode_of::<T>(dentry).ok_or(ENOENT)?) };
 
             directory
                 .fs()
@@ -347,7 +356,8 @@ impl<T: FileSystem> VTable<T> {
             };
 
             rename.from.fs().rename(&rename)?;
-            rename.refresh();
+            // SAFETY: By the safety requirements.
+            unsafe { rename.refresh() };
             Ok(0)
         })
     }
@@ -430,26 +440,35 @@ impl<T: FileSystem> VTable<T> {
 
 impl<T: FileSystem> Rename<'_, T> {
     /// Refreshes all who took part.
-    fn refresh(&self) {
-        self.from.refresh();
-        self.to.refresh();
-        self.refresh_moved(self.inode);
-        match self.replaced {
-            Some(other) if self.exchange => self.refresh_moved(other),
-            Some(replaced) => replaced.refresh(),
-            None => (),
+    ///
+    /// # Safety
+    ///
+    /// `vfs_rename()` must have called us for this.
+    unsafe fn refresh(&self) {
+        // SAFETY: `vfs_rename()` has locked both directories.
+        unsafe {
+            LockedInode::assume(self.from).refresh();
+            LockedInode::assume(self.to).refresh();
+        }
+        for inode in [Some(self.inode), self.replaced].into_iter().flatten() {
+            match self.stays(inode) {
+                true => inode.set_changed(inode.changed().max(self.now)),
+                // SAFETY: `vfs_rename()` has locked it.
+                false => unsafe { LockedInode::assume(inode) }.refresh(),
+            }
         }
     }
 
-    /// Refreshes an inode that has another name now.
+    /// Whether an inode that has another name now is a directory that stays where it is.
     ///
-    /// `vfs_rename()` does not lock a directory that stays where it is. Somebody may create a name
-    /// in it at this moment, and refresh its links after they were read here.
-    fn refresh_moved(&self, inode: &Inode<T>) {
-        match ptr::eq(self.from, self.to) && inode.is(bindings::S_IFDIR) {
-            true => inode.set_changed(inode.changed().max(self.now)),
-            false => inode.refresh(),
-        }
+    /// `vfs_rename()` does not lock such. Somebody may create a name in it at this moment, and
+    /// refresh its links after they were read here.
+    fn stays(&self, inode: &Inode<T>) -> bool {
+        let is_replaced = self.replaced.is_some_and(|other| ptr::eq(other, inode));
+
+        ptr::eq(self.from, self.to)
+            && inode.is(bindings::S_IFDIR)
+            && (self.exchange || !is_replaced)
     }
 }
 

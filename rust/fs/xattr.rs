@@ -20,6 +20,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
+    lock::LockedInode,
     FileSystem,
     Inode, //
 };
@@ -133,7 +134,12 @@ impl<T: FileSystem> VTable<T> {
 
         from_result(|| {
             // SAFETY: By the safety requirements.
-            let (inode, name) = unsafe { (Inode::<T>::from_raw(inode), full_name(handler, name)) };
+            let (inode, name) = unsafe {
+                (
+                    LockedInode::assume(Inode::<T>::from_raw(inode)),
+                    full_name(handler, name),
+                )
+            };
             let value = (!value.is_null())
                 // SAFETY: By the safety requirements.
                 .then(|| unsafe { slice::from_raw_parts(value.cast::<u8>(), size) });

@@ -101,8 +101,8 @@ impl<T: FileSystem> Fault<T> {
         PageRange::new(index & !count.checked_sub(1)?, count)?.bytes()
     }
 
-    /// Maps what is asked for. The mapping is locked.
-    fn map(&self) -> bindings::vm_fault_t {
+    /// Maps what is asked for.
+    fn map(&self, _frozen: &SharedFrozen<'_>) -> bindings::vm_fault_t {
         let mut pfn = MaybeUninit::uninit();
 
         // SAFETY: `vmf` is valid by the type invariants, the operations are static, and nobody asks
@@ -125,9 +125,7 @@ impl<T: FileSystem> Fault<T> {
     }
 
     fn read(&self) -> bindings::vm_fault_t {
-        let _frozen = SharedFrozen::new(self.inode());
-
-        self.map()
+        self.map(&SharedFrozen::new(self.inode()))
     }
 
     fn write(&self) -> bindings::vm_fault_t {
@@ -143,10 +141,8 @@ impl<T: FileSystem> Fault<T> {
         // SAFETY: The file is open.
         unsafe { bindings::file_update_time(self.file()) };
 
-        let frozen = SharedFrozen::new(self.inode());
-        let answer = self.map();
+        let answer = self.map(&SharedFrozen::new(self.inode()));
 
-        drop(frozen);
         if answer & FAILED != 0 {
             self.forget();
         }
@@ -159,10 +155,10 @@ impl<T: FileSystem> Fault<T> {
         let Some(range) = self.range() else {
             return;
         };
-        let _frozen = Frozen::new(self.inode());
+        let frozen = Frozen::new(self.inode());
 
         // If somebody uses the page it is the old place, for nobody could map the new one.
-        let _ = self.inode().try_unmap(range, Dirty::Kept);
+        let _ = self.inode().try_unmap(range, Dirty::Kept, &frozen);
     }
 }
 

@@ -20,7 +20,8 @@ use super::{
         iomap,
         lock::{
             BothLocked,
-            Frozen, //
+            Frozen,
+            LockedInode, //
         },
         FileSystem,
         Inode,
@@ -65,12 +66,13 @@ impl Remap {
                 Inode::<T>::from_raw(bindings::file_inode(self.to)),
             )
         };
-        let _locked = BothLocked::new(from, to);
+        let locked = BothLocked::new(from, to);
+        let (from, to) = locked.inodes();
         let mut frozen = Frozen::both(from, to);
 
         self.unmap(from, to, &mut frozen)?;
 
-        let Some(len) = self.prepare::<T>()? else {
+        let Some(len) = self.prepare(&locked)? else {
             return Ok(0);
         };
         let start = u64::try_from(self.start).map_err(|_| EINVAL)?;
@@ -80,7 +82,7 @@ impl Remap {
 
         let range = ByteRange::new(start, len).ok_or(EINVAL)?;
 
-        self.share(from, range, to, to_start)
+        self.share(from, range, to, to_start, &frozen)
     }
 
     /// Unmaps both ranges at once: what is compared must not change until it is shared.
@@ -97,10 +99,15 @@ impl Remap {
         let range = self.range(self.start)?;
         let to_range = self.range(self.to_start)?;
 
-        while !(from.try_unmap(range, Dirty::Kept)? && to.try_unmap(to_range, Dirty::Kept)?) {
+        loop {
+            let is_unmapped = from.try_unmap(range, Dirty::Kept, frozen)?
+                && to.try_unmap(to_range, Dirty::Kept, frozen)?;
+
+            if is_unmapped {
+                return Ok(());
+            }
             frozen.wait()?;
         }
-        Ok(())
     }
 
     /// The bytes from `start` on, before it is known how many there are.
@@ -124,11 +131,11 @@ impl Remap {
     /// # Errors
     ///
     /// - Those of `dax_remap_file_range_prep()`.
-    fn prepare<T: FileSystem>(&self) -> Result<Option<u64>> {
+    fn prepare<T: FileSystem>(&self, _locked: &BothLocked<'_, T>) -> Result<Option<u64>> {
         let mut len = self.len;
 
-        // SAFETY: The files are open by the type invariants, both inodes are locked. `len` is valid
-        // for writes, the operations are static.
+        // SAFETY: The files are open by the type invariants, their inodes are locked, see `run()`.
+        // `len` is valid for writes, the operations are static.
         to_result(unsafe {
             bindings::dax_remap_file_range_prep(
                 self.from,
@@ -149,8 +156,9 @@ impl Remap {
         &self,
         from: &Inode<T>,
         range: ByteRange<space::File>,
-        to: &Inode<T>,
+        to: &LockedInode<T>,
         to_start: u64,
+        frozen: &Frozen<'_>,
     ) -> Result<u64> {
         let now = to.changed();
         let there = |at: u64| {
@@ -167,7 +175,7 @@ impl Remap {
                 Place::Hole => {
                     let hole = ByteRange::new(start, piece.len()).ok_or(EINVAL)?;
 
-                    to.punch_blocks(hole, now)
+                    to.punch_blocks(hole, now, frozen)
                 }
                 _ => to.fs().share(from, piece, to, start, now),
             }?;

@@ -25,7 +25,10 @@ use crate::{
 
 use super::super::{
     iomap,
-    lock::Frozen,
+    lock::{
+        Frozen,
+        LockedInode, //
+    },
     FileSystem,
     Inode,
     Place,
@@ -114,13 +117,13 @@ impl<T: FileSystem> Inode<T> {
         dirty: Dirty,
         frozen: &mut Frozen<'_>,
     ) -> Result {
-        while !self.try_unmap(range, dirty)? {
+        while !self.try_unmap(range, dirty, frozen)? {
             frozen.wait()?;
         }
         Ok(())
     }
 
-    /// Unmaps a range if nobody uses a page of it. The mapping is locked.
+    /// Unmaps a range if nobody uses a page of it.
     ///
     /// # Errors
     ///
@@ -129,11 +132,12 @@ impl<T: FileSystem> Inode<T> {
         &self,
         range: ByteRange<space::File>,
         dirty: Dirty,
+        frozen: &Frozen<'_>,
     ) -> Result<bool> {
         let (start, last) = raw(range);
 
         if dirty == Dirty::Kept {
-            if !self.settle() {
+            if !self.settle(frozen) {
                 return Ok(false);
             }
             // Whatever is written back is also write-protected, and nobody can change that in a
@@ -185,10 +189,10 @@ impl<T: FileSystem> Inode<T> {
         }
         Ok(())
     }
+}
 
+impl<T: FileSystem> LockedInode<T> {
     /// Gives the file blocks of its own for what it shares in `range`.
-    ///
-    /// The caller holds the inode's lock, too.
     ///
     /// # Errors
     ///
@@ -212,8 +216,6 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Zeroes `range`. Holes stay.
-    ///
-    /// The caller holds the inode's lock, too.
     ///
     /// # Errors
     ///
@@ -241,8 +243,6 @@ impl<T: FileSystem> Inode<T> {
     /// Zeroes what lies behind the end of the file up to `end`, before the file grows so far. There
     /// may be what was stored behind the end through a mapping, or written before a crash.
     ///
-    /// The caller holds the inode's lock, too.
-    ///
     /// # Errors
     ///
     /// - The errors of [`zero()`](Self::zero).
@@ -255,7 +255,7 @@ impl<T: FileSystem> Inode<T> {
 
     /// Makes the file end at `size`, not before where it ends now.
     ///
-    /// The caller holds the inode's lock, and has zeroed what lies between.
+    /// The caller has zeroed what lies between.
     ///
     /// # Errors
     ///
@@ -268,15 +268,13 @@ impl<T: FileSystem> Inode<T> {
         let raw_size = loff(size)?;
 
         self.fs().resize(self, size, now)?;
-        // SAFETY: The inode is valid, and the caller holds its lock.
+        // SAFETY: The inode is valid, and locked by the type invariants.
         unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
         Ok(())
     }
 
     /// Sets the size of the file, and lets go of what lies behind it unless the file grows: blocks
     /// that were allocated for later also if the size is what it was.
-    ///
-    /// The caller holds the inode's lock.
     ///
     /// # Errors
     ///
@@ -303,14 +301,13 @@ impl<T: FileSystem> Inode<T> {
         }
         self.fs().resize(self, size, now)?;
 
-        // SAFETY: The inode is valid, its lock and that of its mapping are held.
+        // SAFETY: The inode is valid, and locked by the type invariants. `frozen` is the lock of
+        // its mapping.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }
 
     /// Makes `range` zeroes: a hole where it is whole blocks.
-    ///
-    /// The caller holds the inode's lock, too.
     ///
     /// # Errors
     ///
@@ -334,7 +331,7 @@ impl<T: FileSystem> Inode<T> {
         match range.whole_blocks() {
             Some(blocks) => {
                 self.unmap(blocks, Dirty::Discarded, frozen)?;
-                self.punch_blocks(blocks, now)
+                self.punch_blocks(blocks, now, frozen)
             }
             None => Ok(()),
         }
@@ -356,7 +353,12 @@ impl<T: FileSystem> Inode<T> {
     /// # Errors
     ///
     /// - The errors of [`FileSystem::punch()`].
-    pub(super) fn punch_blocks(&self, blocks: ByteRange<space::File>, now: Time) -> Result {
+    pub(super) fn punch_blocks(
+        &self,
+        blocks: ByteRange<space::File>,
+        now: Time,
+        _frozen: &Frozen<'_>,
+    ) -> Result {
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Hole => Ok(()),
             _ => self.fs().punch(self, piece, now),
@@ -364,8 +366,6 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Allocates what is a hole of the blocks that `range` touches.
-    ///
-    /// The caller holds the inode's lock, too.
     ///
     /// # Errors
     ///
