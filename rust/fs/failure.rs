@@ -37,7 +37,10 @@ use crate::{
 
 use super::{
     contents::Dirty,
-    inode::InodeRef,
+    inode::{
+        DeferredRef,
+        InodeRef, //
+    },
     lock::Frozen,
     FileSystem,
     Inode,
@@ -135,7 +138,8 @@ impl<T: FileSystem> SuperBlock<T> {
     /// - `ENOMEM` if memory is short. Processes have been told nevertheless.
     /// - `EBUSY` if a page is not a DAX page any more.
     pub fn tell_owners(&self, number: u64, pages: PageRange<space::File>, flags: Flags) -> Result {
-        let inode = self.find(number);
+        // The caller holds `dax_srcu`, and maybe `mf_mutex`.
+        let inode = self.find(number).map(InodeRef::deferred);
 
         if flags.contains(Flags::MEM_PRE_REMOVE) {
             return inode.map_or(Ok(()), |inode| inode.kill_procs(pages, flags));
@@ -171,6 +175,7 @@ impl<T: FileSystem> SuperBlock<T> {
         if !self.losses().is_empty() {
             self.settler().ask();
         }
+        self.last_refs().give_up();
     }
 
     /// Returns false if it is to be tried again.
@@ -221,7 +226,7 @@ impl<T: FileSystem> SuperBlock<T> {
         &self,
         after: Option<&Inode<T>>,
         is_one_going: &mut bool,
-    ) -> Option<InodeRef<'_, T>> {
+    ) -> Option<DeferredRef<'_, T>> {
         let list = InodeList::new(self);
         let mut inode = after.map_or(ptr::null_mut(), Inode::as_raw);
 
@@ -234,8 +239,8 @@ impl<T: FileSystem> SuperBlock<T> {
 
             // SAFETY: It is in the list. `igrab()` takes no reference to one that is being freed.
             let found = unsafe { InodeRef::from_raw(bindings::igrab(inode)) };
-            if found.is_some() {
-                return found;
+            if let Some(found) = found {
+                return Some(found.deferred());
             }
             *is_one_going = true;
         }

@@ -18,6 +18,10 @@ use kernel::{
         to_result, //
     },
     prelude::*,
+    sync::{
+        new_mutex,
+        Mutex, //
+    },
     types::Opaque, //
 };
 
@@ -117,7 +121,7 @@ pub(super) struct InodeRef<'a, T: FileSystem>(
     PhantomData<&'a SuperBlock<T>>,
 );
 
-impl<T: FileSystem> InodeRef<'_, T> {
+impl<'a, T: FileSystem> InodeRef<'a, T> {
     /// Takes over the caller's reference to an inode, [`None`] if the pointer is null.
     ///
     /// # Safety
@@ -132,6 +136,11 @@ impl<T: FileSystem> InodeRef<'_, T> {
     /// Hands the reference on to the caller.
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).0.as_ptr()
+    }
+
+    /// Gives it up where the inode may be evicted, and not where it is dropped.
+    pub(super) fn deferred(self) -> DeferredRef<'a, T> {
+        DeferredRef(ManuallyDrop::new(self))
     }
 }
 
@@ -148,6 +157,99 @@ impl<T: FileSystem> Drop for InodeRef<'_, T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, and the inode is not used afterwards.
         unsafe { bindings::iput(self.0.as_ptr()) };
+    }
+}
+
+/// A reference to an inode that a callback of a memory failure may drop: if it is the last one, it
+/// is given up from a work item. An eviction waits while the filesystem is frozen, and with it the
+/// failures of the whole machine would.
+pub(super) struct DeferredRef<'a, T: FileSystem>(ManuallyDrop<InodeRef<'a, T>>);
+
+impl<T: FileSystem> Deref for DeferredRef<'_, T> {
+    type Target = Inode<T>;
+
+    fn deref(&self) -> &Inode<T> {
+        &self.0
+    }
+}
+
+impl<T: FileSystem> Drop for DeferredRef<'_, T> {
+    fn drop(&mut self) {
+        let inode = self.0 .0;
+
+        // SAFETY: The reference is ours, and it is not used afterwards if it was dropped.
+        if unsafe { bindings::iput_if_not_last(inode.as_ptr()) } {
+            return;
+        }
+
+        // SAFETY: The superblock exists longer than the reference.
+        let super_block = unsafe { SuperBlock::<T>::from_raw((*inode.as_ptr()).i_sb) };
+
+        // SAFETY: The reference is ours, and not used afterwards.
+        unsafe { super_block.last_refs().add(inode) };
+        super_block.settler().ask();
+    }
+}
+
+/// The last references to inodes, which are still to be given up. That needs no memory: they are
+/// linked by `i_private`.
+#[pin_data]
+pub(super) struct LastRefs {
+    #[pin]
+    first: Mutex<First>,
+}
+
+/// # Invariants
+///
+/// It is null, or the first of a list of inodes, each of which the list owns a reference to.
+struct First(*mut bindings::inode);
+
+// SAFETY: `iput()` may be called on any thread.
+unsafe impl Send for First {}
+
+impl LastRefs {
+    pub(super) fn new() -> impl PinInit<Self> {
+        // INVARIANT: It is null.
+        pin_init!(Self {
+            first <- new_mutex!(First(ptr::null_mut())),
+        })
+    }
+
+    /// # Safety
+    ///
+    /// The caller must own a reference to `inode`, of a filesystem of this crate. It is the list's
+    /// from now on.
+    unsafe fn add(&self, inode: NonNull<bindings::inode>) {
+        let mut first = self.first.lock();
+
+        // INVARIANT: It was not in the list: it would have two references then, of which ours was
+        // not the last one.
+        // SAFETY: By the safety requirements. Nobody else uses the field of our inodes.
+        unsafe { (*inode.as_ptr()).i_private = first.0.cast() };
+        first.0 = inode.as_ptr();
+    }
+
+    /// Takes a reference from the list, which is the caller's then.
+    fn take(&self) -> Option<NonNull<bindings::inode>> {
+        let mut first = self.first.lock();
+        let inode = NonNull::new(first.0)?;
+
+        // INVARIANT: The next one takes its place.
+        // SAFETY: By the type invariants.
+        unsafe {
+            first.0 = (*inode.as_ptr()).i_private.cast();
+            (*inode.as_ptr()).i_private = ptr::null_mut();
+        }
+        Some(inode)
+    }
+
+    /// Gives up all of them. Inodes are evicted then, which sleeps, takes the locks of the
+    /// filesystem, and waits while that is frozen.
+    pub(super) fn give_up(&self) {
+        while let Some(inode) = self.take() {
+            // SAFETY: The reference is ours, and not used afterwards.
+            unsafe { bindings::iput(inode.as_ptr()) };
+        }
     }
 }
 

@@ -57,6 +57,7 @@ use super::{
     contents,
     export,
     failure::Losses,
+    inode::LastRefs,
     lock::InternalWrite,
     mender::Mender,
     volume::{
@@ -216,6 +217,11 @@ impl<T: FileSystem> SuperBlock<T> {
         // SAFETY: By the type invariants. The field does not change.
         unsafe { &(*self.mount()).losses }
     }
+
+    pub(super) fn last_refs(&self) -> &LastRefs {
+        // SAFETY: By the type invariants. The field does not change.
+        unsafe { &(*self.mount()).last_refs }
+    }
 }
 
 /// What belongs to a mounted filesystem.
@@ -225,6 +231,7 @@ struct Mount<T: FileSystem> {
     mender: Mender,
     settler: Mender,
     losses: Pin<KBox<Losses>>,
+    last_refs: Pin<KBox<LastRefs>>,
     /// Belongs to who mounts and who unmounts; nobody else looks at it.
     registration: Option<holder::Registration<Notified<T>>>,
 }
@@ -477,6 +484,7 @@ impl<T: FileSystem> VTable<T> {
                 mender,
                 settler,
                 losses: KBox::pin_init(Losses::new(), GFP_KERNEL)?,
+                last_refs: KBox::pin_init(LastRefs::new(), GFP_KERNEL)?,
                 registration: None,
             },
             GFP_KERNEL,
@@ -588,6 +596,8 @@ impl<T: FileSystem> VTable<T> {
             unsafe {
                 (*mount).settler.finish();
                 (*mount).mender.finish();
+                // And nobody leaves a reference for later.
+                (*mount).last_refs.give_up();
             }
             // SAFETY: By the safety requirements. The field does not change.
             unsafe {

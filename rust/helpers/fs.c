@@ -122,6 +122,11 @@ void rust_helper_inode_unlock_shared(struct inode *inode)
 	inode_unlock_shared(inode);
 }
 
+bool rust_helper_iput_if_not_last(struct inode *inode)
+{
+	return iput_if_not_last(inode);
+}
+
 void rust_helper_sb_end_intwrite(struct super_block *sb)
 {
 	sb_end_intwrite(sb);

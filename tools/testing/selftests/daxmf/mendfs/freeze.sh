@@ -69,7 +69,64 @@ is_waiting() {
 	grep -q percpu_rwsem "/proc/$1/stack"
 }
 
-begin 3
+# hold_removed FILE -- have a page of it in a pipe, and remove it. It is closed, and then the page let
+# go, when a line comes from file descriptor 8.
+hold_removed() {
+	mkfifo "$TMP/orders" && python3 - "$1" "$TMP/orders" >"$TMP/held" <<-END &
+		import ctypes, mmap, os, signal, sys
+		signal.signal(signal.SIGBUS, signal.SIG_IGN)
+		libc = ctypes.CDLL(None, use_errno=True)
+		file = os.open(sys.argv[1], os.O_RDWR)
+		memory = mmap.mmap(file, $PAGE)
+		memory[0] = 5
+		class Iovec(ctypes.Structure):
+		    _fields_ = [("base", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+		first = ctypes.c_char.from_buffer(memory)
+		page = Iovec(ctypes.addressof(first), $PAGE)
+		del first
+		ends = os.pipe()
+		assert libc.vmsplice(ends[1], ctypes.byref(page), 1, 0) == $PAGE
+		os.unlink(sys.argv[1])
+		print("held", flush=True)
+		orders = open(sys.argv[2])
+		orders.readline()
+		memory.close()
+		os.close(file)
+		print("closed", flush=True)
+		orders.readline()
+		os.read(ends[0], $PAGE)
+	END
+	wait_for grep -q held "$TMP/held" && exec 8>"$TMP/orders"
+}
+
+is_revoking() {
+	grep -qE 'revoke|fsleep|notify_failure' "/proc/$1/stack"
+}
+
+# The removal has the last reference to a file, whose eviction waits until the filesystem is thawed.
+removed_while_frozen() {
+	local unbind
+
+	mendfs_on "$NS" && fill $MNT/gone 16 && hold_removed $MNT/gone && sync &&
+		fsfreeze --freeze $MNT && on_exit eval 'thaw_removed 2>/dev/null' || return
+	ns_unbind "$NS" &
+	unbind=$!
+	wait_for is_revoking $unbind && echo >&8 && wait_for grep -q closed "$TMP/held" &&
+		echo >&8 && exec 8>&- && wait_for has_ended $unbind && wait $unbind &&
+		thaw_removed && unmount && ns_bind "$NS" && DISK=$(ns_disk "$NS") &&
+		mount_mendfs "/dev/$DISK" && [ ! -e $MNT/gone ] && unmount && mend_clean "/dev/$DISK"
+}
+
+# fsfreeze looks at the mount point first, and gets EIO.
+thaw_removed() {
+	python3 -c "import fcntl, os; fcntl.ioctl(os.open('$MNT', os.O_RDONLY), 0xc0045878, 0)" # FITHAW
+}
+
+has_ended() {
+	[ ! -e "/proc/$1" ]
+}
+
+begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_ns "$KIND"
@@ -83,4 +140,6 @@ check "what fails while it is frozen is repaired when it is thawed" \
 	clean fails_while_frozen
 check "who writes waits until it is thawed" \
 	clean waits_to_write
+check "its device can be removed" \
+	clean removed_while_frozen
 finish
