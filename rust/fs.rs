@@ -35,7 +35,7 @@ mod xattr;
 pub use self::{
     inode::Inode,
     mender::Mending,
-    no_reclaim::NoReclaim,
+    no_reclaim::without_reclaim,
     super_block::{
         Registration,
         SuperBlock, //

@@ -27,7 +27,6 @@ use daxmf::{
         Inode,
         Mapping,
         Mending,
-        NoReclaim,
         Purpose,
         Rename,
         Statistics,
@@ -119,21 +118,10 @@ impl Phase {
     }
 }
 
-/// The phase of a filesystem, locked.
-// The lock is dropped first.
-struct Guard<'a> {
-    phase: MutexGuard<'a, Phase>,
-    _no_reclaim: NoReclaim,
-}
-
 impl Mendfs {
-    fn lock(&self) -> Guard<'_> {
-        let no_reclaim = NoReclaim::new();
-
-        Guard {
-            phase: self.phase.lock(),
-            _no_reclaim: no_reclaim,
-        }
+    /// Calls `f` with the phase, locked. Who reclaims memory may need the lock.
+    fn with_phase<R>(&self, f: impl FnOnce(&mut MutexGuard<'_, Phase>) -> R) -> R {
+        fs::without_reclaim(|| f(&mut self.phase.lock()))
     }
 
     /// Looks at the state.
@@ -168,17 +156,15 @@ impl Mendfs {
     ///
     /// - As [`read()`](Self::read).
     fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        let mut guard = self.lock();
-
-        loop {
-            let state = guard.phase.loaded()?;
+        self.with_phase(|phase| loop {
+            let state = phase.loaded()?;
 
             state.metadata.check()?;
             if !state.must_mend_first() {
                 return change(state);
             }
-            self.mended.wait(&mut guard.phase);
-        }
+            self.mended.wait(phase);
+        })
     }
 
     /// Changes the state, even if the filesystem is shut down.
@@ -188,12 +174,12 @@ impl Mendfs {
     /// - `EAGAIN` if it is not loaded yet.
     /// - What `change` returns.
     fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        change(self.lock().phase.loaded()?)
+        self.with_phase(|phase| change(phase.loaded()?))
     }
 
     /// Keeps a failure until the filesystem is loaded. Returns false if it is.
     fn keep(&self, range: ByteRange<range::space::Volume>, flags: Flags) -> Result<bool> {
-        match &mut *self.lock().phase {
+        self.with_phase(|phase| match &mut **phase {
             Phase::Loading {
                 failures,
                 is_removed,
@@ -203,27 +189,27 @@ impl Mendfs {
                 Ok(true)
             }
             Phase::Loaded(_) => Ok(false),
-        }
+        })
     }
 
     /// Begins to use what was loaded, and deals with what has failed in the meantime.
     fn begin(&self, mut state: State) -> Result {
-        let mut guard = self.lock();
-
-        if let Phase::Loading {
-            failures,
-            is_removed,
-        } = &*guard.phase
-        {
-            if *is_removed {
-                return Err(ENXIO);
+        self.with_phase(|phase| {
+            if let Phase::Loading {
+                failures,
+                is_removed,
+            } = &**phase
+            {
+                if *is_removed {
+                    return Err(ENXIO);
+                }
+                for range in failures {
+                    state.note_failure(&contents::blocks(*range))?;
+                }
             }
-            for range in failures {
-                state.note_failure(&contents::blocks(*range))?;
-            }
-        }
-        *guard.phase = Phase::Loaded(state);
-        Ok(())
+            **phase = Phase::Loaded(state);
+            Ok(())
+        })
     }
 }
 

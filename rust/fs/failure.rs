@@ -42,9 +42,9 @@ use super::{
         InodeRef, //
     },
     lock::Frozen,
+    without_reclaim,
     FileSystem,
     Inode,
-    NoReclaim,
     Place,
     Purpose,
     SuperBlock, //
@@ -79,9 +79,7 @@ impl Losses {
 
     fn add(&self, lost: Lost) -> Result {
         // An inode that is reclaimed is written back first, which looks here.
-        let _no_reclaim = NoReclaim::new();
-
-        Ok(self.all.lock().push(lost, GFP_KERNEL)?)
+        without_reclaim(|| Ok(self.all.lock().push(lost, GFP_KERNEL)?))
     }
 
     fn is_empty(&self) -> bool {

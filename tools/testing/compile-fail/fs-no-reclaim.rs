@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whoever allocates without reclaim does so within a call: no guard can be dropped out of order.
+
+use daxmf::fs;
+use kernel::prelude::*;
+
+fn allocate() -> Result {
+    let _memory = fs::without_reclaim(|| KBox::new(7, GFP_KERNEL))?;
+    let _scope = fs::NoReclaim::new(); //~ E0433 could not find `NoReclaim` in `fs`
+    Ok(())
+}
