@@ -4,6 +4,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
@@ -43,23 +44,23 @@ pub fn has_dax(disk: &str) -> bool {
 }
 
 /// The disks right below a disk, in order and each once.
-pub fn slaves(disk: &str) -> Vec<String> {
-    let mut slaves: Vec<_> = names(&format!("/sys/class/block/{disk}/slaves"))
+pub fn slaves(disk: &str) -> Result<Vec<String>, String> {
+    let mut slaves: Vec<_> = names(&format!("/sys/class/block/{disk}/slaves"))?
         .iter()
         .filter_map(|slave| disk_of(slave).ok())
         .collect();
 
     slaves.sort();
     slaves.dedup();
-    slaves
+    Ok(slaves)
 }
 
 /// All mapped devices.
-pub fn mapped() -> Vec<String> {
-    let mut disks = names("/sys/class/block");
+pub fn mapped() -> Result<Vec<String>, String> {
+    let mut disks = names("/sys/class/block")?;
 
     disks.retain(|disk| Path::new(&format!("/sys/class/block/{disk}/dm")).exists());
-    disks
+    Ok(disks)
 }
 
 /// What is mounted from a disk or a partition of it, as "TYPE on MOUNT-POINT".
@@ -76,18 +77,45 @@ pub fn mount_of(disk: &str) -> Option<String> {
     })
 }
 
-/// The names in a folder, in order; none if there is no such folder.
-pub fn names(folder: &str) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .filter_map(|entry| Some(text(Some(&entry.ok()?.file_name()))))
-        .collect();
+/// The names in a folder, in order; none if there is no such folder, as when a device has gone. A
+/// folder that cannot be read is an error: nobody knows what is in it.
+pub fn names(folder: &str) -> Result<Vec<String>, String> {
+    let mut names = match read_names(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+        names => names.map_err(|error| format!("{folder}: {error}"))?,
+    };
 
     names.sort();
-    names
+    Ok(names)
+}
+
+fn read_names(folder: &str) -> io::Result<Vec<String>> {
+    fs::read_dir(folder)?
+        .map(|entry| Ok(text(Some(&entry?.file_name()))))
+        .collect()
 }
 
 fn text(name: Option<&OsStr>) -> String {
     name.unwrap_or_default().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_cannot_be_read() {
+        // A file is no folder, whoever asks.
+        let error = names("/proc/self/stat").unwrap_err();
+
+        assert!(
+            error.starts_with("/proc/self/stat: Not a directory"),
+            "{error}"
+        );
+        assert_eq!(names("/proc/self/none"), Ok(Vec::new()));
+        assert_eq!(
+            names("/proc/self/task").map(|names| names.is_empty()),
+            Ok(false)
+        );
+    }
 }

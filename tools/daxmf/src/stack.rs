@@ -79,14 +79,18 @@ pub fn act(action: Action) -> Result<Vec<String>, Unwritten> {
         return Ok(vec![error]);
     }
     Ok(match action {
-        Action::Attach { all: true, .. } => {
-            let mut disks = block::mapped();
-
-            disks.retain(|disk| block::has_dax(disk));
-            attach_all(&disks)
-        }
+        Action::Attach { all: true, .. } => match block::mapped() {
+            Ok(mut disks) => {
+                disks.retain(|disk| block::has_dax(disk));
+                attach_all(&disks)
+            }
+            Err(error) => vec![error],
+        },
         Action::Attach { devices, .. } => attach_all(&devices),
-        Action::Detach { all: true, .. } => errors(pairs().iter().map(detach)),
+        Action::Detach { all: true, .. } => match pairs() {
+            Ok(pairs) => errors(pairs.iter().map(detach)),
+            Err(error) => vec![error],
+        },
         Action::Detach { devices, .. } => {
             errors(devices.iter().map(|device| detach_device(device)))
         }
@@ -115,18 +119,17 @@ fn wait_for_module() -> Result<(), String> {
 }
 
 /// What is attached.
-fn pairs() -> Vec<Pair> {
-    block::names(CONFIG)
-        .into_iter()
-        .flat_map(|lower| {
-            block::names(&format!("{CONFIG}/{lower}"))
-                .into_iter()
-                .map(move |upper| Pair {
-                    lower: lower.clone(),
-                    upper,
-                })
-        })
-        .collect()
+fn pairs() -> Result<Vec<Pair>, String> {
+    let mut pairs = Vec::new();
+
+    for lower in block::names(CONFIG)? {
+        for upper in block::names(&format!("{CONFIG}/{lower}"))? {
+            let lower = lower.clone();
+
+            pairs.push(Pair { lower, upper });
+        }
+    }
+    Ok(pairs)
 }
 
 fn attach_all(devices: &[String]) -> Vec<String> {
@@ -139,7 +142,7 @@ fn attach_all(devices: &[String]) -> Vec<String> {
 /// `done`.
 fn attach(device: &str, done: &mut BTreeSet<String>) -> Result<(), String> {
     let upper = block::disk_of(device)?;
-    let slaves = block::slaves(&upper);
+    let slaves = block::slaves(&upper)?;
 
     if slaves.is_empty() {
         return Err(format!(
@@ -152,13 +155,13 @@ fn attach(device: &str, done: &mut BTreeSet<String>) -> Result<(), String> {
     if done.contains(&upper) {
         return Ok(());
     }
-    for pair in pairs() {
+    for pair in pairs()? {
         if pair.upper == upper && (!slaves.contains(&pair.lower) || pair.is_stale()) {
             detach(&pair)?;
         }
     }
     for lower in slaves {
-        if !block::slaves(&lower).is_empty() {
+        if !block::slaves(&lower)?.is_empty() {
             attach(&lower, done)?;
         }
         attach_pair(&Pair {
@@ -202,7 +205,7 @@ fn refusal(pair: &Pair, error: &io::Error) -> String {
 fn detach_device(device: &str) -> Result<(), String> {
     // It may be gone already.
     let upper = block::disk_of(device).unwrap_or_else(|_| device.into());
-    let mut attached: Vec<_> = pairs();
+    let mut attached = pairs()?;
 
     attached.retain(|pair| pair.upper == upper);
     if attached.is_empty() {
@@ -322,10 +325,17 @@ fn counts(folder: &str) -> Result<[u64; NAMES.len()], String> {
 /// Lists what is attached, and returns what could not be read. There is no JSON then: who reads it
 /// expects numbers.
 fn list(as_json: bool) -> Result<Vec<String>, Unwritten> {
-    let lowers: Vec<(Listed, Vec<Listed>)> = block::names(CONFIG)
+    let mut errors = Vec::new();
+    let mut names = |folder: &str| {
+        block::names(folder).unwrap_or_else(|error| {
+            errors.push(error);
+            Vec::new()
+        })
+    };
+    let lowers: Vec<(Listed, Vec<Listed>)> = names(CONFIG)
         .iter()
         .filter_map(|lower| {
-            let uppers = block::names(&format!("{CONFIG}/{lower}"))
+            let uppers = names(&format!("{CONFIG}/{lower}"))
                 .iter()
                 .filter_map(|upper| Listed::above(lower, upper))
                 .collect();
@@ -333,12 +343,13 @@ fn list(as_json: bool) -> Result<Vec<String>, Unwritten> {
             Some((Listed::disk(lower)?, uppers))
         })
         .collect();
-    let errors: Vec<_> = lowers
-        .iter()
-        .flat_map(|(lower, uppers)| iter::once(lower).chain(uppers))
-        .filter_map(|device| device.found.as_ref().err().cloned())
-        .collect();
 
+    errors.extend(
+        lowers
+            .iter()
+            .flat_map(|(lower, uppers)| iter::once(lower).chain(uppers))
+            .filter_map(|device| device.found.as_ref().err().cloned()),
+    );
     if !as_json {
         cli::print(row("DEVICE", &NAMES.map(str::to_uppercase)))?;
         for (lower, uppers) in &lowers {
