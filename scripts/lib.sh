@@ -134,6 +134,21 @@ make_entry() # entry, builder, argument...
 	mv "$half_made" "$1"
 )
 
+# One at a time in a folder: two runs that build there overwrite each other's files, and who reads what
+# one of them writes finds the half of it.
+alone() # folder, command...
+{
+	local lock
+	mkdir -p "$1"
+	exec {lock}>"$1.lock"
+	if ! flock -n "$lock"; then
+		say "waiting for another run that builds in $1"
+		flock "$lock"
+	fi
+	"${@:2}"
+	exec {lock}>&-
+}
+
 # Leave so many cache entries whose name begins like this, the last used.
 keep_newest() # name, number
 {

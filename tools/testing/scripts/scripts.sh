@@ -123,6 +123,28 @@ no_such_release()
 		! grep -q unbound "$work/kdir" && [ -z "$(find "$cache" -maxdepth 1 -name '*.tmp')" ]
 }
 
+# Builds
+# ------
+
+builds_alone()
+{
+	local modules=("$top/scripts/modules" inside alone "$work/out.d")
+	mkfifo "$work/go"
+	# shellcheck disable=SC2016 # for the other shell
+	"${modules[@]}" bash -c 'echo begins; read -r <"$0"; echo ends' "$work/go" >"$work/first" &
+	until grep -qs begins "$work/first"; do
+		sleep 0.05
+	done
+	"${modules[@]}" cat "$work/first" >"$work/second" 2>"$work/waits" &
+	until grep -qs "waiting for another run" "$work/waits"; do
+		sleep 0.05
+	done
+	[ ! -s "$work/second" ] || return
+	echo >"$work/go"
+	wait
+	grep ends "$work/second"
+}
+
 # What there is to choose
 # -----------------------
 
@@ -230,7 +252,7 @@ never_run()
 }
 
 ktap_print_header
-ktap_set_plan 19
+ktap_set_plan 20
 check "a cache entry that cannot be made leaves nothing behind" builder_fails
 check "nor does one whose making is stopped" builder_is_stopped
 check "a cache entry is made once" made_once
@@ -248,6 +270,7 @@ if (need_mirror) 2>"$work/said"; then
 else
 	ktap_test_skip "a release that the mirror does not have: $(<"$work/said")"
 fi
+check "who builds in a folder is alone there" builds_alone
 check "tests that there are not" wrong_tests
 check "a test that passes" passes
 check "a test of which a case fails" case_fails
