@@ -120,7 +120,7 @@ no_such_release()
 	! KVER=7.3.99+deb13-amd64 "$top/scripts/kdir" >"$work/kdir" 2>&1 || return
 	cat "$work/kdir"
 	grep -q "^$SUITE-backports has no kernel 7.3.99+deb13-amd64, the newest like it is 7" "$work/kdir" &&
-		! grep -q unbound "$work/kdir" && [ -z "$(find "$cache" -maxdepth 1 -name '*.tmp')" ]
+		! grep -q unbound "$work/kdir" && [ -z "$(find "$cache" -maxdepth 1 -name 'kernel-*.tmp')" ]
 }
 
 # Builds
