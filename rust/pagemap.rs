@@ -319,6 +319,8 @@ impl<T: Operations> PageMap<T> {
     /// # Errors
     ///
     /// - `EINVAL` if start or size of what is mapped are not multiples of [`alignment()`].
+    /// - `EINVAL` if the memory is padded at its start
+    ///   ([`Kind::PaddedPfn`](crate::nvdimm::namespace::Kind::PaddedPfn)).
     /// - `ENXIO` if the range is ordinary memory.
     /// - `ENOMEM` if memory is short.
     pub fn new(claim: Claim, node: i32, ops: T) -> impl PinInit<Self, Error> {
@@ -333,7 +335,7 @@ impl<T: Operations> PageMap<T> {
                 has_passed: false,
             }),
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
-                if !layout.mapped.is_aligned(alignment()) {
+                if layout.is_padded() || !layout.mapped.is_aligned(alignment()) {
                     return Err(EINVAL);
                 }
                 // SAFETY: `pgmap` is valid for writes.

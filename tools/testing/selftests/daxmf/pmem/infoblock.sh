@@ -92,11 +92,12 @@ changed() {
 	echo "$was" >"$ND/devices/$PFN/$1"
 }
 
-# DAX of a padded namespace is wrong with nd_pmem, and not given by ours.
+# DAX of a padded namespace is wrong with nd_pmem, not given by ours, and refused to any driver.
 padded() {
 	! alike found "$1" || return
 	grep -q "DAX 1" "$TMP/nd_pmem" && sed s/1$/0/ "$TMP/nd_pmem" | diff - "$TMP/daxmf_pmem" &&
-		log_says "daxmf_pmem pfn.*: padded at its start"
+		log_says "daxmf_pmem pfn.*: padded at its start" && ns_unbind "$NS" &&
+		fails_with "Invalid argument" ns_bind "$NS" rust_dax_provider
 }
 
 # With nd_pmem the kernel warns of it, and leaves half of the memory mapped.
