@@ -26,11 +26,11 @@ list() {
 	ndctl list -Ni -r "$REGION" | without_names
 }
 
-# life_of_devdax -- none of it is ours.
+# life_of_devdax -- none of it is ours, nor when the region comes anew, as after a boot.
 life_of_devdax() {
-	only_driver && ndctl create-namespace -r "$REGION" -s 128M -m devdax >"$TMP/created" || return
-	NS=$(sed -n 's/.*"dev":"\(.*\)",/\1/p' "$TMP/created")
-	without_names <"$TMP/created"
+	only_driver && ndctl create-namespace -r "$REGION" -s 128M -m devdax | without_names &&
+		ndctl disable-region "$REGION" && ndctl enable-region "$REGION" && list || return
+	NS=$(ndctl list -N -r "$REGION" | sed -n 's/.*"dev":"\(.*\)",/\1/p')
 	fails_with "has no disk" ns_disk "$NS" && daxctl list | without_names &&
 		ndctl destroy-namespace -f "$NS"
 }
