@@ -15,7 +15,8 @@
 //! writes), [`block`] (disks) and [`badblocks`]. It learns of failed reads from [`mce`] (records of
 //! machine checks), and takes its time with them in [`work`] (work items).
 //!
-//! A consumer that owns files in the memory needs [`fs`].
+//! A consumer that owns files in the memory needs [`fs`], and [`wait`] for what takes its time
+//! there.
 //!
 //! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; the
 //! modules that use it link against its symbols.
@@ -36,6 +37,7 @@ pub mod module_param;
 pub mod nvdimm;
 pub mod pagemap;
 pub mod range;
+pub mod wait;
 pub mod work;
 
 use kernel::prelude::*;

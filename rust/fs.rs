@@ -34,7 +34,10 @@ mod xattr;
 
 pub use self::{
     inode::Inode,
-    mender::Mending,
+    mender::{
+        FailedAt,
+        Mending, //
+    },
     no_reclaim::without_reclaim,
     super_block::{
         Registration,
@@ -273,10 +276,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         flags: Flags,
     ) -> Outcome;
 
-    /// Mends memory that has failed. Called from a work item some time after
+    /// Mends memory that has failed. Called from a work item within about a second after
     /// [`notify_failure()`](Self::notify_failure) and [`Mending::ask()`], and after
-    /// [`load()`](Self::load). What is mended before a failure was answered is taken from the
-    /// kernel's linear map nevertheless, when it was a machine check.
+    /// [`load()`](Self::load). A page whose failure is not [over](FailedAt::is_over) must wait for
+    /// another call, which is to be asked for.
     fn mend(&self, super_block: &SuperBlock<Self>);
 
     /// How full the filesystem is.

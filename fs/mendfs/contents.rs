@@ -280,7 +280,7 @@ impl State {
     /// Reserves the memory that it takes to release `count` runs of good or bad blocks.
     fn reserve_release(&mut self, count: usize) -> Result {
         if !self.bad.is_empty() {
-            self.suspects.reserve(count, GFP_KERNEL)?;
+            self.suspects.reserve(count)?;
         }
         // A range that is given back may divide no other, so it needs a node of its own at most.
         self.space.reserve(count)
@@ -299,7 +299,7 @@ impl State {
                 gap.start = run.end;
                 match is_bad {
                     true => {
-                        let _ = suspects.push_within_capacity(run);
+                        suspects.add(run);
                         mending.ask();
                     }
                     false => space.give_once(run),
@@ -816,14 +816,37 @@ impl State {
     // The end
     // ---------------------------------------------------------------------------------------------
 
-    /// Removes an inode that has no link.
+    /// Gives up what nobody uses any more of an inode: all of it if it has no link. That is left
+    /// for later if something must be mended first, so that nobody has to wait.
     pub(crate) fn evict(&mut self, number: u64) -> Result {
-        if self.node(number)?.inode.links != 0 {
-            return self.drop_copies(number, &(0..Extent::MAX_FILE_BLOCK));
-        }
-
         self.drop_copies(number, &(0..Extent::MAX_FILE_BLOCK))?;
+        if self.node(number)?.inode.links != 0 {
+            return Ok(());
+        }
+        if self.must_mend_first() {
+            self.node_mut(number)?.is_left = true;
+            self.has_left = true;
+            return Ok(());
+        }
+        self.remove(number)
+    }
 
+    /// Removes the inodes that were left to be removed later.
+    pub(crate) fn evict_left(&mut self) -> Result {
+        while self.has_left {
+            let left = self.inodes.iter().find(|(_, node)| node.is_left);
+            let Some(number) = left.map(|(number, _)| *number) else {
+                self.has_left = false;
+                break;
+            };
+
+            self.remove(number)?;
+        }
+        Ok(())
+    }
+
+    /// Removes an inode.
+    fn remove(&mut self, number: u64) -> Result {
         let mut next = 0;
 
         // All but the last pieces go first, so that what is left fits a transaction.

@@ -39,9 +39,6 @@ use crate::{
     Mendfs, //
 };
 
-/// How many blocks are mended before others get the lock.
-const MAX_MENDED: u64 = 64;
-
 static ZEROES: Block = [0; BLOCK_SIZE];
 
 /// Pages of a file that are lost.
@@ -112,7 +109,7 @@ impl Mendfs {
         result
     }
 
-    /// Mends what can be mended.
+    /// Mends what can be mended at this moment.
     pub(crate) fn mend_all(&self) {
         // Nothing of it is an error that one could do anything about.
         while let Ok(true) = self.change_any(|state| {
@@ -121,10 +118,7 @@ impl Mendfs {
             state.metadata.check()?;
             match state.mend_some() {
                 true => Ok(true),
-                false => state
-                    .check_copies()
-                    .and_then(|()| state.record_bad())
-                    .map(|()| false),
+                false => state.end_mending().map(|()| false),
             }
         }) {}
     }
@@ -175,7 +169,7 @@ impl State {
     }
 
     /// Notes that blocks are bad: what is free of them is not any more, and what no file owns is
-    /// to be mended.
+    /// to be mended. What could not be mended is not tried again.
     ///
     /// # Errors
     ///
@@ -185,16 +179,26 @@ impl State {
         let ends = [0..data.start, data.end..self.metadata.geometry().blocks()];
 
         self.mending.ask();
+        self.suspects.fail_again(bad)?;
         for end in ends {
-            let bad = common(bad, &end);
-
-            if !bad.is_empty() && !self.suspects.contains(&bad) {
-                self.suspects.reserve(1, GFP_KERNEL)?;
-                self.metadata.bad.add(&bad, None)?;
-                let _ = self.suspects.push_within_capacity(bad);
-            }
+            self.suspect_copies(common(bad, &end))?;
         }
         self.retire(&common(bad, &data))
+    }
+
+    /// Notes that those of some blocks that there are two copies of are bad.
+    fn suspect_copies(&mut self, mut rest: Range<u64>) -> Result {
+        while !rest.is_empty() {
+            let (run, is_known) = self.metadata.bad.run(&rest);
+
+            rest.start = run.end;
+            if !is_known {
+                self.suspects.reserve(1)?;
+                self.metadata.bad.add(&run, None)?;
+                self.suspects.add(run);
+            }
+        }
+        Ok(())
     }
 
     /// Notes which of some blocks the device knows to be bad, without having told us: they may have
@@ -234,20 +238,23 @@ impl State {
         self.bad.add(bad, None)?;
         // What an operation has taken and not used is free.
         self.space.begin();
-        self.suspects.reserve(1, GFP_KERNEL)?;
+        self.suspects.reserve(1)?;
         while let Some(retired) = self.space.retire(bad)? {
-            let _ = self.suspects.push_within_capacity(retired);
-            self.suspects.reserve(1, GFP_KERNEL)?;
+            self.suspects.add(retired);
+            self.suspects.reserve(1)?;
         }
         Ok(())
     }
 
-    /// Mends some of what is to be mended. Returns whether there is more.
+    /// Mends some of what can be mended. Returns whether there may be more.
     ///
     /// What cannot be mended stays as it is: the other copy of it is used, or it is not used at
     /// all. If there is no other copy, that is the end.
     fn mend_some(&mut self) -> bool {
-        let Some(blocks) = self.next_suspects() else {
+        let data = self.metadata.geometry().data();
+        // To use data again is a change.
+        let only_copies = self.must_mend_first();
+        let Some(blocks) = self.suspects.take(&data, only_copies) else {
             return false;
         };
 
@@ -256,7 +263,7 @@ impl State {
             return true;
         }
 
-        let failed = match self.metadata.geometry().data().contains(&blocks.start) {
+        let failed = match data.contains(&blocks.start) {
             true => self.mend_data(&blocks),
             false => self.mend_copies(&blocks),
         };
@@ -272,23 +279,19 @@ impl State {
         true
     }
 
-    /// Takes some blocks from those that are to be mended: superblock, journal and metadata first,
-    /// without which the others cannot come back.
-    fn next_suspects(&mut self) -> Option<Range<u64>> {
-        let data = self.metadata.geometry().data();
-        let is_copy = |range: &Range<u64>| !data.contains(&range.start);
-        let last = self.suspects.len().checked_sub(1)?;
-        let index = self.suspects.iter().position(is_copy).unwrap_or(last);
-
-        let range = self.suspects.get_mut(index)?;
-        let end = range.end.min(range.start.saturating_add(MAX_MENDED));
-        let blocks = range.start..end;
-
-        range.start = end;
-        if range.is_empty() {
-            let _ = self.suspects.remove(index);
+    /// Does what comes after the last that could be mended at this moment.
+    fn end_mending(&mut self) -> Result {
+        // Some have failed less than a second ago. What is left to be removed may lack memory now.
+        if !self.suspects.is_empty() || self.has_left {
+            self.mending.ask();
         }
-        Some(blocks)
+        self.check_copies()?;
+        if self.must_mend_first() {
+            return Ok(());
+        }
+        self.waiting = None;
+        self.record_bad()?;
+        self.evict_left()
     }
 
     /// Mends bad data that no file has. Returns how many blocks cannot be mended.
@@ -348,10 +351,12 @@ impl State {
         Ok(())
     }
 
-    /// Shuts the filesystem down if both copies of something are bad after all was mended that can
-    /// be.
+    /// Shuts the filesystem down if both copies of something are bad after all copies were mended
+    /// that can be.
     fn check_copies(&mut self) -> Result {
-        let block = match self.volume.is_read_only() {
+        let data = self.metadata.geometry().data();
+        let is_early = self.volume.is_read_only() || self.suspects.has_copies(&data);
+        let block = match is_early {
             true => None,
             false => self.metadata.lost_both(),
         };

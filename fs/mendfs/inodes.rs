@@ -56,6 +56,8 @@ pub(crate) struct Node {
     pub(crate) copies: KVec<Copy>,
     /// Whether it shares blocks with another, or with itself, or did so since it was loaded.
     pub(crate) shares: bool,
+    /// Whether it is to be removed as soon as that is possible; nobody uses it any more.
+    pub(crate) is_left: bool,
     /// What was found when the filesystem was loaded.
     pub(crate) found: Found,
 }
@@ -80,6 +82,7 @@ impl Node {
             target: None,
             copies: KVec::new(),
             shares: false,
+            is_left: false,
             found: Found::default(),
         }
     }

@@ -536,7 +536,7 @@ fn find_space(state: &mut State) -> Result {
 
             gap.start = run.end;
             result = match is_bad {
-                true => suspects.push(run, GFP_KERNEL).map_err(Error::from),
+                true => suspects.reserve(1).map(|()| suspects.add(run)),
                 false => space.reserve(1).map(|()| space.give(run)),
             };
         }

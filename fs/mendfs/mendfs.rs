@@ -16,6 +16,7 @@ mod names;
 mod owners;
 mod space;
 mod state;
+mod suspects;
 mod tree;
 
 use daxmf::{
@@ -42,16 +43,19 @@ use daxmf::{
         self,
         ByteRange, //
     },
+    wait::WaitQueue, //
 };
 use kernel::{
     prelude::*,
     sync::{
-        new_condvar,
         new_mutex,
         Arc,
-        CondVar,
         Mutex,
         MutexGuard, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
 };
 
@@ -92,7 +96,7 @@ pub(crate) struct Mendfs {
     phase: Mutex<Phase>,
     /// Where changes wait for what must be mended before them.
     #[pin]
-    mended: CondVar,
+    mended: WaitQueue,
 }
 
 /// What a filesystem is doing.
@@ -154,16 +158,19 @@ impl Mendfs {
     ///
     /// # Errors
     ///
+    /// - `EINTR` if somebody kills us while we wait.
+    /// - `EIO` if it takes too long.
     /// - As [`read()`](Self::read).
     fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        self.with_phase(|phase| loop {
+        fs::without_reclaim(|| loop {
+            let mut phase = self.phase.lock();
             let state = phase.loaded()?;
 
             state.metadata.check()?;
-            if !state.must_mend_first() {
-                return change(state);
+            match state.time_to_wait()? {
+                None => return change(state),
+                Some(rest) => self.mended.wait(rest, || drop(phase))?,
             }
-            self.mended.wait(phase);
         })
     }
 
@@ -233,7 +240,7 @@ impl FileSystem for Mendfs {
                     failures: KVec::new(),
                     is_removed: false,
                 }),
-                mended <- new_condvar!(),
+                mended <- WaitQueue::new(),
             }),
             GFP_KERNEL,
         )
@@ -245,8 +252,9 @@ impl FileSystem for Mendfs {
         if self.volume.is_read_only() {
             return Ok(());
         }
-        // Nobody mends it for us yet.
+        // Nobody mends it for us yet. What has just failed is mended a second later.
         while !self.change_any(load::remove_orphans)? {
+            fsleep(Delta::from_secs(1));
             self.mend_all();
         }
         Ok(())
@@ -282,7 +290,10 @@ impl FileSystem for Mendfs {
     }
 
     fn read_inode(&self, number: u64) -> Result<Attributes> {
-        self.read(|state| Ok(state.node(number)?.attributes()))
+        self.read(|state| match state.node(number)? {
+            node if node.is_left => Err(ESTALE),
+            node => Ok(node.attributes()),
+        })
     }
 
     fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result {
@@ -290,7 +301,12 @@ impl FileSystem for Mendfs {
     }
 
     fn evict(&self, number: u64) {
-        match self.change(|state| state.evict(number)) {
+        let evicted = self.change_any(|state| {
+            state.metadata.check()?;
+            state.evict(number)
+        });
+
+        match evicted {
             // Without a change, nothing goes.
             Ok(()) | Err(EIO) => {}
             Err(error) => pr_warn!(

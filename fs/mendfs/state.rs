@@ -2,8 +2,6 @@
 
 //! What is known of a mounted filesystem, and how it changes.
 
-use core::ops::Range;
-
 use daxmf::fs::{
     Attributes,
     Mending,
@@ -13,7 +11,12 @@ use daxmf::fs::{
 use kernel::{
     prelude::*,
     rbtree::RBTree,
-    sync::Arc, //
+    sync::Arc,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    }, //
 };
 
 use crate::{
@@ -30,7 +33,8 @@ use crate::{
     },
     metadata::Metadata,
     owners::Owners,
-    space::Space, //
+    space::Space,
+    suspects::Suspects, //
 };
 
 /// All of a mounted filesystem, behind one lock.
@@ -49,10 +53,17 @@ pub(crate) struct State {
     edits: KVec<(u64, Inode)>,
     /// Data that is bad. What no file has of it is not free either.
     pub(crate) bad: Bad,
-    /// Bad blocks to mend, that no file has.
-    pub(crate) suspects: KVec<Range<u64>>,
+    pub(crate) suspects: Suspects,
     pub(crate) mending: Mending,
+    /// Whether inodes are to be removed as soon as that is possible.
+    pub(crate) has_left: bool,
+    /// Since when changes have been waiting for what must be mended before them.
+    pub(crate) waiting: Option<Instant<Monotonic>>,
 }
+
+/// How long changes wait for what must be mended before them: many times as long as that takes,
+/// and much less than the kernel takes for a hang.
+const MAX_WAIT: Delta = Delta::from_secs(30);
 
 impl State {
     pub(crate) fn new(
@@ -70,8 +81,10 @@ impl State {
             inodes: RBTree::new(),
             edits: KVec::new(),
             bad: Bad::new(),
-            suspects: KVec::new(),
+            suspects: Suspects::new(),
             mending,
+            has_left: false,
+            waiting: None,
         }
     }
 
@@ -96,7 +109,29 @@ impl State {
     /// Whether nothing may be changed before what is bad was mended: a transaction or metadata
     /// would be in bad memory only.
     pub(crate) fn must_mend_first(&self) -> bool {
-        !self.suspects.is_empty() && self.metadata.has_lost_both()
+        !self.suspects.is_empty()
+            && self.metadata.has_lost_both()
+            && self.suspects.has_copies(&self.metadata.geometry().data())
+    }
+
+    /// How long a change has to wait at most for what must be mended before it, if at all.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if changes have been waiting for long enough.
+    pub(crate) fn time_to_wait(&mut self) -> Result<Option<Delta>> {
+        if !self.must_mend_first() {
+            self.waiting = None;
+            return Ok(None);
+        }
+
+        let since = *self.waiting.get_or_insert_with(Instant::now);
+        let rest = MAX_WAIT - since.elapsed();
+
+        match rest > Delta::ZERO {
+            true => Ok(Some(rest)),
+            false => Err(EIO),
+        }
     }
 
     /// Begins an operation.

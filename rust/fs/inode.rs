@@ -440,6 +440,20 @@ impl<T: FileSystem> Inode<T> {
         self.fs().write_inode(self, &self.attributes())
     }
 
+    /// Has the kernel write the inode again, as it would not by itself, unless the filesystem is at
+    /// its end.
+    ///
+    /// C: `mark_inode_dirty_sync()`
+    pub(super) fn write_later(&self) {
+        if self.read().is_ok() {
+            // CAST: The flags are small.
+            let flags = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
+
+            // SAFETY: By the type invariants.
+            unsafe { bindings::__mark_inode_dirty(self.as_raw(), flags) };
+        }
+    }
+
     /// Sets up an inode that nobody uses yet from what the filesystem says of it. The target of a
     /// symbolic link is asked for if there is no `link`.
     ///

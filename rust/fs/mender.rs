@@ -11,7 +11,11 @@ use kernel::{
     static_lock_class,
     sync::Arc,
     time::{
+        delay::fsleep,
         msecs_to_jiffies,
+        Delta,
+        Instant,
+        Monotonic,
         Msecs, //
     },
     types::Opaque, //
@@ -24,6 +28,39 @@ use super::{
     FileSystem,
     SuperBlock, //
 };
+
+/// When a page has failed.
+///
+/// The handler of a machine check that has reported it may take the page from the kernel's linear
+/// map after the failure was handled, and only what is mended after that is put back.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::fs::FailedAt;
+///
+/// // What has failed just now is not to be mended yet.
+/// assert!(!FailedAt::now().is_over());
+/// ```
+#[derive(Clone, Copy)]
+pub struct FailedAt(Instant<Monotonic>);
+
+impl FailedAt {
+    /// Enough for a machine check.
+    const MSECS: Msecs = 1000;
+
+    const DELAY: Delta = Delta::from_millis(Self::MSECS as i64);
+
+    /// It fails at this moment.
+    pub fn now() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Whether the page can be mended: a second has passed.
+    pub fn is_over(self) -> bool {
+        self.0.elapsed() >= Self::DELAY
+    }
+}
 
 /// Where to ask for [`FileSystem::mend()`].
 ///
@@ -43,7 +80,7 @@ use super::{
 pub struct Mending(Arc<Work>);
 
 impl Mending {
-    /// Asks for a call, or puts off the one that was asked for. Nothing comes of it before the
+    /// Asks for a call in a second, unless there will be one before. Nothing comes of it before the
     /// filesystem is loaded, when there is a call anyway, and after it was unmounted.
     pub fn ask(&self) {
         self.0.ask();
@@ -112,7 +149,7 @@ impl Mender {
         Mending(self.0.clone())
     }
 
-    /// Asks for a call, or puts off the one that was asked for.
+    /// Asks for a call in a second, unless there will be one before.
     pub(super) fn ask(&self) {
         self.0.ask();
     }
@@ -124,13 +161,21 @@ impl Mender {
         self.0.ask();
     }
 
-    /// Does at once what was asked for, and waits until it is done. It was the last call.
+    /// Does at once what was asked for, and waits until it is done. What cannot be done before a
+    /// second has passed is given this second. There are no calls any more.
     pub(super) fn finish(&self) {
-        // SAFETY: The work is valid by its type invariants.
-        unsafe {
-            bindings::flush_delayed_work(self.0.work.get());
-            bindings::disable_delayed_work_sync(self.0.work.get());
+        self.flush();
+        if self.0.is_asked() {
+            fsleep(FailedAt::DELAY);
+            self.flush();
         }
+        // SAFETY: The work is valid by its type invariants.
+        unsafe { bindings::disable_delayed_work_sync(self.0.work.get()) };
+    }
+
+    fn flush(&self) {
+        // SAFETY: The work is valid by its type invariants.
+        unsafe { bindings::flush_delayed_work(self.0.work.get()) };
     }
 }
 
@@ -155,21 +200,28 @@ struct Work {
 }
 
 impl Work {
-    /// Enough for a machine check: when it is over, the memory may be taken from the kernel's
-    /// linear map, and only what is mended after that is put back.
-    const DELAY: Msecs = 1000;
-
     fn ask(&self) {
+        // One more than it takes, for the one at this moment is not a whole one.
+        let jiffies = msecs_to_jiffies(FailedAt::MSECS).saturating_add(1);
+
+        // Not `mod_delayed_work_on()`: while failures come, there would be no call.
+        //
         // CAST: It is no processor, as it is 8192.
         // SAFETY: The work is valid by its type invariants. Once it is disabled it is not queued.
         unsafe {
-            bindings::mod_delayed_work_on(
+            bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
                 bindings::system_dfl_long_wq,
                 self.work.get(),
-                msecs_to_jiffies(Self::DELAY),
+                jiffies,
             )
         };
+    }
+
+    /// Whether there is to be a call, or is one.
+    fn is_asked(&self) -> bool {
+        // SAFETY: The work is valid by its type invariants, and the first field of a delayed work.
+        unsafe { bindings::work_busy(self.work.get().cast()) != 0 }
     }
 }
 

@@ -690,7 +690,12 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
 
-        from_result(|| inode.write().map(|()| 0))
+        from_result(|| {
+            inode
+                .write()
+                .inspect_err(|_| inode.write_later())
+                .map(|()| 0)
+        })
     }
 
     /// # Safety

@@ -5,7 +5,6 @@
 use core::ptr;
 
 use kernel::{
-    current,
     error::to_result,
     prelude::*,
     time::{
@@ -21,6 +20,7 @@ use crate::{
         ByteRange,
         PAGE_SIZE, //
     },
+    wait::check_killed, //
 };
 
 use super::super::{
@@ -434,17 +434,6 @@ fn raw(range: ByteRange<space::File>) -> (bindings::loff_t, bindings::loff_t) {
 /// - `EFBIG` if no file can be so large.
 fn loff(at: u64) -> Result<bindings::loff_t> {
     bindings::loff_t::try_from(at).map_err(|_| EFBIG)
-}
-
-/// # Errors
-///
-/// - `EINTR` if somebody kills us.
-fn check_killed() -> Result {
-    // SAFETY: The current task is valid.
-    match unsafe { bindings::fatal_signal_pending(current!().as_ptr()) } {
-        0 => Ok(()),
-        _ => Err(EINTR),
-    }
 }
 
 /// Forgets the contents of an inode that goes, whatever type it is of.

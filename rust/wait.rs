@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Waits that end when the task is killed, or after a time.
+//!
+//! `kernel::sync::CondVar` has none that only a fatal signal ends.
+//!
+//! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
+
+use core::ptr;
+
+use kernel::{
+    current,
+    prelude::*,
+    static_lock_class,
+    task::TASK_NORMAL,
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Msecs, //
+    },
+    types::Opaque, //
+};
+
+use crate::bindings;
+
+/// Returns an error if the current task is killed.
+///
+/// # Errors
+///
+/// - `EINTR` if a fatal signal is pending.
+///
+/// C: `fatal_signal_pending()`
+pub(crate) fn check_killed() -> Result {
+    // SAFETY: The current task is valid.
+    match unsafe { bindings::fatal_signal_pending(current!().as_ptr()) } {
+        0 => Ok(()),
+        _ => Err(EINTR),
+    }
+}
+
+/// Where tasks wait for a change of something that a lock protects.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::wait::WaitQueue;
+/// use kernel::{
+///     sync::{new_mutex, Mutex},
+///     time::Delta,
+/// };
+///
+/// #[pin_data]
+/// struct Gate {
+///     #[pin]
+///     is_open: Mutex<bool>,
+///     #[pin]
+///     opened: WaitQueue,
+/// }
+///
+/// impl Gate {
+///     fn open(&self) {
+///         *self.is_open.lock() = true;
+///         self.opened.notify_all();
+///     }
+///
+///     fn pass(&self) -> Result {
+///         loop {
+///             let is_open = self.is_open.lock();
+///
+///             if *is_open {
+///                 return Ok(());
+///             }
+///             self.opened.wait(Delta::from_millis(1000), || drop(is_open))?;
+///         }
+///     }
+/// }
+///
+/// let gate = KBox::pin_init(
+///     pin_init!(Gate {
+///         is_open <- new_mutex!(false),
+///         opened <- WaitQueue::new(),
+///     }),
+///     GFP_KERNEL,
+/// )?;
+///
+/// // Who is notified once the lock is given up does not miss it.
+/// gate.opened.wait(Delta::from_secs(1000), || gate.open())?;
+/// gate.pass()?;
+/// // Nobody notifies: the time ends the wait.
+/// gate.opened.wait(Delta::from_millis(1), || ())?;
+/// # Ok::<(), Error>(())
+/// ```
+///
+/// # Invariants
+///
+/// `head` is an initialized `struct wait_queue_head`.
+#[pin_data]
+pub struct WaitQueue {
+    #[pin]
+    head: Opaque<bindings::wait_queue_head>,
+}
+
+// SAFETY: A queue belongs to no thread.
+unsafe impl Send for WaitQueue {}
+
+// SAFETY: The functions of the queue take its lock.
+unsafe impl Sync for WaitQueue {}
+
+impl WaitQueue {
+    /// Creates a queue in which nobody waits.
+    pub fn new() -> impl PinInit<Self> {
+        // INVARIANT: `__init_waitqueue_head()` initializes it.
+        pin_init!(Self {
+            head <- Opaque::ffi_init(|slot| {
+                // SAFETY: `slot` is valid for writes and pinned. The lock class is static.
+                unsafe {
+                    bindings::__init_waitqueue_head(
+                        slot,
+                        c"daxmf_wait".as_char_ptr(),
+                        static_lock_class!().as_ptr(),
+                    )
+                }
+            }),
+        })
+    }
+
+    /// Waits until somebody [notifies](Self::notify_all), for `timeout` at most. Calls `unlock`
+    /// first, which gives up the lock of what is waited for: no notification after it is missed.
+    ///
+    /// What is waited for may not have come: the caller looks again.
+    ///
+    /// # Errors
+    ///
+    /// - `EINTR` if the task is killed.
+    ///
+    /// C: `wait_woken()`
+    pub fn wait(&self, timeout: Delta, unlock: impl FnOnce()) -> Result {
+        // CAST: It is not negative.
+        let timeout = msecs_to_jiffies(timeout.as_millis_ceil().max(0) as Msecs);
+        let entry = Opaque::new(bindings::wait_queue_entry {
+            flags: 0,
+            private: current!().as_ptr().cast(),
+            func: Some(bindings::woken_wake_function),
+            entry: bindings::list_head {
+                next: ptr::null_mut(),
+                prev: ptr::null_mut(),
+            },
+        });
+
+        // SAFETY: The head is valid by the type invariants. The entry is, and stays where it is
+        // until it is removed below.
+        unsafe { bindings::add_wait_queue(self.head.get(), entry.get()) };
+        unlock();
+
+        // SAFETY: The entry is that of this task, with the function that belongs to `wait_woken()`.
+        unsafe {
+            bindings::wait_woken(
+                entry.get(),
+                bindings::TASK_KILLABLE,
+                c_long::try_from(timeout).unwrap_or(c_long::MAX),
+            );
+            bindings::remove_wait_queue(self.head.get(), entry.get());
+        }
+        check_killed()
+    }
+
+    /// Ends the waits of all who wait.
+    ///
+    /// C: `wake_up_all()`
+    pub fn notify_all(&self) {
+        // SAFETY: The head is valid by the type invariants.
+        unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, ptr::null_mut()) };
+    }
+}
