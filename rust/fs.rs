@@ -28,6 +28,7 @@ mod lock;
 mod mender;
 mod names;
 mod no_reclaim;
+mod security;
 mod super_block;
 mod volume;
 mod xattr;
@@ -99,6 +100,14 @@ pub struct Attributes {
     pub changed: Time,
     /// Time of the creation.
     pub born: Time,
+}
+
+/// An extended attribute that an inode is created with: security modules know it by that.
+pub struct Label {
+    /// The name, with its namespace: `security.…`.
+    pub name: KVec<u8>,
+    /// The value.
+    pub value: KVec<u8>,
 }
 
 /// A name in a directory.
@@ -341,7 +350,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ESTALE` if it was removed.
     fn parent(&self, directory: &Inode<Self>) -> Result<u64>;
 
-    /// Creates an inode, with a name or without one (`O_TMPFILE`). Returns its number.
+    /// Creates an inode, with a name or without one (`O_TMPFILE`), and with `labels`: it is never
+    /// found without them. Returns its number.
     ///
     /// Of `attributes`, mode, owners, device and times count; links, size and generation are the
     /// filesystem's. `target` is that of a symbolic link.
@@ -355,6 +365,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         place: Option<(&Inode<Self>, &[u8])>,
         attributes: &Attributes,
         target: Option<&[u8]>,
+        labels: &[Label],
     ) -> Result<u64>;
 
     /// Gives an inode another name.

@@ -26,6 +26,7 @@ use daxmf::{
         Entry,
         FileSystem,
         Inode,
+        Label,
         Mapping,
         Mending,
         Purpose,
@@ -342,10 +343,11 @@ impl FileSystem for Mendfs {
         place: Option<(&Inode<Self>, &[u8])>,
         attributes: &Attributes,
         target: Option<&[u8]>,
+        labels: &[Label],
     ) -> Result<u64> {
         let place = place.map(|(directory, name)| (directory.number(), name));
 
-        self.change(|state| state.create(place, attributes, target))
+        self.change(|state| state.create(place, attributes, target, labels))
     }
 
     fn link(&self, inode: &Inode<Self>, directory: &Inode<Self>, name: &[u8], now: Time) -> Result {

@@ -7,6 +7,7 @@ use daxmf::{
     fs::{
         Attributes,
         Entry,
+        Label,
         Time,
         FIRST_POSITION, //
     },
@@ -183,6 +184,7 @@ impl State {
         place: Option<(u64, &[u8])>,
         attributes: &Attributes,
         target: Option<&[u8]>,
+        labels: &[Label],
     ) -> Result<u64> {
         self.begin()?;
 
@@ -194,6 +196,7 @@ impl State {
         if let Some(target) = target {
             node.target = Some(self.metadata.add(number, &Record::Target(target))?);
         }
+        node.attributes = self.plan_labels(number, labels)?;
 
         let node = RBTreeNode::new(number, node, GFP_KERNEL)?;
         let name = match place {

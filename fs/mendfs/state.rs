@@ -4,6 +4,7 @@
 
 use daxmf::fs::{
     Attributes,
+    Label,
     Mending,
     Statistics,
     Volume, //
@@ -216,6 +217,28 @@ impl State {
             free_inodes: self.metadata.free() / record,
             uuid: self.metadata.uuid(),
         }
+    }
+
+    /// Plans the extended attributes that an inode is created with. Returns their addresses.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    pub(crate) fn plan_labels(&mut self, number: u64, labels: &[Label]) -> Result<KVec<u64>> {
+        let mut addresses = KVec::with_capacity(labels.len(), GFP_KERNEL)?;
+
+        for Label { name, value } in labels {
+            if name.len().saturating_add(value.len()) > Record::MAX_TEXT {
+                return Err(ENOSPC);
+            }
+
+            let address = self
+                .metadata
+                .add(number, &Record::Attribute { name, value })?;
+
+            addresses.push(address, GFP_KERNEL)?;
+        }
+        Ok(addresses)
     }
 
     /// Changes mode, owners and times of an inode.

@@ -741,6 +741,10 @@ impl<T: FileSystem> NewInode<T> {
         Ok(Self(inode, PhantomData))
     }
 
+    pub(super) fn as_raw(&self) -> *mut bindings::inode {
+        self.0.as_ptr()
+    }
+
     /// What the filesystem is to create.
     pub(super) fn attributes(&self, device: bindings::dev_t, now: Time) -> Attributes {
         // SAFETY: By the type invariants.

@@ -37,10 +37,18 @@ use super::{
 ///
 /// - `dentry` must be valid and keep its name for the duration of `'a`, as it does while the inode
 ///   of its directory is locked.
+unsafe fn qstr<'a>(dentry: *const bindings::dentry) -> &'a bindings::qstr {
+    // SAFETY: By the safety requirements.
+    unsafe { &(*dentry).__bindgen_anon_1.d_name }
+}
+
+/// # Safety
+///
+/// As [`qstr()`].
 unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
     // SAFETY: By the safety requirements. A name has as many bytes as it says.
     unsafe {
-        let name = &(*dentry).__bindgen_anon_1.d_name;
+        let name = qstr(dentry);
         let len = name.__bindgen_anon_1.__bindgen_anon_1.len;
 
         // CAST: A length in memory is a `usize`.
@@ -120,28 +128,36 @@ impl<T: FileSystem> VTable<T> {
         unsafe { bindings::d_splice_alias(inode, dentry) }
     }
 
-    /// Creates an inode, with a name or without one. Returns it with a reference and still new
-    /// (`I_NEW`), as [`NewInode::insert()`] does.
+    /// Creates an inode, with the name of a dentry or without one. Returns it with a reference and
+    /// still new (`I_NEW`), as [`NewInode::insert()`] does.
     ///
     /// # Errors
     ///
-    /// - The errors of [`FileSystem::create()`], [`NewInode::new()`] and [`NewInode::insert()`].
-    fn make(
+    /// - The errors of [`FileSystem::create()`], [`NewInode::new()`], [`NewInode::labels()`] and
+    ///   [`NewInode::insert()`].
+    ///
+    /// # Safety
+    ///
+    /// The dentry must be one that has a [`name()`].
+    unsafe fn make(
         directory: &LockedInode<T>,
-        name: Option<&[u8]>,
+        dentry: Option<*const bindings::dentry>,
         mode: bindings::umode_t,
         device: bindings::dev_t,
         target: Option<&[u8]>,
     ) -> Result<*mut bindings::inode> {
+        // SAFETY: By the safety requirements.
+        let name = dentry.map(|dentry| unsafe { (qstr(dentry), name(dentry)) });
         // All that can fail for lack of memory comes before the inode is there.
         let inode = NewInode::new(directory, mode)?;
         let link = target.map(Link::copy).transpose()?;
+        let labels = inode.labels(directory, name.map(|(qstr, _)| qstr))?;
         let attributes = inode.attributes(device, directory.now());
-        let place = name.map(|name| (&**directory, name));
+        let place = name.map(|(_, name)| (&**directory, name));
 
-        let number = directory.fs().create(place, &attributes, target)?;
+        let number = directory.fs().create(place, &attributes, target, &labels)?;
 
-        if name.is_some() {
+        if place.is_some() {
             directory.refresh();
         }
         inode.insert(number, link)
@@ -159,10 +175,11 @@ impl<T: FileSystem> VTable<T> {
         target: Option<&[u8]>,
     ) -> Result {
         // SAFETY: By the safety requirements.
-        let (directory, name) = unsafe { (locked(dir), name(dentry)) };
+        let directory = unsafe { locked(dir) };
         let mode = bindings::umode_t::try_from(mode)?;
 
-        let inode = Self::make(directory, Some(name), mode, device, target)?;
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Self::make(directory, Some(dentry), mode, device, target) }?;
 
         // SAFETY: The dentry has no inode, the inode is new. Its reference is the dentry's now.
         unsafe { bindings::d_instantiate_new(dentry, inode) };
@@ -250,7 +267,8 @@ impl<T: FileSystem> VTable<T> {
         from_result(|| {
             // SAFETY: By the safety requirements.
             let directory = unsafe { locked::<T>(dir) };
-            let inode = Self::make(directory, None, mode, 0, None)?;
+            // SAFETY: There is no dentry.
+            let inode = unsafe { Self::make(directory, None, mode, 0, None) }?;
 
             // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` takes the one link
             // from it and hands its reference to the dentry, which the file has.

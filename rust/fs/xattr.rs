@@ -27,7 +27,7 @@ use super::{
 
 const USER: &CStr = c"user.";
 const TRUSTED: &CStr = c"trusted.";
-const SECURITY: &CStr = c"security.";
+pub(super) const SECURITY: &CStr = c"security.";
 
 /// The name with its namespace.
 ///

@@ -16,5 +16,6 @@
 #include "mm.c"
 #include "page-flags.c"
 #include "sched.c"
+#include "security.c"
 #include "signal.c"
 #include "string.c"
