@@ -447,6 +447,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// What is bad is [`Place::Bad`], whatever the purpose, but for [`Purpose::Rewrite`], which
     /// comes for what is bad only.
     ///
+    /// Where the device is synchronous, what it says to a write fault is durable when it returns,
+    /// and what [`end_copy()`](Self::end_copy) does: with `MAP_SYNC` nobody calls
+    /// [`sync()`](Self::sync) any more.
+    ///
     /// # Errors
     ///
     /// - `ENOSPC` if there is no room.

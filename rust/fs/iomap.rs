@@ -299,12 +299,6 @@ impl<T: FileSystem> VTable<T> {
         request: u32,
         purpose: Purpose,
     ) -> Result<(bindings::iomap, Option<bindings::iomap>)> {
-        // With MAP_SYNC, whoever writes through a mapping can only rely on what is durable when the
-        // page is mapped. The filesystem does not say what it still has to sync.
-        let dirty = match purpose {
-            Purpose::WriteFault => bindings::IOMAP_F_DIRTY,
-            _ => 0,
-        };
         let hole = || Self::template(super_block.devices(), mapping.range);
         let map = |start, flags| Self::mapped(super_block, mapping.range, start, request, flags);
 
@@ -329,12 +323,15 @@ impl<T: FileSystem> VTable<T> {
                 };
                 let new = if is_new { bindings::IOMAP_F_NEW } else { 0 };
 
-                (map(start, shared | new | dirty)?, None)
+                (map(start, shared | new)?, None)
             }
+            // With MAP_SYNC, whoever writes through a mapping relies on what is durable when the
+            // page is mapped. What is said to be dirty is mapped after `end()`, and not before.
+            //
             // The source must not be said to be shared: `dax_iomap_copy_around()` takes that for a
             // hole, and zeroes instead of copying.
             Place::Copied { start, source } => (
-                map(start, bindings::IOMAP_F_SHARED | dirty)?,
+                map(start, bindings::IOMAP_F_SHARED | bindings::IOMAP_F_DIRTY)?,
                 Some(map(source, 0)?),
             ),
         })

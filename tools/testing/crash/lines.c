@@ -12,9 +12,10 @@
  * after the last one QEMU exits.
  *
  * A fence counts for all processors: a thread may have come from another one.
- * MFENCE does not count, nor does what programs do. Processors obey them, but
- * the kernel has them for other ends, such as interrupts between processors,
- * and who relies on that has a bug.
+ * That of a program counts for what programs have stored past the caches, which
+ * is what MAP_SYNC is for. MFENCE does not count, nor does the rest of what
+ * programs do. Processors obey them, but the kernel has them for other ends, such
+ * as interrupts between processors, and who relies on that has a bug.
  *
  *	memory=PATH	the file behind the NVDIMM, which is mapped shared
  *	base=ADDRESS	where the NVDIMM is in the guest's physical memory
@@ -52,6 +53,8 @@ int qemu_plugin_version = 4;
 /* A line on its way to the media, with what it has there when it arrives. */
 struct pending {
 	uint64_t line;
+	/* Only programs have stored to it. */
+	bool is_program;
 	uint8_t bytes[LINE];
 };
 
@@ -214,7 +217,7 @@ static void fail_power(void)
 	choose_moment();
 }
 
-static void add_pending(uint64_t line)
+static void add_pending(uint64_t line, bool is_program)
 {
 	struct pending *last = pending_count ? &pending[pending_count - 1] : NULL;
 
@@ -227,19 +230,21 @@ static void add_pending(uint64_t line)
 		}
 		last = &pending[pending_count++];
 		last->line = line;
+		last->is_program = is_program;
 	}
+	last->is_program &= is_program;
 	memcpy(last->bytes, memory + line * LINE, LINE);
 }
 
 /* A store was done to bytes of the device. */
-static void store(uint64_t at, uint64_t len, bool bypasses)
+static void store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
 {
 	uint64_t line;
 
 	pthread_mutex_lock(&lock);
 	for (line = at / LINE; line <= (at + len - 1) / LINE && line < size / LINE; line++) {
 		if (bypasses)
-			add_pending(line);
+			add_pending(line, is_program);
 		else
 			dirty[line] = true;
 	}
@@ -265,24 +270,39 @@ static void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vad
 		return;
 	}
 	if (at < size)
-		store(at, 1ULL << qemu_plugin_mem_size_shift(info), data);
+		store(at, 1ULL << qemu_plugin_mem_size_shift(info), data, vaddr < USER_END);
 }
 
-static void on_fence(unsigned int vcpu, void *data)
+/* Whether a fence, of a program or not, has something to make durable. */
+static bool has_effect(bool is_program)
 {
 	size_t i;
 
+	for (i = 0; i < pending_count; i++)
+		if (!is_program || pending[i].is_program)
+			return true;
+	return false;
+}
+
+static void on_fence(unsigned int vcpu, void *is_program)
+{
+	size_t i, left = 0;
+
 	pthread_mutex_lock(&lock);
-	if (pending_count) {
+	if (has_effect(is_program)) {
 		bool is_it = ++fences_done == fences;
 
 		if (is_it)
 			stores_left = stores;
 		if (is_it && !stores)
 			fail_power();
-		for (i = 0; i < pending_count; i++)
-			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
-		pending_count = 0;
+		for (i = 0; i < pending_count; i++) {
+			if (!is_program || pending[i].is_program)
+				memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
+			else
+				pending[left++] = pending[i];
+		}
+		pending_count = left;
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -350,7 +370,7 @@ static void on_write_back(unsigned int vcpu, void *data)
 	pthread_mutex_lock(&lock);
 	if (dirty[at / LINE]) {
 		dirty[at / LINE] = false;
-		add_pending(at / LINE);
+		add_pending(at / LINE, false);
 	}
 	pthread_mutex_unlock(&lock);
 }
@@ -372,8 +392,11 @@ static void look_at(struct qemu_plugin_insn *insn)
 	if (bytes[i] == 0x0f && bytes[i + 1] == 0xae) {
 		uint8_t modrm = bytes[i + 2], which = modrm >> 3 & 7;
 
-		if (modrm == 0xf8 && qemu_plugin_insn_vaddr(insn) >= DIRECT_MAP) {
-			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_fence, CB_NO_REGS, NULL);
+		if (modrm == 0xf8) {
+			bool is_program = qemu_plugin_insn_vaddr(insn) < USER_END;
+
+			qemu_plugin_register_vcpu_insn_exec_cb(insn, on_fence, CB_NO_REGS,
+							       (void *)(uintptr_t)is_program);
 			return;
 		}
 		/* With a prefix 6 is CLWB, without XSAVEOPT; 7 is CLFLUSHOPT or CLFLUSH. */

@@ -247,9 +247,15 @@ impl Disk {
                 id
             }
             Operation::MapWrite(id, span, fill, syncs) => {
+                let needs_sync = self.syncs && !syncs;
                 let mapping = self.mapping(model, id)?;
+                let bytes = random::bytes(fill, span.len);
 
-                mapping.write(span.at, &random::bytes(fill, span.len));
+                if needs_sync && mapping.is_synchronous() {
+                    mapping.write_through(span.at, &bytes);
+                    return Ok(());
+                }
+                mapping.write(span.at, &bytes);
                 if syncs {
                     return mapping.sync(span).map_err(wrong);
                 }

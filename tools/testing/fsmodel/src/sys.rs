@@ -2,6 +2,7 @@
 
 //! System calls, and mappings.
 
+use std::arch::x86_64::{_mm_sfence, _mm_stream_si64};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
 use std::io::{self, Error};
@@ -15,6 +16,9 @@ use nix::sys::mman::{self, MapFlags, MsFlags, ProtFlags};
 use nix::sys::signal::{self, SigHandler, Signal};
 
 use crate::model::{Span, PAGE};
+
+/// What the processor stores at once, past its caches.
+const WORD: usize = 8;
 
 /// `FIDEDUPERANGE_DIFFERS`.
 const DIFFERS: i32 = 1;
@@ -181,6 +185,7 @@ pub fn ignore_failures() -> io::Result<()> {
 pub struct Mapping {
     start: NonNull<u8>,
     len: usize,
+    is_synchronous: bool,
 }
 
 impl Mapping {
@@ -193,12 +198,20 @@ impl Mapping {
             unsafe { mman::mmap(None, len, protection, flags, file, 0) }
         };
         // Not every filesystem has MAP_SYNC.
-        let start = map(flags).or_else(|_| map(MapFlags::MAP_SHARED))?;
+        let synchronous = map(flags);
+        let is_synchronous = synchronous.is_ok();
+        let start = synchronous.or_else(|_| map(MapFlags::MAP_SHARED))?;
 
         Ok(Self {
             start: start.cast(),
             len: len.get(),
+            is_synchronous,
         })
+    }
+
+    /// Whether what is written is durable once it has left the caches (`MAP_SYNC`).
+    pub fn is_synchronous(&self) -> bool {
+        self.is_synchronous
     }
 
     /// # Panics
@@ -216,6 +229,27 @@ impl Mapping {
         // SAFETY: `at()` has checked the range, and nobody has a reference to the mapping. A range
         // beyond the last page of the file would raise SIGBUS, which is a failed test.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), self.at(Span { at, len }), len) }
+    }
+
+    /// Writes past the caches, by whole words, and waits until that has arrived.
+    pub fn write_through(&self, at: usize, bytes: &[u8]) {
+        let first = at & !(WORD - 1);
+        let len = (at + bytes.len()).next_multiple_of(WORD) - first;
+        let mut words = self.read(Span { at: first, len });
+        let to = self.at(Span { at: first, len });
+
+        words[at - first..][..bytes.len()].copy_from_slice(bytes);
+        for (index, word) in words.chunks_exact(WORD).enumerate() {
+            let word = word
+                .iter()
+                .rev()
+                .fold(0, |word, byte| (word << 8) | i64::from(*byte));
+
+            // SAFETY: `at()` has checked the range, and nobody has a reference to the mapping.
+            unsafe { _mm_stream_si64(to.add(index * WORD).cast(), word) };
+        }
+        // SAFETY: Each processor that has the instruction before has this one.
+        unsafe { _mm_sfence() };
     }
 
     pub fn read(&self, span: Span) -> Vec<u8> {

@@ -65,6 +65,28 @@ mapped() {
 		xfs_io -c 'mmap -S 0 4m' -c 'mwrite -S 8 2m 1' m
 }
 
+# flushes COMMAND... -- how often the device was flushed meanwhile.
+flushes() {
+	local tracing=/sys/kernel/tracing
+
+	echo p:daxmf/flush blkdev_issue_flush >$tracing/kprobe_events &&
+		echo 1 >$tracing/events/daxmf/flush/enable && "$@" >/dev/null &&
+		awk '$1 == "flush" { print $2 }' $tracing/kprobe_profile
+	echo 0 >$tracing/events/daxmf/flush/enable
+	echo >$tracing/kprobe_events
+}
+
+stores_synchronously() {
+	xfs_io -c "mmap -S 0 $2" -c "mwrite -S 8 0 $2" "$1"
+}
+
+# What a fault has changed is durable when it returns. A page that it copies belongs to the file only then.
+mapped_synchronously() {
+	truncate -s 256k synchronous && is flushes stores_synchronously synchronous 256k 0 &&
+		is sh -c 'tr -d "\0" <synchronous | wc -c' 262144 && share synchronous copied &&
+		is flushes stores_synchronously copied 12k 3
+}
+
 # Copies differ from then on, whichever is written, by write() or through a mapping.
 shared() {
 	fill s 600 && share s t && share s u && is sum t "$(sum s)" &&
@@ -166,7 +188,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 16
+begin 17
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -178,6 +200,7 @@ check "fallocate" fallocated
 check "fallocate of more than there is" fallocated_too_much
 check "what is allocated behind the end" allocated_behind
 check "mappings, with and without MAP_SYNC" mapped
+check "MAP_SYNC flushes nothing but where it copies" mapped_synchronously
 check "copies share their blocks until they are written to" shared
 check "copies of a part" part_shared
 check "who must not wait allocates nothing" nowait
