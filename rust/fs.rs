@@ -461,6 +461,24 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         purpose: Purpose,
     ) -> Result<Mapping>;
 
+    /// Finds the piece of a file that the first byte of `range` lies in, for somebody who copies it
+    /// from there with the inode's lock shared, and may sleep meanwhile. Page faults do not take
+    /// that lock, and may give the file another place.
+    ///
+    /// What lies there stays as it is until [`end_read()`](Self::end_read), but for what is written
+    /// to this file: the place is not given to another one, and other files that share it now write
+    /// elsewhere. Where [`Place::Mapped`] says that it is shared, `end_read()` will be called, else
+    /// not.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    fn begin_read(&self, inode: &Inode<Self>, range: ByteRange<space::File>) -> Result<Mapping>;
+
+    /// Says that nobody copies any more from what [`begin_read()`](Self::begin_read) has found:
+    /// `range` of the file, which is where its mapping said, from byte `start` of the volume on.
+    fn end_read(&self, inode: &Inode<Self>, range: ByteRange<space::File>, start: u64);
+
     /// Ends a write for which [`map()`](Self::map) has said [`Place::Copied`] or [`Place::Moved`].
     /// If `is_done`, the new place has the contents of `range`, written back, and belongs to the
     /// file from now on; a [fence](Volume::fence) is for the filesystem, before it makes that

@@ -278,7 +278,7 @@ impl State {
     }
 
     /// Reserves the memory that it takes to release `count` runs of good or bad blocks.
-    fn reserve_release(&mut self, count: usize) -> Result {
+    pub(crate) fn reserve_release(&mut self, count: usize) -> Result {
         if !self.bad.is_empty() {
             self.suspects.reserve(count)?;
         }
@@ -288,7 +288,7 @@ impl State {
 
     /// Makes those of some blocks free that no file has. What is bad of them is mended first.
     /// [`reserve_release()`](Self::reserve_release) has been called.
-    fn release(&mut self, blocks: Range<u64>) {
+    pub(crate) fn release(&mut self, blocks: Range<u64>) {
         let (bad, space) = (&self.bad, &mut self.space);
         let (suspects, mending) = (&mut self.suspects, &self.mending);
 

@@ -130,6 +130,10 @@ impl State {
         let mut all = KVVec::new();
 
         for (range, owner) in self.owners.of(blocks.clone()) {
+            if owner.is_reader() {
+                continue;
+            }
+
             let extent = Extent {
                 file_block: owner.file_block,
                 block: range.start,

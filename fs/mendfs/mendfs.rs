@@ -14,6 +14,7 @@ mod load;
 mod metadata;
 mod names;
 mod owners;
+mod readers;
 mod space;
 mod state;
 mod suspects;
@@ -29,6 +30,7 @@ use daxmf::{
         Label,
         Mapping,
         Mending,
+        Place,
         Purpose,
         Rename,
         Statistics,
@@ -416,6 +418,33 @@ impl FileSystem for Mendfs {
         match contents::is_answer(&found, range, purpose) {
             true => Ok(found),
             false => self.change(|state| state.map(number, range, purpose)),
+        }
+    }
+
+    fn begin_read(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<range::space::File>,
+    ) -> Result<Mapping> {
+        let found = self.look(|state| state.find(inode.number(), range))?;
+
+        match found.place {
+            // It may not be so any more.
+            Place::Mapped {
+                is_shared: true, ..
+            } => self.change_any(|state| state.begin_read(inode.number(), range)),
+            _ => Ok(found),
+        }
+    }
+
+    fn end_read(&self, inode: &Inode<Self>, range: ByteRange<range::space::File>, start: u64) {
+        let ended = self.change_any(|state| state.end_read(inode.number(), range, start));
+
+        if let Err(error) = ended {
+            pr_warn!(
+                "{}: blocks that were read stay reserved until the next mount: {error:?}\n",
+                self.volume
+            );
         }
     }
 

@@ -51,10 +51,26 @@ impl<T: FileSystem> Inode<T> {
     /// - `EUCLEAN` if the answer makes no sense.
     /// - The errors of [`FileSystem::map()`].
     pub(super) fn find(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
-        let mapping = self.fs().map(self, range, purpose)?;
-        let volume = self.super_block().volume();
+        self.check(self.fs().map(self, range, purpose)?, range, purpose)
+    }
 
-        match mapping.is_sound(range, purpose, volume) {
+    /// Asks the filesystem where the first byte of `range` lies, to copy it from there.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if the answer makes no sense.
+    /// - The errors of [`FileSystem::begin_read()`].
+    fn begin_read(&self, range: ByteRange<space::File>) -> Result<Mapping> {
+        self.check(self.fs().begin_read(self, range)?, range, Purpose::Read)
+    }
+
+    fn check(
+        &self,
+        mapping: Mapping,
+        range: ByteRange<space::File>,
+        purpose: Purpose,
+    ) -> Result<Mapping> {
+        match mapping.is_sound(range, purpose, self.super_block().volume()) {
             true => Ok(mapping),
             false => Err(EUCLEAN),
         }
@@ -230,6 +246,12 @@ impl<T: FileSystem> VTable<T> {
         }
     }
 
+    /// Whether it is `read()` that asks, which copies from the place.
+    fn is_read(flags: u32) -> bool {
+        flags & (bindings::IOMAP_DAX | bindings::IOMAP_FAULT) == bindings::IOMAP_DAX
+            && Self::purpose(flags) == Purpose::Read
+    }
+
     /// What is the same for each mapping.
     fn template(devices: &Devices, range: ByteRange<space::File>) -> bindings::iomap {
         bindings::iomap {
@@ -353,16 +375,12 @@ impl<T: FileSystem> VTable<T> {
         flags: u32,
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
-        trim: impl FnOnce(Mapping) -> Option<Mapping>,
+        find: impl FnOnce(&Inode<T>, ByteRange<space::File>) -> Result<Mapping>,
     ) -> Result {
         // SAFETY: By the safety requirements.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         let purpose = Self::purpose(flags);
-        let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
-        // SAFETY: It is for a write when `dax_iomap_rw()` asks for it, which `Request::run()` calls
-        // with the lock held.
-        let mapping = unsafe { inode.find_or_make(range.ok_or(EINVAL)?, purpose, may_wait) }?;
-        let mapping = trim(mapping).ok_or(EUCLEAN)?;
+        let mapping = find(inode, range.ok_or(EINVAL)?)?;
         let super_block = inode.super_block();
         let (target, source) = Self::translate(super_block, &mapping, flags, purpose)?;
 
@@ -388,14 +406,25 @@ impl<T: FileSystem> VTable<T> {
         srcmap: *mut bindings::iomap,
     ) -> c_int {
         let range = range(pos, length);
-        let trim = |mapping| match flags & bindings::IOMAP_FAULT {
-            0 => Some(mapping),
-            _ => Self::trim_fault(mapping, range?),
+        let find = |inode: &Inode<T>, range| {
+            if Self::is_read(flags) {
+                return inode.begin_read(range);
+            }
+
+            let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
+            // SAFETY: It is for a write when `dax_iomap_rw()` asks for it, which `Request::run()`
+            // calls with the lock held.
+            let found = unsafe { inode.find_or_make(range, Self::purpose(flags), may_wait) }?;
+
+            match flags & bindings::IOMAP_FAULT {
+                0 => Ok(found),
+                _ => Self::trim_fault(found, range).ok_or(EUCLEAN),
+            }
         };
 
         // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
         from_result(|| unsafe {
-            Self::begin_at(inode, range, flags, iomap, srcmap, trim).map(|()| 0)
+            Self::begin_at(inode, range, flags, iomap, srcmap, find).map(|()| 0)
         })
     }
 
@@ -411,11 +440,16 @@ impl<T: FileSystem> VTable<T> {
         srcmap: *mut bindings::iomap,
     ) -> c_int {
         let range = range(pos, length);
-        let trim = |mapping: Mapping| mapping.page_at(range?.start());
+        // Nobody else has the locks that it takes to give one of the files another place.
+        let find = |inode: &Inode<T>, range: ByteRange<space::File>| {
+            let found = inode.find(range, Self::purpose(flags))?;
+
+            found.page_at(range.start()).ok_or(EUCLEAN)
+        };
 
         // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
         from_result(|| unsafe {
-            Self::begin_at(inode, range, flags, iomap, srcmap, trim).map(|()| 0)
+            Self::begin_at(inode, range, flags, iomap, srcmap, find).map(|()| 0)
         })
     }
 
@@ -439,6 +473,7 @@ impl<T: FileSystem> VTable<T> {
         let mark = match Self::purpose(flags) {
             Purpose::WriteFault => bindings::IOMAP_F_SHARED,
             Purpose::Write => bindings::IOMAP_F_PRIVATE,
+            Purpose::Read if Self::is_read(flags) => bindings::IOMAP_F_SHARED,
             _ => 0,
         };
 
@@ -447,6 +482,10 @@ impl<T: FileSystem> VTable<T> {
         }
 
         from_result(|| {
+            if Self::is_read(flags) {
+                return inode.end_read(iomap).map(|()| 0);
+            }
+
             let range = range(pos, length).ok_or(EINVAL)?;
 
             // A block is written whole or not at all, or else it stays bad.
@@ -531,16 +570,33 @@ impl<T: FileSystem> Inode<T> {
     /// - The errors of [`Volume::write_back()`].
     fn write_back_copy(&self, range: ByteRange<space::File>, iomap: &bindings::iomap) -> Result {
         let volume = self.super_block().volume();
-        let copy = u64::try_from(iomap.offset)
-            .ok()
-            .and_then(|offset| ByteRange::new(offset, iomap.length))
-            // Faults and writes are DAX, so the address is one of the DAX device.
-            .and_then(|inner| Window::new(ByteRange::new(iomap.addr, iomap.length)?, inner))
+        let copy = extent_of(iomap)
             .and_then(|extent| volume.window().inward(extent.outward(range)?))
             .ok_or(EUCLEAN)?;
 
         volume.write_back(copy)
     }
+
+    /// Ends a read of what lies in one place.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if `iomap` is not what was found.
+    fn end_read(&self, iomap: &bindings::iomap) -> Result {
+        let extent = extent_of(iomap).ok_or(EUCLEAN)?;
+        let place = self.super_block().volume().window().inward(extent.outer());
+
+        self.fs()
+            .end_read(self, extent.inner(), place.ok_or(EUCLEAN)?.start());
+        Ok(())
+    }
+}
+
+/// The bytes of a file that a map of DAX has, and where they lie on the DAX device.
+fn extent_of(iomap: &bindings::iomap) -> Option<Window<space::Device, space::File>> {
+    let inner = ByteRange::new(u64::try_from(iomap.offset).ok()?, iomap.length)?;
+
+    Window::new(ByteRange::new(iomap.addr, iomap.length)?, inner)
 }
 
 /// The range of a file that C gives as two `loff_t`.
