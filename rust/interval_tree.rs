@@ -5,11 +5,15 @@
 //! C header: [`include/linux/interval_tree.h`](srctree/include/linux/interval_tree.h)
 
 use core::{
+    cmp::Ordering,
     iter::FusedIterator,
     marker::PhantomData,
     mem::MaybeUninit,
     ops::Range,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 use kernel::{
@@ -24,6 +28,13 @@ use crate::bindings;
 struct Node<V> {
     links: bindings::interval_tree_node,
     value: V,
+}
+
+impl<V: Ord> Node<V> {
+    /// What nodes are ordered by.
+    fn key(&self) -> (c_ulong, c_ulong, &V) {
+        (self.links.start, self.links.last, &self.value)
+    }
 }
 
 /// Memory for one value of an [`IntervalTree`], allocated ahead of time: inserting cannot fail.
@@ -48,7 +59,9 @@ impl<V> Vacant<V> {
 
 /// Values with ranges of numbers, of which those that overlap a range are found fast.
 ///
-/// The same value may be there several times, with different ranges or with the same.
+/// The same value may be there several times, with different ranges or with the same. Values are in
+/// the order of where their ranges start, then of where these end, then of their own: one of many
+/// that have the same range is found as fast as one that is alone.
 ///
 /// # Examples
 ///
@@ -74,9 +87,11 @@ impl<V> Vacant<V> {
 ///
 /// # Invariants
 ///
-/// `root` links nodes that `KBox`es were given up for, each of them once.
+/// - `root` links nodes that `KBox`es were given up for, each of them once.
+/// - `rb_leftmost` is the first of these, and `__subtree_last` of each the greatest `last` below it
+///   and of itself.
 ///
-/// C: `struct rb_root_cached`, with `interval_tree_insert()` and its like
+/// C: `struct rb_root_cached`, with `interval_tree_iter_first()` and its like
 pub struct IntervalTree<V> {
     root: bindings::rb_root_cached,
     _values: PhantomData<Node<V>>,
@@ -118,20 +133,62 @@ impl<V> IntervalTree<V> {
     }
 
     /// Adds a value with a range, which must not be empty; if it is, it is as if it had one number.
-    pub fn insert(&mut self, vacant: Vacant<V>, range: Range<u64>, value: V) {
+    ///
+    /// C: `interval_tree_insert()`, which has no order among ranges that start at the same number
+    pub fn insert(&mut self, vacant: Vacant<V>, range: Range<u64>, value: V)
+    where
+        V: Ord,
+    {
+        let last = last(&range) as c_ulong;
         let links = bindings::interval_tree_node {
             start: range.start as c_ulong,
-            last: last(&range) as c_ulong,
+            last,
+            __subtree_last: last,
             ..Default::default()
         };
         let node = KBox::into_raw(KBox::write(vacant.0, Node { links, value }));
+        // SAFETY: The node was just made, and nobody else has it.
+        let new = unsafe { &*node };
+        let mut link = &raw mut self.root.rb_root.rb_node;
+        let mut parent = ptr::null_mut();
+        let mut is_first = true;
 
-        // INVARIANT: The node is new, its box was just given up.
-        // SAFETY: The node stays in place until it is removed. `&mut self` keeps others away.
-        unsafe { bindings::interval_tree_insert(&raw mut (*node).links, &mut self.root) };
+        // SAFETY: `link` is one of the root or of a node of the tree, which stays where it is.
+        while let Some(links) = links_at(unsafe { *link }) {
+            let at = links.as_ptr();
+
+            // SAFETY: By the type invariants `links` are those of a node of the tree. `&mut self`
+            // keeps others away.
+            unsafe {
+                parent = &raw mut (*at).rb;
+                // INVARIANT: The new node will be below this one.
+                (*at).__subtree_last = (*at).__subtree_last.max(last);
+                link = match new.key().cmp(&container::<V>(links).as_ref().key()) {
+                    Ordering::Less => &raw mut (*parent).rb_left,
+                    Ordering::Equal | Ordering::Greater => {
+                        is_first = false;
+                        &raw mut (*parent).rb_right
+                    }
+                };
+            }
+        }
+
+        // INVARIANT: The node is new, its box was just given up. It is the first if it is to the
+        // left of all others.
+        // SAFETY: `link` is one of `parent`, or the root's, and leads nowhere. The node stays in
+        // place until it is removed. `&mut self` keeps others away.
+        unsafe {
+            bindings::interval_tree_link(
+                &raw mut (*node).links,
+                parent,
+                link,
+                is_first,
+                &raw mut self.root,
+            )
+        };
     }
 
-    /// The values whose ranges overlap `range`, in the order of where they start.
+    /// The values whose ranges overlap `range`, in order.
     pub fn overlaps(&self, range: Range<u64>) -> Overlaps<'_, V> {
         let last = last(&range);
         // SAFETY: The tree is only looked at, `&self` keeps others from changing it.
@@ -160,17 +217,22 @@ impl<V> IntervalTree<V> {
     /// if there is none.
     pub fn remove(&mut self, range: Range<u64>, value: &V) -> Option<Vacant<V>>
     where
-        V: PartialEq,
+        V: Ord,
     {
-        let mut all = self.overlaps(range.clone());
-        let node = loop {
-            let node = all.next_node()?;
-            // SAFETY: `next_node()` returns nodes of the tree.
-            let (found, of) = unsafe { entry::<V>(node) };
+        let wanted = (range.start as c_ulong, last(&range) as c_ulong, value);
+        let mut link = self.root.rb_root.rb_node;
 
-            if found == range && of == value {
-                break node;
-            }
+        let node = loop {
+            let links = links_at(link)?;
+            // SAFETY: By the type invariants `links` are those of a node of the tree, which does
+            // not change here.
+            let node = unsafe { container::<V>(links).as_ref() };
+
+            link = match wanted.cmp(&node.key()) {
+                Ordering::Less => node.links.rb.rb_left,
+                Ordering::Greater => node.links.rb.rb_right,
+                Ordering::Equal => break links,
+            };
         };
 
         // SAFETY: `node` is a node of the tree, and gone from it afterwards.
@@ -206,6 +268,12 @@ impl<V> Drop for IntervalTree<V> {
 /// The last number of a range.
 fn last(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(1).max(range.start)
+}
+
+/// The links that a pointer to a node of the red-black tree leads to, unless it is null.
+fn links_at(rb: *mut bindings::rb_node) -> Option<NonNull<bindings::interval_tree_node>> {
+    // It is the first field.
+    NonNull::new(rb.cast())
 }
 
 /// The node that the links are those of.
@@ -308,6 +376,35 @@ mod tests {
         assert!(tree.remove(0..4, &(2, 0)).is_none());
         assert!(tree.remove(0..3, &(1, 0)).is_none());
         assert_eq!(tree.overlaps(3..4).count(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn one_of_many_is_found() -> Result {
+        const COUNT: u64 = 1000;
+        // Each number once, in no order.
+        let numbers = || (0..COUNT).map(|number| number * 7 % COUNT);
+        let mut tree = IntervalTree::new();
+
+        for number in numbers() {
+            tree.insert(Vacant::new(GFP_KERNEL)?, 4..8, (number, 0));
+            tree.insert(Vacant::new(GFP_KERNEL)?, 4..9 + number, (number, 1));
+        }
+        assert!(tree
+            .overlaps(7..8)
+            .take(1000)
+            .map(|(_, of)| *of)
+            .eq((0..COUNT).map(|n| (n, 0))));
+        assert_eq!(tree.overlaps(8 + COUNT - 1..u64::MAX).count(), 1);
+        for number in numbers() {
+            assert!(tree.remove(4..8, &(number, 0)).is_some());
+            assert!(tree.remove(4..8, &(number, 0)).is_none());
+            assert_eq!(
+                tree.overlaps(8 + number..9 + number).count() as u64,
+                COUNT - number
+            );
+        }
+        assert_eq!(tree.overlaps(4..5).count() as u64, COUNT);
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use daxmf::interval_tree::{
 use kernel::prelude::*;
 
 /// Who owns a range of blocks: a piece of a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
     pub(crate) inode: u64,
     /// The block of the file that the first block of the range is.

@@ -11,6 +11,7 @@
 #include "dax.c"
 #include "device.c"
 #include "fs.c"
+#include "interval_tree.c"
 #include "kdev_t.c"
 #include "mce.c"
 #include "mm.c"
