@@ -56,10 +56,6 @@ impl Bad {
             .find(|part| !part.is_empty())
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
     pub(crate) fn contains(&self, block: u64) -> bool {
         self.first_in(&(block..block.saturating_add(1))).is_some()
     }

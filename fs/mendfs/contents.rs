@@ -44,7 +44,7 @@ use crate::{
     state::State, //
 };
 
-/// How many pieces a transaction replaces at most.
+/// How many pieces a transaction replaces at most, and by how many.
 const MAX_PIECES: usize = 256;
 
 /// Units of a transaction that are not pieces or the headers of their blocks: attributes, the
@@ -79,6 +79,15 @@ pub(crate) fn common(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
 }
 
 impl Extent {
+    /// The one that has these blocks of the file, from `block` of the device on.
+    fn new(file: &Range<u64>, block: u64) -> Self {
+        Self {
+            file_block: file.start,
+            block,
+            count: count(file),
+        }
+    }
+
     /// The blocks of the file.
     fn file_blocks(&self) -> Range<u64> {
         self.file_block..self.file_end()
@@ -114,6 +123,8 @@ struct Plan {
     old: KVec<Piece>,
     /// Pieces that come.
     new: KVec<Piece>,
+    /// Blocks of the device that the file has no more where it had them.
+    cut: KVec<Range<u64>>,
     nodes: KVec<RBTreeNodeReservation<u64, Piece>>,
 }
 
@@ -131,17 +142,19 @@ pub(crate) fn is_answer(found: &Mapping, range: ByteRange<space::File>, purpose:
 }
 
 impl State {
-    /// Plans that blocks of a file lie at `new`, or nowhere. Returns the plan, and how far it goes.
+    /// Plans that blocks of a file are those of `new`, in order, and a hole where there are none.
+    /// Returns the plan, and how far it goes.
     fn plan(
         &mut self,
         number: u64,
         file: Range<u64>,
-        new: Option<u64>,
+        new: &[Extent],
     ) -> Result<(Plan, Range<u64>)> {
         let (old, file) = self.pieces_in(number, file)?;
         let mut plan = Plan {
             old,
             new: KVec::new(),
+            cut: KVec::new(),
             nodes: KVec::new(),
         };
 
@@ -150,25 +163,20 @@ impl State {
                 self.plan_cut(number, piece, &file, &mut plan)?;
             }
         }
-        if let Some(block) = new {
-            let extent = Extent {
-                file_block: file.start,
-                block,
-                count: count(&file),
-            };
-
-            self.plan_new(number, extent, &mut plan)?;
+        for extent in new {
+            self.plan_new(number, *extent, &file, &mut plan)?;
         }
 
         self.reserve(&mut plan)?;
         Ok((plan, file))
     }
 
-    /// How many pieces a transaction can replace, each with the header of its block.
+    /// How many pieces a transaction can replace, and by how many, each with the header of its
+    /// block.
     fn max_pieces(&self) -> usize {
         let room = self.metadata.room().saturating_sub(OTHER_UNITS);
 
-        MAX_PIECES.min(room / 2)
+        MAX_PIECES.min(room / 4)
     }
 
     /// The pieces of a file that touch blocks, not too many, and the blocks as far as these go.
@@ -203,7 +211,10 @@ impl State {
         let whole = piece.extent.file_blocks();
         let left = whole.start..file.start.clamp(whole.start, whole.end);
         let right = file.end.clamp(whole.start, whole.end)..whole.end;
+        let cut = piece.extent.part(left.end..right.start);
         let mut address = Some(piece.address);
+
+        plan.cut.push(cut.blocks(), GFP_KERNEL)?;
 
         for part in [left, right] {
             if !part.is_empty() {
@@ -239,11 +250,19 @@ impl State {
         Ok(plan.new.push(Piece { extent, address }, GFP_KERNEL)?)
     }
 
-    /// Plans a new piece. It becomes a part of the one before it if both lie in a row.
-    fn plan_new(&mut self, number: u64, extent: Extent, plan: &mut Plan) -> Result {
+    /// Plans a new piece among those blocks of a file that are planned. It becomes a part of the
+    /// one before these if both lie in a row.
+    fn plan_new(
+        &mut self,
+        number: u64,
+        extent: Extent,
+        file: &Range<u64>,
+        plan: &mut Plan,
+    ) -> Result {
         let before = self
             .node(number)?
-            .piece_before(extent.file_block)
+            .piece_before(file.start)
+            .filter(|_| extent.file_block == file.start)
             .filter(|before| before.extent.end() == extent.block);
 
         let Some(before) = before else {
@@ -260,15 +279,11 @@ impl State {
 
     /// Reserves the memory that it takes to carry a plan out.
     fn reserve(&mut self, plan: &mut Plan) -> Result {
-        let mut gaps = 0_usize;
+        let suspects = plan.cut.iter().fold(0, |count: usize, blocks| {
+            count.saturating_add(self.most_suspects(blocks))
+        });
 
-        for piece in &plan.old {
-            gaps = gaps
-                .saturating_add(self.owners.of(piece.extent.blocks()).count())
-                .saturating_add(self.bad.count(&piece.extent.blocks()))
-                .saturating_add(1);
-        }
-        self.reserve_release(gaps)?;
+        self.suspects.reserve(suspects)?;
         self.owners.reserve(plan.new.len())?;
         for _ in 0..plan.new.len() {
             plan.nodes
@@ -277,17 +292,20 @@ impl State {
         Ok(())
     }
 
-    /// Reserves the memory that it takes to release `count` runs of good or bad blocks.
-    pub(crate) fn reserve_release(&mut self, count: usize) -> Result {
-        if !self.bad.is_empty() {
-            self.suspects.reserve(count)?;
+    /// The most ranges of bad blocks that [`release()`](Self::release) may find.
+    pub(crate) fn most_suspects(&self, blocks: &Range<u64>) -> usize {
+        let mut rest = blocks.clone();
+        let mut count = 0_usize;
+
+        while let Some(bad) = self.bad.first_in(&rest) {
+            count = count.saturating_add(self.owners.most_gaps(&bad));
+            rest.start = bad.end;
         }
-        // A range that is given back may divide no other, so it needs a node of its own at most.
-        self.space.reserve(count)
+        count
     }
 
-    /// Makes those of some blocks free that no file has. What is bad of them is mended first.
-    /// [`reserve_release()`](Self::reserve_release) has been called.
+    /// Makes those of some blocks free that no file has. What is bad of them is mended first: there
+    /// is room for it among the suspects.
     pub(crate) fn release(&mut self, blocks: Range<u64>) {
         let (bad, space) = (&self.bad, &mut self.space);
         let (suspects, mending) = (&mut self.suspects, &self.mending);
@@ -302,7 +320,7 @@ impl State {
                         suspects.add(run);
                         mending.ask();
                     }
-                    false => space.give_once(run),
+                    false => space.give(run),
                 }
             }
         });
@@ -330,21 +348,21 @@ impl State {
             self.owners.add(extent.blocks(), extent.owner(number));
         }
 
-        for Piece { extent, .. } in &plan.old {
-            self.release(extent.blocks());
+        for blocks in plan.cut {
+            self.release(blocks);
         }
     }
 
-    /// Makes blocks of a file lie at `new`, or nowhere, in one transaction. Returns how far that
-    /// has come; if `new` is given, all the way.
+    /// Makes blocks of a file those of `new`, in order, and a hole where there are none, in one
+    /// transaction. Returns how far that has come; if there are new ones, it must be all the way.
     fn replace(
         &mut self,
         number: u64,
         file: Range<u64>,
-        new: Option<u64>,
+        new: &[Extent],
         now: Option<Time>,
     ) -> Result<u64> {
-        let (plan, done) = self.plan(number, file.clone(), new)?;
+        let (plan, done) = self.plan(number, file, new)?;
 
         if let Some(now) = now {
             self.edit(number, |inode| {
@@ -352,9 +370,9 @@ impl State {
                 inode.changed = from_vfs(now);
             })?;
         }
-        match new {
-            Some(_) => self.commit_contents()?,
-            None => self.commit()?,
+        match new.is_empty() {
+            true => self.commit()?,
+            false => self.commit_contents()?,
         }
         self.carry_out(number, plan);
         Ok(done.end)
@@ -363,7 +381,7 @@ impl State {
     /// Makes blocks of a file a hole, as many as one transaction can.
     fn cut(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<u64> {
         self.begin()?;
-        self.replace(number, file, None, now)
+        self.replace(number, file, &[], now)
     }
 
     // Mapping
@@ -452,13 +470,10 @@ impl State {
     fn fill(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<Extent> {
         let (taken, file) = self.take_sound(number, file, |volume, range| volume.zero(range))?;
 
-        self.replace(number, file.clone(), Some(taken.start), now)?;
+        let extent = Extent::new(&file, taken.start);
 
-        Ok(Extent {
-            file_block: file.start,
-            block: taken.start,
-            count: count(&file),
-        })
+        self.replace(number, file, &[extent], now)?;
+        Ok(extent)
     }
 
     /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
@@ -609,13 +624,11 @@ impl State {
         if self.bad.contains(block) {
             return Err(EIO);
         }
+        let file = file_block..file_block.saturating_add(1);
+        let extent = Extent::new(&file, block);
+
         self.begin()?;
-        self.replace(
-            number,
-            file_block..file_block.saturating_add(1),
-            Some(block),
-            None,
-        )?;
+        self.replace(number, file, &[extent], None)?;
         let _ = self.node_mut(number)?.copies.remove(index);
         Ok(())
     }
@@ -628,7 +641,7 @@ impl State {
             .iter()
             .position(|copy| file.contains(&copy.file_block))
         {
-            self.reserve_release(1)?;
+            self.suspects.reserve(1)?;
             if let Ok(copy) = self.node_mut(number)?.copies.remove(index) {
                 self.release(copy.block..copy.block.saturating_add(1));
             }
@@ -693,52 +706,58 @@ impl State {
                 false => Err(error),
             };
         }
-        self.replace(number, file, Some(taken.start), None)?;
+        let extent = Extent::new(&file, taken.start);
+
+        self.replace(number, file, &[extent], None)?;
         Ok(true)
     }
 
     // Changes
     // ---------------------------------------------------------------------------------------------
 
-    /// Sets the size of a file, and cuts off what lies beyond unless it grows.
-    pub(crate) fn resize(&mut self, number: u64, size: u64, now: Time) -> Result {
+    /// Sets the size of a file, and cuts off what lies beyond unless it grows, as much as one
+    /// transaction can. Returns whether there is more.
+    pub(crate) fn resize(&mut self, number: u64, size: u64, now: Time) -> Result<bool> {
         let old_size = self.node(number)?.inode.size;
         let end = size.div_ceil(1 << BLOCK_SHIFT);
-        let mut next = end;
 
+        self.begin()?;
+        // The first transaction has the size.
         if size != old_size {
-            self.begin()?;
             self.edit(number, |inode| {
                 inode.size = size;
                 inode.modified = from_vfs(now);
                 inode.changed = from_vfs(now);
             })?;
-            if size > old_size {
-                return self.commit_contents();
-            }
-            // The first transaction has the size.
-            next = self.replace(number, end..Extent::MAX_FILE_BLOCK, None, None)?;
+        }
+        if size > old_size {
+            return self.commit_contents().map(|()| false);
         }
 
-        while self.node(number)?.piece_from(next).is_some() {
-            next = self.cut(number, next..Extent::MAX_FILE_BLOCK, None)?;
+        let next = self.replace(number, end..Extent::MAX_FILE_BLOCK, &[], None)?;
+
+        if next < Extent::MAX_FILE_BLOCK {
+            return Ok(true);
         }
-        self.drop_copies(number, &(end..Extent::MAX_FILE_BLOCK))
+        self.drop_copies(number, &(end..Extent::MAX_FILE_BLOCK))?;
+        Ok(false)
     }
 
+    /// Makes what is in `range` a hole, as much as one transaction can. Returns whether there is
+    /// more.
     pub(crate) fn punch(
         &mut self,
         number: u64,
         range: ByteRange<space::File>,
         now: Time,
-    ) -> Result {
+    ) -> Result<bool> {
         let file = blocks(range);
-        let mut next = file.start;
 
-        while next < file.end {
-            next = self.cut(number, next..file.end, Some(now))?;
+        if self.cut(number, file.clone(), Some(now))? < file.end {
+            return Ok(true);
         }
-        self.drop_copies(number, &file)
+        self.drop_copies(number, &file)?;
+        Ok(false)
     }
 
     /// Fills the first hole in `range`. Returns false if there is none.
@@ -770,8 +789,8 @@ impl State {
         Ok(true)
     }
 
-    /// Makes the first extent, or hole, of `range` of a file that of another from `start` on.
-    /// Returns how many bytes that are.
+    /// Makes what is in `range` of a file also that of another from `start` on, as much as one
+    /// transaction can. Returns how many bytes that are.
     pub(crate) fn share(
         &mut self,
         from: u64,
@@ -780,24 +799,21 @@ impl State {
         start: u64,
         now: Time,
     ) -> Result<u64> {
-        let source = blocks(range);
+        let (pieces, source) = self.pieces_in(from, blocks(range))?;
         let target = start >> BLOCK_SHIFT;
-        let found = self.node(from)?.piece_from(source.start);
+        let end = target.saturating_add(count(&source));
+        let mut new = KVec::with_capacity(pieces.len(), GFP_KERNEL)?;
 
-        let (len, block) = match found.map(|piece| piece.extent) {
-            Some(extent) if extent.file_block <= source.start => {
-                let part = extent.part(common(&extent.file_blocks(), &source));
+        for Piece { extent, .. } in pieces {
+            let part = extent.part(common(&extent.file_blocks(), &source));
+            let distance = part.file_block.saturating_sub(source.start);
+            let moved = Extent {
+                file_block: target.saturating_add(distance),
+                ..part
+            };
 
-                (part.count, Some(part.block))
-            }
-            Some(extent) => {
-                let hole = source.start..extent.file_block.min(source.end);
-
-                (count(&hole), None)
-            }
-            None => (count(&source), None),
-        };
-        let end = target.saturating_add(len);
+            new.push(moved, GFP_KERNEL)?;
+        }
 
         // A transaction may be too small for all that lies there now; what it does must be whole.
         let mut next = target;
@@ -808,25 +824,26 @@ impl State {
         self.node_mut(from)?.shares = true;
         self.node_mut(to)?.shares = true;
         self.begin()?;
-        self.replace(to, target..end, block, Some(now))?;
+        self.replace(to, target..end, &new, Some(now))?;
         self.drop_copies(to, &(target..end))?;
-        Ok(len << BLOCK_SHIFT)
+        Ok(count(&source) << BLOCK_SHIFT)
     }
 
     // The end
     // ---------------------------------------------------------------------------------------------
 
-    /// Gives up what nobody uses any more of an inode: all of it if it has no link. That is left
-    /// for later if something must be mended first, so that nobody has to wait.
-    pub(crate) fn evict(&mut self, number: u64) -> Result {
+    /// Gives up what nobody uses any more of an inode: if it has no link all of it, as much as one
+    /// transaction can. Returns whether there is more. It is left for later if something must be
+    /// mended first, so that nobody has to wait.
+    pub(crate) fn evict(&mut self, number: u64) -> Result<bool> {
         self.drop_copies(number, &(0..Extent::MAX_FILE_BLOCK))?;
         if self.node(number)?.inode.links != 0 {
-            return Ok(());
+            return Ok(false);
         }
         if self.must_mend_first() {
             self.node_mut(number)?.is_left = true;
             self.has_left = true;
-            return Ok(());
+            return Ok(false);
         }
         self.remove(number)
     }
@@ -840,18 +857,19 @@ impl State {
                 break;
             };
 
-            self.remove(number)?;
+            while self.remove(number)? {}
         }
         Ok(())
     }
 
-    /// Removes an inode.
-    fn remove(&mut self, number: u64) -> Result {
-        let mut next = 0;
+    /// Removes as much of an inode as one transaction can. Returns whether there is more.
+    fn remove(&mut self, number: u64) -> Result<bool> {
+        let all = 0..Extent::MAX_FILE_BLOCK;
 
-        // All but the last pieces go first, so that what is left fits a transaction.
-        while self.pieces_in(number, next..Extent::MAX_FILE_BLOCK)?.1.end < Extent::MAX_FILE_BLOCK {
-            next = self.cut(number, next..Extent::MAX_FILE_BLOCK, None)?;
+        // All but the last pieces and attributes go first, so that what is left fits a transaction.
+        if self.pieces_in(number, all.clone())?.1.end < all.end {
+            self.cut(number, all, None)?;
+            return Ok(true);
         }
         self.remove_inode(number)
     }
@@ -876,15 +894,16 @@ impl State {
         Ok(left)
     }
 
-    fn remove_inode(&mut self, number: u64) -> Result {
+    /// Removes an inode, or only attributes if there are many. Returns whether there is more.
+    fn remove_inode(&mut self, number: u64) -> Result<bool> {
         self.begin()?;
-        while let left @ 1.. = self.plan_attributes(number)? {
+        if let left @ 1.. = self.plan_attributes(number)? {
             self.commit()?;
             self.node_mut(number)?.attributes.truncate(left);
-            self.begin()?;
+            return Ok(true);
         }
 
-        let (plan, _) = self.plan(number, 0..Extent::MAX_FILE_BLOCK, None)?;
+        let (plan, _) = self.plan(number, 0..Extent::MAX_FILE_BLOCK, &[])?;
         let node = self.inodes.get(&number).ok_or(ESTALE)?;
 
         if let Some(address) = node.target {
@@ -895,7 +914,7 @@ impl State {
         self.commit()?;
         self.carry_out(number, plan);
         self.inodes.remove(&number);
-        Ok(())
+        Ok(false)
     }
 
     /// Adds a piece that is on the media.

@@ -243,7 +243,7 @@ impl State {
         // What an operation has taken and not used is free.
         self.space.begin();
         self.suspects.reserve(1)?;
-        while let Some(retired) = self.space.retire(bad)? {
+        while let Some(retired) = self.space.retire(bad) {
             self.suspects.add(retired);
             self.suspects.reserve(1)?;
         }
@@ -408,7 +408,6 @@ impl State {
     fn forgive_part(&mut self, range: BadRange, good: Range<u64>) -> Result {
         self.begin()?;
         self.bad.reserve()?;
-        self.space.reserve(1)?;
 
         let mut address = range.address;
         let mut parts = [const { None }; 2];
@@ -429,7 +428,7 @@ impl State {
 
         self.commit_contents()?;
         self.bad.replace(range.blocks.start, parts);
-        self.space.give_once(good);
+        self.space.give(good);
         Ok(())
     }
 

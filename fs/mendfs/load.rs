@@ -71,7 +71,7 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
         journal,
     )?;
     let mut loader = Loader {
-        state: State::new(volume.clone(), mending.clone(), superblock, metadata),
+        state: State::new(volume.clone(), mending.clone(), superblock, metadata)?,
         superblock,
         units,
         block: KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?,
@@ -481,6 +481,21 @@ impl State {
             .push(address, GFP_KERNEL)?)
     }
 
+    /// The first inode from `number` on that has no link.
+    fn orphan_from(&self, number: u64) -> Option<u64> {
+        let mut next = number;
+
+        while let Some(cursor) = self.inodes.cursor_lower_bound(&next) {
+            let (number, node) = cursor.current();
+
+            if node.inode.links == 0 {
+                return Some(*number);
+            }
+            next = number.saturating_add(1);
+        }
+        None
+    }
+
     fn add_bad(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
         let data = self.metadata.geometry().data();
         let is_known = self.bad.count(&range) != 0;
@@ -535,37 +550,49 @@ fn find_space(state: &mut State) -> Result {
             let (run, is_bad) = bad.run(&gap);
 
             gap.start = run.end;
-            result = match is_bad {
-                true => suspects.reserve(1).map(|()| suspects.add(run)),
-                false => space.reserve(1).map(|()| space.give(run)),
-            };
+            match is_bad {
+                true => result = suspects.reserve(1).map(|()| suspects.add(run)),
+                false => space.give(run),
+            }
         }
     });
     result
 }
 
-/// Removes the inodes that were in use without a link when the filesystem was last used. Returns
-/// false if something must be mended first.
+/// Removes the inodes that were in use without a link when the filesystem was last used. One that
+/// cannot go stays, and is in nobody's way. Returns false if something must be mended first.
 ///
 /// # Errors
 ///
 /// - `EIO` if the filesystem is shut down.
-/// - Those of changes.
 pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
-    let mut orphans = KVec::new();
+    let mut next = 0;
+    let mut stay = 0_u64;
+    let mut last_error = None;
 
     state.metadata.check()?;
     if state.must_mend_first() {
         return Ok(false);
     }
 
-    for (number, node) in &state.inodes {
-        if node.inode.links == 0 {
-            orphans.push(*number, GFP_KERNEL)?;
+    while let Some(number) = state.orphan_from(next) {
+        match state.evict(number) {
+            Ok(true) => {}
+            Ok(false) => next = number.saturating_add(1),
+            Err(error) => {
+                state.metadata.check()?;
+                stay = stay.saturating_add(1);
+                last_error = Some(error);
+                next = number.saturating_add(1);
+            }
         }
     }
-    for number in orphans {
-        state.evict(number)?;
+    if let Some(error) = last_error {
+        pr_warn!(
+            "{}: {stay} inodes without a link cannot be removed: {error:?}; the next mount tries \
+             again\n",
+            state.volume
+        );
     }
     Ok(true)
 }

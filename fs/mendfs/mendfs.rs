@@ -304,14 +304,18 @@ impl FileSystem for Mendfs {
     }
 
     fn evict(&self, number: u64) {
-        let evicted = self.change_any(|state| {
-            state.metadata.check()?;
-            state.evict(number)
-        });
+        let mut result = Ok(true);
 
-        match evicted {
+        // The lock is given up in between.
+        while let Ok(true) = result {
+            result = self.change_any(|state| {
+                state.metadata.check()?;
+                state.evict(number)
+            });
+        }
+        match result {
             // Without a change, nothing goes.
-            Ok(()) | Err(EIO) => {}
+            Ok(_) | Err(EIO) => {}
             Err(error) => pr_warn!(
                 "{}: inode {number} stays until the next mount: {error:?}\n",
                 self.volume
@@ -468,7 +472,8 @@ impl FileSystem for Mendfs {
     }
 
     fn resize(&self, inode: &Inode<Self>, size: u64, now: Time) -> Result {
-        self.change(|state| state.resize(inode.number(), size, now))
+        while self.change(|state| state.resize(inode.number(), size, now))? {}
+        Ok(())
     }
 
     fn punch(
@@ -477,7 +482,8 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::File>,
         now: Time,
     ) -> Result {
-        self.change(|state| state.punch(inode.number(), range, now))
+        while self.change(|state| state.punch(inode.number(), range, now))? {}
+        Ok(())
     }
 
     fn allocate(

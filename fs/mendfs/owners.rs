@@ -70,41 +70,120 @@ impl Owners {
     }
 
     /// The part of `blocks` from its start on that is, or is not, owned by another than `owner`,
-    /// and whether it is.
+    /// and whether it is. If it is, more may follow that is as well: it ends where the first other
+    /// does, since to ask all of them would take the longer the more there are.
     pub(crate) fn shared_run(&self, blocks: Range<u64>, owner: Owner) -> (Range<u64>, bool) {
-        let mut end = blocks.end;
-        let mut is_shared = false;
-
-        for (range, other) in self.of(blocks.clone()) {
-            // The piece itself, of which `blocks` is a part.
-            if other.inode == owner.inode
+        // The piece itself, of which `blocks` is a part.
+        let is_itself = |range: &Range<u64>, other: &Owner| {
+            other.inode == owner.inode
                 && other.file_block.wrapping_sub(range.start)
                     == owner.file_block.wrapping_sub(blocks.start)
-            {
-                continue;
+        };
+        let other = self
+            .of(blocks.clone())
+            .find(|(range, other)| !is_itself(range, other));
+
+        match other {
+            Some((range, _)) if range.start <= blocks.start => {
+                (blocks.start..blocks.end.min(range.end), true)
             }
-            if range.start <= blocks.start {
-                is_shared = true;
-                end = end.min(range.end);
-            } else {
-                end = end.min(range.start);
-            }
+            Some((range, _)) => (blocks.start..range.start, false),
+            None => (blocks, false),
         }
-        (blocks.start..end, is_shared)
     }
 
-    /// Calls `f` with each part of `blocks` that nobody owns.
+    /// Calls `f` with each part of `blocks` that nobody owns. However many own one block, it is
+    /// looked up for one of them only.
     pub(crate) fn for_each_gap(&self, blocks: Range<u64>, mut f: impl FnMut(Range<u64>)) {
         let mut start = blocks.start;
 
-        for (range, _) in self.of(blocks.clone()) {
-            if range.start > start {
-                f(start..range.start);
+        while start < blocks.end {
+            let owned = match self.of(start..blocks.end).next() {
+                Some((range, _)) => range,
+                None => blocks.end..blocks.end,
+            };
+
+            if owned.start > start {
+                f(start..owned.start);
             }
-            start = start.max(range.end);
+            start = owned.end;
         }
-        if start < blocks.end {
-            f(start..blocks.end);
+    }
+
+    /// The most parts of `blocks` that nobody may own once some owners are gone: one between two
+    /// of them, and no more than every other block.
+    pub(crate) fn most_gaps(&self, blocks: &Range<u64>) -> usize {
+        // CAST: No device has as many blocks as a `usize` can count.
+        let most = blocks.end.saturating_sub(blocks.start).div_ceil(2) as usize;
+
+        match most {
+            0..=1 => most,
+            _ => most.min(self.of(blocks.clone()).take(most).count().saturating_add(1)),
         }
+    }
+}
+
+#[kunit_tests(daxmf_mendfs_owners)]
+mod tests {
+    use super::*;
+
+    fn owner(inode: u64, file_block: u64) -> Owner {
+        Owner { inode, file_block }
+    }
+
+    fn owners(of: &[(Range<u64>, Owner)]) -> Result<Owners> {
+        let mut owners = Owners::new();
+
+        owners.reserve(of.len())?;
+        for (blocks, owner) in of {
+            owners.add(blocks.clone(), *owner);
+        }
+        Ok(owners)
+    }
+
+    fn gaps(owners: &Owners, blocks: Range<u64>) -> Result<KVec<Range<u64>>> {
+        let mut gaps = KVec::new();
+        let mut result = Ok(());
+
+        owners.for_each_gap(blocks, |gap| result = gaps.push(gap, GFP_KERNEL));
+        result?;
+        Ok(gaps)
+    }
+
+    #[test]
+    fn gaps_are_what_nobody_owns() -> Result {
+        let owners = owners(&[
+            (10..20, owner(1, 0)),
+            (12..14, owner(2, 0)),
+            (18..25, owner(3, 0)),
+            (18..25, owner(3, 9)),
+            (30..31, owner(4, 0)),
+        ])?;
+
+        assert_eq!(gaps(&owners, 0..40)?.as_slice(), [0..10, 25..30, 31..40]);
+        assert_eq!(gaps(&owners, 13..25)?.as_slice(), [] as [Range<u64>; 0]);
+        assert_eq!(gaps(&owners, 24..31)?.as_slice(), [25..30]);
+        assert_eq!(owners.most_gaps(&(30..31)), 1);
+        assert_eq!(owners.most_gaps(&(10..12)), 1);
+        assert_eq!(owners.most_gaps(&(10..25)), 5);
+        assert_eq!(owners.most_gaps(&(26..29)), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn a_piece_is_not_shared_with_itself() -> Result {
+        let owners = owners(&[
+            (10..20, owner(1, 100)),
+            (15..17, owner(1, 300)),
+            (15..16, owner(2, 0)),
+        ])?;
+        let run = |blocks: Range<u64>, owner| owners.shared_run(blocks, owner);
+
+        assert_eq!(run(10..20, owner(1, 100)), (10..15, false));
+        assert_eq!(run(15..20, owner(1, 105)), (15..16, true));
+        assert_eq!(run(16..20, owner(1, 106)), (16..17, true));
+        assert_eq!(run(17..20, owner(1, 107)), (17..20, false));
+        assert_eq!(run(15..17, owner(1, 300)), (15..17, true));
+        Ok(())
     }
 }

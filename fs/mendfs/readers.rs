@@ -97,12 +97,10 @@ impl State {
     ) -> Result {
         let file = blocks(range);
         let place = place(&file, start);
-        let gaps = self.owners.of(place.clone()).count();
-        let gaps = gaps.saturating_add(self.bad.count(&place));
 
         self.owners
             .remove(place.clone(), Owner::reader(number, &file));
-        self.reserve_release(gaps.saturating_add(1))?;
+        self.suspects.reserve(self.most_suspects(&place))?;
         self.release(place);
         Ok(())
     }

@@ -67,17 +67,20 @@ pub(crate) struct State {
 const MAX_WAIT: Delta = Delta::from_secs(30);
 
 impl State {
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
     pub(crate) fn new(
         volume: Arc<Volume>,
         mending: Mending,
         superblock: Superblock,
         metadata: Metadata,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        Ok(Self {
             volume,
+            space: Space::new(superblock.geometry.data())?,
             superblock,
             metadata,
-            space: Space::new(),
             owners: Owners::new(),
             inodes: RBTree::new(),
             edits: KVec::new(),
@@ -86,7 +89,7 @@ impl State {
             mending,
             has_left: false,
             waiting: None,
-        }
+        })
     }
 
     pub(crate) fn superblock(&self) -> &Superblock {

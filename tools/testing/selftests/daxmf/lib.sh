@@ -667,6 +667,22 @@ share() {
 	sync "$2"
 }
 
+# make_many FILE COUNT -- with so many blocks, which are all the same one.
+make_many() {
+	python3 - "$@" <<-'END'
+		import fcntl, os, struct, sys
+		FICLONERANGE = 0x4020940d
+		file = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+		os.pwrite(file, b"many" * 1024, 0)
+		os.fsync(file)
+		count, wanted = 1, int(sys.argv[2])
+		while count < wanted:
+		    more = min(count, wanted - count)
+		    fcntl.ioctl(file, FICLONERANGE, struct.pack("qQQQ", file, 0, more * 4096, count * 4096))
+		    count += more
+	END
+}
+
 # --- Mapped devices ---
 
 STACK=/sys/kernel/config/daxmf_stack

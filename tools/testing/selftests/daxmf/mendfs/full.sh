@@ -135,9 +135,25 @@ larger_than_journal() {
 	emptied
 }
 
-begin 6
+# What was removed while it was open is gone after a crash, however much there is of it: here is
+# what is on the media at this moment.
+orphans() {
+	make -m 300 && make_many many 4096 && touch file && setfattr -n user.a -v b file &&
+		exec 8<file 9<many && rm file many && sync -f . &&
+		dd "if=/dev/$DM" "of=/dev/$COPY" bs=1M oflag=direct status=none
+	local status=$?
+
+	exec 8<&- 9<&-
+	cd / && unmount && [ $status = 0 ] && mend_clean "/dev/$COPY" &&
+		fsck.mendfs -nv "/dev/$COPY" | grep -q "removed while open" &&
+		mount_mendfs "/dev/$COPY" && is room "$EMPTY" && unmount && mend_clean "/dev/$COPY"
+}
+
+begin 7
 require_ns "$KIND"
 require ns_bind "$NS"
+require map copy 0 65536 linear "/dev/$(ns_disk "$NS")" 65536
+COPY=$DM
 require map small 0 65536 linear "/dev/$(ns_disk "$NS")" 0
 
 check "full of data" clean full_of_data
@@ -146,4 +162,5 @@ check "full of names" clean full_of_names
 check "full of attributes" clean full_of_attributes
 check "full of extents" clean full_of_extents
 check "changes larger than the journal" clean larger_than_journal
+check "files without a name at a mount" clean orphans
 finish

@@ -1,13 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Failures of a page of a file: exactly its owners are told.
+# Failures of a page of a file: exactly its owners are told. And a block that very many own.
+#
+#   RUNTIME=SECONDS	a million, whatever time it takes
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 HALF=$((32 * PAGE))
+# Owners of one block, and blocks of metadata for two records of each.
+MANY=$((1 << 15))
+[ -z "${RUNTIME-}" ] || MANY=$((1 << 20))
+METADATA=$((2 * MANY / 63 + 500))
 
 make_files() {
 	fill whole 64 &&
@@ -30,13 +36,41 @@ heals() {
 		dax_read alone 2
 }
 
+# One block is written, punched, truncated and removed however many own it, also at a mount: it goes
+# with the last one.
+many_owners() {
+	local free
+
+	free=$(stat -f -c %f .) && make_many many $MANY && is stat -f -c %f . $((free - 1)) &&
+		is stat -c %b many $((8 * MANY)) || return
+	share many clone && rewrite_many clone && xfs_io -c 'fpunch 40k 4k' many &&
+		has_many clone 7 && has_many many 9 && is stat -f -c %f . $((free - 2)) || return
+	truncate -s 1M many && is stat -c %b many $((8 * 255)) && rm many && has_many clone 100 &&
+		is stat -f -c %f . $((free - 2)) || return
+	stays && is stat -f -c %f . $((free - 2)) && has_many clone 100 &&
+		truncate -s 0 clone && is stat -f -c %f . "$free" && rm clone && stays
+}
+
+rewrite_many() {
+	dd if=/dev/zero of="$1" bs=$PAGE seek=5 count=1 conv=notrunc,fsync status=none
+}
+
+# has_many FILE BLOCK
+has_many() {
+	is dax_word "$1" "$2" many
+}
+
+dax_word() {
+	dd if="$1" bs=$PAGE skip="$2" count=1 status=none | head -c 4
+}
+
 stays() {
 	cd / && again && cd $MNT || return
 }
 
-begin 9
+begin 10
 require_ns "$KIND"
-require mendfs_on "$NS"
+require mendfs_on "$NS" -m $METADATA
 cd $MNT || exit
 on_exit cd /
 require make_files
@@ -60,4 +94,5 @@ require rewrite 8192
 check "a copy that was written to is no longer an owner" \
 	told corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
 check "all is well on the media" stays
+check "a block that very many own" many_owners
 finish
