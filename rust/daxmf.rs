@@ -37,6 +37,7 @@ pub mod module_param;
 pub mod nvdimm;
 pub mod pagemap;
 pub mod range;
+pub mod siphash;
 pub mod wait;
 pub mod work;
 

@@ -22,6 +22,7 @@
 #include <linux/memremap.h>
 #include <linux/nd.h>
 #include <linux/set_memory.h>
+#include <linux/siphash.h>
 #include <linux/statfs.h>
 
 #include <asm/mce.h>

@@ -19,4 +19,5 @@
 #include "sched.c"
 #include "security.c"
 #include "signal.c"
+#include "siphash.c"
 #include "string.c"
