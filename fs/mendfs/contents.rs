@@ -39,6 +39,7 @@ use crate::{
         Node,
         Piece, //
     },
+    names::address,
     owners::Owner,
     space::HUGE,
     state::State, //
@@ -874,32 +875,35 @@ impl State {
         self.remove_inode(number)
     }
 
-    /// Plans to remove attributes of an inode from the last one on, as many as a transaction has
-    /// room for. Returns the number of those that stay.
-    fn plan_attributes(&mut self, number: u64) -> Result<usize> {
+    /// Plans to remove attributes of an inode. Returns the positions of as many as a transaction
+    /// has room for, or [`None`] if these are all.
+    fn plan_attributes(&mut self, number: u64) -> Result<Option<KVec<u64>>> {
         let node = self.inodes.get(&number).ok_or(ESTALE)?;
         let mut room = UNITS;
-        let mut left = node.attributes.len();
+        let mut removed = KVec::new();
 
-        for address in node.attributes.iter().rev() {
-            let count = self.metadata.record(*address)?.unit_count();
+        for position in node.attributes.keys() {
+            let address = address(*position);
+            let count = self.metadata.record(address)?.unit_count();
             let Some(rest) = room.checked_sub(count) else {
-                break;
+                return Ok(Some(removed));
             };
 
-            self.metadata.remove(*address)?;
+            self.metadata.remove(address)?;
+            removed.push(*position, GFP_KERNEL)?;
             room = rest;
-            left = left.saturating_sub(1);
         }
-        Ok(left)
+        Ok(None)
     }
 
     /// Removes an inode, or only attributes if there are many. Returns whether there is more.
     fn remove_inode(&mut self, number: u64) -> Result<bool> {
         self.begin()?;
-        if let left @ 1.. = self.plan_attributes(number)? {
+        if let Some(removed) = self.plan_attributes(number)? {
             self.commit()?;
-            self.node_mut(number)?.attributes.truncate(left);
+            for position in removed {
+                self.node_mut(number)?.attributes.remove(&position);
+            }
             return Ok(true);
         }
 

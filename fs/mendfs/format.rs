@@ -38,8 +38,11 @@ pub const UNIT_SIZE: usize = 64;
 /// Number of units in a metadata block, with the header, which is unit 0.
 pub const UNITS: u64 = (BLOCK_SIZE / UNIT_SIZE) as u64;
 
-/// The version that this file describes.
-pub const VERSION: u32 = 1;
+/// The version that this file describes. No other is read.
+pub const VERSION: u32 = 2;
+
+/// The features that this file describes: none. A filesystem that has another is not read.
+pub const FEATURES: u64 = 0;
 
 /// Number of copies of the superblock, the journal and the metadata.
 pub const COPIES: u64 = 2;
@@ -74,8 +77,10 @@ pub enum Fault {
     Checksum,
     /// The structure was written for another place.
     Address,
-    /// A version, or a feature, that this code does not know.
-    Version,
+    /// A version that this code does not know.
+    Version(u32),
+    /// Features that this code does not know, a bit each.
+    Features(u64),
     /// Sizes that do not fit the device, or each other.
     Geometry,
     /// A record of no known kind.
@@ -86,25 +91,26 @@ pub enum Fault {
     Value,
 }
 
-impl Fault {
-    /// What is wrong, in words.
-    pub fn describe(self) -> &'static str {
-        match self {
-            Self::Foreign => "not a structure of this filesystem",
-            Self::Checksum => "wrong checksum",
-            Self::Address => "written for another address",
-            Self::Version => "unknown version",
-            Self::Geometry => "sizes that do not fit the device",
-            Self::Kind => "unknown kind of record",
-            Self::Length => "wrong length",
-            Self::Value => "value out of range",
-        }
-    }
-}
-
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.describe())
+        match self {
+            Self::Foreign => f.write_str("not a structure of this filesystem"),
+            Self::Checksum => f.write_str("wrong checksum"),
+            Self::Address => f.write_str("written for another address"),
+            Self::Version(version) => write!(
+                f,
+                "format version {version}, and only {VERSION} is known: copy the files with the \
+                 mendfs of that version, and make the filesystem anew"
+            ),
+            Self::Features(features) => write!(
+                f,
+                "features {features:#x} are not known: a newer mendfs is needed"
+            ),
+            Self::Geometry => f.write_str("sizes that do not fit the device"),
+            Self::Kind => f.write_str("unknown kind of record"),
+            Self::Length => f.write_str("wrong length"),
+            Self::Value => f.write_str("value out of range"),
+        }
     }
 }
 
@@ -413,11 +419,22 @@ impl Geometry {
     }
 }
 
+/// A secret of a filesystem: the key of the hash that orders names. Whoever knows it can choose
+/// names that have the same hash, and make others wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
 /// The superblock.
 ///
 /// Behind the header: version (`u32` at 40), 4 bytes of zeroes, number of blocks of the device (48)
 /// and of a copy of the metadata (56) and the journal (64), label (72, 32 bytes, padded with
-/// zeroes).
+/// zeroes), secret (104, 16 bytes), features (120).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
     /// UUID of the filesystem.
@@ -426,6 +443,8 @@ pub struct Superblock {
     pub geometry: Geometry,
     /// What the owner calls it, padded with zeroes.
     pub label: [u8; 32],
+    /// What orders names.
+    pub secret: Secret,
 }
 
 impl Superblock {
@@ -437,6 +456,7 @@ impl Superblock {
         put(block, 56, &self.geometry.metadata.to_le_bytes());
         put(block, 64, &self.geometry.journal.to_le_bytes());
         put(block, 72, &self.label);
+        put(block, 104, &self.secret.0);
 
         Header {
             magic: Magic::Super,
@@ -452,21 +472,30 @@ impl Superblock {
     /// # Errors
     ///
     /// - As [`Header::open()`] and [`Geometry::new()`].
-    /// - [`Fault::Version`] if this code cannot read the rest.
+    /// - [`Fault::Version`] and [`Fault::Features`] if this code cannot read the rest.
     pub fn read(block: &Block, checksum: impl FnOnce(&[u8]) -> u32) -> Result<Self, Fault> {
         let header = Header::open(block, Magic::Super, 0, checksum)?;
 
-        if u32_at(block, 40) != VERSION {
-            return Err(Fault::Version);
+        match u32_at(block, 40) {
+            VERSION => {}
+            other => return Err(Fault::Version(other)),
+        }
+        match u64_at(block, 120) & !FEATURES {
+            0 => {}
+            unknown => return Err(Fault::Features(unknown)),
         }
 
         let mut label = [0; 32];
         put(&mut label, 0, block.get(72..104).unwrap_or(&[]));
 
+        let mut secret = [0; 16];
+        put(&mut secret, 0, block.get(104..120).unwrap_or(&[]));
+
         Ok(Self {
             uuid: header.uuid,
             geometry: Geometry::new(u64_at(block, 48), u64_at(block, 64), u64_at(block, 56))?,
             label,
+            secret: Secret(secret),
         })
     }
 }

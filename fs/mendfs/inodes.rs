@@ -24,10 +24,9 @@ pub(crate) struct Piece {
     pub(crate) address: u64,
 }
 
-/// A name of a directory, with the address of its record.
+/// What a name of a directory leads to.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name {
-    pub(crate) address: u64,
     pub(crate) target: u64,
     /// The type of the target, in the way of `mode`.
     pub(crate) kind: u32,
@@ -49,8 +48,8 @@ pub(crate) struct Node {
     pub(crate) blocks: u64,
     /// The names of a directory, by their positions.
     pub(crate) names: RBTree<u64, Name>,
-    /// The addresses of the extended attributes.
-    pub(crate) attributes: KVec<u64>,
+    /// The positions of the extended attributes.
+    pub(crate) attributes: RBTree<u64, ()>,
     /// The address of a symbolic link's target.
     pub(crate) target: Option<u64>,
     pub(crate) copies: KVec<Copy>,
@@ -78,7 +77,7 @@ impl Node {
             pieces: RBTree::new(),
             blocks: 0,
             names: RBTree::new(),
-            attributes: KVec::new(),
+            attributes: RBTree::new(),
             target: None,
             copies: KVec::new(),
             shares: false,

@@ -49,7 +49,6 @@ use crate::{
         damaged,
         Metadata, //
     },
-    names::position,
     state::State, //
 };
 
@@ -57,7 +56,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// - `EINVAL` if there is none, or of another version.
+/// - `EINVAL` if there is none, or one of another version or with unknown features.
 /// - `EUCLEAN` if it is damaged.
 /// - `ENOMEM` if memory is short.
 pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
@@ -128,9 +127,9 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
     }
 
     found.ok_or_else(|| {
-        pr_err!("{volume}: superblock: {}\n", worst.describe());
+        pr_err!("{volume}: superblock: {worst}\n");
         match worst {
-            Fault::Foreign | Fault::Version => EINVAL,
+            Fault::Foreign | Fault::Version(_) | Fault::Features(_) => EINVAL,
             _ => EUCLEAN,
         }
     })
@@ -180,7 +179,7 @@ impl Loader {
                 ([_, Ok(_)], _) => &self.other,
                 ([Ok(_), _], _) => &self.block,
                 ([Err(fault), _], _) => {
-                    let (volume, fault) = (&self.state.volume, fault.describe());
+                    let volume = &self.state.volume;
 
                     pr_err!("{volume}: metadata block {number}: both copies are bad: {fault}\n");
                     return Err(EUCLEAN);
@@ -253,8 +252,6 @@ impl Loader {
 
         for (copy, state) in (0..COPIES).zip(copies) {
             if let Err(fault) = state {
-                let fault = fault.describe();
-
                 pr_warn!("{volume}: metadata block {number}, copy {copy}: {fault}, mending it\n");
             }
 
@@ -361,11 +358,7 @@ fn read_records(state: &mut State) -> Result {
         let part = match record {
             Record::Inode(_) => return Ok(()),
             Record::Extent(extent) => Part::Piece(Piece { extent, address }),
-            Record::Name { target, kind, .. } => Part::Name(Name {
-                address,
-                target,
-                kind,
-            }),
+            Record::Name { target, kind, .. } => Part::Name(Name { target, kind }),
             Record::Attribute { .. } => Part::Attribute,
             Record::Target(target) => Part::Target(target.len()),
             Record::Bad { block, count } => Part::Bad(block..block.saturating_add(count)),
@@ -413,7 +406,7 @@ impl State {
             Part::Name(_) if kind != Inode::DIRECTORY => {
                 Err(self.bad(address, "name in what is no directory"))
             }
-            Part::Name(name) => self.add_name_found(number, name),
+            Part::Name(name) => self.add_name_found(number, address, name),
             Part::Attribute => self.add_attribute(number, address),
             Part::Target(len) => {
                 // CAST: A `usize` is a `u64`.
@@ -432,17 +425,8 @@ impl State {
     }
 
     /// Adds a name to a directory.
-    fn add_name_found(&mut self, directory: u64, name: Name) -> Result {
-        let address = name.address;
-        let Record::Name { name: text, .. } = self.metadata.record(address)? else {
-            return Err(EUCLEAN);
-        };
-
-        if self.find_name(directory, text)?.is_some() {
-            return Err(self.bad(address, "name that is in the directory twice"));
-        }
-
-        let position = position(text, address);
+    fn add_name_found(&mut self, directory: u64, address: u64, name: Name) -> Result {
+        let position = self.position_of(address)?;
         let is_directory = name.kind == Inode::DIRECTORY;
         let Some(target) = self.inodes.get_mut(&name.target) else {
             return Err(self.bad(address, "name of nothing"));
@@ -457,28 +441,20 @@ impl State {
         target.found.names = target.found.names.saturating_add(1);
 
         let entry = RBTreeNode::new(position, name, GFP_KERNEL)?;
+        let node = self.node_mut(directory)?;
 
-        if let Some(node) = self.inodes.get_mut(&directory) {
-            node.names.insert(entry);
-            if is_directory {
-                node.found.directories = node.found.directories.saturating_add(1);
-            }
+        node.names.insert(entry);
+        if is_directory {
+            node.found.directories = node.found.directories.saturating_add(1);
         }
         Ok(())
     }
 
     fn add_attribute(&mut self, number: u64, address: u64) -> Result {
-        let Record::Attribute { name, .. } = self.metadata.record(address)? else {
-            return Err(EUCLEAN);
-        };
+        let entry = RBTreeNode::new(self.position_of(address)?, (), GFP_KERNEL)?;
 
-        if self.find_attribute(number, name)?.is_some() {
-            return Err(self.bad(address, "attribute that the inode has twice"));
-        }
-        Ok(self
-            .node_mut(number)?
-            .attributes
-            .push(address, GFP_KERNEL)?)
+        self.node_mut(number)?.attributes.insert(entry);
+        Ok(())
     }
 
     /// The first inode from `number` on that has no link.

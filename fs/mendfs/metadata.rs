@@ -263,11 +263,16 @@ impl Metadata {
 
         while unit < UNITS {
             let rest = bytes.get(offset(unit)..).unwrap_or(&[]);
-            let damaged = |what| damaged(&self.volume, first.saturating_add(unit), what);
-            let len = match Record::units(rest).map_err(|fault| damaged(fault.describe()))? {
-                Some(len) => len,
-                None if rest.first_chunk() == Some(&[0; UNIT_SIZE]) => 0,
-                None => return Err(damaged("a free unit that is not zeroes")),
+            let address = first.saturating_add(unit);
+            let len = match Record::units(rest) {
+                Ok(Some(len)) => len,
+                Ok(None) if rest.first_chunk() == Some(&[0; UNIT_SIZE]) => 0,
+                Ok(None) => {
+                    let what = "a free unit that is not zeroes";
+
+                    return Err(damaged(&self.volume, address, what));
+                }
+                Err(fault) => return Err(damaged(&self.volume, address, fault)),
             };
 
             used |= mask(unit, len);
@@ -324,7 +329,7 @@ impl Metadata {
         address: u64,
     ) -> Result<Option<(u64, u64, Record<'a>)>> {
         let bytes = cached.unit(unit);
-        let describe = |fault: Fault| damaged(&self.volume, address, fault.describe());
+        let describe = |fault: Fault| damaged(&self.volume, address, fault);
 
         let Some(len) = Record::units(bytes).map_err(describe)? else {
             return Ok(None);
@@ -629,6 +634,12 @@ impl AsUnits for [u8] {
     fn as_chunks_of_units(&self) -> impl Iterator<Item = &Unit> {
         self.chunks_exact(UNIT_SIZE)
             .filter_map(|unit| unit.first_chunk())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(self, f)
     }
 }
 

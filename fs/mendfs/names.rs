@@ -2,19 +2,19 @@
 
 //! Names: directories, links, symbolic links, extended attributes.
 
-use daxmf::{
-    crc32c::crc32c,
-    fs::{
-        Attributes,
-        Entry,
-        Label,
-        Time,
-        FIRST_POSITION, //
-    },
+use daxmf::fs::{
+    Attributes,
+    Entry,
+    Label,
+    Time,
+    FIRST_POSITION, //
 };
 use kernel::{
     prelude::*,
-    rbtree::RBTreeNode, //
+    rbtree::{
+        RBTree,
+        RBTreeNode, //
+    },
 };
 
 use crate::{
@@ -31,20 +31,22 @@ use crate::{
     state::State,
 };
 
-/// Bits of an address of a record.
+/// Bits of an address of a record, which is in the lower part of a position.
 const ADDRESS_BITS: u32 = 32;
 
-/// The position of the first name with the hash of `name`.
-fn first_position(name: &[u8]) -> u64 {
-    // Two bits less than there are, so that it is a positive number in C.
-    let hash = u64::from(crc32c(name) >> 2);
+/// Bits of a hash, which is in the upper part. A position is a positive number in C.
+const HASH_BITS: u32 = 30;
 
-    (hash << ADDRESS_BITS).saturating_add(FIRST_POSITION)
+/// The address of the record that has a position.
+pub(crate) fn address(position: u64) -> u64 {
+    position.saturating_sub(FIRST_POSITION) & ((1 << ADDRESS_BITS) - 1)
 }
 
-/// The position of a name in its directory. It is that of no other name, and does not change.
-pub(crate) fn position(name: &[u8], address: u64) -> u64 {
-    first_position(name).saturating_add(address)
+/// Whether what has these positions has the same hash.
+pub(crate) fn has_same_hash(position: u64, other: u64) -> bool {
+    let hash = |position: u64| position.saturating_sub(FIRST_POSITION) >> ADDRESS_BITS;
+
+    hash(position) == hash(other)
 }
 
 /// Where a directory goes: what a rename changes.
@@ -59,31 +61,66 @@ pub(crate) struct Move<'a> {
 }
 
 impl State {
-    /// Finds a name and its position.
-    pub(crate) fn find_name(&self, directory: u64, name: &[u8]) -> Result<Option<(u64, Name)>> {
-        let first = first_position(name);
-        let last = first.saturating_add(1 << ADDRESS_BITS);
-        let names = &self.node(directory)?.names;
+    /// The position of the first name, or attribute, with the hash of `name`.
+    fn first_position(&self, name: &[u8]) -> u64 {
+        let hash = self.key.hash(name) >> (u64::BITS - HASH_BITS);
+
+        (hash << ADDRESS_BITS).saturating_add(FIRST_POSITION)
+    }
+
+    /// The position of a name in its directory, or of an attribute of its inode. It is that of no
+    /// other, and does not change, not even when the filesystem is mounted again: an NFS client
+    /// goes on reading a directory behind it.
+    fn position(&self, name: &[u8], address: u64) -> u64 {
+        self.first_position(name).saturating_add(address)
+    }
+
+    /// The same for the record at an address.
+    pub(crate) fn position_of(&self, address: u64) -> Result<u64> {
+        Ok(self.position(self.name_at(address)?, address))
+    }
+
+    /// The name in the record at an address.
+    pub(crate) fn name_at(&self, address: u64) -> Result<&[u8]> {
+        match self.metadata.record(address)? {
+            Record::Name { name, .. } | Record::Attribute { name, .. } => Ok(name),
+            _ => Err(EUCLEAN),
+        }
+    }
+
+    /// Finds the position of a name among those of a directory, or of the attributes of an inode.
+    ///
+    /// Those with the same hash are compared. They are few: nobody knows what has the same hash.
+    fn find_in<V>(&self, names: &RBTree<u64, V>, name: &[u8]) -> Result<Option<u64>> {
+        let first = self.first_position(name);
         let mut next = first;
 
         while let Some(cursor) = names.cursor_lower_bound(&next) {
-            let (position, entry) = cursor.current();
+            let (position, _) = cursor.current();
 
-            if *position >= last {
+            if !has_same_hash(*position, first) {
                 break;
             }
-            match self.metadata.record(entry.address)? {
-                Record::Name { name: found, .. } if found == name => {
-                    return Ok(Some((*position, *entry)));
-                }
-                _ => next = position.saturating_add(1),
+            if self.name_at(address(*position))? == name {
+                return Ok(Some(*position));
             }
+            next = position.saturating_add(1);
         }
         Ok(None)
     }
 
-    fn name(&self, directory: u64, name: &[u8]) -> Result<(u64, Name)> {
-        self.find_name(directory, name)?.ok_or(ENOENT)
+    /// Finds a name and its position.
+    pub(crate) fn find_name(&self, directory: u64, name: &[u8]) -> Result<Option<(u64, Name)>> {
+        let names = &self.node(directory)?.names;
+        let position = self.find_in(names, name)?;
+
+        Ok(position.and_then(|position| Some((position, *names.get(&position)?))))
+    }
+
+    /// The position of a name that is there.
+    fn name(&self, directory: u64, name: &[u8]) -> Result<u64> {
+        self.find_in(&self.node(directory)?.names, name)?
+            .ok_or(ENOENT)
     }
 
     pub(crate) fn read_directory(
@@ -100,17 +137,15 @@ impl State {
 
             next = position.saturating_add(1);
 
-            if let Record::Name { name, .. } = self.metadata.record(entry.address)? {
-                let goes_on = emit(Entry {
-                    name,
-                    number: entry.target,
-                    mode: entry.kind,
-                    next,
-                });
+            let goes_on = emit(Entry {
+                name: self.name_at(address(*position))?,
+                number: entry.target,
+                mode: entry.kind,
+                next,
+            });
 
-                if !goes_on {
-                    break;
-                }
+            if !goes_on {
+                break;
             }
         }
         Ok(())
@@ -134,13 +169,9 @@ impl State {
     ) -> Result<RBTreeNode<u64, Name>> {
         let record = Record::Name { target, kind, name };
         let address = self.metadata.add(directory, &record)?;
-        let entry = Name {
-            address,
-            target,
-            kind,
-        };
+        let position = self.position(name, address);
 
-        RBTreeNode::new(position(name, address), entry, GFP_KERNEL)
+        RBTreeNode::new(position, Name { target, kind }, GFP_KERNEL)
     }
 
     fn insert_name(&mut self, directory: u64, name: RBTreeNode<u64, Name>) {
@@ -169,14 +200,14 @@ impl State {
     fn replace_name(
         &mut self,
         directory: u64,
-        found: &Name,
+        position: u64,
         name: &[u8],
         target: u64,
         kind: u32,
     ) -> Result {
         let record = Record::Name { target, kind, name };
 
-        self.metadata.replace(found.address, directory, &record)
+        self.metadata.replace(address(position), directory, &record)
     }
 
     pub(crate) fn create(
@@ -196,7 +227,10 @@ impl State {
         if let Some(target) = target {
             node.target = Some(self.metadata.add(number, &Record::Target(target))?);
         }
-        node.attributes = self.plan_labels(number, labels)?;
+        for Label { name, value } in labels {
+            node.attributes
+                .insert(self.plan_attribute(number, name, value)?);
+        }
 
         let node = RBTreeNode::new(number, node, GFP_KERNEL)?;
         let name = match place {
@@ -293,9 +327,9 @@ impl State {
     pub(crate) fn unlink(&mut self, directory: u64, name: &[u8], number: u64, now: Time) -> Result {
         self.begin()?;
 
-        let (position, found) = self.name(directory, name)?;
+        let position = self.name(directory, name)?;
 
-        self.metadata.remove(found.address)?;
+        self.metadata.remove(address(position))?;
         self.touch(directory, now)?;
         self.drop_link(directory, number, now)?;
 
@@ -325,18 +359,18 @@ impl State {
         self.begin()?;
 
         let kind = self.node(it.inode)?.inode.kind();
-        let (position, old) = self.name(it.from, it.name)?;
+        let position = self.name(it.from, it.name)?;
         let replaced = match it.replaced {
             Some(number) => Some((number, self.name(it.to, it.new_name)?)),
             None => None,
         };
 
-        self.metadata.remove(old.address)?;
+        self.metadata.remove(address(position))?;
         self.touch(it.from, it.now)?;
         self.touch(it.to, it.now)?;
         self.move_inode(it.inode, it.from, it.to, it.now)?;
 
-        let Some((number, (new_position, new))) = replaced else {
+        let Some((number, new_position)) = replaced else {
             let name = self.add_name(it.to, it.new_name, it.inode, kind)?;
 
             self.commit()?;
@@ -345,7 +379,7 @@ impl State {
             return Ok(());
         };
 
-        self.replace_name(it.to, &new, it.new_name, it.inode, kind)?;
+        self.replace_name(it.to, new_position, it.new_name, it.inode, kind)?;
         self.drop_link(it.to, number, it.now)?;
 
         self.commit()?;
@@ -360,11 +394,11 @@ impl State {
 
         let kind = self.node(it.inode)?.inode.kind();
         let other_kind = self.node(other)?.inode.kind();
-        let (position, old) = self.name(it.from, it.name)?;
-        let (new_position, new) = self.name(it.to, it.new_name)?;
+        let position = self.name(it.from, it.name)?;
+        let new_position = self.name(it.to, it.new_name)?;
 
-        self.replace_name(it.from, &old, it.name, other, other_kind)?;
-        self.replace_name(it.to, &new, it.new_name, it.inode, kind)?;
+        self.replace_name(it.from, position, it.name, other, other_kind)?;
+        self.replace_name(it.to, new_position, it.new_name, it.inode, kind)?;
         self.touch(it.from, it.now)?;
         self.touch(it.to, it.now)?;
         self.move_inode(it.inode, it.from, it.to, it.now)?;
@@ -385,35 +419,42 @@ impl State {
         }
     }
 
-    /// Finds an extended attribute: its index in the node, and its address.
-    pub(crate) fn find_attribute(&self, number: u64, name: &[u8]) -> Result<Option<(usize, u64)>> {
-        for (index, address) in self.node(number)?.attributes.iter().enumerate() {
-            match self.metadata.record(*address)? {
-                Record::Attribute { name: found, .. } if found == name => {
-                    return Ok(Some((index, *address)));
-                }
-                _ => {}
-            }
-        }
-        Ok(None)
-    }
-
     pub(crate) fn attribute(&self, number: u64, name: &[u8]) -> Result<KVec<u8>> {
-        let (_, address) = self.find_attribute(number, name)?.ok_or(ENODATA)?;
+        let attributes = &self.node(number)?.attributes;
+        let position = self.find_in(attributes, name)?.ok_or(ENODATA)?;
 
-        match self.metadata.record(address)? {
+        match self.metadata.record(address(position))? {
             Record::Attribute { value, .. } => copy(value),
             _ => Err(EUCLEAN),
         }
     }
 
     pub(crate) fn attributes(&self, number: u64, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result {
-        for address in &self.node(number)?.attributes {
-            if let Record::Attribute { name, .. } = self.metadata.record(*address)? {
-                emit(name)?;
-            }
+        for position in self.node(number)?.attributes.keys() {
+            emit(self.name_at(address(*position))?)?;
         }
         Ok(())
+    }
+
+    /// Plans to add an extended attribute. Returns what the inode gets.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room.
+    fn plan_attribute(
+        &mut self,
+        number: u64,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<RBTreeNode<u64, ()>> {
+        if name.len().saturating_add(value.len()) > Record::MAX_TEXT {
+            return Err(ENOSPC);
+        }
+
+        let record = Record::Attribute { name, value };
+        let address = self.metadata.add(number, &record)?;
+
+        RBTreeNode::new(self.position(name, address), (), GFP_KERNEL)
     }
 
     pub(crate) fn set_attribute(
@@ -426,7 +467,7 @@ impl State {
     ) -> Result {
         self.begin()?;
 
-        let found = self.find_attribute(number, name)?;
+        let found = self.find_in(&self.node(number)?.attributes, name)?;
 
         match (is_there, found) {
             (Some(true), None) => return Err(ENODATA),
@@ -437,31 +478,23 @@ impl State {
             return Err(ENODATA);
         }
 
-        let added = match value {
-            Some(value) if name.len().saturating_add(value.len()) > Record::MAX_TEXT => {
-                return Err(ENOSPC);
-            }
-            Some(value) => Some(
-                self.metadata
-                    .add(number, &Record::Attribute { name, value })?,
-            ),
-            None => None,
-        };
-        if let Some((_, address)) = found {
-            self.metadata.remove(address)?;
+        let added = value
+            .map(|value| self.plan_attribute(number, name, value))
+            .transpose()?;
+
+        if let Some(position) = found {
+            self.metadata.remove(address(position))?;
         }
-        self.node_mut(number)?.attributes.reserve(1, GFP_KERNEL)?;
         self.edit(number, |inode| inode.changed = from_vfs(now))?;
 
         self.commit()?;
         let attributes = &mut self.node_mut(number)?.attributes;
 
-        if let Some((index, _)) = found {
-            let _ = attributes.remove(index);
+        if let Some(position) = found {
+            attributes.remove(&position);
         }
-        if let Some(address) = added {
-            // There is room: it was reserved.
-            let _ = attributes.push_within_capacity(address);
+        if let Some(added) = added {
+            attributes.insert(added);
         }
         Ok(())
     }

@@ -2,12 +2,14 @@
 
 //! What is known of a mounted filesystem, and how it changes.
 
-use daxmf::fs::{
-    Attributes,
-    Label,
-    Mending,
-    Statistics,
-    Volume, //
+use daxmf::{
+    fs::{
+        Attributes,
+        Mending,
+        Statistics,
+        Volume, //
+    },
+    siphash::Key, //
 };
 use kernel::{
     prelude::*,
@@ -50,6 +52,8 @@ pub(crate) struct State {
     pub(crate) owners: Owners,
     pub(crate) inodes: RBTree<u64, Node>,
     superblock: Superblock,
+    /// What the hashes of names are computed with.
+    pub(crate) key: Key,
     /// Inodes that change with the next commit.
     edits: KVec<(u64, Inode)>,
     /// Data that is bad. What no file has of it is not free either.
@@ -79,6 +83,7 @@ impl State {
         Ok(Self {
             volume,
             space: Space::new(superblock.geometry.data())?,
+            key: Key::new(superblock.secret.0),
             superblock,
             metadata,
             owners: Owners::new(),
@@ -220,28 +225,6 @@ impl State {
             free_inodes: self.metadata.free() / record,
             uuid: self.metadata.uuid(),
         }
-    }
-
-    /// Plans the extended attributes that an inode is created with. Returns their addresses.
-    ///
-    /// # Errors
-    ///
-    /// - `ENOSPC` if there is no room.
-    pub(crate) fn plan_labels(&mut self, number: u64, labels: &[Label]) -> Result<KVec<u64>> {
-        let mut addresses = KVec::with_capacity(labels.len(), GFP_KERNEL)?;
-
-        for Label { name, value } in labels {
-            if name.len().saturating_add(value.len()) > Record::MAX_TEXT {
-                return Err(ENOSPC);
-            }
-
-            let address = self
-                .metadata
-                .add(number, &Record::Attribute { name, value })?;
-
-            addresses.push(address, GFP_KERNEL)?;
-        }
-        Ok(addresses)
     }
 
     /// Changes mode, owners and times of an inode.

@@ -5,7 +5,8 @@
 use kernel::{
     alloc::KVVec,
     fmt,
-    prelude::*, //
+    prelude::*,
+    rbtree::RBTree, //
 };
 
 use crate::{
@@ -15,6 +16,10 @@ use crate::{
     },
     inodes::Node,
     metadata::damaged,
+    names::{
+        address,
+        has_same_hash, //
+    },
     state::State, //
 };
 
@@ -26,13 +31,16 @@ impl State {
 
     /// # Errors
     ///
-    /// - `EUCLEAN` if an inode has another number of links than it says, or a symbolic link no
-    ///   target, or if a directory is not below the root.
+    /// - `EUCLEAN` if an inode has another number of links than it says, a name or an attribute
+    ///   twice, or a symbolic link no target, or if a directory is not below the root.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn check_tree(&self) -> Result {
         let mut directories = 0_u64;
+        let mut same = KVVec::new();
 
         for (number, node) in &self.inodes {
+            self.check_names(&node.names, &mut same)?;
+            self.check_names(&node.attributes, &mut same)?;
             self.check_links(*number, node)?;
             if node.inode.kind() == Inode::SYMLINK && node.target.is_none() {
                 return Err(self.bad(*number, "symbolic link without a target"));
@@ -51,6 +59,41 @@ impl State {
             ));
         }
         Ok(())
+    }
+
+    /// Checks that no two names of a directory, or attributes of an inode, are the same. `same` is
+    /// memory to do it in.
+    fn check_names<V>(&self, names: &RBTree<u64, V>, same: &mut KVVec<u64>) -> Result {
+        same.clear();
+        for position in names.keys() {
+            if same
+                .last()
+                .is_some_and(|last| !has_same_hash(*last, *position))
+            {
+                self.check_different(same)?;
+                same.clear();
+            }
+            same.push(*position, GFP_KERNEL)?;
+        }
+        self.check_different(same)
+    }
+
+    /// Checks that some names with the same hash are not the same. In an image that was made to do
+    /// harm, they can be many.
+    fn check_different(&self, same: &mut [u64]) -> Result {
+        let name = |position: &u64| self.name_at(address(*position)).ok();
+
+        same.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+
+        match same
+            .windows(2)
+            .find(|pair| pair.first().map(name) == pair.last().map(name))
+        {
+            Some([first, last]) => {
+                Err(self.bad(address(*first.max(last)), "name that is there twice"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The number of directories below the root, and the root. Each other one has one name, as was

@@ -3,7 +3,7 @@
 //! Devices: how they are opened, and what is known of them.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::process::Command;
 use std::time::SystemTime;
@@ -123,4 +123,16 @@ pub fn now() -> Time {
         seconds: since.as_secs() as i64,
         nanoseconds: since.subsec_nanos(),
     }
+}
+
+/// Bytes that nobody can guess.
+///
+/// # Errors
+///
+/// - What `/dev/urandom` fails with.
+pub fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
 }

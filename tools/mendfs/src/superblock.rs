@@ -43,12 +43,23 @@ pub fn find(media: &dyn Media, report: &mut Report) -> Result<Superblock, String
     }
 
     let Some((_, found)) = found else {
-        let why: Vec<_> = candidates
+        let mut why: Vec<_> = candidates
             .into_iter()
-            .filter_map(|(copy, candidate)| Some(format!("{copy}: {}", candidate.err()?)))
+            .filter_map(|(copy, candidate)| Some((copy, candidate.err()?)))
             .collect();
 
-        return Err(format!("no superblock: {}", why.join("; ")));
+        why.dedup_by(|(_, one), (_, other)| one == other);
+        return Err(match why.as_slice() {
+            [(_, what)] => format!("no superblock that can be used: {what}"),
+            _ => {
+                let why: Vec<_> = why
+                    .iter()
+                    .map(|(copy, what)| format!("{copy}: {what}"))
+                    .collect();
+
+                format!("no superblock: {}", why.join("; "))
+            }
+        });
     };
 
     compare(media, &found, report);

@@ -2,12 +2,13 @@
 
 //! Makes a mendfs filesystem.
 
+use std::env;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 use cli::Unwritten;
-use mendfs::format::{Fault, Geometry, Header, Magic, Superblock, BLOCK_SHIFT};
+use mendfs::format::{Fault, Geometry, Header, Magic, Secret, Superblock, Time, BLOCK_SHIFT};
 use mendfs::media::{FileMedia, Media};
 use mendfs::{checksum, device, make};
 use serde_json::json;
@@ -25,6 +26,10 @@ struct Cli {
     /// The UUID; a random one if it is not given.
     #[arg(short = 'U', long)]
     uuid: Option<Uuid>,
+    /// The secret that orders names, 32 hexadecimal digits; a random one if it is not given. Who
+    /// knows it can make others wait. It is for images that are to be the same each time.
+    #[arg(long, value_name = "DIGITS")]
+    secret: Option<Uuid>,
     /// Blocks of 4 KiB of each copy of the metadata; one in 64 of the device if it is not given.
     #[arg(short, long, value_name = "BLOCKS")]
     metadata: Option<u64>,
@@ -87,15 +92,20 @@ fn make(cli: &Cli) -> Result<Superblock, String> {
         refuse_contents(&cli.device, &media)?;
     }
 
+    let now = now()?;
     let superblock = Superblock {
         uuid: cli.uuid.unwrap_or_else(Uuid::new_v4).into_bytes(),
         geometry: geometry(cli, media.blocks())?,
         label: cli.label.0,
+        secret: Secret(match cli.secret {
+            Some(secret) => secret.into_bytes(),
+            None => device::random().map_err(|e| format!("/dev/urandom: {e}"))?,
+        }),
     };
     let shows = !cli.quiet && !cli.json && io::stderr().is_terminal();
     let mut shown = 0;
 
-    make::make(&mut media, &superblock, device::now(), |done, total| {
+    make::make(&mut media, &superblock, now, |done, total| {
         let percent = done * 100 / total;
 
         if shows && percent != shown {
@@ -108,6 +118,22 @@ fn make(cli: &Cli) -> Result<Superblock, String> {
         cli::warn("");
     }
     Ok(superblock)
+}
+
+/// The time, or the one that images are to be the same for.
+fn now() -> Result<Time, String> {
+    const EPOCH: &str = "SOURCE_DATE_EPOCH";
+
+    match env::var(EPOCH) {
+        Ok(text) => text
+            .parse::<i64>()
+            .map(|seconds| Time {
+                seconds,
+                nanoseconds: 0,
+            })
+            .map_err(|e| format!("{EPOCH}: {e}")),
+        Err(_) => Ok(device::now()),
+    }
 }
 
 /// The sizes that were asked for, or those that suit the device.

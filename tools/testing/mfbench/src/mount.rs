@@ -9,8 +9,8 @@ use std::path::Path;
 
 use mendfs::device;
 use mendfs::format::{
-    Block, Extent, Fault, Geometry, Inode, Record, Superblock, Time, BLOCK_SHIFT, BLOCK_SIZE,
-    COPIES, ROOT, UNITS, UNIT_SIZE,
+    Block, Extent, Fault, Geometry, Inode, Record, Secret, Superblock, Time, BLOCK_SHIFT,
+    BLOCK_SIZE, COPIES, ROOT, UNITS, UNIT_SIZE,
 };
 use mendfs::make;
 use mendfs::media::{FileMedia, Media};
@@ -117,6 +117,7 @@ fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
         geometry: Geometry::new(media.blocks(), JOURNAL, metadata)
             .map_err(|fault: Fault| io::Error::other(fault.to_string()))?,
         label: [0; 32],
+        secret: Secret([1; 16]),
     };
     let now = device::now();
     let mut table = Table::new();

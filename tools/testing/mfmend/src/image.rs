@@ -5,8 +5,8 @@
 use mendfs::check::{self, Checked};
 use mendfs::checksum;
 use mendfs::format::{
-    Extent, Geometry, Header, Inode, Magic, Record, Superblock, Time, Transaction, Uuid, COPIES,
-    ROOT, SLOTS, UNITS, UNIT_SIZE,
+    Extent, Geometry, Header, Inode, Magic, Record, Secret, Superblock, Time, Transaction, Uuid,
+    COPIES, ROOT, SLOTS, UNITS, UNIT_SIZE,
 };
 use mendfs::make;
 use mendfs::media::{Media, MemoryMedia};
@@ -62,6 +62,7 @@ impl Image {
                 uuid: UUID,
                 geometry: Geometry::new(BLOCKS, 8, metadata).expect("it fits"),
                 label: [0; 32],
+                secret: Secret([9; 16]),
             },
         };
 

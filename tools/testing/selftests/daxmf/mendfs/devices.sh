@@ -190,7 +190,68 @@ nothing_there() {
 		fails_with "no superblock" fsck.mendfs -y "/dev/$DM"
 }
 
-begin 14
+# set_in_superblock OFFSET NUMBER -- 4 bytes, in both copies, with a checksum that is right.
+set_in_superblock() {
+	python3 - "/dev/$DM" "$@" <<-'END'
+		import os, struct, sys
+		device = os.open(sys.argv[1], os.O_RDWR)
+		last = os.lseek(device, 0, os.SEEK_END) - 4096
+		for start in (0, last):
+		    block = bytearray(os.pread(device, 4096, start))
+		    struct.pack_into("<I", block, int(sys.argv[2]), int(sys.argv[3]))
+		    crc = 0xffffffff
+		    for byte in block[4:]:
+		        crc ^= byte
+		        for _ in range(8):
+		            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+		    struct.pack_into("<I", block, 0, crc ^ 0xffffffff)
+		    os.pwrite(device, block, start)
+		os.fsync(device)
+	END
+}
+
+# What is of another version, or has a feature, is left alone, with advice.
+other_formats() {
+	local advice="copy the files with the mendfs of that version, and make the filesystem anew"
+	local before version
+
+	make || return
+	for version in 1 3; do
+		set_in_superblock 40 $version && before=$(sha256sum <"/dev/$DM") &&
+			refuses "wrong fs type" &&
+			log_says "mendfs: .*superblock: format version $version, .*: $advice" &&
+			fails_with "format version $version, and only 2 is known: $advice" \
+				fsck.mendfs -y "/dev/$DM" &&
+			is sh -c "sha256sum <'/dev/$DM'" "$before" || return
+	done
+	set_in_superblock 40 2 && set_in_superblock 124 8 && refuses "wrong fs type" &&
+		log_says "mendfs: .*superblock: features 0x800000000 are not known" &&
+		fails_with "features 0x800000000 are not known" fsck.mendfs -n "/dev/$DM" &&
+		fails_with "mendfs filesystem on it" mkfs.mendfs "/dev/$DM" &&
+		set_in_superblock 124 0 && mounts
+}
+
+# image NAME OPTION... -- a small one of a time that is over.
+image() {
+	truncate -s 16M "$TMP/$1" &&
+		SOURCE_DATE_EPOCH=1700000000 mkfs.mendfs -q -U 12345678-1234-1234-1234-123456789abc \
+			"${@:2}" "$TMP/$1"
+}
+
+same_image() {
+	local secret=0123456789abcdef0123456789abcdef
+
+	image one --secret $secret && image other --secret $secret && image third &&
+		cmp "$TMP/one" "$TMP/other" && ! cmp -s "$TMP/one" "$TMP/third" &&
+		mend_clean "$TMP/one" && mend_clean "$TMP/third" || return
+	! fsck.mendfs -nv --json "$TMP/one" | grep -i 0123456789abcdef || fail "it tells the secret" ||
+		return
+	! fsck.mendfs --list "$TMP/one" | grep -i 0123456789abcdef || fail "it tells the secret" ||
+		return
+	fails_with "invalid value" image one -f --secret 0123 && rm "$TMP/"{one,other,third}
+}
+
+begin 16
 require_ns "$KIND"
 require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
@@ -212,4 +273,6 @@ check "mkfs leaves other contents alone" clean keeps_others
 check "options of mount" clean bad_options
 check "arguments of mkfs and fsck" clean bad_arguments
 check "a device without a filesystem" clean nothing_there
+check "other versions and features are refused, with advice" clean other_formats
+check "an image that is the same each time" clean same_image
 finish

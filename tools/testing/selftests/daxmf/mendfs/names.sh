@@ -7,6 +7,11 @@ KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
+# The secret of the filesystem here, with which some names are known to have the same hash.
+SECRET=000102030405060708090a0b0c0d0e0f
+COLLIDING=(11517 22854)
+COLLIDING_ATTRIBUTES=(user.35695 user.42055)
+
 # renameat2 FROM TO FLAGS
 renameat2() {
 	python3 - "$@" <<-'END'
@@ -50,6 +55,117 @@ many_names() {
 		is sh -c 'ls many | wc -l' 3000 &&
 		is cat "many/a name, number 2718" 2718 &&
 		rm many/*[02468] && is sh -c 'ls many | wc -l' 1500
+}
+
+# positions DIRECTORY [START] -- names and where the directory goes on behind each, from a position
+# on.
+positions() {
+	python3 - "$@" <<-'END'
+		import ctypes, os, struct, sys
+		libc = ctypes.CDLL(None, use_errno=True)
+		directory = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECTORY)
+		if len(sys.argv) > 2:
+		    os.lseek(directory, int(sys.argv[2]), os.SEEK_SET)
+		buffer = ctypes.create_string_buffer(4096)
+		while length := libc.getdents64(directory, buffer, 4096):
+		    assert length > 0, os.strerror(ctypes.get_errno())
+		    at = 0
+		    while at < length:
+		        position, size = struct.unpack_from("<qH", buffer.raw, at + 8)
+		        name = buffer.raw[at + 19:at + size].split(b"\0")[0].decode("latin-1")
+		        if name not in (".", ".."):
+		            print(position, name)
+		        at += size
+	END
+}
+
+# Whoever reads a directory goes on where he was, also behind a mount.
+keeps_positions() {
+	local middle
+
+	positions many >"$TMP/before" && cd / && again && cd $MNT &&
+		positions many | diff - "$TMP/before" || return
+	middle=$(sed -n 700p "$TMP/before") && [ "$(wc -l <"$TMP/before")" = 1500 ] &&
+		positions many "${middle% a *}" | diff - <(sed 1,700d "$TMP/before")
+}
+
+# make_names DIRECTORY COUNT -- files whose names all have the same CRC-32C.
+make_names() {
+	python3 - "$@" <<-'END'
+		import os, sys
+		table = []
+		for i in range(256):
+		    for _ in range(8):
+		        i = i >> 1 ^ (0x82f63b78 if i & 1 else 0)
+		    table.append(i)
+		index = {entry >> 24: i for i, entry in enumerate(table)}
+
+		def crc(text):
+		    found = 0xffffffff
+		    for byte in text:
+		        found = found >> 8 ^ table[(found ^ byte) & 255]
+		    return found
+
+		# Four bytes make it any.
+		def made(text, wanted):
+		    steps = []
+		    for _ in range(4):
+		        steps.append(index[wanted >> 24])
+		        wanted = (wanted ^ table[steps[-1]]) << 8 & 0xffffffff
+		    found = crc(text)
+		    for step in reversed(steps):
+		        text += bytes([(found ^ step) & 255])
+		        found = found >> 8 ^ table[step]
+		    return text
+
+		os.chdir(sys.argv[1])
+		n = left = int(sys.argv[2])
+		while left:
+		    name = made(b"%08d" % n, 0x12345678)
+		    n += 1
+		    if not {0, 10, 47} & set(name):
+		        assert crc(name) == 0x12345678
+		        os.close(os.open(name, os.O_CREAT))
+		        left -= 1
+	END
+}
+
+# Nobody can choose names that are next to each other in the order of a directory.
+spread() {
+	local hashes
+
+	mkdir spread && make_names spread 1000 && is sh -c 'ls spread | wc -l' 1000 || return
+	hashes=$(positions spread | while read -r position _; do
+		echo $((position >> 32))
+	done | sort -u | wc -l)
+	[ "$hashes" -ge 999 ] || fail "1000 names have $hashes hashes"
+}
+
+# hash_of NAME DIRECTORY -- the part of its position that names with the same hash share.
+hash_of() {
+	positions "$2" | while read -r position name; do
+		[ "$name" != "$1" ] || echo $((position >> 32))
+	done
+}
+
+same_hash() {
+	local one=${COLLIDING[0]} other=${COLLIDING[1]} first
+
+	mkdir same && echo one >"same/$one" && echo other >"same/$other" &&
+		[ "$(hash_of "$one" same)" = "$(hash_of "$other" same)" ] ||
+		fail "they have different hashes" || return
+	# One is behind the other, and is found there.
+	first=$(positions same | head -n 1)
+	positions same "${first%% *}" | diff - <(positions same | tail -n 1) || return
+	setfattr -n "${COLLIDING_ATTRIBUTES[0]}" -v one same &&
+		setfattr -n "${COLLIDING_ATTRIBUTES[1]}" -v other same && cd / && again && cd $MNT &&
+		is cat "same/$one" one && is cat "same/$other" other &&
+		is getfattr --only-values -n "${COLLIDING_ATTRIBUTES[0]}" same one &&
+		is getfattr --only-values -n "${COLLIDING_ATTRIBUTES[1]}" same other &&
+		setfattr -x "${COLLIDING_ATTRIBUTES[0]}" same && rm "same/$one" &&
+		is cat "same/$other" other && [ ! -e "same/$one" ] &&
+		is getfattr --only-values -n "${COLLIDING_ATTRIBUTES[1]}" same other &&
+		mv "same/$other" "same/$one" && is ls same "$one" && is cat "same/$one" other
 }
 
 long_names() {
@@ -128,6 +244,28 @@ attributes() {
 		fails_with "No space left" setfattr -n user.big -v "$(printf 'z%.0s' {1..5000})" a/one
 }
 
+# It takes no longer to find one of many attributes than one of few. What else the machine does
+# meanwhile is in both; the shortest time is that without.
+many_attributes() {
+	python3 - <<-'END'
+		import os, time
+		counts = {"few": 20, "lots": 4000}
+		for name, count in counts.items():
+		    os.close(os.open(name, os.O_CREAT))
+		    for n in range(count):
+		        os.setxattr(name, f"user.{n}", b"%d" % n)
+		best = {}
+		for _ in range(20):
+		    for name, count in counts.items():
+		        start = time.monotonic()
+		        for n in range(count - 20, count):
+		            assert os.getxattr(name, f"user.{n}") == b"%d" % n
+		        best[name] = min(best.get(name, 1), time.monotonic() - start)
+		assert best["lots"] < 5 * best["few"], best
+		assert len(os.listxattr("lots")) == 4000
+	END
+}
+
 # A directory that was read has a new time of access, which the filesystem is told later.
 times() {
 	local future=4102444800
@@ -193,19 +331,23 @@ all_free() {
 	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
-begin 13
+begin 17
 require_ns "$KIND"
-require mendfs_on "$NS"
+require mendfs_on "$NS" --secret $SECRET
 cd $MNT || exit
 on_exit cd /
 
 check "directories, files, links and devices" make_tree
 check "thousands of names in a directory" many_names
+check "the order of a directory stays, also over a mount" keeps_positions
+check "nobody chooses where names are in the order" spread
+check "names and attributes that have the same hash" same_hash
 check "names of 255 bytes" long_names
 check "renames, with NOREPLACE and EXCHANGE" renames
 check "the links of a directory that is renamed meanwhile" renamed_meanwhile
 check "symbolic links, O_TMPFILE" links
 check "extended attributes" attributes
+check "thousands of attributes of a file" many_attributes
 check "times of changes" times
 check "a file without a name lives as long as it is open" unlinked
 check "handles of files" handles
