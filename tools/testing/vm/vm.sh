@@ -85,7 +85,7 @@ not_ours()
 }
 
 ktap_print_header
-ktap_set_plan 16
+ktap_set_plan 17
 check "a script's output and status come back" script_ends
 check "the guest and the host share a folder" folder_is_shared
 check "a panic is told" kernel_panics
@@ -106,4 +106,5 @@ check "a leak is told" told leak.log "kernel memory leak"
 check "an oops is told" told oops.log "oops"
 check "a warning from our modules is told" told warning.log "WARN from our modules"
 check "a warning of the kernel's own is only noted" not_ours stock-warning.log
+check "so is one of XFS, which we have called" not_ours called-warning.log
 ktap_finished
