@@ -966,8 +966,10 @@ scrub_starts() {
 	ndctl start-scrub "${BUS##*/}" >/dev/null && scrubs
 }
 
+# As long as somebody asks, the kernel asks the firmware each second; else less and less often.
 scrub_ends() {
-	ndctl wait-scrub "${BUS##*/}" >/dev/null && ! scrubs
+	while ! timeout 10 ndctl wait-scrub "${BUS##*/}" >/dev/null && scrubs; do :; done
+	! scrubs
 }
 
 # bad_blocks -- of the disk, or nothing.
