@@ -10,9 +10,11 @@ copy=$work/copy
 
 break_and_build()
 {
-	mkdir -p "$copy/tools/testing"
-	cp -r "$top"/{Kbuild,rust,drivers,fs,samples,scripts} "$copy"
-	cp -r "$top/tools/testing/nospec" "$copy/tools/testing"
+	local modules
+
+	mapfile -t modules < <(sed -n 's|^obj-m += \(tools/.*\)/.*|\1|p' "$top/Kbuild")
+	mkdir "$copy"
+	(cd "$top" && cp -r --parents Kbuild rust drivers fs samples scripts "${modules[@]}" "$copy")
 	grep -q '^/// assert_eq.*0xe306_9283' "$copy/rust/crc32c.rs" &&
 		sed -i '/^\/\/\/ assert_eq/s/0xe306_9283/0xe306_9284/' "$copy/rust/crc32c.rs" &&
 		"$copy/scripts/modules" debug
