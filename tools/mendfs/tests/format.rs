@@ -340,6 +340,16 @@ fn checksum_is_crc32c() {
     assert_eq!(checksum(b"123456789"), 0xe306_9283);
 }
 
+fn seal_superblock(block: &mut [u8; BLOCK_SIZE]) {
+    Header {
+        magic: Magic::Super,
+        uuid: [1; 16],
+        address: 0,
+        sequence: 0,
+    }
+    .seal(block, checksum);
+}
+
 #[test]
 fn other_versions_are_refused_with_advice() {
     let superblock = Superblock {
@@ -353,13 +363,7 @@ fn other_versions_are_refused_with_advice() {
     superblock.write(&mut block, checksum);
     for version in [0, 1, 3, u32::MAX] {
         block[40..44].copy_from_slice(&version.to_le_bytes());
-        Header {
-            magic: Magic::Super,
-            uuid: [1; 16],
-            address: 0,
-            sequence: 0,
-        }
-        .seal(&mut block, checksum);
+        seal_superblock(&mut block);
 
         let fault = Superblock::read(&block, checksum).expect_err("it is of another version");
 
@@ -377,13 +381,7 @@ fn unknown_features_are_refused() {
 
     block[40..44].copy_from_slice(&VERSION.to_le_bytes());
     block[127] = 0x80;
-    Header {
-        magic: Magic::Super,
-        uuid: [1; 16],
-        address: 0,
-        sequence: 0,
-    }
-    .seal(&mut block, checksum);
+    seal_superblock(&mut block);
 
     let fault = Superblock::read(&block, checksum).expect_err("it has a feature");
 
