@@ -522,7 +522,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn allocate(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
     /// Makes the whole blocks of `to` from byte `start` on share the place of the blocks `range` of
-    /// `from`. What was there before goes. Nobody has it mapped; both inodes are locked.
+    /// `from`, as many as it can at once, and at least one. Returns how many bytes they are. What
+    /// was there before goes. Nobody has it mapped; both inodes are locked.
     ///
     /// # Errors
     ///
@@ -534,5 +535,5 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         to: &Inode<Self>,
         start: u64,
         now: Time,
-    ) -> Result;
+    ) -> Result<u64>;
 }

@@ -503,16 +503,7 @@ impl FileSystem for Mendfs {
         to: &Inode<Self>,
         start: u64,
         now: Time,
-    ) -> Result {
-        let (mut rest, mut start) = (Some(range), start);
-
-        while let Some(range) = rest {
-            let done =
-                self.change(|state| state.share(from.number(), range, to.number(), start, now))?;
-
-            rest = ByteRange::between(range.start().saturating_add(done), range.end());
-            start = start.saturating_add(done);
-        }
-        Ok(())
+    ) -> Result<u64> {
+        self.change(|state| state.share(from.number(), range, to.number(), start, now))
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         space,
         ByteRange, //
     },
+    wait::check_killed, //
 };
 
 use super::{
@@ -25,9 +26,14 @@ use super::{
         },
         FileSystem,
         Inode,
-        Place, //
+        Place,
+        Purpose,
+        Time, //
     },
-    space::Dirty,
+    space::{
+        Dirty,
+        MAX_PIECE, //
+    },
 };
 
 /// What is to be shared: `len` bytes of `from` with `to`. What is 0 reaches to the end of `from`.
@@ -151,7 +157,7 @@ impl Remap {
         Ok(u64::try_from(len).ok().filter(|len| *len != 0))
     }
 
-    /// Shares piece by piece. If it ends early, what was done counts.
+    /// Shares step by step. If it ends early, what was done counts.
     fn share<T: FileSystem>(
         &self,
         from: &Inode<T>,
@@ -161,27 +167,21 @@ impl Remap {
         frozen: &Frozen<'_>,
     ) -> Result<u64> {
         let now = to.changed();
-        let there = |at: u64| {
-            at.checked_sub(range.start())
-                .and_then(|at| at.checked_add(to_start))
-                .ok_or(EINVAL)
-        };
-        let mut done = 0;
+        let blocks = range.blocks().ok_or(EINVAL)?;
+        let mut done = 0_u64;
+        let mut share_all = || -> Result {
+            while let Some(rest) = blocks.skip(done) {
+                check_killed()?;
 
-        let result = from.for_each_piece(range.blocks().ok_or(EINVAL)?, |piece, place| {
-            let start = there(piece.start())?;
+                let start = to_start.checked_add(done).ok_or(EINVAL)?;
+                let len = Self::share_some(from, rest, to, start, now, frozen)?;
 
-            match place {
-                Place::Hole => {
-                    let hole = ByteRange::new(start, piece.len()).ok_or(EINVAL)?;
-
-                    to.punch_blocks(hole, now, frozen)
-                }
-                _ => to.fs().share(from, piece, to, start, now),
-            }?;
-            done = piece.end().min(range.end()).saturating_sub(range.start());
+                done = done.saturating_add(len);
+            }
             Ok(())
-        });
+        };
+        let result = share_all();
+        let done = done.min(range.len());
 
         // Who only replaces what is the same has not changed the file.
         if self.flags & Self::IS_COMPARED == 0 && done != 0 {
@@ -190,6 +190,38 @@ impl Remap {
         match result {
             Err(error) if done == 0 => Err(error),
             _ => Ok(done),
+        }
+    }
+
+    /// Shares the first of some blocks. Returns how many bytes they are.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if an answer of the filesystem makes no sense.
+    /// - The errors of [`Inode::find()`], [`FileSystem::share()`] and [`FileSystem::punch()`].
+    fn share_some<T: FileSystem>(
+        from: &Inode<T>,
+        blocks: ByteRange<space::File>,
+        to: &LockedInode<T>,
+        start: u64,
+        now: Time,
+        frozen: &Frozen<'_>,
+    ) -> Result<u64> {
+        let found = from.find(blocks, Purpose::Read)?;
+
+        if let Place::Hole = found.place {
+            let len = found.range.clip(blocks).ok_or(EUCLEAN)?.len();
+
+            to.punch_blocks(ByteRange::new(start, len).ok_or(EINVAL)?, now, frozen)?;
+            return Ok(len);
+        }
+
+        let len = blocks.len().min(MAX_PIECE);
+        let piece = ByteRange::new(blocks.start(), len).ok_or(EINVAL)?;
+
+        match to.fs().share(from, piece, to, start, now)? {
+            0 => Err(EUCLEAN),
+            len => Ok(len),
         }
     }
 }

@@ -38,7 +38,7 @@ use super::super::{
 
 /// As many bytes are allocated, freed, copied or shared at once. In between somebody may want to
 /// kill us.
-const MAX_PIECE: u64 = 16 << 20;
+pub(super) const MAX_PIECE: u64 = 16 << 20;
 
 /// The greatest size of a file.
 const MAX_SIZE: u64 = i64::MAX as u64;
