@@ -47,7 +47,7 @@ on_partitions() {
 		told_on_dm corrupt-pfn
 }
 
-begin 5
+begin 8
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
 require modprobe daxmf_stack
@@ -62,4 +62,15 @@ check "a volume that grows while it is mounted" \
 	clean grown
 check "a volume on two partitions of a disk" \
 	clean on_partitions
+
+# The same on a namespace whose data do not start where its memory does.
+on_exit make_raw "$NS"
+require make_fsdax "$NS" pmem
+A=$(ns_disk "$NS")
+check "fsdax: a volume on one disk" \
+	clean one_volume
+check "fsdax: a volume over two disks" \
+	clean over_two
+check "fsdax: a striped volume" \
+	clean striped
 finish
