@@ -843,24 +843,31 @@ impl State {
         }
         if self.must_mend_first() {
             self.node_mut(number)?.is_left = true;
-            self.has_left = true;
+            self.left_from = Some(self.left_from.map_or(number, |first| first.min(number)));
             return Ok(false);
         }
         self.remove(number)
     }
 
-    /// Removes the inodes that were left to be removed later.
-    pub(crate) fn evict_left(&mut self) -> Result {
-        while self.has_left {
-            let left = self.inodes.iter().find(|(_, node)| node.is_left);
-            let Some(number) = left.map(|(number, _)| *number) else {
-                self.has_left = false;
+    /// Removes as much as one transaction can of an inode that was left to be removed later.
+    /// Returns whether there is more.
+    pub(crate) fn evict_left(&mut self) -> Result<bool> {
+        while let Some(first) = self.left_from {
+            let Some(cursor) = self.inodes.cursor_lower_bound(&first) else {
                 break;
             };
+            let (number, node) = cursor.current();
+            let (number, is_left) = (*number, node.is_left);
 
-            while self.remove(number)? {}
+            if is_left {
+                self.left_from = Some(number);
+                self.remove(number)?;
+                return Ok(true);
+            }
+            self.left_from = number.checked_add(1);
         }
-        Ok(())
+        self.left_from = None;
+        Ok(false)
     }
 
     /// Removes as much of an inode as one transaction can. Returns whether there is more.

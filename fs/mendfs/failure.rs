@@ -118,7 +118,7 @@ impl Mendfs {
             state.metadata.check()?;
             match state.mend_some() {
                 true => Ok(true),
-                false => state.end_mending().map(|()| false),
+                false => state.end_mending(),
             }
         }) {}
     }
@@ -283,15 +283,16 @@ impl State {
         true
     }
 
-    /// Does what comes after the last that could be mended at this moment.
-    fn end_mending(&mut self) -> Result {
+    /// Does what comes after the last that could be mended at this moment. Returns whether there
+    /// is more.
+    fn end_mending(&mut self) -> Result<bool> {
         // Some have failed less than a second ago. What is left to be removed may lack memory now.
-        if !self.suspects.is_empty() || self.has_left {
+        if !self.suspects.is_empty() || self.left_from.is_some() {
             self.mending.ask();
         }
         self.check_copies()?;
         if self.must_mend_first() {
-            return Ok(());
+            return Ok(false);
         }
         self.waiting = None;
         self.record_bad()?;

@@ -60,8 +60,8 @@ pub(crate) struct State {
     pub(crate) bad: Bad,
     pub(crate) suspects: Suspects,
     pub(crate) mending: Mending,
-    /// Whether inodes are to be removed as soon as that is possible.
-    pub(crate) has_left: bool,
+    /// A number before which no inode is to be removed as soon as that is possible, if any is.
+    pub(crate) left_from: Option<u64>,
     /// Since when changes have been waiting for what must be mended before them.
     pub(crate) waiting: Option<Instant<Monotonic>>,
 }
@@ -92,7 +92,7 @@ impl State {
             bad: Bad::new(),
             suspects: Suspects::new(),
             mending,
-            has_left: false,
+            left_from: None,
             waiting: None,
         })
     }
