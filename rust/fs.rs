@@ -25,6 +25,7 @@ mod failure;
 mod inode;
 mod iomap;
 mod lock;
+mod losses;
 mod mender;
 mod names;
 mod no_reclaim;

@@ -8,12 +8,7 @@
 use core::ptr;
 
 use kernel::{
-    alloc::KVVec,
     prelude::*,
-    sync::{
-        new_mutex,
-        Mutex, //
-    },
     time::{
         delay::fsleep,
         Delta, //
@@ -42,7 +37,7 @@ use super::{
         InodeRef, //
     },
     lock::Frozen,
-    without_reclaim,
+    losses::Lost,
     FileSystem,
     Inode,
     Place,
@@ -52,75 +47,6 @@ use super::{
 
 /// Pages that a huge page maps.
 const HUGE: u64 = 512;
-
-/// Pages of a file that have failed.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Lost {
-    number: u64,
-    pages: PageRange<space::File>,
-    /// The inode was in memory: those who listen for errors have been told, and the kernel may have
-    /// entries for the pages.
-    is_known: bool,
-}
-
-/// The pages of a filesystem that have failed since it was last mended.
-#[pin_data]
-pub(super) struct Losses {
-    #[pin]
-    all: Mutex<KVVec<Lost>>,
-}
-
-impl Losses {
-    pub(super) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            all <- new_mutex!(KVVec::new()),
-        })
-    }
-
-    fn add(&self, lost: Lost) -> Result {
-        // An inode that is reclaimed is written back first, which looks here.
-        without_reclaim(|| Ok(self.all.lock().push(lost, GFP_KERNEL)?))
-    }
-
-    fn is_empty(&self) -> bool {
-        self.all.lock().is_empty()
-    }
-
-    /// The one before `index`, or the last one, and its index.
-    fn before(&self, index: usize) -> Option<(usize, Lost)> {
-        let all = self.all.lock();
-        let index = index.min(all.len()).checked_sub(1)?;
-
-        all.get(index).map(|lost| (index, *lost))
-    }
-
-    /// Pages of an inode that the kernel may have entries for, and their index.
-    fn known(&self, number: u64) -> Option<(usize, Lost)> {
-        let all = self.all.lock();
-        let index = all
-            .iter()
-            .rposition(|lost| lost.is_known && lost.number == number)?;
-
-        all.get(index).map(|lost| (index, *lost))
-    }
-
-    /// Removes what is at `index`, or was.
-    fn remove(&self, index: usize, lost: Lost) {
-        let mut all = self.all.lock();
-        let index = match all.get(index) == Some(&lost) {
-            true => Some(index),
-            false => all.iter().position(|other| *other == lost),
-        };
-        let (Some(index), Some(last)) = (index, all.pop()) else {
-            return;
-        };
-
-        // The last one takes its place, unless it is it.
-        if let Some(place) = all.get_mut(index) {
-            *place = last;
-        }
-    }
-}
 
 impl<T: FileSystem> SuperBlock<T> {
     /// Tells everybody who uses `pages` of a file that they are lost: processes that have them
@@ -163,9 +89,10 @@ impl<T: FileSystem> SuperBlock<T> {
     pub(super) fn settle(&self) {
         let mut next = usize::MAX;
 
-        while let Some((index, lost)) = self.losses().before(next) {
-            if self.settle_one(lost) {
-                self.losses().remove(index, lost);
+        self.losses().merge();
+        while let Some((index, noted)) = self.losses().before(next) {
+            if self.settle_one(noted.lost) {
+                self.losses().remove(index, noted);
             }
             next = index;
         }
@@ -347,11 +274,11 @@ impl<T: FileSystem> Inode<T> {
     pub(super) fn settle(&self, frozen: &Frozen<'_>) -> bool {
         let losses = self.super_block().losses();
 
-        while let Some((index, lost)) = losses.known(self.number()) {
-            if !self.forget(lost.pages, frozen) {
+        while let Some((index, noted)) = losses.known(self.number()) {
+            if !self.forget(noted.lost.pages, frozen) {
                 return false;
             }
-            losses.remove(index, lost);
+            losses.remove(index, noted);
         }
         true
     }

@@ -56,9 +56,9 @@ use crate::{
 use super::{
     contents,
     export,
-    failure::Losses,
     inode::LastRefs,
     lock::InternalWrite,
+    losses::Losses,
     mender::Mender,
     volume::{
         Devices,
