@@ -16,6 +16,7 @@
 #include "mce.c"
 #include "mm.c"
 #include "page-flags.c"
+#include "rcupdate.c"
 #include "sched.c"
 #include "security.c"
 #include "signal.c"

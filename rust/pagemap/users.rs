@@ -56,6 +56,11 @@ enum User {
 pub(super) unsafe fn take_from_users(frames: PageRange<space::Physical>) {
     let mut looks = 0;
 
+    // A page fault got its frame before the device died, and enters it into the file a little
+    // later. It may be preempted in between, but does not wait for anything: after this it has.
+    // SAFETY: No lock is held.
+    unsafe { bindings::synchronize_rcu_tasks() };
+
     for pfn in frame_numbers(frames) {
         loop {
             // SAFETY: The frame has a page by the safety requirements.
