@@ -66,9 +66,11 @@ pub fn make(
 fn wipe(media: &mut dyn Media, geometry: &Geometry) -> io::Result<()> {
     let zeroes = vec![0; WIPED as usize * BLOCK_SIZE];
 
-    // A filesystem is longer than both.
-    media.write(0, &zeroes)?;
-    media.write(geometry.blocks() - WIPED, &zeroes)?;
+    // A filesystem is longer than both. Where the device is longer than it, another one may end
+    // there.
+    for end in [WIPED, geometry.blocks(), media.blocks()] {
+        media.write(end - WIPED, &zeroes)?;
+    }
     media.sync()
 }
 

@@ -30,7 +30,10 @@ struct Cli {
     /// knows it can make others wait. It is for images that are to be the same each time.
     #[arg(long, value_name = "DIGITS")]
     secret: Option<Uuid>,
-    /// Blocks of 4 KiB of each copy of the metadata; one in 64 of the device if it is not given.
+    /// Blocks of 4 KiB of the filesystem; as many as the device has if it is not given.
+    #[arg(short, long, value_name = "BLOCKS")]
+    blocks: Option<u64>,
+    /// Blocks of 4 KiB of each copy of the metadata; one in 64 of all if it is not given.
     #[arg(short, long, value_name = "BLOCKS")]
     metadata: Option<u64>,
     /// Blocks of 4 KiB of each copy of the journal, an even number from 8 to 4096.
@@ -95,7 +98,7 @@ fn make(cli: &Cli) -> Result<Superblock, String> {
     let now = now()?;
     let superblock = Superblock {
         uuid: cli.uuid.unwrap_or_else(Uuid::new_v4).into_bytes(),
-        geometry: geometry(cli, media.blocks())?,
+        geometry: geometry(cli, size(cli, media.blocks())?)?,
         label: cli.label.0,
         secret: Secret(match cli.secret {
             Some(secret) => secret.into_bytes(),
@@ -136,10 +139,20 @@ fn now() -> Result<Time, String> {
     }
 }
 
+/// The number of blocks of the filesystem, on a device of `blocks` blocks.
+fn size(cli: &Cli, blocks: u64) -> Result<u64, String> {
+    match cli.blocks {
+        Some(wanted) if wanted > blocks => {
+            Err(format!("it has {blocks} blocks of 4 KiB, not {wanted}"))
+        }
+        wanted => Ok(wanted.unwrap_or(blocks)),
+    }
+}
+
 /// The sizes that were asked for, or those that suit the device.
 fn geometry(cli: &Cli, blocks: u64) -> Result<Geometry, String> {
     let describe = |fault: Fault| {
-        format!("{fault}: it has {blocks} blocks of 4 KiB, too few or too many for these sizes")
+        format!("{fault}: {blocks} blocks of 4 KiB are too few or too many for these sizes")
     };
     let usual = Geometry::of_device(blocks);
 

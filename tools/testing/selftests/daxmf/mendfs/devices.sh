@@ -50,6 +50,18 @@ largest() {
 		fails_with "too few or too many" mkfs.mendfs "$TMP/image" && rm "$TMP/image"
 }
 
+# A filesystem that is smaller than its device, on which a larger one was before.
+shorter() {
+	blocks 4096 && make && fails_with "it has 4096 blocks" make --blocks 4097 &&
+		make --blocks 1024 && mounts && geometry_is 1024 && mend_clean "/dev/$DM" &&
+		is sh -c "tail -c $PAGE '/dev/$DM' | tr -d '\0' | wc -c" 0
+}
+
+# geometry_is BLOCKS -- what the superblock says.
+geometry_is() {
+	is od -A n -t u8 -j 48 -N 8 "/dev/$DM" "$(printf %21d "$1")"
+}
+
 # Huge pages cannot map it.
 unaligned() {
 	local output
@@ -251,7 +263,7 @@ same_image() {
 	fails_with "invalid value" image one -f --secret 0123 && rm "$TMP/"{one,other,third}
 }
 
-begin 16
+begin 17
 require_ns "$KIND"
 require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
@@ -261,6 +273,7 @@ require map small 0 $((LEAST * 8)) linear "/dev/$DISK" 0
 
 check "the smallest device" clean smallest
 check "one that is too large" clean largest
+check "a filesystem that is smaller than its device" clean shorter
 check "one that is no whole pages is refused" clean odd_sizes
 check "one that was truncated is refused, one that has grown is not" clean truncated
 check "one without DAX is refused" clean without_dax
