@@ -128,6 +128,14 @@ pub struct Entry<'a> {
 /// Where the names of a directory start, behind `.` and `..`.
 pub const FIRST_POSITION: u64 = 2;
 
+/// What hides a name of a lower layer of overlayfs: a device file of number 0.
+pub struct Whiteout {
+    /// As of an inode that is [created](FileSystem::create).
+    pub attributes: Attributes,
+    /// What it is created with.
+    pub labels: KVec<Label>,
+}
+
 /// What a rename does, all at once.
 pub struct Rename<'a, T: FileSystem> {
     /// The directory that has the old name.
@@ -145,6 +153,8 @@ pub struct Rename<'a, T: FileSystem> {
     pub replaced: Option<&'a Inode<T>>,
     /// Whether the two inodes exchange their names.
     pub exchange: bool,
+    /// The inode that is created, and gets the old name. There is none with an exchange.
+    pub whiteout: Option<Whiteout>,
     /// The time of the change.
     pub now: Time,
 }

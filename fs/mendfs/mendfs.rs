@@ -378,6 +378,7 @@ impl FileSystem for Mendfs {
             to: rename.to.number(),
             new_name: rename.new_name,
             replaced: rename.replaced.map(Inode::number),
+            whiteout: rename.whiteout.as_ref(),
             now: rename.now,
         };
 

@@ -7,6 +7,7 @@ use daxmf::fs::{
     Entry,
     Label,
     Time,
+    Whiteout,
     FIRST_POSITION, //
 };
 use kernel::{
@@ -57,7 +58,15 @@ pub(crate) struct Move<'a> {
     pub(crate) to: u64,
     pub(crate) new_name: &'a [u8],
     pub(crate) replaced: Option<u64>,
+    pub(crate) whiteout: Option<&'a Whiteout>,
     pub(crate) now: Time,
+}
+
+/// An inode that the next commit creates.
+struct Planned {
+    number: u64,
+    inode: Inode,
+    node: RBTreeNode<u64, Node>,
 }
 
 impl State {
@@ -219,20 +228,12 @@ impl State {
     ) -> Result<u64> {
         self.begin()?;
 
-        let target = target.map(check_target).transpose()?;
-        let inode = self.new_inode(place.map(|(directory, _)| directory), attributes, target);
-        let number = self.metadata.add_inode(&Record::Inode(inode))?;
-        let mut node = Node::new(inode);
-
-        if let Some(target) = target {
-            node.target = Some(self.metadata.add(number, &Record::Target(target))?);
-        }
-        for Label { name, value } in labels {
-            node.attributes
-                .insert(self.plan_attribute(number, name, value)?);
-        }
-
-        let node = RBTreeNode::new(number, node, GFP_KERNEL)?;
+        let directory = place.map(|(directory, _)| directory);
+        let Planned {
+            number,
+            inode,
+            node,
+        } = self.plan_inode(directory, attributes, target, labels)?;
         let name = match place {
             Some((directory, name)) => {
                 self.touch(directory, attributes.changed)?;
@@ -255,6 +256,33 @@ impl State {
             self.insert_name(directory, name);
         }
         Ok(number)
+    }
+
+    /// Plans an inode, for which memory is allocated. Its name is for the caller to plan.
+    fn plan_inode(
+        &mut self,
+        directory: Option<u64>,
+        attributes: &Attributes,
+        target: Option<&[u8]>,
+        labels: &[Label],
+    ) -> Result<Planned> {
+        let target = target.map(check_target).transpose()?;
+        let inode = self.new_inode(directory, attributes, target);
+        let number = self.metadata.add_inode(&Record::Inode(inode))?;
+        let mut node = Node::new(inode);
+
+        if let Some(target) = target {
+            node.target = Some(self.metadata.add(number, &Record::Target(target))?);
+        }
+        for Label { name, value } in labels {
+            node.attributes
+                .insert(self.plan_attribute(number, name, value)?);
+        }
+        Ok(Planned {
+            number,
+            inode,
+            node: RBTreeNode::new(number, node, GFP_KERNEL)?,
+        })
     }
 
     fn new_inode(
@@ -355,6 +383,19 @@ impl State {
         Ok(())
     }
 
+    /// Plans that a name is there no more, or that of a whiteout from now on. Returns that.
+    fn plan_old_name(&mut self, it: &Move<'_>, position: u64) -> Result<Option<Planned>> {
+        let Some(Whiteout { attributes, labels }) = it.whiteout else {
+            self.metadata.remove(address(position))?;
+            return Ok(None);
+        };
+        let planned = self.plan_inode(Some(it.from), attributes, None, labels)?;
+        let kind = planned.inode.kind();
+
+        self.replace_name(it.from, position, it.name, planned.number, kind)?;
+        Ok(Some(planned))
+    }
+
     pub(crate) fn rename(&mut self, it: &Move<'_>) -> Result {
         self.begin()?;
 
@@ -364,27 +405,38 @@ impl State {
             Some(number) => Some((number, self.name(it.to, it.new_name)?)),
             None => None,
         };
+        let whiteout = self.plan_old_name(it, position)?;
 
-        self.metadata.remove(address(position))?;
         self.touch(it.from, it.now)?;
         self.touch(it.to, it.now)?;
         self.move_inode(it.inode, it.from, it.to, it.now)?;
 
-        let Some((number, new_position)) = replaced else {
-            let name = self.add_name(it.to, it.new_name, it.inode, kind)?;
-
-            self.commit()?;
-            self.remove_name(it.from, position);
-            self.insert_name(it.to, name);
-            return Ok(());
+        let new_name = match replaced {
+            Some((number, new_position)) => {
+                self.replace_name(it.to, new_position, it.new_name, it.inode, kind)?;
+                self.drop_link(it.to, number, it.now)?;
+                None
+            }
+            None => Some(self.add_name(it.to, it.new_name, it.inode, kind)?),
         };
 
-        self.replace_name(it.to, new_position, it.new_name, it.inode, kind)?;
-        self.drop_link(it.to, number, it.now)?;
-
         self.commit()?;
-        self.remove_name(it.from, position);
-        self.point_name(it.to, new_position, it.inode, kind);
+        match whiteout {
+            Some(Planned {
+                number,
+                inode,
+                node,
+            }) => {
+                self.inodes.insert(node);
+                self.point_name(it.from, position, number, inode.kind());
+            }
+            None => self.remove_name(it.from, position),
+        }
+        match (new_name, replaced) {
+            (Some(name), _) => self.insert_name(it.to, name),
+            (None, Some((_, position))) => self.point_name(it.to, position, it.inode, kind),
+            (None, None) => (),
+        }
         Ok(())
     }
 

@@ -30,7 +30,8 @@ use super::{
     Entry,
     FileSystem,
     Inode,
-    Rename, //
+    Rename,
+    Whiteout, //
 };
 
 /// # Safety
@@ -351,11 +352,19 @@ impl<T: FileSystem> VTable<T> {
         new: *mut bindings::dentry,
         flags: c_uint,
     ) -> c_int {
+        const FLAGS: u32 =
+            bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
+
         from_result(|| {
-            // That there is nothing to be replaced has been checked by the VFS.
-            if flags & !(bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE) != 0 {
+            // The VFS has checked that there is nothing to be replaced, and that nothing is both
+            // exchanged and whited out.
+            if flags & !FLAGS != 0 {
                 return Err(EINVAL);
             }
+            let whiteout = (flags & bindings::RENAME_WHITEOUT != 0)
+                // SAFETY: By the safety requirements.
+                .then(|| unsafe { Self::whiteout(Inode::from_raw(old_dir), qstr(old)) })
+                .transpose()?;
 
             // SAFETY: By the safety requirements.
             let rename = unsafe {
@@ -369,6 +378,7 @@ impl<T: FileSystem> VTable<T> {
                     new_name: name(new),
                     replaced: inode_of(new),
                     exchange: flags & bindings::RENAME_EXCHANGE != 0,
+                    whiteout,
                     now: from.now(),
                 }
             };
@@ -377,6 +387,23 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: By the safety requirements.
             unsafe { rename.refresh() };
             Ok(0)
+        })
+    }
+
+    /// What takes a name of a directory that is renamed with `RENAME_WHITEOUT`. The VFS looks the
+    /// name up again, so it gets no inode.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`NewInode::new()`] and [`NewInode::labels()`].
+    fn whiteout(directory: &Inode<T>, name: &bindings::qstr) -> Result<Whiteout> {
+        const MODE: u32 = bindings::S_IFCHR | bindings::WHITEOUT_MODE;
+
+        let inode = NewInode::new(directory, bindings::umode_t::try_from(MODE)?)?;
+
+        Ok(Whiteout {
+            attributes: inode.attributes(bindings::WHITEOUT_DEV, directory.now()),
+            labels: inode.labels(directory, Some(name))?,
         })
     }
 

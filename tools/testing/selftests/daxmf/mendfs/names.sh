@@ -188,6 +188,49 @@ renames() {
 		mv -T r/to r/full && is cat r/full from
 }
 
+# What overlayfs does to hide a name of its lower layer: the old name becomes a device.
+whiteouts() {
+	local whiteout="character special file 0:0 1"
+
+	mkdir w && echo one >w/one && echo other >w/other && ln w/one w/link &&
+		renameat2 w/one w/moved 4 && is stat -c '%F %t:%T %h' w/one "$whiteout" &&
+		is cat w/moved one && is stat -c %h w/moved 2 &&
+		renameat2 w/moved w/other 4 && is stat -c '%F %t:%T %h' w/moved "$whiteout" &&
+		is cat w/other one &&
+		fails_with "File exists" renameat2 w/other w/one 5 &&
+		fails_with "Invalid argument" renameat2 w/other w/one 6 &&
+		mkdir w/a w/b && renameat2 w/a w/b/a 4 && is stat -c %h w 3 && is stat -c %h w/b 3 &&
+		is stat -c '%F %t:%T %h' w/a "$whiteout"
+}
+
+# overlay COMMAND -- run it where a filesystem of two layers on ours is.
+overlay() {
+	local status=0
+
+	mkdir -p "$TMP/merged" && modprobe overlay && mount -t overlay overlay -o \
+		"lowerdir=$MNT/o/lower,upperdir=$MNT/o/upper,workdir=$MNT/o/work" "$TMP/merged" || return
+	(cd "$TMP/merged" && "$@") || status=1
+	umount "$TMP/merged" && return $status
+}
+
+change_layers() {
+	mv moved elsewhere && rm removed && rm -r directory && mkdir directory && echo more >>kept &&
+		is sh -c 'echo *' "directory elsewhere kept" && is ls -A directory ""
+}
+
+layers_are_changed() {
+	is sh -c 'echo *' "directory elsewhere kept" && is cat elsewhere moved && is ls -A directory "" &&
+		is tail -n 1 kept more
+}
+
+layers() {
+	mkdir -p o/lower/directory o/upper o/work && touch o/lower/directory/x || return
+	echo moved >o/lower/moved && echo removed >o/lower/removed && echo kept >o/lower/kept &&
+		overlay change_layers && overlay layers_are_changed && [ -c o/upper/moved ] &&
+		[ -c o/upper/removed ] && is cat o/lower/moved moved &&
+		! log_says "overlayfs: upper fs does not support" >/dev/null
+}
+
 # The VFS does not lock a directory that gets another name where it is. On one CPU, the one who
 # renames is stopped anywhere by the other, who looks after he went on.
 renamed_meanwhile() {
@@ -331,7 +374,7 @@ all_free() {
 	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
-begin 17
+begin 19
 require_ns "$KIND"
 require mendfs_on "$NS" --secret $SECRET
 cd $MNT || exit
@@ -344,6 +387,8 @@ check "nobody chooses where names are in the order" spread
 check "names and attributes that have the same hash" same_hash
 check "names of 255 bytes" long_names
 check "renames, with NOREPLACE and EXCHANGE" renames
+check "renames with WHITEOUT" whiteouts
+check "the upper layer of overlayfs" layers
 check "the links of a directory that is renamed meanwhile" renamed_meanwhile
 check "symbolic links, O_TMPFILE" links
 check "extended attributes" attributes
