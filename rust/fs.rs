@@ -23,6 +23,7 @@ mod contents;
 mod export;
 mod failure;
 mod inode;
+mod ioctl;
 mod iomap;
 mod lock;
 mod losses;
@@ -311,6 +312,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ///
     /// - `EIO` if the filesystem is shut down.
     fn sync(&self) -> Result;
+
+    /// Shuts the filesystem down (`FS_IOC_SHUTDOWN`): from now on all methods fail that can, and
+    /// nothing is written any more, as if the machine had stopped.
+    fn shut_down(&self);
 
     // Inodes
 

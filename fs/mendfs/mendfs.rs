@@ -292,6 +292,15 @@ impl FileSystem for Mendfs {
         self.volume.flush()
     }
 
+    fn shut_down(&self) {
+        self.with_phase(|phase| {
+            if let Ok(state) = phase.loaded() {
+                state.metadata.stop("FS_IOC_SHUTDOWN");
+            }
+        });
+        self.mended.notify_all();
+    }
+
     fn read_inode(&self, number: u64) -> Result<Attributes> {
         self.read(|state| match state.node(number)? {
             node if node.is_left => Err(ESTALE),

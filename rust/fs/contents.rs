@@ -38,6 +38,7 @@ use crate::{
 
 use super::{
     inode,
+    ioctl,
     iomap,
     lock::{
         AnyLock,
@@ -422,6 +423,8 @@ impl<T: FileSystem> VTable<T> {
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
         write_iter: Some(Self::write_iter),
+        unlocked_ioctl: Some(ioctl::VTable::<T>::ioctl),
+        compat_ioctl: bindings::compat_ptr_ioctl,
         splice_read: Some(bindings::copy_splice_read),
         splice_write: Some(bindings::iter_file_splice_write),
         mmap_prepare: Some(Self::mmap_prepare),

@@ -25,6 +25,7 @@ use super::{
         Link,
         NewInode, //
     },
+    ioctl,
     lock::LockedInode,
     xattr,
     Entry,
@@ -468,6 +469,8 @@ impl<T: FileSystem> VTable<T> {
         llseek: Some(bindings::generic_file_llseek),
         read: Some(bindings::generic_read_dir),
         iterate_shared: Some(Self::iterate),
+        unlocked_ioctl: Some(ioctl::VTable::<T>::ioctl),
+        compat_ioctl: bindings::compat_ptr_ioctl,
         fsync: Some(Self::fsync),
         setlease: Some(bindings::generic_setlease),
         ..pin_init::zeroed()

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What can be asked of a filesystem through any of its files and directories, by `ioctl()`.
+//!
+//! C header: [`include/uapi/linux/fs.h`](srctree/include/uapi/linux/fs.h)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ioctl::_IOR,
+    prelude::*,
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+use crate::bindings;
+
+use super::{
+    FileSystem,
+    Inode,
+    SuperBlock, //
+};
+
+/// C: `FS_IOC_SHUTDOWN`, which is XFS's `XFS_IOC_GOINGDOWN`
+const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
+
+/// # Errors
+///
+/// - `EPERM` if the caller is no administrator.
+fn need_admin() -> Result {
+    // CAST: Numbers of capabilities are small.
+    // SAFETY: `current` has credentials.
+    match unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
+        true => Ok(()),
+        false => Err(EPERM),
+    }
+}
+
+/// A filesystem that is frozen: all that was written is durable, and nobody writes.
+///
+/// # Invariants
+///
+/// `bdev` is valid for the duration of `'a`, and was frozen by us.
+struct FrozenDevice<'a> {
+    bdev: *mut bindings::block_device,
+    _super_block: PhantomData<&'a ()>,
+}
+
+impl<'a> FrozenDevice<'a> {
+    /// # Errors
+    ///
+    /// - Those of `bdev_freeze()`.
+    fn new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Result<Self> {
+        // SAFETY: The superblock is valid by its type invariants, and has its block device as long
+        // as it is mounted.
+        let bdev = unsafe { (*super_block.as_raw()).s_bdev };
+
+        // SAFETY: The block device is valid.
+        to_result(unsafe { bindings::bdev_freeze(bdev) })?;
+        // INVARIANT: It was just frozen.
+        Ok(Self {
+            bdev,
+            _super_block: PhantomData,
+        })
+    }
+}
+
+impl Drop for FrozenDevice<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::bdev_thaw(self.bdev) };
+    }
+}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// Shuts the filesystem down, and makes durable before what `how` says: all that was written
+    /// and done (`FS_SHUTDOWN_FLAGS_DEFAULT`), what was done (`…_LOGFLUSH`), or nothing.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if there is no such way.
+    /// - `EPERM` if the caller is no administrator.
+    /// - Those of freezing.
+    fn shut_down(&self, how: u32) -> Result {
+        need_admin()?;
+
+        // What cannot be written, also as it is shut down already, is no reason to go on.
+        let _frozen = match how {
+            bindings::FS_SHUTDOWN_FLAGS_DEFAULT => match FrozenDevice::new(self) {
+                Err(EIO) => None,
+                frozen => Some(frozen?),
+            },
+            bindings::FS_SHUTDOWN_FLAGS_LOGFLUSH => {
+                let _ = self.fs().sync();
+                None
+            }
+            bindings::FS_SHUTDOWN_FLAGS_NOLOGFLUSH => None,
+            _ => return Err(EINVAL),
+        };
+
+        self.fs().shut_down();
+        Ok(())
+    }
+}
+
+/// The operations of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by the VFS only, for an open file or directory of a superblock of type `T`.
+    pub(super) unsafe extern "C" fn ioctl(
+        file: *mut bindings::file,
+        command: c_uint,
+        argument: c_ulong,
+    ) -> c_long {
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Inode::<T>::from_raw(bindings::file_inode(file)) };
+        let super_block = inode.super_block();
+        let slice = |len| UserSlice::new(UserPtr::from_addr(argument), len);
+
+        from_result(|| {
+            match command {
+                SHUTDOWN => super_block.shut_down(slice(size_of::<u32>()).reader().read()?)?,
+                _ => return Err(ENOTTY),
+            }
+            Ok(0)
+        })
+    }
+}

@@ -1,0 +1,114 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# FS_IOC_SHUTDOWN: from then on nothing is read or changed, and what was durable is there after the
+# next mount.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# shutdown HOW [COMMAND...] -- by a file of the filesystem; a command may change who asks.
+shutdown() {
+	"${@:2}" python3 - "$1" $MNT <<-'END'
+		import fcntl, os, struct, sys
+		SHUTDOWN = 0x8004587d
+		directory = os.open(sys.argv[2], os.O_RDONLY)
+		fcntl.ioctl(directory, SHUTDOWN, struct.pack("I", int(sys.argv[1])))
+	END
+}
+
+# all_fail COMMAND... -- each of the lines.
+all_fail() {
+	local line
+
+	while read -r line; do
+		fails_with "Input/output error" sh -c "$line" || return
+	done
+}
+
+# All that asks the filesystem. Who has the file open has it mapped, too.
+nothing_works() {
+	all_fail <<-'END' && fails_with BUS_ADRERR is_touched open 1 &&
+		ls .
+		cat open
+		cat other
+		dd if=/dev/zero of=open bs=1 count=1 conv=notrunc
+		mkdir new
+		ln open new
+		ln -s open new
+		mv open new
+		rm open
+		chmod 600 open
+		truncate -s 0 open
+		fallocate -p -o 0 -l 4096 open
+		setfattr -n user.a -v b open
+		sync open
+		stat open
+	END
+		fails_with BUS_ADRERR is_touched open 1 write
+}
+
+shut_down() {
+	mendfs_on "$NS" && cd $MNT && on_exit cd / && fill open 16 && fill other 16 && exec 9<open || return
+	log_mark "shutdown $1" && shutdown "$1" && log_says "mendfs: .*shutting down" "shutdown $1" &&
+		nothing_works && shutdown "$1"
+	local status=$?
+
+	exec 9<&-
+	[ $status = 0 ] && cd / && unmount && mend_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT &&
+		same_but open -1 && same_but other -1 && is sh -c 'echo *' "open other" && cd / && unmount
+}
+
+refused() {
+	mendfs_on "$NS" && fails_with "Invalid argument" shutdown 3 &&
+		fails_with "Operation not permitted" shutdown 2 setpriv --reuid 1000 --clear-groups &&
+		touch $MNT/works && unmount
+}
+
+# What was synced before is there, and the filesystem is whole, however many work on it.
+under_load() {
+	local how=$1 seed job status=0
+	local -a jobs=()
+
+	mendfs_on "$NS" && fill $MNT/synced 100 || return
+	for seed in 1 2 3; do
+		fsmodel stress --seed $seed --seconds 60 $MNT >"$TMP/stress.$seed" 2>&1 &
+		jobs+=($!)
+	done
+	wait_for has_worked && shutdown "$how" || status=1
+	# They end by errors.
+	for job in "${jobs[@]}"; do
+		! wait "$job" || status=1
+	done
+	[ $status = 0 ] && unmount && mend_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" &&
+		cd $MNT && same_but synced -1 && touch new
+	status=$?
+	cd / && unmount && return $status
+}
+
+has_worked() {
+	[ "$(find $MNT | wc -l)" -gt 20 ]
+}
+
+# thaw -- fsfreeze would look at the directory, and that fails.
+thaw() {
+	python3 -c 'import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0xc0045878)' $MNT
+}
+
+# Who froze it may thaw it.
+frozen() {
+	mendfs_on "$NS" && fsfreeze --freeze $MNT && shutdown 0 && thaw &&
+		fails_with "Input/output error" touch $MNT/new && unmount && mend_clean "/dev/$DISK"
+}
+
+begin 7
+require_ns "$KIND"
+check "all that was written is made durable before" clean shut_down 0
+check "all that was done is" clean shut_down 1
+check "nothing is" clean shut_down 2
+check "other ways, and ordinary users, are refused" clean refused
+check "under load, with all made durable" clean under_load 0
+check "under load, with nothing made durable" clean under_load 2
+check "while it is frozen" clean frozen
+finish
