@@ -126,6 +126,9 @@ pub struct Entry<'a> {
     pub next: u64,
 }
 
+/// The most bytes of a label that programs can ask for, and a zero.
+pub const FSLABEL_MAX: usize = 256;
+
 /// Where the names of a directory start, behind `.` and `..`.
 pub const FIRST_POSITION: u64 = 2;
 
@@ -316,6 +319,21 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Shuts the filesystem down (`FS_IOC_SHUTDOWN`): from now on all methods fail that can, and
     /// nothing is written any more, as if the machine had stopped.
     fn shut_down(&self);
+
+    /// What the owner calls the filesystem (`FS_IOC_GETFSLABEL`), padded with zeroes.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn label(&self) -> Result<[u8; FSLABEL_MAX]>;
+
+    /// Calls it something else (`FS_IOC_SETFSLABEL`). There is no zero in `label`.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it is too long.
+    /// - `EIO` if it cannot be written.
+    fn set_label(&self, label: &[u8]) -> Result;
 
     // Inodes
 

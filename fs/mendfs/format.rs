@@ -467,6 +467,14 @@ impl Superblock {
         .seal(block, checksum);
     }
 
+    /// Whether another one is the same but for the label, as it is when a change of that was
+    /// interrupted.
+    pub fn is_same_but_label(&self, other: &Self) -> bool {
+        let label = other.label;
+
+        Self { label, ..*self } == *other
+    }
+
     /// Reads a superblock.
     ///
     /// # Errors

@@ -97,8 +97,8 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     Ok(state)
 }
 
-/// Reads the superblock from the first copy that is whole. The other one must not say otherwise:
-/// which is right only `fsck.mendfs` finds out.
+/// Reads the superblock from the first copy that is whole. The other one must not say otherwise
+/// but for the label: which is right only `fsck.mendfs` finds out.
 fn read_superblock(volume: &Volume) -> Result<Superblock> {
     let blocks = volume.len() >> BLOCK_SHIFT;
     let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
@@ -116,7 +116,11 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
         }
         match Superblock::read(&block, crc32c) {
             Ok(one) if one.geometry.blocks() > blocks => worst = Fault::Geometry,
-            Ok(other) if found.is_some_and(|one| one.uuid == other.uuid && one != other) => {
+            Ok(other)
+                if found.is_some_and(|one| {
+                    one.uuid == other.uuid && !one.is_same_but_label(&other)
+                }) =>
+            {
                 pr_err!("{volume}: superblock: the copies are not the same\n");
                 return Err(EUCLEAN);
             }

@@ -301,6 +301,21 @@ impl FileSystem for Mendfs {
         self.mended.notify_all();
     }
 
+    fn label(&self) -> Result<[u8; fs::FSLABEL_MAX]> {
+        self.read(|state| {
+            let mut label = [0; fs::FSLABEL_MAX];
+
+            for (to, from) in label.iter_mut().zip(state.superblock().label) {
+                *to = from;
+            }
+            Ok(label)
+        })
+    }
+
+    fn set_label(&self, label: &[u8]) -> Result {
+        self.change(|state| state.set_label(label))
+    }
+
     fn read_inode(&self, number: u64) -> Result<Attributes> {
         self.read(|state| match state.node(number)? {
             node if node.is_left => Err(ESTALE),

@@ -28,6 +28,7 @@ use crate::{
         Inode,
         Record,
         Superblock,
+        COPIES,
         UNITS, //
     },
     inodes::{
@@ -225,6 +226,46 @@ impl State {
             free_inodes: self.metadata.free() / record,
             uuid: self.metadata.uuid(),
         }
+    }
+
+    /// Sets the label, in one copy of the superblock after the other: whole as they are, the first
+    /// one counts.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it is too long.
+    /// - `EIO` if no copy can be written.
+    pub(crate) fn set_label(&mut self, label: &[u8]) -> Result {
+        let before = self.superblock;
+        let mut padded = [0; 32];
+
+        for (to, from) in padded
+            .get_mut(..label.len())
+            .ok_or(EINVAL)?
+            .iter_mut()
+            .zip(label)
+        {
+            *to = *from;
+        }
+        self.superblock.label = padded;
+
+        let mut is_written = false;
+
+        for copy in 0..COPIES {
+            // What is bad is written when it is mended.
+            let block = self.metadata.geometry().superblock(copy);
+            let is_bad = self.metadata.bad.contains(block);
+
+            if !is_bad && self.mend_superblock(copy).is_ok() {
+                self.volume.fence()?;
+                is_written = true;
+            }
+        }
+        if !is_written {
+            self.superblock = before;
+            return Err(EIO);
+        }
+        Ok(())
     }
 
     /// Changes mode, owners and times of an inode.

@@ -11,8 +11,12 @@ use kernel::{
         from_result,
         to_result, //
     },
-    ioctl::_IOR,
+    ioctl::{
+        _IOR,
+        _IOW, //
+    },
     prelude::*,
+    types::NotThreadSafe, //
     uaccess::{
         UserPtr,
         UserSlice, //
@@ -24,11 +28,18 @@ use crate::bindings;
 use super::{
     FileSystem,
     Inode,
-    SuperBlock, //
+    SuperBlock,
+    FSLABEL_MAX, //
 };
 
 /// C: `FS_IOC_SHUTDOWN`, which is XFS's `XFS_IOC_GOINGDOWN`
 const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
+
+/// C: `FS_IOC_GETFSLABEL`
+const GET_LABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
+
+/// C: `FS_IOC_SETFSLABEL`
+const SET_LABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
 
 /// # Errors
 ///
@@ -78,7 +89,62 @@ impl Drop for FrozenDevice<'_> {
     }
 }
 
+/// The right to change the filesystem that a file is of. It is neither frozen nor made read-only
+/// meanwhile.
+///
+/// # Invariants
+///
+/// `file` is open for the duration of `'a`, and this thread has the right by it.
+///
+/// C: `mnt_want_write_file()`
+struct WriteAccess<'a> {
+    file: *mut bindings::file,
+    _file: PhantomData<&'a ()>,
+    _not_send: NotThreadSafe,
+}
+
+impl WriteAccess<'_> {
+    /// # Errors
+    ///
+    /// - `EROFS` if the filesystem is read-only.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be open for as long as what is returned exists.
+    unsafe fn new(file: *mut bindings::file) -> Result<Self> {
+        // SAFETY: By the safety requirements.
+        to_result(unsafe { bindings::mnt_want_write_file(file) })?;
+        // INVARIANT: It was just given.
+        Ok(Self {
+            file,
+            _file: PhantomData,
+            _not_send: NotThreadSafe,
+        })
+    }
+}
+
+impl Drop for WriteAccess<'_> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::mnt_drop_write_file(self.file) };
+    }
+}
+
 impl<T: FileSystem> SuperBlock<T> {
+    /// Sets the label to what comes before the first zero.
+    ///
+    /// # Errors
+    ///
+    /// - `EPERM` if the caller is no administrator.
+    /// - The errors of [`FileSystem::set_label()`] and [`FileSystem::sync()`].
+    fn set_label(&self, label: &[u8], _access: &WriteAccess<'_>) -> Result {
+        let label = label.split(|byte| *byte == 0).next().unwrap_or(label);
+
+        need_admin()?;
+        self.fs().set_label(label)?;
+        self.fs().sync()
+    }
+
     /// Shuts the filesystem down, and makes durable before what `how` says: all that was written
     /// and done (`FS_SHUTDOWN_FLAGS_DEFAULT`), what was done (`…_LOGFLUSH`), or nothing.
     ///
@@ -129,6 +195,18 @@ impl<T: FileSystem> VTable<T> {
         from_result(|| {
             match command {
                 SHUTDOWN => super_block.shut_down(slice(size_of::<u32>()).reader().read()?)?,
+                GET_LABEL => {
+                    let label = super_block.fs().label()?;
+
+                    slice(FSLABEL_MAX).writer().write(&label)?;
+                }
+                SET_LABEL => {
+                    let label: [u8; FSLABEL_MAX] = slice(FSLABEL_MAX).reader().read()?;
+                    // SAFETY: By the safety requirements.
+                    let access = unsafe { WriteAccess::new(file) }?;
+
+                    super_block.set_label(&label, &access)?;
+                }
                 _ => return Err(ENOTTY),
             }
             Ok(0)

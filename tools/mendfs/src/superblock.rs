@@ -71,13 +71,17 @@ fn compare(media: &dyn Media, superblock: &Superblock, report: &mut Report) {
 
     for copy in 0..COPIES {
         let block = superblock.geometry.superblock(copy);
-        let what = match (media.read_block(block), read(media, block)) {
+        let (class, what) = match (media.read_block(block), read(media, block)) {
             (Ok(bytes), _) if bytes == wanted => continue,
-            (_, Err(what)) => what,
-            _ => "it is not that of this filesystem".into(),
+            (_, Err(what)) => (Class::Damage, what),
+            (_, Ok(other)) if other.is_same_but_label(superblock) => (
+                Class::Note,
+                "it has another label, which the next mount sets".into(),
+            ),
+            _ => (Class::Damage, "it is not that of this filesystem".into()),
         };
 
-        report.add(Class::Damage, format!("superblock {copy}"), what);
+        report.add(class, format!("superblock {copy}"), what);
     }
 }
 

@@ -112,6 +112,23 @@ fn superblock_of_another_filesystem_loses() {
 }
 
 #[test]
+fn label_that_was_set_halfway_is_that_of_the_first() {
+    found(
+        |i| {
+            let mut other = i.superblock;
+            let mut block = [0; BLOCK_SIZE];
+
+            other.label = [b'x'; 32];
+            other.write(&mut block, checksum);
+            i.media
+                .write(i.superblock.geometry.superblock(1), &block)
+                .expect("memory is good");
+        },
+        &[(Note, "superblock 1: it has another label")],
+    );
+}
+
+#[test]
 fn grown_device_has_superblock_inside() {
     let mut image = Image::populated();
 
