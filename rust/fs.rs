@@ -22,6 +22,7 @@
 mod contents;
 mod export;
 mod failure;
+mod flags;
 mod inode;
 mod ioctl;
 mod iomap;
@@ -94,6 +95,8 @@ pub struct Attributes {
     pub device: u64,
     /// Tells apart those who had the same number one after the other.
     pub generation: u32,
+    /// Flags, see [`FLAGS`](Self::FLAGS).
+    pub flags: u32,
     /// Time of the last access.
     pub accessed: Time,
     /// Time of the last change to the contents.
@@ -352,6 +355,14 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if the filesystem is shut down.
     fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result;
 
+    /// Sets the flags of an inode, some of [`Attributes::FLAGS`]. The caller has checked who may
+    /// change them.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    fn set_flags(&self, inode: &Inode<Self>, flags: u32, now: Time) -> Result;
+
     /// Says that nobody uses the inode of this number any more. If it has no link, it goes.
     fn evict(&self, number: u64);
 
@@ -387,8 +398,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Creates an inode, with a name or without one (`O_TMPFILE`), and with `labels`: it is never
     /// found without them. Returns its number.
     ///
-    /// Of `attributes`, mode, owners, device and times count; links, size and generation are the
-    /// filesystem's. `target` is that of a symbolic link.
+    /// Of `attributes`, mode, owners, device and times count; links, size, flags and generation are
+    /// the filesystem's. `target` is that of a symbolic link.
     ///
     /// # Errors
     ///

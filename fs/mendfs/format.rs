@@ -603,6 +603,7 @@ pub struct Time {
 /// | 56    | access, modification, change, birth: seconds (8 each)|
 /// | 88    | the same: nanoseconds (4 each)                       |
 /// | 104   | generation                                           |
+/// | 108   | flags                                                |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inode {
     /// Type and permissions, as `st_mode`.
@@ -630,6 +631,8 @@ pub struct Inode {
     pub born: Time,
     /// Tells apart those who had the same number one after the other.
     pub generation: u32,
+    /// Some of [`FLAGS`](Self::FLAGS).
+    pub flags: u32,
 }
 
 impl Inode {
@@ -641,6 +644,10 @@ impl Inode {
     pub const REGULAR: u32 = 0o100_000;
     /// A symbolic link.
     pub const SYMLINK: u32 = 0o120_000;
+
+    /// The flags that there are, as `FS_IOC_GETFLAGS` has them: immutable, append only, no dump,
+    /// and no time of access.
+    pub const FLAGS: u32 = 0xf0;
 
     /// The type of the inode, in the way of `mode`.
     pub fn kind(&self) -> u32 {
@@ -695,6 +702,7 @@ impl Inode {
             changed: time(2),
             born: time(3),
             generation: u32_at(bytes, 104),
+            flags: u32_at(bytes, 108),
         };
 
         let is_known = matches!(
@@ -708,6 +716,7 @@ impl Inode {
                 | 0o140_000
         );
         let is_sane = inode.mode <= 0o177_777
+            && inode.flags & !Self::FLAGS == 0
             && inode.size <= Extent::MAX_FILE_BLOCK << BLOCK_SHIFT
             && inode
                 .times()
@@ -730,6 +739,7 @@ impl Inode {
             put(bytes, 88 + 4 * index, &time.nanoseconds.to_le_bytes());
         }
         put(bytes, 104, &self.generation.to_le_bytes());
+        put(bytes, 108, &self.flags.to_le_bytes());
     }
 }
 

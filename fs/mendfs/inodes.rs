@@ -110,6 +110,7 @@ impl Node {
             blocks: self.blocks,
             device: inode.device,
             generation: inode.generation,
+            flags: inode.flags,
             accessed: to_vfs(inode.accessed),
             modified: to_vfs(inode.modified),
             changed: to_vfs(inode.changed),

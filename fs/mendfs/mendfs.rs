@@ -327,6 +327,10 @@ impl FileSystem for Mendfs {
         self.change(|state| state.write_inode(inode.number(), attributes))
     }
 
+    fn set_flags(&self, inode: &Inode<Self>, flags: u32, now: Time) -> Result {
+        self.change(|state| state.set_flags(inode.number(), flags, now))
+    }
+
     fn evict(&self, number: u64) {
         let mut result = Ok(true);
 

@@ -7,6 +7,7 @@ use daxmf::{
         Attributes,
         Mending,
         Statistics,
+        Time,
         Volume, //
     },
     siphash::Key, //
@@ -278,6 +279,16 @@ impl State {
             inode.accessed = from_vfs(attributes.accessed);
             inode.modified = from_vfs(attributes.modified);
             inode.changed = from_vfs(attributes.changed);
+        })?;
+        self.commit()
+    }
+
+    /// Sets the flags of an inode.
+    pub(crate) fn set_flags(&mut self, number: u64, flags: u32, now: Time) -> Result {
+        self.begin()?;
+        self.edit(number, |inode| {
+            inode.flags = flags;
+            inode.changed = from_vfs(now);
         })?;
         self.commit()
     }

@@ -13,6 +13,7 @@
 #include <linux/dax.h>
 #include <linux/exportfs.h>
 #include <linux/falloc.h>
+#include <linux/fileattr.h>
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>

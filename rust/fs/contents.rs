@@ -37,6 +37,7 @@ use crate::{
 };
 
 use super::{
+    flags,
     inode,
     ioctl,
     iomap,
@@ -523,6 +524,8 @@ impl<T: FileSystem> VTable<T> {
     pub(super) const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         setattr: Some(Self::setattr),
         getattr: Some(inode::VTable::<T>::getattr),
+        fileattr_get: Some(flags::VTable::<T>::get),
+        fileattr_set: Some(flags::VTable::<T>::set),
         listxattr: Some(xattr::VTable::<T>::listxattr),
         fiemap: Some(Self::fiemap),
         ..pin_init::zeroed()

@@ -29,6 +29,7 @@ use crate::bindings;
 
 use super::{
     contents,
+    flags,
     lock::LockedInode,
     names,
     xattr,
@@ -295,7 +296,8 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// What the VFS knows of the inode at this moment, which may be newer than what
-    /// [`FileSystem::read_inode()`] says. It does not know the time of creation, which is 0.
+    /// [`FileSystem::read_inode()`] says. It does not know flags and the time of creation, which
+    /// are 0.
     pub fn attributes(&self) -> Attributes {
         // SAFETY: By the type invariants. As everywhere in the VFS, what somebody changes at this
         // moment is found either way: `setattr_copy()` and `set_nlink()` take no lock that a reader
@@ -312,6 +314,7 @@ impl<T: FileSystem> Inode<T> {
                 blocks: read_once(&raw const (*inode).i_blocks) / SECTORS_PER_BLOCK,
                 device: bindings::huge_encode_dev((*inode).i_rdev),
                 generation: (*inode).i_generation,
+                flags: 0,
                 accessed: self.accessed(),
                 modified: self.modified(),
                 changed: self.changed(),
@@ -422,7 +425,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - `EUCLEAN` if it is not what an inode can be.
     /// - The errors of [`FileSystem::read_inode()`].
-    fn read(&self) -> Result<Attributes> {
+    pub(super) fn read(&self) -> Result<Attributes> {
         let attributes = self.fs().read_inode(self.number())?;
 
         match attributes.is_valid() {
@@ -478,6 +481,7 @@ impl<T: FileSystem> Inode<T> {
             (*self.as_raw()).i_generation = attributes.generation;
             self.set_size(&attributes);
             self.set_owners_and_times(&attributes);
+            self.show_flags(attributes.flags);
             self.set_operations(&attributes, link);
         }
         Ok(())
@@ -586,6 +590,7 @@ impl Attributes {
 
         has_type
             && u16::try_from(self.mode).is_ok()
+            && self.flags & !Self::FLAGS == 0
             && i64::try_from(self.size).is_ok()
             && times.into_iter().all(Time::is_valid)
     }
@@ -766,6 +771,7 @@ impl<T: FileSystem> NewInode<T> {
             blocks: 0,
             device,
             generation: 0,
+            flags: 0,
             accessed: now,
             modified: now,
             changed: now,
@@ -860,11 +866,14 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: The inode is valid, `stat` by the safety requirements.
             unsafe { bindings::generic_fillattr(idmap, request_mask, inode.as_raw(), stat) };
 
-            if request_mask & (bindings::STATX_BLOCKS | bindings::STATX_BTIME) == 0 {
-                return Ok(0);
+            // SAFETY: The inode is valid, `stat` by the safety requirements.
+            unsafe {
+                bindings::generic_fill_statx_attr(inode.as_raw(), stat);
+                (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
             }
 
-            // Page faults change the number of blocks, and have no lock to tell the VFS under.
+            // Page faults change the number of blocks, and have no lock to tell the VFS under. The
+            // VFS knows neither the time of creation nor all flags.
             let known = inode.read()?;
 
             // SAFETY: `stat` is valid by the safety requirements.
@@ -872,6 +881,9 @@ impl<T: FileSystem> VTable<T> {
                 (*stat).blocks = known.blocks.saturating_mul(SECTORS_PER_BLOCK);
                 (*stat).btime = known.born.into_raw();
                 (*stat).result_mask |= bindings::STATX_BTIME;
+                if known.flags & bindings::FS_NODUMP_FL != 0 {
+                    (*stat).attributes |= u64::from(bindings::STATX_ATTR_NODUMP);
+                }
             }
             Ok(0)
         })
@@ -880,6 +892,8 @@ impl<T: FileSystem> VTable<T> {
     const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         setattr: Some(Self::setattr),
         getattr: Some(Self::getattr),
+        fileattr_get: Some(flags::VTable::<T>::get),
+        fileattr_set: Some(flags::VTable::<T>::set),
         listxattr: Some(xattr::VTable::<T>::listxattr),
         ..pin_init::zeroed()
     };

@@ -19,6 +19,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
+    flags,
     inode::{
         self,
         InodeRef,
@@ -461,6 +462,8 @@ impl<T: FileSystem> VTable<T> {
             tmpfile: Some(Self::tmpfile),
             setattr: Some(inode::VTable::<T>::setattr),
             getattr: Some(inode::VTable::<T>::getattr),
+            fileattr_get: Some(flags::VTable::<T>::get),
+            fileattr_set: Some(flags::VTable::<T>::set),
             listxattr: Some(xattr::VTable::<T>::listxattr),
             ..pin_init::zeroed()
         };
@@ -481,6 +484,8 @@ impl<T: FileSystem> VTable<T> {
             get_link: Some(bindings::simple_get_link),
             setattr: Some(inode::VTable::<T>::setattr),
             getattr: Some(inode::VTable::<T>::getattr),
+            fileattr_get: Some(flags::VTable::<T>::get),
+            fileattr_set: Some(flags::VTable::<T>::set),
             listxattr: Some(xattr::VTable::<T>::listxattr),
             ..pin_init::zeroed()
         };

@@ -10,6 +10,7 @@
 #include "blkdev.c"
 #include "dax.c"
 #include "device.c"
+#include "fileattr.c"
 #include "fs.c"
 #include "interval_tree.c"
 #include "kdev_t.c"

@@ -102,7 +102,7 @@ pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, Stri
 fn describe(record: &Record<'_>) -> String {
     match record {
         Record::Inode(inode) => format!(
-            "inode mode={:o} uid={} gid={} links={} size={} device={} parent={} generation={}",
+            "inode mode={:o} uid={} gid={} links={} size={} device={} parent={} generation={} flags={:#x}",
             inode.mode,
             inode.uid,
             inode.gid,
@@ -110,7 +110,8 @@ fn describe(record: &Record<'_>) -> String {
             inode.size,
             inode.device,
             inode.parent,
-            inode.generation
+            inode.generation,
+            inode.flags
         ),
         Record::Extent(extent) => format!(
             "extent file_block={} block={} count={}",

@@ -67,6 +67,7 @@ prop_compose! {
         (uid, gid, links, generation) in any::<(u32, u32, u32, u32)>(),
         size in 0..=Extent::MAX_FILE_BLOCK << 12,
         (device, parent) in any::<(u64, u64)>(),
+        flags in (0..16_u32).prop_map(|bits| bits << 4),
         times in [time(), time(), time(), time()],
     ) -> Inode {
         Inode {
@@ -82,6 +83,7 @@ prop_compose! {
             changed: times[2],
             born: times[3],
             generation,
+            flags,
         }
     }
 }
