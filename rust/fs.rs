@@ -23,6 +23,7 @@ mod contents;
 mod export;
 mod failure;
 mod flags;
+mod fsmap;
 mod inode;
 mod ioctl;
 mod iomap;
@@ -37,6 +38,11 @@ mod volume;
 mod xattr;
 
 pub use self::{
+    fsmap::{
+        Segment,
+        SegmentOwner,
+        SegmentPosition, //
+    },
     inode::Inode,
     mender::{
         FailedAt,
@@ -337,6 +343,16 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EINVAL` if it is too long.
     /// - `EIO` if it cannot be written.
     fn set_label(&self, label: &[u8]) -> Result;
+
+    /// Calls `emit` with the segments of the volume from a position on, in the order of their
+    /// positions, until it returns false. Each byte of the filesystem is in one; a segment that no
+    /// file owns may start where the position says.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    /// - `ENOMEM` if memory is short.
+    fn segments(&self, from: SegmentPosition, emit: &mut dyn FnMut(Segment) -> bool) -> Result;
 
     // Inodes
 

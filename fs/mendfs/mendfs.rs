@@ -15,6 +15,7 @@ mod metadata;
 mod names;
 mod owners;
 mod readers;
+mod segments;
 mod space;
 mod state;
 mod suspects;
@@ -33,6 +34,8 @@ use daxmf::{
         Place,
         Purpose,
         Rename,
+        Segment,
+        SegmentPosition,
         Statistics,
         SuperBlock,
         Time,
@@ -314,6 +317,10 @@ impl FileSystem for Mendfs {
 
     fn set_label(&self, label: &[u8]) -> Result {
         self.change(|state| state.set_label(label))
+    }
+
+    fn segments(&self, from: SegmentPosition, emit: &mut dyn FnMut(Segment) -> bool) -> Result {
+        self.read(|state| state.segments(from, emit))
     }
 
     fn read_inode(&self, number: u64) -> Result<Attributes> {

@@ -17,6 +17,7 @@
 #include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
+#include <linux/fsmap.h>
 #include <linux/fserror.h>
 #include <linux/iomap.h>
 #include <linux/libnvdimm.h>

@@ -872,6 +872,16 @@ impl<T: FileSystem> VTable<T> {
                 (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
             }
 
+            if request_mask & bindings::STATX_DIOALIGN != 0 && inode.is(bindings::S_IFREG) {
+                // SAFETY: `stat` is valid by the safety requirements.
+                unsafe {
+                    // The processor copies.
+                    (*stat).dio_mem_align = 1;
+                    (*stat).dio_offset_align = 1;
+                    (*stat).result_mask |= bindings::STATX_DIOALIGN;
+                }
+            }
+
             // Page faults change the number of blocks, and have no lock to tell the VFS under. The
             // VFS knows neither the time of creation nor all flags.
             let known = inode.read()?;

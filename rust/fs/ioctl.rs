@@ -13,7 +13,8 @@ use kernel::{
     },
     ioctl::{
         _IOR,
-        _IOW, //
+        _IOW,
+        _IOWR, //
     },
     prelude::*,
     types::NotThreadSafe, //
@@ -40,6 +41,9 @@ const GET_LABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
 
 /// C: `FS_IOC_SETFSLABEL`
 const SET_LABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
+
+/// C: `FS_IOC_GETFSMAP`
+const GET_FSMAP: u32 = _IOWR::<bindings::fsmap_head>(b'X' as u32, 59);
 
 /// # Errors
 ///
@@ -195,6 +199,10 @@ impl<T: FileSystem> VTable<T> {
         from_result(|| {
             match command {
                 SHUTDOWN => super_block.shut_down(slice(size_of::<u32>()).reader().read()?)?,
+                GET_FSMAP => {
+                    need_admin()?;
+                    super_block.answer_fsmap(argument)?;
+                }
                 GET_LABEL => {
                     let label = super_block.fs().label()?;
 

@@ -11,3 +11,8 @@ dev_t rust_helper_huge_decode_dev(u64 dev)
 {
 	return huge_decode_dev(dev);
 }
+
+u32 rust_helper_new_encode_dev(dev_t dev)
+{
+	return new_encode_dev(dev);
+}

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What programs ask of a filesystem: its label.
+# What programs ask of a filesystem: its label, who owns its blocks, how direct I/O must be aligned.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -66,8 +66,145 @@ label_interrupted() {
 	save_superblock 1 "$TMP/second" && cmp "$TMP/first" "$TMP/second"
 }
 
-begin 2
+# Of the whole device, with as many records a call as you like; then who owns what is compared with what
+# the files say.
+map_is_right() {
+	python3 - $MNT <<-'END'
+		import errno, fcntl, os, re, struct, subprocess, sys
+		GETFSMAP = 0xc0c0583b
+		SHARED, SPECIAL, LAST = 8, 16, 32
+		FREE, UNUSED, METADATA = 1, 2, 3
+		TOP = (1 << 64) - 1
+		directory = os.open(sys.argv[1], os.O_RDONLY)
+		device = os.fstat(directory).st_dev
+		device = os.major(device) << 8 | os.minor(device) & 0xff | (os.minor(device) & ~0xff) << 12
+
+		def record(device, flags, physical, owner, offset, length):
+		    return struct.pack("IIQQQQ24x", device, flags, physical, owner, offset, length)
+
+		EVERYTHING = record(0xffffffff, 0xffffffff, TOP, TOP, TOP, 0)
+
+		def call(low, high, room, flags=0, reserved=0):
+		    buffer = bytearray(struct.pack("IIII6Q", flags, 0, room, 0, reserved, *[0] * 5) + low + high + bytes(64 * room))
+		    fcntl.ioctl(directory, GETFSMAP, buffer)
+		    count = struct.unpack_from("I", buffer, 12)[0]
+		    assert struct.unpack_from("I", buffer, 4)[0] == 1
+		    return count, [bytes(buffer[192 + 64 * i:256 + 64 * i]) for i in range(min(count, room))]
+
+		def everything(room, high=EVERYTHING):
+		    found, low = [], bytes(64)
+		    while True:
+		        count, records = call(low, high, room)
+		        found += [struct.unpack("IIQQQQ24x", r) for r in records]
+		        if not records or found[-1][1] & LAST:
+		            return found
+		        low = records[-1]
+
+		whole = everything(1000)
+		for room in (1, 2, 7, 5000):
+		    assert everything(room) == whole, f"with {room} records a call"
+		assert call(bytes(64), EVERYTHING, 0)[0] == len(whole)
+		assert [r for r in whole if r[1] & LAST] == whole[-1:]
+		assert {r[0] for r in whole} == {device}
+		key = lambda r: (r[2], 0 if r[1] & SPECIAL else r[3], r[4])
+		assert sorted(whole, key=key) == whole
+
+		# No byte is missing, and what nobody shares is there once.
+		end = 0
+		for r in whole:
+		    assert r[2] == end or r[2] < end and r[1] & SHARED, (r, end)
+		    end = max(end, r[2] + r[5])
+		free = sum(r[5] for r in whole if r[1] & SPECIAL and r[3] == FREE)
+		stat = os.statvfs(sys.argv[1])
+		assert free == stat.f_bfree * 4096, (free, stat)
+		assert end == int(open(f"/sys/dev/block/{os.major(os.fstat(directory).st_dev)}:{os.minor(os.fstat(directory).st_dev)}/size").read()) * 512
+		assert whole[0][3] == whole[-1][3] == METADATA
+
+		# What the files say.
+		owned = {}
+		for name in os.listdir(sys.argv[1]):
+		    path = os.path.join(sys.argv[1], name)
+		    if not os.path.isfile(path):
+		        continue
+		    text = subprocess.run(["xfs_io", "-r", "-c", "fiemap -v", path], capture_output=True, text=True).stdout
+		    for start, last, first in re.findall(r": \[(\d+)\.\.(\d+)\]: +(\d+)\.\.", text):
+		        offset, length = int(start) * 512, (int(last) - int(start) + 1) * 512
+		        owned.setdefault(os.stat(path).st_ino, []).append((offset, int(first) * 512, length))
+		for number, extents in owned.items():
+		    def blocks(pieces):
+		        return {(o + i, p + i) for o, p, l in pieces for i in range(0, l, 4096)}
+		    mine = [(r[4], r[2], r[5]) for r in whole if not r[1] & SPECIAL and r[3] == number]
+		    assert blocks(mine) == blocks(extents), number
+		assert {r[3] for r in whole if not r[1] & SPECIAL} == set(owned)
+
+		# Up to a limit.
+		middle = whole[len(whole) // 2]
+		limit = record(device, middle[1], middle[2], middle[3], middle[4], 0)
+		upto = [r for r in whole if key(r) <= key(middle)]
+		found = everything(3, limit)
+		assert [r[2:] for r in found] == [r[2:] for r in upto], (found[-1], middle)
+
+		def refused(error, *arguments, **more):
+		    try:
+		        call(*arguments, **more)
+		    except OSError as e:
+		        assert e.errno == error, e
+		    else:
+		        raise AssertionError(arguments)
+
+		refused(errno.EINVAL, EVERYTHING, bytes(64), 1)
+		refused(errno.EINVAL, bytes(64), EVERYTHING, 1, flags=1)
+		refused(errno.EINVAL, bytes(64), EVERYTHING, 1, reserved=1)
+		refused(errno.EINVAL, record(device + 1, 0, 0, 0, 0, 0), EVERYTHING, 1)
+		refused(errno.EINVAL, bytes(56) + b"x" * 8, EVERYTHING, 1)
+		os.seteuid(1000)
+		refused(errno.EPERM, bytes(64), EVERYTHING, 1)
+	END
+}
+
+maps() {
+	mendfs_on "$NS" && cd $MNT && on_exit cd / && map_is_right && fill alone 100 && fill holes 100 &&
+		fallocate -p -o 40960 -l 40960 holes && share alone copy && share alone part 8192 0 16384 &&
+		share alone part 8192 65536 16384 && rm alone && make_many many 3000 && touch empty &&
+		mkdir folder && map_is_right && remount && map_is_right
+}
+
+# The program that the suite of XFS has for it knows our answers.
+mapped_by_xfs_io() {
+	xfs_io -c fsmap $MNT | grep -c . | grep -qv "^0$"
+}
+
+alignment() {
+	touch aligned && mkdir folder && python3 - <<-'END'
+		import ctypes, mmap, os, struct
+		libc, DIOALIGN = ctypes.CDLL(None, use_errno=True), 0x2000
+
+		def alignment(name):
+		    found = ctypes.create_string_buffer(256)
+		    assert libc.statx(-100, name, 0, DIOALIGN, found) == 0
+		    mask, = struct.unpack_from("I", found)
+		    return mask & DIOALIGN and struct.unpack_from("II", found, 152)
+
+		assert alignment(b"aligned") == (1, 1) and not alignment(b"folder")
+		file = os.open("aligned", os.O_RDWR | os.O_DIRECT)
+		memory = mmap.mmap(-1, 4096)
+		memory[1:8] = b"unequal"
+		assert os.pwritev(file, [memoryview(memory)[1:8]], 5) == 7
+		assert os.preadv(file, [memoryview(memory)[101:108]], 5) == 7
+		assert memory[101:108] == b"unequal"
+	END
+}
+
+begin 5
 require_ns "$KIND"
 check "labels" clean labels
+check "who owns what" clean maps
+require mendfs_on "$NS"
+cd $MNT || exit
+on_exit cd /
+check "who owns what, as xfs_io shows it" mapped_by_xfs_io
+check "direct I/O of any bytes" alignment
+cd / || exit
+require unmount
 check "a label that was set halfway" clean label_interrupted
 finish

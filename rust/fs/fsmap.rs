@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who owns what of a volume, as programs ask for it: `FS_IOC_GETFSMAP`.
+//!
+//! C header: [`include/uapi/linux/fsmap.h`](srctree/include/uapi/linux/fsmap.h)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    transmute::{
+        AsBytes,
+        FromBytes, //
+    },
+    uaccess::{
+        UserPtr,
+        UserSlice, //
+    },
+};
+
+use crate::{
+    bindings,
+    range::{
+        space,
+        ByteRange, //
+    },
+    wait::check_killed, //
+};
+
+use super::{
+    FileSystem,
+    SuperBlock, //
+};
+
+/// Who owns a [`Segment`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentOwner {
+    /// Nobody: it is free.
+    Free,
+    /// The filesystem: metadata, or its journal.
+    Metadata,
+    /// Nobody, and it cannot be used: it is bad, or there to align what follows.
+    Unused,
+    /// A file.
+    File {
+        /// The number of the inode.
+        number: u64,
+        /// The first byte of the file.
+        offset: u64,
+        /// Whether some of it belongs to other pieces of files, too.
+        is_shared: bool,
+    },
+}
+
+/// A piece of a volume that has one owner. What several files share is a piece of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Where it lies.
+    pub range: ByteRange<space::Volume>,
+    /// Who owns it.
+    pub owner: SegmentOwner,
+}
+
+/// The place of a [`Segment`] among all: they are in the order of where they start; those of files
+/// that start at the same byte are behind others, in the order of inodes and offsets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SegmentPosition {
+    /// First byte of the volume.
+    pub start: u64,
+    /// The number of the inode, 0 if no file owns it.
+    pub number: u64,
+    /// The first byte of the file.
+    pub offset: u64,
+}
+
+impl Segment {
+    /// Its place among all.
+    pub fn position(&self) -> SegmentPosition {
+        let start = self.range.start();
+
+        match self.owner {
+            SegmentOwner::File { number, offset, .. } => SegmentPosition {
+                start,
+                number,
+                offset,
+            },
+            _ => SegmentPosition {
+                start,
+                ..SegmentPosition::default()
+            },
+        }
+    }
+
+    /// The place of the first one that may be behind it.
+    fn next_position(&self) -> SegmentPosition {
+        let position = self.position();
+
+        match self.owner {
+            SegmentOwner::File { .. } => SegmentPosition {
+                offset: position.offset.saturating_add(self.range.len()),
+                ..position
+            },
+            _ => SegmentPosition {
+                start: self.range.end(),
+                ..position
+            },
+        }
+    }
+}
+
+/// C: `struct fsmap`
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Record {
+    device: u32,
+    flags: u32,
+    physical: u64,
+    owner: u64,
+    offset: u64,
+    length: u64,
+    reserved: [u64; 3],
+}
+
+// SAFETY: It has no padding, and any bytes are one.
+unsafe impl FromBytes for Record {}
+
+// SAFETY: It has no padding, and nothing in it is changed by who has a shared reference.
+unsafe impl AsBytes for Record {}
+
+const _: () = assert!(size_of::<Record>() == size_of::<bindings::fsmap>());
+
+impl Record {
+    const LAST: u32 = bindings::FMR_OF_LAST;
+    const SHARED: u32 = bindings::FMR_OF_SHARED;
+    const SPECIAL: u32 = bindings::FMR_OF_SPECIAL_OWNER;
+    /// C: `FMR_OWN_FREE`
+    const FREE: u64 = 1;
+    /// C: `FMR_OWN_UNKNOWN`
+    const UNKNOWN: u64 = 2;
+    /// C: `FMR_OWN_METADATA`
+    const METADATA: u64 = 3;
+
+    fn new(device: u32, segment: &Segment) -> Self {
+        let (flags, owner, offset) = match segment.owner {
+            SegmentOwner::Free => (Self::SPECIAL, Self::FREE, 0),
+            SegmentOwner::Metadata => (Self::SPECIAL, Self::METADATA, 0),
+            SegmentOwner::Unused => (Self::SPECIAL, Self::UNKNOWN, 0),
+            SegmentOwner::File {
+                number,
+                offset,
+                is_shared,
+            } => (if is_shared { Self::SHARED } else { 0 }, number, offset),
+        };
+
+        Self {
+            device,
+            flags,
+            physical: segment.range.start(),
+            owner,
+            offset,
+            length: segment.range.len(),
+            reserved: [0; 3],
+        }
+    }
+
+    /// The place of what it describes.
+    fn position(&self) -> SegmentPosition {
+        let (number, offset) = match self.flags & Self::SPECIAL {
+            0 => (self.owner, self.offset),
+            _ => (0, 0),
+        };
+
+        SegmentPosition {
+            start: self.physical,
+            number,
+            offset,
+        }
+    }
+
+    /// The place of the first one that is wanted if this is the low key: it may be a record that
+    /// was returned before.
+    fn low(&self) -> SegmentPosition {
+        let position = self.position();
+
+        match self.flags & Self::SPECIAL {
+            0 => SegmentPosition {
+                offset: position.offset.saturating_add(self.length),
+                ..position
+            },
+            _ => SegmentPosition {
+                start: position.start.saturating_add(self.length),
+                ..position
+            },
+        }
+    }
+
+    /// The place of the last one that is wanted if this is the high key.
+    fn high(&self) -> SegmentPosition {
+        match self.flags {
+            u32::MAX => SegmentPosition {
+                start: self.physical,
+                number: self.owner,
+                offset: self.offset,
+            },
+            _ => self.position(),
+        }
+    }
+}
+
+/// C: `struct fsmap_head`, without the records
+#[repr(C)]
+struct Head {
+    in_flags: u32,
+    out_flags: u32,
+    count: u32,
+    entries: u32,
+    reserved: [u64; 6],
+    keys: [Record; 2],
+}
+
+// SAFETY: It has no padding, and any bytes are one.
+unsafe impl FromBytes for Head {}
+
+// SAFETY: It has no padding, and nothing in it is changed by who has a shared reference.
+unsafe impl AsBytes for Head {}
+
+const _: () = assert!(size_of::<Head>() == size_of::<bindings::fsmap_head>());
+
+impl Head {
+    /// The places of the first and of the last one that is wanted of a device, if any.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it asks for what there is not, or its keys are in no order.
+    fn limits(&self, device: u32) -> Result<Option<(SegmentPosition, SegmentPosition)>> {
+        const ANY: SegmentPosition = SegmentPosition {
+            start: u64::MAX,
+            number: u64::MAX,
+            offset: u64::MAX,
+        };
+
+        let [low, high] = &self.keys;
+        let is_known = |key: &Record| [0, u32::MAX, device].contains(&key.device);
+        let is_clear =
+            self.reserved == [0; 6] && [low, high].iter().all(|key| key.reserved == [0; 3]);
+        let is_ordered = (low.device, low.position()) < (high.device, high.high());
+
+        if self.in_flags != 0 || !is_clear || !is_known(low) || !is_known(high) || !is_ordered {
+            return Err(EINVAL);
+        }
+        if low.device > device || high.device < device {
+            return Ok(None);
+        }
+
+        let first = match low.device == device {
+            true => low.low(),
+            false => SegmentPosition::default(),
+        };
+        let last = match high.device == device {
+            true => high.high(),
+            false => ANY,
+        };
+
+        Ok(Some((first, last)))
+    }
+}
+
+/// Segments that are read from the filesystem before any is handed on: to hand one on may fault in
+/// a page of a file, for which the filesystem may need the locks that it holds while it reads.
+struct Batch<T: FileSystem> {
+    segments: KVVec<Segment>,
+    has_more: bool,
+    _type: PhantomData<T>,
+}
+
+impl<T: FileSystem> Batch<T> {
+    const MAX: usize = 1024;
+
+    fn new() -> Result<Self> {
+        Ok(Self {
+            segments: KVVec::with_capacity(Self::MAX, GFP_KERNEL)?,
+            has_more: false,
+            _type: PhantomData,
+        })
+    }
+
+    /// Reads as many as there is room for, but not more than `count`.
+    fn fill(
+        &mut self,
+        fs: &T,
+        first: SegmentPosition,
+        last: SegmentPosition,
+        count: usize,
+    ) -> Result {
+        self.segments.clear();
+        self.has_more = false;
+        fs.segments(first, &mut |segment| {
+            if segment.position() > last {
+                return false;
+            }
+            self.has_more = self.segments.len() >= count
+                || self.segments.push_within_capacity(segment).is_err();
+            !self.has_more
+        })
+    }
+}
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// The number of the block device, as programs know it.
+    fn device_number(&self) -> u32 {
+        // SAFETY: The superblock is valid by its type invariants, and `s_dev` does not change.
+        unsafe { bindings::new_encode_dev((*self.as_raw()).s_dev) }
+    }
+
+    /// Answers the `struct fsmap_head` at `argument`.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it makes no sense.
+    /// - `EFAULT` if it cannot be read or written.
+    /// - `EINTR` if somebody kills us.
+    /// - The errors of [`FileSystem::segments()`].
+    pub(super) fn answer_fsmap(&self, argument: usize) -> Result {
+        let device = self.device_number();
+        let head = UserSlice::new(UserPtr::from_addr(argument), size_of::<Head>());
+        let (mut reader, mut writer) = head.reader_writer();
+        let mut head: Head = reader.read()?;
+        let limits = head.limits(device)?;
+
+        head.entries = 0;
+        head.out_flags = bindings::FMH_OF_DEV_T;
+        if let Some((first, last)) = limits {
+            let records = argument.checked_add(size_of::<Head>()).ok_or(EFAULT)?;
+
+            self.write_records(&mut head, first, last, device, records)?;
+        }
+        writer.write(&head)
+    }
+
+    /// Writes records for the segments from `first` to `last`, as many as there is room for, to the
+    /// address `records`, and counts them. If there is room for none, they are only counted.
+    fn write_records(
+        &self,
+        head: &mut Head,
+        first: SegmentPosition,
+        last: SegmentPosition,
+        device: u32,
+        records: usize,
+    ) -> Result {
+        let is_counted_only = head.count == 0;
+        let room = match is_counted_only {
+            true => u32::MAX,
+            false => head.count,
+        };
+        // CAST: A `u32` is a `usize`.
+        let size = (head.count as usize).saturating_mul(size_of::<Record>());
+        let mut writer = UserSlice::new(UserPtr::from_addr(records), size).writer();
+        let mut batch = Batch::<T>::new()?;
+        let mut first = first;
+
+        loop {
+            check_killed()?;
+
+            // CAST: A `u32` is a `usize`.
+            let left = room.saturating_sub(head.entries) as usize;
+
+            batch.fill(self.fs(), first, last, left)?;
+            for (index, segment) in batch.segments.iter().enumerate() {
+                let is_last = !batch.has_more && index.saturating_add(1) == batch.segments.len();
+                let mut record = Record::new(device, segment);
+
+                if is_last {
+                    record.flags |= Record::LAST;
+                }
+                if !is_counted_only {
+                    writer.write(&record)?;
+                }
+                head.entries = head.entries.saturating_add(1);
+                first = segment.next_position();
+            }
+            if !batch.has_more || head.entries >= room || batch.segments.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+}
