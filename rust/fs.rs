@@ -582,6 +582,24 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ENOSPC` if there is no room.
     fn allocate(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
+    /// Moves all of a file that lies from byte `from` on to `to`, both the start of a block, and
+    /// sets its size. If it is moved down, what lies between is a hole before, and the size comes
+    /// last; else it is one afterwards, and the size comes first. Nobody has it mapped.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is no room for what is known of the two parts.
+    /// - `EFBIG` if what was allocated behind the end of the file would be too far away.
+    /// - `EIO` and `ENOMEM`. A part may be moved then.
+    fn move_contents(
+        &self,
+        inode: &Inode<Self>,
+        from: u64,
+        to: u64,
+        size: u64,
+        now: Time,
+    ) -> Result;
+
     /// Makes the whole blocks of `to` from byte `start` on share the place of the blocks `range` of
     /// `from`, as many as it can at once, and at least one. Returns how many bytes they are. What
     /// was there before goes. Nobody has it mapped; both inodes are locked.

@@ -129,6 +129,14 @@ struct Plan {
     nodes: KVec<RBTreeNodeReservation<u64, Piece>>,
 }
 
+/// What is left to do of moving the end of a file, in blocks of it.
+pub(crate) struct Moving {
+    from: u64,
+    to: u64,
+    /// The pieces before are moved already if all goes down, else those behind.
+    next: u64,
+}
+
 /// Whether what was found for `range` needs no change to serve a purpose.
 pub(crate) fn is_answer(found: &Mapping, range: ByteRange<space::File>, purpose: Purpose) -> bool {
     match found.place {
@@ -215,7 +223,9 @@ impl State {
         let cut = piece.extent.part(left.end..right.start);
         let mut address = Some(piece.address);
 
-        plan.cut.push(cut.blocks(), GFP_KERNEL)?;
+        if cut.count != 0 {
+            plan.cut.push(cut.blocks(), GFP_KERNEL)?;
+        }
 
         for part in [left, right] {
             if !part.is_empty() {
@@ -788,6 +798,103 @@ impl State {
 
         self.fill(number, next..hole_end, Some(now))?;
         Ok(true)
+    }
+
+    /// Begins to move what lies from byte `from` of a file on to `to`, and sets the size if that
+    /// grows.
+    pub(crate) fn begin_move(
+        &mut self,
+        number: u64,
+        from: u64,
+        to: u64,
+        size: u64,
+        now: Time,
+    ) -> Result<Moving> {
+        let (from, to) = (from >> BLOCK_SHIFT, to >> BLOCK_SHIFT);
+        let distance = to.saturating_sub(from);
+        let last = self.node(number)?.last_piece_until(Extent::MAX_FILE_BLOCK);
+
+        if last.is_some_and(|last| {
+            last.extent.file_end() > Extent::MAX_FILE_BLOCK.saturating_sub(distance)
+        }) {
+            return Err(EFBIG);
+        }
+        self.begin()?;
+        if from < to {
+            self.edit(number, |inode| inode.size = size)?;
+            self.volume.fence()?;
+        }
+        // A piece that reaches across becomes two.
+        self.replace(number, from..from, &[], Some(now))?;
+        self.drop_copies(number, &(from..Extent::MAX_FILE_BLOCK))?;
+        Ok(Moving {
+            from,
+            to,
+            next: match to < from {
+                true => from,
+                false => Extent::MAX_FILE_BLOCK,
+            },
+        })
+    }
+
+    /// Moves as many pieces as one transaction can, those first that make room for others. Returns
+    /// whether there may be more.
+    pub(crate) fn go_on_moving(&mut self, number: u64, moving: &mut Moving) -> Result<bool> {
+        let Moving { from, to, next } = *moving;
+        let node = self.node(number)?;
+        let max = self.max_pieces();
+        let mut old = KVec::new();
+        let mut next = next;
+
+        while old.len() < max {
+            let piece = match to < from {
+                true => node.piece_from(next),
+                false => node.last_piece_until(next),
+            };
+            let Some(piece) = piece.filter(|piece| piece.extent.file_block >= from) else {
+                break;
+            };
+
+            old.push(piece, GFP_KERNEL)?;
+            next = match to < from {
+                true => piece.extent.file_end(),
+                false => piece.extent.file_block,
+            };
+        }
+        if old.is_empty() {
+            return Ok(false);
+        }
+        self.move_pieces(number, old, |block| {
+            block.saturating_sub(from).saturating_add(to)
+        })?;
+        moving.next = next;
+        Ok(true)
+    }
+
+    /// Gives pieces of a file another place in it.
+    fn move_pieces(&mut self, number: u64, old: KVec<Piece>, place: impl Fn(u64) -> u64) -> Result {
+        let mut plan = Plan {
+            old,
+            new: KVec::new(),
+            cut: KVec::new(),
+            nodes: KVec::new(),
+        };
+
+        self.begin()?;
+        for index in 0..plan.old.len() {
+            if let Some(Piece { extent, address }) = plan.old.get(index).copied() {
+                let moved = Extent {
+                    file_block: place(extent.file_block),
+                    ..extent
+                };
+
+                self.plan_extent(number, Some(address), moved, &mut plan)?;
+            }
+        }
+        self.reserve(&mut plan)?;
+        self.commit()?;
+        self.carry_out(number, plan);
+        Ok(())
     }
 
     /// Makes what is in `range` of a file also that of another from `start` on, as much as one

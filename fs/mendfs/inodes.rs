@@ -98,6 +98,17 @@ impl Node {
         self.pieces.get(&block).copied()
     }
 
+    /// The last piece that ends at `block` of the file, or before.
+    pub(crate) fn last_piece_until(&self, block: u64) -> Option<Piece> {
+        let found = match self.pieces.cursor_lower_bound(&block) {
+            Some(cursor) if *cursor.current().0 == block => return Some(*cursor.current().1),
+            Some(cursor) => return cursor.peek_prev().map(|(_, piece)| *piece),
+            None => self.pieces.cursor_back()?,
+        };
+
+        Some(*found.current().1)
+    }
+
     pub(crate) fn attributes(&self) -> Attributes {
         let inode = &self.inode;
 

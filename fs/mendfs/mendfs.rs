@@ -532,6 +532,25 @@ impl FileSystem for Mendfs {
         Ok(())
     }
 
+    fn move_contents(
+        &self,
+        inode: &Inode<Self>,
+        from: u64,
+        to: u64,
+        size: u64,
+        now: Time,
+    ) -> Result {
+        let number = inode.number();
+        let mut moving = self.change(|state| state.begin_move(number, from, to, size, now))?;
+
+        // The lock is given up in between.
+        while self.change(|state| state.go_on_moving(number, &mut moving))? {}
+        match to < from {
+            true => self.resize(inode, size, now),
+            false => Ok(()),
+        }
+    }
+
     fn share(
         &self,
         from: &Inode<Self>,

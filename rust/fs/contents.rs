@@ -360,7 +360,13 @@ impl<T: FileSystem> VTable<T> {
         const PUNCH: u32 = bindings::FALLOC_FL_PUNCH_HOLE;
         const ZERO: u32 = bindings::FALLOC_FL_ZERO_RANGE;
         const UNSHARE: u32 = bindings::FALLOC_FL_UNSHARE_RANGE;
+        const COLLAPSE: u32 = bindings::FALLOC_FL_COLLAPSE_RANGE;
+        const INSERT: u32 = bindings::FALLOC_FL_INSERT_RANGE;
 
+        if matches!(mode, COLLAPSE | INSERT) {
+            // SAFETY: By the safety requirements.
+            return unsafe { Self::shift(file, mode == INSERT, range) };
+        }
         let kind = mode & !bindings::FALLOC_FL_KEEP_SIZE;
 
         if !matches!(kind, ALLOCATE | PUNCH | ZERO | UNSHARE) {
@@ -390,6 +396,49 @@ impl<T: FileSystem> VTable<T> {
             inode.allocate(range, now, &mut frozen)?;
         }
         inode.grow(size, now)
+    }
+
+    /// Takes `range` out of a file, or inserts a hole there.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if `range` is not whole blocks, or reaches to the end of the file.
+    /// - `EFBIG` if the file must not become so large.
+    /// - The errors of [`LockedInode::collapse()`] and [`LockedInode::insert()`].
+    ///
+    /// # Safety
+    ///
+    /// `file` must be open, and of a superblock of type `T`.
+    unsafe fn shift(
+        file: *mut bindings::file,
+        is_inserted: bool,
+        range: ByteRange<range::space::File>,
+    ) -> Result {
+        // SAFETY: By the safety requirements.
+        let inode = Locked::new(unsafe { inode_of::<T>(file) });
+        let size = inode.size();
+        let is_inside = match is_inserted {
+            true => range.start() < size,
+            false => range.end() < size,
+        };
+
+        if !range.is_aligned(range::PAGE_SIZE) || !is_inside {
+            return Err(EINVAL);
+        }
+        if is_inserted {
+            inode.checked_size(size.checked_add(range.len()).ok_or(EFBIG)?)?;
+        }
+
+        // SAFETY: By the safety requirements, and the inode is locked.
+        to_result(unsafe { bindings::file_modified(file) })?;
+
+        let now = inode.changed();
+        let mut frozen = Frozen::new(&inode);
+
+        match is_inserted {
+            true => inode.insert(range, now, &mut frozen),
+            false => inode.collapse(range, now, &mut frozen),
+        }
     }
 
     /// # Safety

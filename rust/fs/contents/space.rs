@@ -337,6 +337,62 @@ impl<T: FileSystem> LockedInode<T> {
         }
     }
 
+    /// Takes `blocks` out of the file, which goes on with what lies behind. They end before the
+    /// file does.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`unmap()`](Self::unmap), [`punch_blocks()`](Self::punch_blocks) and
+    ///   [`FileSystem::move_contents()`].
+    pub(super) fn collapse(
+        &self,
+        blocks: ByteRange<space::File>,
+        now: Time,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
+        let size = self.size().saturating_sub(blocks.len());
+        let raw_size = loff(size)?;
+
+        self.unmap(all_from(blocks.start())?, Dirty::Kept, frozen)?;
+        self.punch_blocks(blocks, now, frozen)?;
+        self.fs()
+            .move_contents(self, blocks.end(), blocks.start(), size, now)?;
+
+        // SAFETY: The inode is valid, and locked by the type invariants. `frozen` is the lock of
+        // its mapping.
+        unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
+        Ok(())
+    }
+
+    /// Inserts a hole where `blocks` are, and has what was there, which was not all behind the end
+    /// of the file, follow.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`unmap()`](Self::unmap), [`zero()`](Self::zero) and
+    ///   [`FileSystem::move_contents()`].
+    pub(super) fn insert(
+        &self,
+        blocks: ByteRange<space::File>,
+        now: Time,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
+        let size = self.size().checked_add(blocks.len()).ok_or(EFBIG)?;
+        let raw_size = loff(size)?;
+
+        // It will not be behind the end any more until it was moved.
+        if let Some(tail) = block_rest(self.size()) {
+            self.zero(tail, frozen)?;
+        }
+        self.unmap(all_from(blocks.start())?, Dirty::Kept, frozen)?;
+        self.fs()
+            .move_contents(self, blocks.start(), blocks.end(), size, now)?;
+
+        // SAFETY: The inode is valid, and locked by the type invariants.
+        unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
+        Ok(())
+    }
+
     /// # Errors
     ///
     /// - `EIO` if a block that `range` touches is bad.
@@ -409,6 +465,15 @@ impl<T: FileSystem> LockedInode<T> {
         }
         Ok(())
     }
+}
+
+/// All that a file may have from `start` on.
+///
+/// # Errors
+///
+/// - `EFBIG` if that is nothing.
+fn all_from(start: u64) -> Result<ByteRange<space::File>> {
+    ByteRange::between(start, MAX_SIZE).ok_or(EFBIG)
 }
 
 /// What lies behind `at` of the block that it is in, [`None`] if it is the start of one.

@@ -1,0 +1,136 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Files that parts are taken out of, and holes are inserted into (FALLOC_FL_COLLAPSE_RANGE and
+# FALLOC_FL_INSERT_RANGE).
+#
+#   SEED=N	where the random one begins [1]
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+SEED=${SEED:-1}
+
+edges() {
+	xfs_io -f -c "pwrite -q -S 1 0 4k" -c "pwrite -q -S 2 4k 4k" -c "pwrite -q -S 3 8k 100" f || return
+	fails_with "Invalid argument" xfs_io -c "fcollapse 100 4096" f &&
+		fails_with "Invalid argument" xfs_io -c "fcollapse 0 100" f &&
+		fails_with "Invalid argument" xfs_io -c "fcollapse 4k 8k" f &&
+		fails_with "Invalid argument" xfs_io -c "fcollapse 8k 4k" f &&
+		fails_with "Invalid argument" xfs_io -c "fcollapse 1m 4k" f &&
+		fails_with "Invalid argument" xfs_io -c "finsert 100 4k" f &&
+		fails_with "Invalid argument" xfs_io -c "finsert 12k 4k" f &&
+		fails_with "File too large" xfs_io -c "finsert 0 0x7ffffffffffff000" f &&
+		is stat -c '%s %b' f '8292 24' && xfs_io -c "fcollapse 4k 4k" f && is stat -c '%s %b' f '4196 16' &&
+		is sh -c "tail -c 100 f | tr -d '\\3' | wc -c" 0 && xfs_io -c "finsert 4k 8k" f &&
+		is stat -c '%s %b' f '12388 16' && is sh -c "tail -c 8292 f | head -c 8192 | tr -d '\\0' | wc -c" 0 &&
+		is sh -c "tail -c 100 f | tr -d '\\3' | wc -c" 0
+}
+
+# What was stored behind the end through a mapping is not seen when the end moves.
+hidden() {
+	xfs_io -f -c "pwrite -q -S 1 0 5000" -c "mmap 0 8k" -c "mwrite -S 9 5000 3192" -c "finsert 0 4k" \
+		-c "truncate 12k" g && is sh -c "tail -c 3192 g | tr -d '\\0' | wc -c" 0
+}
+
+# What is allocated behind the end must not come too far.
+far() {
+	xfs_io -f -c "pwrite -q 0 8k" -c "falloc -k 0x7fffffffffffe000 4k" h &&
+		fails_with "File too large" xfs_io -c "finsert 0 4k" h && is stat -c '%s %b' h '8192 24' && rm h
+}
+
+# shifts SEED -- as many as take a while, of a file of many pieces, some of them shared, which is mapped.
+shifts() {
+	python3 - "$1" <<-'END'
+		import ctypes, fcntl, mmap, os, random, struct, sys
+		PAGE, COLLAPSE, INSERT, PUNCH = 4096, 8, 32, 3
+		FICLONERANGE = 0x4020940d
+		seed = int(sys.argv[1])
+		print("seed", seed)
+		rng = random.Random(seed)
+		libc = ctypes.CDLL(None, use_errno=True)
+		libc.fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_long]
+
+		def fallocate(file, mode, start, length):
+		    if libc.fallocate(file, mode, start, length):
+		        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+		file, other = (os.open(name, os.O_RDWR | os.O_CREAT, 0o600) for name in ("shifted", "other"))
+		want = bytearray()
+		for page in range(1500):
+		    want += struct.pack("I", page) * (PAGE // 4)
+		want += b"tail" * 25
+		os.pwrite(file, want, 0)
+		os.pwrite(other, want, 0)
+		for page in range(0, 1500, 3):
+		    fallocate(file, PUNCH, page * PAGE, PAGE)
+		    want[page * PAGE:(page + 1) * PAGE] = bytes(PAGE)
+		for page in range(1, 1500, 7):
+		    fcntl.ioctl(file, FICLONERANGE, struct.pack("qQQQ", other, page * PAGE, PAGE, page * PAGE))
+		    want[page * PAGE:(page + 1) * PAGE] = struct.pack("I", page) * (PAGE // 4)
+		for _ in range(40):
+		    pages = len(want) // PAGE
+		    start, count = rng.randrange(pages - 20), rng.randrange(1, 20)
+		    at = rng.randrange(len(want) - 8)
+		    with mmap.mmap(file, len(want)) as memory:
+		        memory[at:at + 8] = b"shifting"
+		        want[at:at + 8] = b"shifting"
+		        if rng.random() < 0.5:
+		            fallocate(file, COLLAPSE, start * PAGE, count * PAGE)
+		            del want[start * PAGE:(start + count) * PAGE]
+		        else:
+		            fallocate(file, INSERT, start * PAGE, count * PAGE)
+		            want[start * PAGE:start * PAGE] = bytes(count * PAGE)
+		        size = min(len(want), len(memory))
+		        assert memory[:size] == want[:size], "through the mapping"
+		    assert os.fstat(file).st_size == len(want)
+		    assert os.pread(file, len(want) + 1, 0) == want
+		with open("/tmp/wanted", "wb") as saved:
+		    saved.write(want)
+	END
+}
+
+# Of a journal that has room for a few pieces only.
+many_pieces() {
+	mendfs_on "$NS" --journal 8 && cd $MNT && on_exit cd / && on_exit rm -f /tmp/wanted &&
+		shifts "$SEED" && remount && cmp shifted /tmp/wanted
+}
+
+# Who owns a page is known by its new place.
+owners_follow() {
+	cd $MNT && fill told 16 && share told clone && xfs_io -c "fcollapse 0 8k" told &&
+		xfs_io -c "finsert 4k 4k" clone &&
+		mfchain run --source madvise told,offset=8K clone,offset=20K told,offset=12K,quiet &&
+		rm told clone && mended
+}
+
+# same_as_before FILE -- what is left of fill(): blocks 0, 3, 4 and 6 on, behind a hole.
+same_as_before() {
+	cmp <(head -c $PAGE /dev/zero; fill "$TMP/filled" 16; for page in 0 3 4 {6..15}; do
+		dd if="$TMP/filled" bs=$PAGE skip="$page" count=1 status=none
+	done) "$1"
+}
+
+# Data that is lost stays so, wherever it is.
+lost_follows() {
+	fill lost 16 && spoil lost 5 && cannot_read lost 5 && xfs_io -c "fcollapse 4k 8k" lost &&
+		cannot_read lost 3 && dax_read lost 5 && remount && cannot_read lost 3 &&
+		xfs_io -c "finsert 0 4k" lost && cannot_read lost 4 && cannot_touch lost 4 &&
+		xfs_io -c "fcollapse 16k 4k" lost && is stat -c %b lost 104 &&
+		same_as_before lost && mended
+}
+
+begin 6
+require_ns "$KIND"
+check "a file of many pieces, and a small journal" clean many_pieces
+require mendfs_on "$NS"
+START=$(ns_start "$NS")
+cd $MNT || exit
+on_exit cd /
+check "where it may begin and end" edges
+check "what was hidden behind the end stays hidden" hidden
+check "what is allocated far behind the end" far
+check "owners are told of pages that were shifted" owners_follow
+check "pages that were lost, and shifted" lost_follows
+finish
