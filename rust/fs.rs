@@ -11,14 +11,15 @@
 //! 1. Implement [`FileSystem`]. Its methods get [`Inode`]s, and know them by number.
 //! 2. Keep a [`Registration`] in the module.
 //!
-//! Unsupported: files whose contents lie in the page cache, several devices, quotas, ACLs,
-//! idmapped mounts, handles of files with their directories.
+//! Unsupported: files whose contents lie in the page cache, several devices, quotas,
+//! idmapped mounts.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
 //!
 //! Reference: [`Documentation/filesystems/vfs.rst`](srctree/Documentation/filesystems/vfs.rst)
 
+mod acl;
 mod contents;
 mod export;
 mod failure;

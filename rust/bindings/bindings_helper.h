@@ -23,6 +23,8 @@
 #include <linux/libnvdimm.h>
 #include <linux/memremap.h>
 #include <linux/nd.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <linux/set_memory.h>
 #include <linux/siphash.h>
 #include <linux/statfs.h>
@@ -51,6 +53,7 @@ const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
 const int RUST_CONST_HELPER_IOCB_NOWAIT = IOCB_NOWAIT;
 const u64 RUST_CONST_HELPER_MCE_HANDLED_UC = MCE_HANDLED_UC;
 const u64 RUST_CONST_HELPER_MCE_IN_KERNEL_COPYIN = MCE_IN_KERNEL_COPYIN;
+const unsigned long RUST_CONST_HELPER_SB_POSIXACL = SB_POSIXACL;
 const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
 
 /* drivers/dax/dax-private.h, whose other contents are of no use here. */

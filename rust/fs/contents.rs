@@ -37,6 +37,7 @@ use crate::{
 };
 
 use super::{
+    acl,
     flags,
     inode,
     ioctl,
@@ -528,7 +529,7 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: `attr` is valid, and ours.
             unsafe { Self::set_size(inode, &mut *attr) }?;
             // SAFETY: `setattr_prepare()` has succeeded.
-            unsafe { inode.change(idmap, attr) }.map(|()| 0)
+            unsafe { inode.change(idmap, dentry, attr) }.map(|()| 0)
         })
     }
 
@@ -573,6 +574,8 @@ impl<T: FileSystem> VTable<T> {
     pub(super) const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         setattr: Some(Self::setattr),
         getattr: Some(inode::VTable::<T>::getattr),
+        get_inode_acl: Some(acl::VTable::<T>::get),
+        set_acl: Some(acl::VTable::<T>::set),
         fileattr_get: Some(flags::VTable::<T>::get),
         fileattr_set: Some(flags::VTable::<T>::set),
         listxattr: Some(xattr::VTable::<T>::listxattr),

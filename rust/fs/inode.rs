@@ -28,6 +28,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
+    acl,
     contents,
     flags,
     lock::LockedInode,
@@ -552,19 +553,48 @@ impl<T: FileSystem> LockedInode<T> {
     /// # Errors
     ///
     /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
+    /// - Those of `posix_acl_chmod()`.
     ///
     /// # Safety
     ///
-    /// `attr` must have passed `setattr_prepare()` with `idmap`.
+    /// `dentry` must be one of the inode, and `attr` have passed `setattr_prepare()` with it and
+    /// `idmap`.
     pub(super) unsafe fn change(
         &self,
         idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
         attr: *const bindings::iattr,
     ) -> Result {
         let before = self.attributes();
 
         // SAFETY: By the safety requirements, and the inode is locked by the type invariants.
         unsafe { bindings::setattr_copy(idmap, self.as_raw(), attr) };
+
+        self.write().inspect_err(|_| {
+            // SAFETY: The inode is locked by the type invariants.
+            unsafe { self.set_owners_and_times(&before) }
+        })?;
+
+        // SAFETY: By the safety requirements. The list follows the mode.
+        to_result(unsafe {
+            match (*attr).ia_valid & bindings::ATTR_MODE {
+                0 => 0,
+                _ => bindings::posix_acl_chmod(idmap, dentry, (*self.as_raw()).i_mode),
+            }
+        })
+    }
+
+    /// Changes the mode, here and in the filesystem.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
+    pub(super) fn change_mode(&self, mode: bindings::umode_t) -> Result {
+        let before = self.attributes();
+
+        // SAFETY: The inode is valid, and locked by the type invariants.
+        unsafe { write_once(&raw mut (*self.as_raw()).i_mode, mode) };
+        self.set_changed(self.now());
 
         self.write().inspect_err(|_| {
             // SAFETY: The inode is locked by the type invariants.
@@ -842,7 +872,7 @@ impl<T: FileSystem> VTable<T> {
             let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
 
             // SAFETY: `attr` has just passed `setattr_prepare()`.
-            unsafe { inode.change(idmap, attr) }.map(|()| 0)
+            unsafe { inode.change(idmap, dentry, attr) }.map(|()| 0)
         })
     }
 
@@ -902,6 +932,8 @@ impl<T: FileSystem> VTable<T> {
     const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         setattr: Some(Self::setattr),
         getattr: Some(Self::getattr),
+        get_inode_acl: Some(acl::VTable::<T>::get),
+        set_acl: Some(acl::VTable::<T>::set),
         fileattr_get: Some(flags::VTable::<T>::get),
         fileattr_set: Some(flags::VTable::<T>::set),
         listxattr: Some(xattr::VTable::<T>::listxattr),

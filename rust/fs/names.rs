@@ -19,6 +19,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
+    acl,
     flags,
     inode::{
         self,
@@ -403,9 +404,11 @@ impl<T: FileSystem> VTable<T> {
 
         let inode = NewInode::new(directory, bindings::umode_t::try_from(MODE)?)?;
 
+        let labels = inode.labels(directory, Some(name))?;
+
         Ok(Whiteout {
             attributes: inode.attributes(bindings::WHITEOUT_DEV, directory.now()),
-            labels: inode.labels(directory, Some(name))?,
+            labels,
         })
     }
 
@@ -462,6 +465,8 @@ impl<T: FileSystem> VTable<T> {
             tmpfile: Some(Self::tmpfile),
             setattr: Some(inode::VTable::<T>::setattr),
             getattr: Some(inode::VTable::<T>::getattr),
+            get_inode_acl: Some(acl::VTable::<T>::get),
+            set_acl: Some(acl::VTable::<T>::set),
             fileattr_get: Some(flags::VTable::<T>::get),
             fileattr_set: Some(flags::VTable::<T>::set),
             listxattr: Some(xattr::VTable::<T>::listxattr),

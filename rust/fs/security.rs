@@ -32,12 +32,13 @@ const EVM: &[u8] = b"evm";
 
 impl<T: FileSystem> NewInode<T> {
     /// The extended attributes that the inode is to be created with in `directory`, by the name
-    /// `name` or without one.
+    /// `name` or without one. This comes before its [`attributes()`](Self::attributes), for the
+    /// mode may change.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    /// - The errors of security modules.
+    /// - The errors of [`acls()`](Self::acls) and of security modules.
     ///
     /// C: `security_inode_init_security()`
     pub(super) fn labels(
@@ -45,7 +46,7 @@ impl<T: FileSystem> NewInode<T> {
         directory: &Inode<T>,
         name: Option<&bindings::qstr>,
     ) -> Result<KVec<Label>> {
-        let mut labels = KVec::new();
+        let mut labels = self.acls(directory)?;
 
         // SAFETY: Both inodes are valid, and so is the name. `collect()` gets the vector that it
         // expects, for the duration of the call.
@@ -87,7 +88,7 @@ unsafe extern "C" fn collect(
             };
 
             if name != EVM {
-                labels.push(Label::new(name, value)?, GFP_KERNEL)?;
+                labels.push(Label::new(SECURITY.to_bytes(), name, value)?, GFP_KERNEL)?;
             }
             next = next.wrapping_add(1);
         }
@@ -96,15 +97,13 @@ unsafe extern "C" fn collect(
 }
 
 impl Label {
-    fn new(suffix: &[u8], value: &[u8]) -> Result<Self> {
+    pub(super) fn new(namespace: &[u8], suffix: &[u8], value: &[u8]) -> Result<Self> {
         let mut label = Self {
             name: KVec::new(),
             value: KVec::new(),
         };
 
-        label
-            .name
-            .extend_from_slice(SECURITY.to_bytes(), GFP_KERNEL)?;
+        label.name.extend_from_slice(namespace, GFP_KERNEL)?;
         label.name.extend_from_slice(suffix, GFP_KERNEL)?;
         label.value.extend_from_slice(value, GFP_KERNEL)?;
         Ok(label)

@@ -17,6 +17,7 @@
 #include "mce.c"
 #include "mm.c"
 #include "page-flags.c"
+#include "posix_acl.c"
 #include "rcupdate.c"
 #include "sched.c"
 #include "security.c"
