@@ -24,8 +24,26 @@ use super::{
 /// The number of an inode, and its generation, as handles have them.
 type Handle = [u32; 3];
 
+/// Words of a handle.
+// CAST: It is 3.
+const WORDS: c_int = size_of::<Handle>() as c_int / 4;
+
 /// The type of such a handle.
 const TYPE: c_int = bindings::fid_type_FILEID_INO64_GEN as c_int;
+
+/// The type of one with that of a directory of the inode behind it.
+const TYPE_PARENT: c_int = bindings::fid_type_FILEID_INO64_GEN_PARENT as c_int;
+
+/// # Safety
+///
+/// `inode` must be valid.
+unsafe fn handle_of(inode: *const bindings::inode) -> Handle {
+    // SAFETY: By the safety requirements. What an inode is called by does not change.
+    let (number, generation) = unsafe { ((*inode).i_ino, (*inode).i_generation) };
+
+    // CAST: The two halves are meant.
+    [number as u32, (number >> 32) as u32, generation]
+}
 
 /// A dentry of an inode, as C wants it.
 fn dentry_of<T: FileSystem>(inode: Result<InodeRef<'_, T>>) -> *mut bindings::dentry {
@@ -43,36 +61,32 @@ impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
     /// Called by `exportfs_encode_inode_fh()` only, for an inode of a superblock of type `T`, with
-    /// room for `len` words at `fh`.
+    /// room for `len` words at `fh`, and a directory that it is in, or null.
     unsafe extern "C" fn encode_fh(
         inode: *mut bindings::inode,
         fh: *mut u32,
         len: *mut c_int,
         parent: *mut bindings::inode,
     ) -> c_int {
-        // CAST: It is 3.
-        const LEN: c_int = size_of::<Handle>() as c_int / 4;
-
+        let (kind, words) = match parent.is_null() {
+            true => (TYPE, WORDS),
+            false => (TYPE_PARENT, 2 * WORDS),
+        };
         // SAFETY: By the safety requirements.
-        let room = unsafe { len.replace(LEN) };
+        let room = unsafe { len.replace(words) };
 
-        // Nobody can find the parent by what we keep.
-        if room < LEN || !parent.is_null() {
+        if room < words {
             return bindings::fid_type_FILEID_INVALID as c_int;
         }
 
-        // SAFETY: By the safety requirements. What an inode is called by does not change.
+        // SAFETY: By the safety requirements, and there is room for both.
         unsafe {
-            let number = (*inode).i_ino;
-
-            // CAST: The two halves are meant.
-            fh.cast::<Handle>().write([
-                number as u32,
-                (number >> 32) as u32,
-                (*inode).i_generation,
-            ]);
+            fh.cast::<Handle>().write(handle_of(inode));
+            if !parent.is_null() {
+                fh.cast::<Handle>().add(1).write(handle_of(parent));
+            }
         }
-        TYPE
+        kind
     }
 
     /// # Safety
@@ -85,8 +99,7 @@ impl<T: FileSystem> VTable<T> {
         len: c_int,
         kind: c_int,
     ) -> *mut bindings::dentry {
-        // CAST: It is 3.
-        if kind != TYPE || len < size_of::<Handle>() as c_int / 4 {
+        if !matches!(kind, TYPE | TYPE_PARENT) || len < WORDS {
             return ptr::null_mut();
         }
 
@@ -95,6 +108,30 @@ impl<T: FileSystem> VTable<T> {
             (
                 SuperBlock::<T>::from_raw(super_block),
                 fid.cast::<Handle>().read(),
+            )
+        };
+
+        dentry_of(super_block.find_handle(handle))
+    }
+
+    /// # Safety
+    ///
+    /// As [`fh_to_dentry()`](Self::fh_to_dentry).
+    unsafe extern "C" fn fh_to_parent(
+        super_block: *mut bindings::super_block,
+        fid: *mut bindings::fid,
+        len: c_int,
+        kind: c_int,
+    ) -> *mut bindings::dentry {
+        if kind != TYPE_PARENT || len < 2 * WORDS {
+            return ptr::null_mut();
+        }
+
+        // SAFETY: By the safety requirements, and the length was checked.
+        let (super_block, handle) = unsafe {
+            (
+                SuperBlock::<T>::from_raw(super_block),
+                fid.cast::<Handle>().add(1).read(),
             )
         };
 
@@ -119,7 +156,7 @@ impl<T: FileSystem> VTable<T> {
         encode_fh: Some(Self::encode_fh),
         fh_to_dentry: Some(Self::fh_to_dentry),
         get_parent: Some(Self::get_parent),
-        fh_to_parent: None,
+        fh_to_parent: Some(Self::fh_to_parent),
         get_name: None,
         commit_metadata: None,
         permission: None,

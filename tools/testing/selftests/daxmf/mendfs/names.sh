@@ -360,6 +360,41 @@ handles() {
 	END
 }
 
+# A handle that has the directory, too, finds the file by its name, if nobody has it in memory.
+connected_handles() {
+	mkdir -p deep/er && touch deep/er/file && ln deep/er/file deep/other && python3 - <<-'END'
+		import ctypes, os
+		libc = ctypes.CDLL(None, use_errno=True)
+		AT, CONNECTABLE = -100, 2
+
+		class Handle(ctypes.Structure):
+		    _fields_ = [("bytes", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+
+		def handle(name):
+		    found, mount = Handle(128), ctypes.c_int()
+		    assert libc.name_to_handle_at(AT, name, ctypes.byref(found), ctypes.byref(mount), CONNECTABLE) == 0
+		    return found
+
+		def place(handle):
+		    with open("/proc/sys/vm/drop_caches", "w") as caches:
+		        caches.write("2")
+		    file = libc.open_by_handle_at(AT, ctypes.byref(handle), os.O_RDONLY)
+		    assert file >= 0, os.strerror(ctypes.get_errno())
+		    path = os.readlink(f"/proc/self/fd/{file}")
+		    os.close(file)
+		    return path
+
+		here = os.getcwd()
+		for name in (b"deep/er/file", b"deep/other"):
+		    found = handle(name)
+		    assert found.bytes == 24, found.bytes
+		    assert place(found) == f"{here}/{os.fsdecode(name)}"
+		found = handle(b"deep/er/file")
+		os.rename("deep/er/file", "deep/er/moved")
+		assert place(found) == f"{here}/deep/er/moved"
+	END
+}
+
 leases() {
 	python3 - <<-'END'
 		import fcntl, os
@@ -374,7 +409,7 @@ all_free() {
 	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
-begin 19
+begin 20
 require_ns "$KIND"
 require mendfs_on "$NS" --secret $SECRET
 cd $MNT || exit
@@ -396,6 +431,7 @@ check "thousands of attributes of a file" many_attributes
 check "times of changes" times
 check "a file without a name lives as long as it is open" unlinked
 check "handles of files" handles
+check "handles of files with their directories" connected_handles
 check "leases" leases
 check "all of it is there after a mount" stays
 check "what is removed leaves no block behind" all_free
