@@ -21,6 +21,8 @@ use kernel::{
     },
     module::this_module,
     prelude::*,
+    seq_file::SeqFile,
+    seq_print,
     str::as_char_ptr_in_const_context,
     sync::{
         new_mutex,
@@ -651,6 +653,20 @@ impl<T: FileSystem> VTable<T> {
         unsafe { Self::sync_fs(super_block, 1) }
     }
 
+    /// Has `/proc/mounts` say that there is DAX, as XFS and ext4 do: who needs it looks there.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS only, with a valid `file`.
+    unsafe extern "C" fn show_options(
+        file: *mut bindings::seq_file,
+        _root: *mut bindings::dentry,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
+        seq_print!(unsafe { SeqFile::from_raw(file) }, ",dax=always");
+        0
+    }
+
     /// # Safety
     ///
     /// - Called by the VFS only, for a dentry of a superblock of type `T`.
@@ -745,6 +761,7 @@ impl<T: FileSystem> VTable<T> {
         freeze_fs: Some(Self::freeze_fs),
         sync_fs: Some(Self::sync_fs),
         statfs: Some(Self::statfs),
+        show_options: Some(Self::show_options),
         ..pin_init::zeroed()
     };
 

@@ -178,7 +178,8 @@ partition() {
 bad_options() {
 	blocks 4096 && make && refuses "Unknown parameter 'colour'" -o colour=blue &&
 		refuses "dax is always" -o dax=never && refuses "dax is always" -o dax=inode &&
-		mounts -o dax=always && mounts -o dax,noatime,nodev
+		mounts -o dax=always && mounts -o dax,noatime,nodev && mount_mendfs "/dev/$DM" &&
+		findmnt -no OPTIONS $MNT | grep -w dax=always && unmount
 }
 
 bad_arguments() {
