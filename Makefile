@@ -21,6 +21,10 @@ test: modules tools
 soak: modules tools
 	@scripts/soak
 
+fstests: KERNEL = stock
+fstests: modules tools
+	@tools/testing/fstests/fstests.sh
+
 bench: KERNEL = stock
 bench: modules tools
 	@scripts/bench
@@ -50,4 +54,4 @@ clean:
 distclean: clean
 	@scripts/distclean
 
-.PHONY: help run test soak bench check rustdoc modules tools vm kdir clean distclean
+.PHONY: help run test soak fstests bench check rustdoc modules tools vm kdir clean distclean

@@ -159,9 +159,10 @@ keep_newest() # name, number
 	done
 }
 
+# PACKAGES names a file of more: a root of its own is made for these.
 packages()
 {
-	sed 's/#.*//; /^$/d' "$top/scripts/packages"
+	sed 's/#.*//; /^$/d' "$top/scripts/packages" ${PACKAGES:+"$PACKAGES"}
 }
 
 # Of all that determines what is in the root.

@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Run kdave/xfstests on mendfs in a guest: 'make fstests XFSTESTS=FOLDER T="-g quick"'. The folder is
+# that of the suite's sources, of which a copy is built; T is what its own 'check' takes.
+
+top=$(cd "$(dirname "$0")/../../.." && pwd -P)
+here=$top/tools/testing/fstests
+export PACKAGES=$here/packages
+# shellcheck source=scripts/lib.sh
+. "$top/scripts/lib.sh"
+
+work=$top/build/fstests
+suite=$work/suite
+host=$work/host
+
+[ -e "${XFSTESTS-}/common/rc" ] ||
+	die "XFSTESTS=${XFSTESTS-}: name the folder of kdave/xfstests, as 'git clone https://git.kernel.org/pub/scm/fs/xfs/xfstests-dev.git' makes it"
+
+# Its own makefiles, in the toolchain root.
+build()
+{
+	rm -rf "$suite"
+	mkdir -p "$suite"
+	cp -rT "$XFSTESTS" "$suite"
+	[ -x "$suite/src/godown" ] || in_root make -C "$suite" || return
+	cp "$here/common-mendfs" "$suite/common/mendfs"
+	echo '. ./common/mendfs' >>"$suite/common/rc"
+	tar -C "$suite" -cf "$host/suite.tar" --exclude=.git .
+}
+
+"$top/scripts/root"
+mkdir -p "$host"
+key=$({ realpath "$XFSTESTS"; stat -c %Y "$XFSTESTS"; cat "$here/common-mendfs"; } | hash_of)
+if [ "$(cat "$work/key" 2>/dev/null)" != "$key" ]; then
+	step "building the suite" build
+	echo "$key" >"$work/key"
+fi
+
+# mawk, Debian's awk, keeps lines back until it has a block of them, unless it is told that somebody waits.
+awk_at_once()
+{
+	if command -v mawk >/dev/null; then
+		mawk -W interactive -f "$@"
+	else
+		awk -f "$@"
+	fi
+}
+
+rm -rf "$host/results"
+# The kernel's command line has no room for many.
+echo "${T:--g generic/quick}" >"$host/arguments"
+counts=$(mktemp)
+trap 'rm -f "$counts"' EXIT
+{
+	start=$(milliseconds) status=0
+	echo "#:test fstests"
+	SCRIPT=$here/guest.sh FILES=$host PMEM=nvdimm,virtio \
+		NVDIMM_SIZE=${NVDIMM_SIZE:-2G} APPEND=bdev_allow_write_mounted=1 \
+		TIMEOUT=${TIMEOUT:-36000} CONSOLE=$work/console.log \
+		"$top/scripts/vm" | awk_at_once "$here/ktap.awk" "$here/skips" "$here/failures" || status=$?
+	echo "#:exit fstests $status $(($(milliseconds) - start))"
+} | awk_at_once "$top/scripts/ktap" "$counts" fstests
+read -r good bad skipped <"$counts"
+echo "$good passed, $bad failed, $skipped skipped; what tests have said is in $host/results"
+[ "$bad" = 0 ]
