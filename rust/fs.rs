@@ -11,8 +11,8 @@
 //! 1. Implement [`FileSystem`]. Its methods get [`Inode`]s, and know them by number.
 //! 2. Keep a [`Registration`] in the module.
 //!
-//! Unsupported: files whose contents lie in the page cache, several devices, quotas,
-//! idmapped mounts.
+//! Unsupported: files whose contents lie in the page cache, several devices, quotas, idmapped
+//! mounts.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
@@ -104,6 +104,8 @@ pub struct Attributes {
     pub generation: u32,
     /// Flags, see [`FLAGS`](Self::FLAGS).
     pub flags: u32,
+    /// Change counter, for NFS: greater after each change of the contents or the inode.
+    pub version: u64,
     /// Time of the last access.
     pub accessed: Time,
     /// Time of the last change to the contents.
@@ -255,6 +257,8 @@ pub struct Statistics {
 /// Unless said otherwise, methods are called in process context and may sleep, several at once; the
 /// VFS sees to it that a directory is changed by one at a time, and a file's size.
 ///
+/// Each method that changes an inode makes its [change counter](Attributes::version) greater.
+///
 /// What a method changes is durable, as a whole, once [`sync()`](Self::sync) was called after it,
 /// and is never found half done. Where a method has failed, it has changed nothing that one can
 /// see.
@@ -364,8 +368,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ESTALE` if there is no such inode.
     fn read_inode(&self, number: u64) -> Result<Attributes>;
 
-    /// Changes what is known of an inode: mode, owners and times. Other attributes are not looked
-    /// at.
+    /// Changes what is known of an inode: mode, owners and times, and the change counter if it is
+    /// greater. Other attributes are not looked at.
     ///
     /// # Errors
     ///
@@ -415,8 +419,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Creates an inode, with a name or without one (`O_TMPFILE`), and with `labels`: it is never
     /// found without them. Returns its number.
     ///
-    /// Of `attributes`, mode, owners, device and times count; links, size, flags and generation are
-    /// the filesystem's. `target` is that of a symbolic link.
+    /// Of `attributes`, mode, owners, device and times count; links, size, flags, generation
+    /// and change counter are the filesystem's. `target` is that of a symbolic link.
     ///
     /// # Errors
     ///

@@ -604,6 +604,7 @@ pub struct Time {
 /// | 88    | the same: nanoseconds (4 each)                       |
 /// | 104   | generation                                           |
 /// | 108   | flags                                                |
+/// | 120   | change counter (8)                                   |
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Inode {
     /// Type and permissions, as `st_mode`.
@@ -633,6 +634,8 @@ pub struct Inode {
     pub generation: u32,
     /// Some of [`FLAGS`](Self::FLAGS).
     pub flags: u32,
+    /// Change counter: greater after each change.
+    pub version: u64,
 }
 
 impl Inode {
@@ -703,6 +706,7 @@ impl Inode {
             born: time(3),
             generation: u32_at(bytes, 104),
             flags: u32_at(bytes, 108),
+            version: u64_at(bytes, 120),
         };
 
         let is_known = matches!(
@@ -740,6 +744,7 @@ impl Inode {
         }
         put(bytes, 104, &self.generation.to_le_bytes());
         put(bytes, 108, &self.flags.to_le_bytes());
+        put(bytes, 120, &self.version.to_le_bytes());
     }
 }
 

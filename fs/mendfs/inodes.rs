@@ -122,6 +122,7 @@ impl Node {
             device: inode.device,
             generation: inode.generation,
             flags: inode.flags,
+            version: inode.version,
             accessed: to_vfs(inode.accessed),
             modified: to_vfs(inode.modified),
             changed: to_vfs(inode.changed),

@@ -156,13 +156,25 @@ impl State {
         self.metadata.begin()
     }
 
-    /// Changes an inode with the next commit.
+    /// Changes an inode with the next commit, and counts that.
     ///
     /// # Errors
     ///
     /// - `ESTALE` if there is no inode of this number.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn edit(&mut self, number: u64, edit: impl FnOnce(&mut Inode)) -> Result {
+        self.edit_uncounted(number, |inode| {
+            inode.version = inode.version.saturating_add(1);
+            edit(inode);
+        })
+    }
+
+    /// Changes an inode with the next commit.
+    ///
+    /// # Errors
+    ///
+    /// - As [`edit()`](Self::edit).
+    fn edit_uncounted(&mut self, number: u64, edit: impl FnOnce(&mut Inode)) -> Result {
         if let Some((_, inode)) = self.edits.iter_mut().find(|(it, _)| *it == number) {
             edit(inode);
             return Ok(());
@@ -269,13 +281,14 @@ impl State {
         Ok(())
     }
 
-    /// Changes mode, owners and times of an inode.
+    /// Changes mode, owners and times of an inode, which the VFS counts.
     pub(crate) fn write_inode(&mut self, number: u64, attributes: &Attributes) -> Result {
         self.begin()?;
-        self.edit(number, |inode| {
+        self.edit_uncounted(number, |inode| {
             inode.mode = attributes.mode;
             inode.uid = attributes.uid;
             inode.gid = attributes.gid;
+            inode.version = inode.version.max(attributes.version);
             inode.accessed = from_vfs(attributes.accessed);
             inode.modified = from_vfs(attributes.modified);
             inode.changed = from_vfs(attributes.changed);

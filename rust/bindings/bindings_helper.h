@@ -20,6 +20,7 @@
 #include <linux/fsmap.h>
 #include <linux/fserror.h>
 #include <linux/iomap.h>
+#include <linux/iversion.h>
 #include <linux/libnvdimm.h>
 #include <linux/memremap.h>
 #include <linux/nd.h>
@@ -53,6 +54,7 @@ const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
 const int RUST_CONST_HELPER_IOCB_NOWAIT = IOCB_NOWAIT;
 const u64 RUST_CONST_HELPER_MCE_HANDLED_UC = MCE_HANDLED_UC;
 const u64 RUST_CONST_HELPER_MCE_IN_KERNEL_COPYIN = MCE_IN_KERNEL_COPYIN;
+const unsigned long RUST_CONST_HELPER_SB_I_VERSION = SB_I_VERSION;
 const unsigned long RUST_CONST_HELPER_SB_POSIXACL = SB_POSIXACL;
 const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
 

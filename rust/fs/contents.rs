@@ -571,6 +571,24 @@ impl<T: FileSystem> VTable<T> {
     }
 
     /// The operations of the inode of a regular file.
+    /// With a change counter, the VFS takes it that to mark an inode as dirty may wait, and refuses
+    /// writes that must not (`RWF_NOWAIT`). Without `dirty_inode()` it does not wait.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS only, for an inode with this table.
+    unsafe extern "C" fn update_time(
+        inode: *mut bindings::inode,
+        kind: bindings::fs_update_time,
+        flags: c_uint,
+    ) -> c_int {
+        // CAST: The flags are bits.
+        let flags = flags & !(bindings::IOCB_NOWAIT as c_uint);
+
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::generic_update_time(inode, kind, flags) }
+    }
+
     pub(super) const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         setattr: Some(Self::setattr),
         getattr: Some(inode::VTable::<T>::getattr),
@@ -580,6 +598,7 @@ impl<T: FileSystem> VTable<T> {
         fileattr_set: Some(flags::VTable::<T>::set),
         listxattr: Some(xattr::VTable::<T>::listxattr),
         fiemap: Some(Self::fiemap),
+        update_time: Some(Self::update_time),
         ..pin_init::zeroed()
     };
 }

@@ -316,6 +316,7 @@ impl<T: FileSystem> Inode<T> {
                 device: bindings::huge_encode_dev((*inode).i_rdev),
                 generation: (*inode).i_generation,
                 flags: 0,
+                version: self.version(),
                 accessed: self.accessed(),
                 modified: self.modified(),
                 changed: self.changed(),
@@ -355,6 +356,18 @@ impl<T: FileSystem> Inode<T> {
         // SAFETY: By the type invariants. `inode_set_ctime_to_ts()` writes what others may read at
         // this moment as it is to be.
         unsafe { bindings::inode_set_ctime_to_ts(self.as_raw(), time.into_raw()) };
+    }
+
+    /// The change counter, as the VFS knows it.
+    fn version(&self) -> u64 {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::inode_peek_iversion(self.as_raw()) }
+    }
+
+    /// Makes the change counter greater. That takes no lock.
+    pub(super) fn count_change(&self) {
+        // SAFETY: By the type invariants.
+        unsafe { bindings::inode_maybe_inc_iversion(self.as_raw(), true) };
     }
 
     /// The time, as precise as the inode keeps it.
@@ -446,16 +459,21 @@ impl<T: FileSystem> Inode<T> {
 
     /// Has the kernel write the inode again, as it would not by itself, unless the filesystem is at
     /// its end.
-    ///
-    /// C: `mark_inode_dirty_sync()`
     pub(super) fn write_later(&self) {
         if self.read().is_ok() {
-            // CAST: The flags are small.
-            let flags = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
-
-            // SAFETY: By the type invariants.
-            unsafe { bindings::__mark_inode_dirty(self.as_raw(), flags) };
+            self.mark_dirty();
         }
+    }
+
+    /// Has the kernel write the inode.
+    ///
+    /// C: `mark_inode_dirty_sync()`
+    fn mark_dirty(&self) {
+        // CAST: The flags are small.
+        let flags = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
+
+        // SAFETY: By the type invariants.
+        unsafe { bindings::__mark_inode_dirty(self.as_raw(), flags) };
     }
 
     /// Sets up an inode that nobody uses yet from what the filesystem says of it. The target of a
@@ -480,6 +498,7 @@ impl<T: FileSystem> Inode<T> {
         unsafe {
             bindings::set_nlink(self.as_raw(), attributes.links);
             (*self.as_raw()).i_generation = attributes.generation;
+            bindings::inode_set_iversion_queried(self.as_raw(), attributes.version);
             self.set_size(&attributes);
             self.set_owners_and_times(&attributes);
             self.show_flags(attributes.flags);
@@ -546,6 +565,21 @@ impl<T: FileSystem> LockedInode<T> {
             self.set_size(&attributes);
             self.set_changes(&attributes);
         }
+        self.refresh_version(attributes.version);
+    }
+
+    /// Counts a change for which the filesystem has the counter `version`. Whoever has the greater
+    /// one, the other gets it.
+    fn refresh_version(&self, version: u64) {
+        self.count_change();
+        match self.version() {
+            known if known < version => {
+                // SAFETY: The inode is valid.
+                unsafe { bindings::inode_set_iversion_queried(self.as_raw(), version) };
+            }
+            known if known > version => self.mark_dirty(),
+            _ => (),
+        }
     }
 
     /// Changes mode, owners and times as `setattr()` is asked to, here and in the filesystem.
@@ -569,6 +603,7 @@ impl<T: FileSystem> LockedInode<T> {
 
         // SAFETY: By the safety requirements, and the inode is locked by the type invariants.
         unsafe { bindings::setattr_copy(idmap, self.as_raw(), attr) };
+        self.count_change();
 
         self.write().inspect_err(|_| {
             // SAFETY: The inode is locked by the type invariants.
@@ -595,6 +630,7 @@ impl<T: FileSystem> LockedInode<T> {
         // SAFETY: The inode is valid, and locked by the type invariants.
         unsafe { write_once(&raw mut (*self.as_raw()).i_mode, mode) };
         self.set_changed(self.now());
+        self.count_change();
 
         self.write().inspect_err(|_| {
             // SAFETY: The inode is locked by the type invariants.
@@ -802,6 +838,7 @@ impl<T: FileSystem> NewInode<T> {
             device,
             generation: 0,
             flags: 0,
+            version: 0,
             accessed: now,
             modified: now,
             changed: now,

@@ -506,11 +506,16 @@ impl<T: FileSystem> Rename<'_, T> {
         // SAFETY: `vfs_rename()` has locked both directories.
         unsafe {
             LockedInode::assume(self.from).refresh();
-            LockedInode::assume(self.to).refresh();
+            if !ptr::eq(self.from, self.to) {
+                LockedInode::assume(self.to).refresh();
+            }
         }
         for inode in [Some(self.inode), self.replaced].into_iter().flatten() {
             match self.stays(inode) {
-                true => inode.set_changed(inode.changed().max(self.now)),
+                true => {
+                    inode.set_changed(inode.changed().max(self.now));
+                    inode.count_change();
+                }
                 // SAFETY: `vfs_rename()` has locked it.
                 false => unsafe { LockedInode::assume(inode) }.refresh(),
             }

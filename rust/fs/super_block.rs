@@ -535,7 +535,7 @@ impl<T: FileSystem> VTable<T> {
             (*super_block).s_magic = T::MAGIC as c_ulong;
             (*super_block).s_maxbytes = Self::MAX_SIZE;
             (*super_block).s_time_gran = 1;
-            (*super_block).s_flags |= bindings::SB_POSIXACL;
+            (*super_block).s_flags |= bindings::SB_POSIXACL | bindings::SB_I_VERSION;
             (*super_block).s_iflags |= bindings::SB_I_EVM_HMAC_UNSUPPORTED as c_ulong;
             (*super_block).s_op = &Self::SUPER_OPERATIONS;
             (*super_block).s_export_op = ptr::from_ref(&export::VTable::<T>::OPS).cast();

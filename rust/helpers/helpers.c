@@ -13,6 +13,7 @@
 #include "fileattr.c"
 #include "fs.c"
 #include "interval_tree.c"
+#include "iversion.c"
 #include "kdev_t.c"
 #include "mce.c"
 #include "mm.c"

@@ -102,7 +102,8 @@ pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, Stri
 fn describe(record: &Record<'_>) -> String {
     match record {
         Record::Inode(inode) => format!(
-            "inode mode={:o} uid={} gid={} links={} size={} device={} parent={} generation={} flags={:#x}",
+            "inode mode={:o} uid={} gid={} links={} size={} device={} parent={} generation={} \
+             flags={:#x} version={}",
             inode.mode,
             inode.uid,
             inode.gid,
@@ -111,7 +112,8 @@ fn describe(record: &Record<'_>) -> String {
             inode.device,
             inode.parent,
             inode.generation,
-            inode.flags
+            inode.flags,
+            inode.version
         ),
         Record::Extent(extent) => format!(
             "extent file_block={} block={} count={}",

@@ -66,7 +66,7 @@ prop_compose! {
         bits in 0..0o10_000_u32,
         (uid, gid, links, generation) in any::<(u32, u32, u32, u32)>(),
         size in 0..=Extent::MAX_FILE_BLOCK << 12,
-        (device, parent) in any::<(u64, u64)>(),
+        (device, parent, version) in any::<(u64, u64, u64)>(),
         flags in (0..16_u32).prop_map(|bits| bits << 4),
         times in [time(), time(), time(), time()],
     ) -> Inode {
@@ -84,6 +84,7 @@ prop_compose! {
             born: times[3],
             generation,
             flags,
+            version,
         }
     }
 }
