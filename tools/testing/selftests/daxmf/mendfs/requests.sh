@@ -195,7 +195,41 @@ alignment() {
 	END
 }
 
-begin 5
+# What Documentation/mendfs.rst says that there is not.
+absent() {
+	fallocate -l 1M absent && mkswap -q absent && fails_with "Invalid argument" swapon absent &&
+		python3 - "/dev/$DISK" <<-'END'
+		import ctypes, errno, fcntl, os, sys
+		libc = ctypes.CDLL(None, use_errno=True)
+		file = os.open("absent", os.O_RDWR)
+
+		def call(function, *arguments):
+		    if function(*arguments) < 0:
+		        raise OSError(ctypes.get_errno(), "")
+
+		def refused(error, function, *arguments):
+		    try:
+		        function(*arguments)
+		    except OSError as e:
+		        assert e.errno == error, (function, arguments, e)
+		    else:
+		        raise AssertionError((function, arguments))
+
+		FIBMAP, FITRIM, ENABLE_VERITY, SET_ENCRYPTION = 1, 0xc0185879, 0x40806685, 0x800c6613
+		refused(errno.EINVAL, fcntl.ioctl, file, FIBMAP, bytes(4))
+		for request in (FITRIM, ENABLE_VERITY, SET_ENCRYPTION):
+		    refused(errno.ENOTTY, fcntl.ioctl, file, request, bytes(128))
+		RWF_ATOMIC, RWF_DONTCACHE = 0x40, 0x80
+		for flag in (RWF_ATOMIC, RWF_DONTCACHE):
+		    refused(errno.EOPNOTSUPP, os.pwritev, file, [bytes(4096)], 0, flag)
+		WRITE_ZEROES = 0x80
+		refused(errno.EOPNOTSUPP, call, libc.fallocate, file, WRITE_ZEROES, ctypes.c_long(0), ctypes.c_long(4096))
+		GETINFO = 0x800005 << 8
+		refused(errno.ENOSYS, call, libc.quotactl, ctypes.c_int(GETINFO & 0xffffffff), os.fsencode(sys.argv[1]), 0, bytes(256))
+	END
+}
+
+begin 6
 require_ns "$KIND"
 check "labels" clean labels
 check "who owns what" clean maps
@@ -204,6 +238,7 @@ cd $MNT || exit
 on_exit cd /
 check "who owns what, as xfs_io shows it" mapped_by_xfs_io
 check "direct I/O of any bytes" alignment
+check "what there is not" absent
 cd / || exit
 require unmount
 check "a label that was set halfway" clean label_interrupted
