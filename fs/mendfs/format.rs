@@ -434,10 +434,10 @@ impl fmt::Debug for Secret {
 ///
 /// Behind the header: version (`u32` at 40), 4 bytes of zeroes, number of blocks of the device (48)
 /// and of a copy of the metadata (56) and the journal (64), label (72, 32 bytes, padded with
-/// zeroes), secret (104, 16 bytes), features (120).
+/// zeroes), secret (104, 16 bytes), features (120), UUID for mounting (128).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// UUID of the filesystem.
+    /// UUID of the filesystem, which its blocks have in their headers.
     pub uuid: Uuid,
     /// The sizes.
     pub geometry: Geometry,
@@ -445,6 +445,8 @@ pub struct Superblock {
     pub label: [u8; 32],
     /// What orders names.
     pub secret: Secret,
+    /// UUID that it is known by. The same as the other one, unless the owner has changed it.
+    pub mount_uuid: Uuid,
 }
 
 impl Superblock {
@@ -457,6 +459,7 @@ impl Superblock {
         put(block, 64, &self.geometry.journal.to_le_bytes());
         put(block, 72, &self.label);
         put(block, 104, &self.secret.0);
+        put(block, 128, &self.mount_uuid);
 
         Header {
             magic: Magic::Super,
@@ -467,12 +470,18 @@ impl Superblock {
         .seal(block, checksum);
     }
 
-    /// Whether another one is the same but for the label, as it is when a change of that was
-    /// interrupted.
-    pub fn is_same_but_label(&self, other: &Self) -> bool {
-        let label = other.label;
+    /// Whether another one is the same but for the label and the UUID for mounting, as it is when a
+    /// change of these was interrupted.
+    pub fn is_same_but_named(&self, other: &Self) -> bool {
+        let Self {
+            label, mount_uuid, ..
+        } = *other;
 
-        Self { label, ..*self } == *other
+        Self {
+            label,
+            mount_uuid,
+            ..*self
+        } == *other
     }
 
     /// Reads a superblock.
@@ -499,11 +508,15 @@ impl Superblock {
         let mut secret = [0; 16];
         put(&mut secret, 0, block.get(104..120).unwrap_or(&[]));
 
+        let mut mount_uuid = [0; 16];
+        put(&mut mount_uuid, 0, block.get(128..144).unwrap_or(&[]));
+
         Ok(Self {
             uuid: header.uuid,
             geometry: Geometry::new(u64_at(block, 48), u64_at(block, 64), u64_at(block, 56))?,
             label,
             secret: Secret(secret),
+            mount_uuid,
         })
     }
 }

@@ -98,7 +98,7 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
 }
 
 /// Reads the superblock from the first copy that is whole. The other one must not say otherwise
-/// but for the label: which is right only `fsck.mendfs` finds out.
+/// but for what it is called: which is right only `fsck.mendfs` finds out.
 fn read_superblock(volume: &Volume) -> Result<Superblock> {
     let blocks = volume.len() >> BLOCK_SHIFT;
     let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
@@ -118,7 +118,7 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
             Ok(one) if one.geometry.blocks() > blocks => worst = Fault::Geometry,
             Ok(other)
                 if found.is_some_and(|one| {
-                    one.uuid == other.uuid && !one.is_same_but_label(&other)
+                    one.uuid == other.uuid && !one.is_same_but_named(&other)
                 }) =>
             {
                 pr_err!("{volume}: superblock: the copies are not the same\n");

@@ -163,10 +163,6 @@ impl Metadata {
         })
     }
 
-    pub(crate) fn uuid(&self) -> Uuid {
-        self.uuid
-    }
-
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
     }

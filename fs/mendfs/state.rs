@@ -237,7 +237,7 @@ impl State {
             free_blocks: self.space.free(),
             inodes: units / record,
             free_inodes: self.metadata.free() / record,
-            uuid: self.metadata.uuid(),
+            uuid: self.superblock.mount_uuid,
         }
     }
 

@@ -12,6 +12,7 @@ mod tree;
 use std::collections::BTreeSet;
 
 use crate::format::{Inode, Record, Time, ROOT, UNITS};
+use crate::info;
 use crate::make;
 use crate::media::Media;
 use crate::report::{Class, Report};
@@ -41,8 +42,8 @@ pub fn check(media: &dyn Media, now: Time) -> Result<Checked, String> {
     let mut report = Report::default();
     let superblock = superblock::find(media, &mut report)?;
 
-    report.uuid = superblock.uuid;
-    report.label = label(&superblock.label);
+    report.uuid = superblock.mount_uuid;
+    report.label = info::label(&superblock);
 
     let mut table = Table::new(media, superblock, &mut report)?;
 
@@ -131,12 +132,6 @@ fn describe(record: &Record<'_>) -> String {
         Record::Target(target) => format!("target \"{}\"", target.escape_ascii()),
         Record::Bad { block, count } => format!("bad block={block} count={count}"),
     }
-}
-
-fn label(label: &[u8; 32]) -> String {
-    let len = label.iter().position(|byte| *byte == 0).unwrap_or(32);
-
-    String::from_utf8_lossy(&label[..len]).into_owned()
 }
 
 /// The place of a record, as people find it.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes, checks and repairs mendfs filesystems: what `mkfs.mendfs` and `fsck.mendfs` share.
+//! Makes, checks and repairs mendfs filesystems: what the programs share.
 
 use crc::{Crc, Table, CRC_32_ISCSI};
 
@@ -8,11 +8,12 @@ pub mod check;
 pub mod device;
 #[path = "../../../fs/mendfs/format.rs"]
 pub mod format;
+pub mod info;
 mod journal;
 pub mod make;
 pub mod media;
 pub mod report;
-mod superblock;
+pub mod superblock;
 mod table;
 
 /// The checksum of the format, crc32c.

@@ -74,15 +74,39 @@ fn compare(media: &dyn Media, superblock: &Superblock, report: &mut Report) {
         let (class, what) = match (media.read_block(block), read(media, block)) {
             (Ok(bytes), _) if bytes == wanted => continue,
             (_, Err(what)) => (Class::Damage, what),
-            (_, Ok(other)) if other.is_same_but_label(superblock) => (
+            (_, Ok(other)) if other.is_same_but_named(superblock) => (
                 Class::Note,
-                "it has another label, which the next mount sets".into(),
+                "it has another label or UUID for mounting; the next mount writes it".into(),
             ),
             _ => (Class::Damage, "it is not that of this filesystem".into()),
         };
 
         report.add(class, format!("superblock {copy}"), what);
     }
+}
+
+/// Changes what the owner may change of the superblock: one copy after the other. If both are whole
+/// and differ in that, the first one counts.
+///
+/// # Errors
+///
+/// - A sentence if there is none, or if a copy cannot be written.
+pub fn change(media: &mut dyn Media, change: impl FnOnce(&mut Superblock)) -> Result<(), String> {
+    let mut superblock = find(media, &mut Report::default())?;
+
+    change(&mut superblock);
+
+    let image = image(&superblock);
+
+    for copy in 0..COPIES {
+        let block = superblock.geometry.superblock(copy);
+
+        media
+            .write(block, image.as_slice())
+            .and_then(|()| media.sync())
+            .map_err(|e| format!("superblock {copy}: {e}"))?;
+    }
+    Ok(())
 }
 
 /// A superblock as it is on the media.

@@ -227,10 +227,16 @@ proptest! {
     #[test]
     fn superblocks_are_read_as_written(
         geometry in geometry(),
-        (uuid, secret) in any::<([u8; 16], [u8; 16])>(),
+        (uuid, mount_uuid, secret) in any::<([u8; 16], [u8; 16], [u8; 16])>(),
         label: [u8; 32],
     ) {
-        let superblock = Superblock { uuid, geometry, label, secret: Secret(secret) };
+        let superblock = Superblock {
+            uuid,
+            geometry,
+            label,
+            secret: Secret(secret),
+            mount_uuid,
+        };
         let mut block = [0xff; BLOCK_SIZE];
 
         superblock.write(&mut block, checksum);
@@ -360,6 +366,7 @@ fn other_versions_are_refused_with_advice() {
         geometry: Geometry::of_device(4096).expect("it fits"),
         label: [0; 32],
         secret: Secret([2; 16]),
+        mount_uuid: [1; 16],
     };
     let mut block = [0; BLOCK_SIZE];
 

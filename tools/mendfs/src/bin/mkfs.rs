@@ -8,10 +8,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::Unwritten;
-use mendfs::format::{Fault, Geometry, Header, Magic, Secret, Superblock, Time, BLOCK_SHIFT};
+use mendfs::format::{Fault, Geometry, Header, Magic, Secret, Superblock, Time};
 use mendfs::media::{FileMedia, Media};
-use mendfs::{checksum, device, make};
-use serde_json::json;
+use mendfs::{checksum, device, info, make};
 use uuid::Uuid;
 
 /// Make a mendfs filesystem.
@@ -21,8 +20,8 @@ struct Cli {
     /// A block device with DAX, or a file for an image.
     device: String,
     /// The label, up to 32 bytes.
-    #[arg(short = 'L', long, default_value = "", value_parser = parse_label)]
-    label: Label,
+    #[arg(short = 'L', long, default_value = "", value_parser = info::parse_label)]
+    label: info::Label,
     /// The UUID; a random one if it is not given.
     #[arg(short = 'U', long)]
     uuid: Option<Uuid>,
@@ -48,20 +47,6 @@ struct Cli {
     /// Say nothing but errors.
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
-}
-
-/// A label, padded with zeroes.
-#[derive(Clone)]
-struct Label([u8; 32]);
-
-fn parse_label(text: &str) -> Result<Label, String> {
-    let mut label = [0; 32];
-
-    label
-        .get_mut(..text.len())
-        .ok_or("longer than 32 bytes")?
-        .copy_from_slice(text.as_bytes());
-    Ok(Label(label))
 }
 
 /// Exit codes.
@@ -96,14 +81,16 @@ fn make(cli: &Cli) -> Result<Superblock, String> {
     }
 
     let now = now()?;
+    let uuid = cli.uuid.unwrap_or_else(Uuid::new_v4).into_bytes();
     let superblock = Superblock {
-        uuid: cli.uuid.unwrap_or_else(Uuid::new_v4).into_bytes(),
+        uuid,
         geometry: geometry(cli, size(cli, media.blocks())?)?,
         label: cli.label.0,
         secret: Secret(match cli.secret {
             Some(secret) => secret.into_bytes(),
             None => device::random().map_err(|e| format!("/dev/urandom: {e}"))?,
         }),
+        mount_uuid: uuid,
     };
     let shows = !cli.quiet && !cli.json && io::stderr().is_terminal();
     let mut shown = 0;
@@ -190,36 +177,8 @@ fn refuse_contents(path: &str, media: &FileMedia) -> Result<(), String> {
 }
 
 fn say(cli: &Cli, superblock: &Superblock) -> Result<(), Unwritten> {
-    let geometry = &superblock.geometry;
-    let data = geometry.data();
-    let uuid = Uuid::from_bytes(superblock.uuid);
-    let label = String::from_utf8_lossy(&superblock.label);
-    let label = label.trim_end_matches('\0');
-
-    if cli.json {
-        let value = json!({
-            "device": cli.device,
-            "uuid": uuid.to_string(),
-            "label": label,
-            "block_size": 1 << BLOCK_SHIFT,
-            "blocks": geometry.blocks(),
-            "metadata_blocks": geometry.metadata_blocks(),
-            "journal_blocks": geometry.journal_blocks(),
-            "data_start": data.start,
-            "data_blocks": data.end - data.start,
-        });
-
-        return cli::print(value);
+    match cli.json {
+        true => cli::print(info::json(&cli.device, superblock)),
+        false => cli::print(info::text(&cli.device, superblock)),
     }
-    cli::print(format_args!(
-        "{}: {} blocks of 4 KiB, {} of them for data from {} on\n\
-         twice {} blocks of metadata, twice {} of journal\n\
-         uuid {uuid}, label \"{label}\"",
-        cli.device,
-        geometry.blocks(),
-        data.end - data.start,
-        data.start,
-        geometry.metadata_blocks(),
-        geometry.journal_blocks(),
-    ))
 }

@@ -118,6 +118,7 @@ fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
             .map_err(|fault: Fault| io::Error::other(fault.to_string()))?,
         label: [0; 32],
         secret: Secret([1; 16]),
+        mount_uuid: [1; 16],
     };
     let now = device::now();
     let mut table = Table::new();

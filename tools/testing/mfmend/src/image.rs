@@ -63,6 +63,7 @@ impl Image {
                 geometry: Geometry::new(BLOCKS, 8, metadata).expect("it fits"),
                 label: [0; 32],
                 secret: Secret([9; 16]),
+                mount_uuid: UUID,
             },
         };
 

@@ -56,7 +56,7 @@ echo blacklist nd_pmem >"$TMP/blacklist"
 require configure "$TMP/blacklist"
 check "udev loads it where nd_pmem is blacklisted" \
 	loads daxmf_pmem
-require configure /daxmf/rules/daxmf_pmem.conf
+require configure /daxmf/tools/daxmf/daxmf_pmem.conf
 check "udev loads it in place of nd_pmem" \
 	loads daxmf_pmem
 check "so does modprobe" \

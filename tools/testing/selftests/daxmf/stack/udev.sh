@@ -8,7 +8,7 @@
 
 install_rule() {
 	mkdir -p /run/udev/rules.d && ln -sf "$(command -v daxmf)" /usr/sbin/daxmf &&
-		cp /daxmf/rules/60-daxmf-stack.rules /run/udev/rules.d && udevadm control --reload &&
+		cp /daxmf/tools/daxmf/60-daxmf-stack.rules /run/udev/rules.d && udevadm control --reload &&
 		on_exit remove_rule
 }
 

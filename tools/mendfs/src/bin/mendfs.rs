@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Shows and changes what a mendfs filesystem is called.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use mendfs::format::Superblock;
+use mendfs::media::FileMedia;
+use mendfs::report::Report;
+use mendfs::{device, info, superblock};
+use uuid::Uuid;
+
+/// Show and change what a mendfs filesystem is called.
+#[derive(Parser)]
+#[command(name = "mendfs", version)]
+struct Cli {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Show sizes, label and UUID.
+    Show {
+        /// A block device, or a file that holds an image.
+        device: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// As properties for udev, and without a word if there is no filesystem.
+        #[arg(long, conflicts_with = "json")]
+        udev: bool,
+    },
+    /// Show the label, or set it.
+    Label {
+        /// Where it is mounted, or a device or an image that is not.
+        path: String,
+        /// The new label, up to 32 bytes; an empty one to have none.
+        #[arg(value_parser = info::parse_label)]
+        label: Option<info::Label>,
+    },
+    /// Show the UUID, or set it.
+    Uuid {
+        /// A block device, or a file that holds an image; not mounted if it is to be set.
+        device: String,
+        /// The new UUID, or `random`.
+        #[arg(value_parser = parse_uuid)]
+        uuid: Option<Uuid>,
+    },
+}
+
+fn parse_uuid(text: &str) -> Result<Uuid, String> {
+    match text {
+        "random" => Ok(Uuid::new_v4()),
+        text => text.parse().map_err(|e: uuid::Error| e.to_string()),
+    }
+}
+
+/// Exit codes.
+const FAILURE: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    cli::run(FAILURE, USAGE, |cli: Cli| match cli.action {
+        Action::Show { device, udev, .. } if udev => show_to_udev(&device),
+        Action::Show { device, json, .. } => {
+            let superblock = read(&device)?;
+
+            match json {
+                true => cli::print(info::json(&device, &superblock))?,
+                false => cli::print(info::text(&device, &superblock))?,
+            }
+            Ok(0)
+        }
+        Action::Label { path, label } => {
+            let Some(label) = label else {
+                cli::print(show_label(&path)?)?;
+                return Ok(0);
+            };
+
+            set_label(&path, &label).map_err(|error| format!("{path}: {error}"))?;
+            Ok(0)
+        }
+        Action::Uuid { device, uuid } => {
+            let Some(uuid) = uuid else {
+                cli::print(Uuid::from_bytes(read(&device)?.mount_uuid))?;
+                return Ok(0);
+            };
+
+            change(&device, |superblock| {
+                superblock.mount_uuid = uuid.into_bytes()
+            })?;
+            Ok(0)
+        }
+    })
+}
+
+/// The superblock of a device.
+fn read(device: &str) -> Result<Superblock, String> {
+    let found = || {
+        let media = FileMedia::new(device::open(device, false)?).map_err(|e| e.to_string())?;
+
+        superblock::find(&media, &mut Report::default())
+    };
+
+    found().map_err(|error| format!("{device}: {error}"))
+}
+
+/// udev asks of each device with DAX, and most have something else on them.
+fn show_to_udev(device: &str) -> Result<u8, Box<dyn Error>> {
+    let Ok(superblock) = read(device) else {
+        return Ok(FAILURE);
+    };
+
+    cli::print(info::udev(&superblock))?;
+    Ok(0)
+}
+
+fn is_directory(path: &str) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| metadata.is_dir())
+}
+
+fn show_label(path: &str) -> Result<String, String> {
+    match is_directory(path) {
+        true => mounted::label(Path::new(path))
+            .map(|label| info::label_text(&label))
+            .map_err(|error| format!("{path}: {error}")),
+        false => Ok(info::label(&read(path)?)),
+    }
+}
+
+fn set_label(path: &str, label: &info::Label) -> Result<(), String> {
+    match is_directory(path) {
+        true => mounted::set_label(Path::new(path), label).map_err(|error| error.to_string()),
+        false => change(path, |superblock| superblock.label = label.0),
+    }
+}
+
+/// Changes the superblock of a filesystem that is not mounted.
+fn change(device: &str, change: impl FnOnce(&mut Superblock)) -> Result<(), String> {
+    let write = || {
+        let file = device::open(device, true)?;
+        let mut media = FileMedia::new(file).map_err(|e| e.to_string())?;
+
+        superblock::change(&mut media, change)
+    };
+
+    write().map_err(|error| format!("{device}: {error}"))
+}
+
+/// A filesystem that is mounted, by its mount point.
+mod mounted {
+    use super::*;
+
+    use nix::errno::Errno;
+
+    /// Bytes of the kernel's labels.
+    const FSLABEL_MAX: usize = 256;
+
+    mod ioctls {
+        nix::ioctl_read!(get_label, 0x94, 49, [u8; super::FSLABEL_MAX]);
+        nix::ioctl_write_ptr!(set_label, 0x94, 50, [u8; super::FSLABEL_MAX]);
+    }
+
+    /// # Errors
+    ///
+    /// - `ENOTTY` if the filesystem has no label.
+    pub fn label(directory: &Path) -> Result<[u8; FSLABEL_MAX], Box<dyn Error>> {
+        let file = File::open(directory)?;
+        let mut label = [0; FSLABEL_MAX];
+
+        // SAFETY: The call writes so many bytes to `label`.
+        unsafe { ioctls::get_label(file.as_raw_fd(), &mut label) }?;
+        Ok(label)
+    }
+
+    /// # Errors
+    ///
+    /// - `EPERM` if the caller is not root.
+    pub fn set_label(directory: &Path, new: &info::Label) -> Result<(), Box<dyn Error>> {
+        let file = File::open(directory)?;
+        let mut label = [0; FSLABEL_MAX];
+
+        for (to, from) in label.iter_mut().zip(new.0) {
+            *to = from;
+        }
+        // SAFETY: The call reads so many bytes of `label`.
+        let result = unsafe { ioctls::set_label(file.as_raw_fd(), &label) };
+
+        match result {
+            Err(Errno::EINVAL) => Err("the filesystem takes no label as long as this".into()),
+            result => result.map(|_| ()).map_err(Into::into),
+        }
+    }
+}

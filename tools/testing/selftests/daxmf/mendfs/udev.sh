@@ -1,0 +1,108 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# With the udev rule, a filesystem is found by its UUID and its label, also after these were changed.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+RULE=/run/udev/rules.d/61-mendfs.rules
+FIRST=12345678-0000-4000-8000-000000000001
+SECOND=12345678-0000-4000-8000-000000000002
+
+install_rule() {
+	mkdir -p /run/udev/rules.d && ln -sf "$(command -v mendfs)" /usr/sbin/mendfs &&
+		cp /daxmf/tools/mendfs/61-mendfs.rules $RULE && udevadm control --reload &&
+		on_exit remove_rule
+}
+
+remove_rule() {
+	rm -f $RULE && udevadm control --reload
+}
+
+make() {
+	mkfs.mendfs -q -f -U $FIRST -L 'my data' "/dev/$DISK" && settle
+}
+
+# mounts TAG -- the device that a link of udev's leads to.
+mounts() {
+	mkdir -p $MNT && modprobe mendfs && mount -t mendfs "$1" $MNT &&
+		is findmnt -n -o SOURCE $MNT "/dev/$DISK" && unmount
+}
+
+found() {
+	make && mounts UUID=$FIRST && mounts 'LABEL=my data'
+}
+
+renamed() {
+	make && mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" other && settle &&
+		mounts UUID=$SECOND && mounts LABEL=other &&
+		[ ! -e /dev/disk/by-uuid/$FIRST ] && [ ! -e '/dev/disk/by-label/my\x20data' ] &&
+		is mendfs uuid "/dev/$DISK" $SECOND && is mendfs label "/dev/$DISK" other &&
+		mend_clean "/dev/$DISK"
+}
+
+# A crash came between the two copies of the superblock: the first one counts, and the next mount
+# writes the other one.
+interrupted() {
+	make && dd if="/dev/$DISK" of="$TMP/first" bs=$PAGE count=1 iflag=direct status=none &&
+		mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" '' &&
+		dd if="$TMP/first" of="/dev/$DISK" bs=$PAGE count=1 oflag=direct conv=notrunc \
+			status=none && is mendfs uuid "/dev/$DISK" $FIRST &&
+		fsck.mendfs -n "/dev/$DISK" && settle && mounts UUID=$FIRST &&
+		is same_copies 0 && mend_clean "/dev/$DISK"
+}
+
+# What differs between the superblocks.
+same_copies() {
+	local last=$(($(blockdev --getsize64 "/dev/$DISK") / PAGE - 1))
+
+	cmp -n $PAGE -i "0:$((last * PAGE))" "/dev/$DISK" "/dev/$DISK" >&2
+	echo $?
+}
+
+# Whoever makes the label does not write udev's database.
+hostile() {
+	mkfs.mendfs -q -f -U $FIRST -L $'x\nID_FS_TYPE=ext4\n../y' "/dev/$DISK" && settle &&
+		udevadm info --query=property "/dev/$DISK" >"$TMP/properties" &&
+		grep -qx ID_FS_TYPE=mendfs "$TMP/properties" &&
+		grep -qxF 'ID_FS_LABEL_ENC=x\x0aID_FS_TYPE=ext4\x0a..\x2fy' "$TMP/properties" &&
+		[ -e '/dev/disk/by-label/x\x0aID_FS_TYPE=ext4\x0a..\x2fy' ]
+}
+
+in_use() {
+	make && mount_mendfs "/dev/$DISK" &&
+		fails_with "in use" mendfs uuid "/dev/$DISK" $SECOND &&
+		fails_with "in use" mendfs label "/dev/$DISK" other &&
+		mendfs label $MNT other && is mendfs label $MNT other && unmount &&
+		is mendfs label "/dev/$DISK" other && mend_clean "/dev/$DISK"
+}
+
+nothing_there() {
+	dd if=/dev/zero of="/dev/$DISK" bs=1M oflag=direct conv=notrunc status=none 2>/dev/null
+	fails_with "no superblock" mendfs show "/dev/$DISK" &&
+		fails_with "no superblock" mendfs label "/dev/$DISK" other &&
+		! mendfs show --udev "/dev/$DISK" >"$TMP/said" 2>&1 && [ ! -s "$TMP/said" ]
+}
+
+begin 6
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_ns "$KIND"
+require ns_bind "$NS"
+DISK=$(ns_disk "$NS")
+require install_rule
+
+check "it is mounted by UUID and label" \
+	found
+check "others are found as soon as they are set" \
+	renamed
+check "the first superblock counts where a change was interrupted" \
+	interrupted
+check "a hostile label is a label" \
+	hostile
+check "while it is mounted only the label can be set" \
+	in_use
+check "a device without a filesystem is left alone" \
+	nothing_there
+finish
