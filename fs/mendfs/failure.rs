@@ -239,6 +239,7 @@ impl State {
 
     /// Notes that data is bad.
     fn retire(&mut self, bad: &Range<u64>) -> Result {
+        self.space.prepare(bad)?;
         self.bad.add(bad, None)?;
         // What an operation has taken and not used is free.
         self.space.begin();

@@ -89,8 +89,8 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     read_records(&mut state)?;
     state.check_tree()?;
     find_sharers(&mut state);
-    state.note_unreadable(superblock.geometry.data())?;
     find_space(&mut state)?;
+    state.note_unreadable(superblock.geometry.data())?;
     if !volume.is_read_only() {
         mend_superblocks(&state);
     }
@@ -524,19 +524,26 @@ fn find_space(state: &mut State) -> Result {
         ..
     } = state;
     let mut result = Ok(());
+    let mut next = data.start;
 
-    owners.for_each_gap(data, |mut gap| {
+    owners.for_each_gap(data.clone(), |mut gap| {
+        if result.is_ok() {
+            result = space.occupy(next..gap.start);
+        }
+        next = gap.end;
         while result.is_ok() && !gap.is_empty() {
             let (run, is_bad) = bad.run(&gap);
 
             gap.start = run.end;
-            match is_bad {
-                true => result = suspects.reserve(1).map(|()| suspects.add(run)),
-                false => space.give(run),
+            if is_bad {
+                result = space
+                    .occupy(run.clone())
+                    .and_then(|()| suspects.reserve(1))
+                    .map(|()| suspects.add(run));
             }
         }
     });
-    result
+    result.and_then(|()| space.occupy(next..data.end))
 }
 
 /// Removes the inodes that were in use without a link when the filesystem was last used. One that

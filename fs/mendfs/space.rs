@@ -10,7 +10,10 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::contents::common;
+use crate::contents::{
+    common,
+    count, //
+};
 
 /// Blocks that a huge page maps.
 pub(crate) const HUGE: u64 = 512;
@@ -20,39 +23,45 @@ const _: () = assert!(HUGE * PAGE_SIZE == 2 << 20);
 /// Blocks that a word has the bits of.
 const WORD: u64 = u64::BITS as u64;
 
-/// Blocks of a chunk.
-const CHUNK: u64 = HUGE * HUGE;
+/// Blocks of a part.
+const PART: u64 = HUGE * HUGE;
 
-/// A bit for each of some blocks in a row that is free, and the numbers of these, to find them by.
-struct Chunk {
+/// Some blocks in a row.
+struct Part {
     free: u64,
+    /// [`None`] as long as no block of data has been taken: all of them are free.
+    bits: Option<Bits>,
+}
+
+/// A bit for each block of a part that is free, and the numbers of these, to find them by.
+struct Bits {
     /// For each huge page.
     free_of_huge: KVec<u16>,
     words: KVVec<u64>,
 }
 
-impl Chunk {
+impl Bits {
+    /// No block is free.
     fn new() -> Result<Self> {
-        // CAST: A chunk is small.
+        // CAST: A part is small.
         Ok(Self {
-            free: 0,
-            free_of_huge: KVec::from_elem(0, (CHUNK / HUGE) as usize, GFP_KERNEL)?,
-            words: KVVec::from_elem(0, (CHUNK / WORD) as usize, GFP_KERNEL)?,
+            free_of_huge: KVec::from_elem(0, (PART / HUGE) as usize, GFP_KERNEL)?,
+            words: KVVec::from_elem(0, (PART / WORD) as usize, GFP_KERNEL)?,
         })
     }
 
     /// The word that has the bit of a block.
     fn word(&self, block: u64) -> u64 {
-        // CAST: A chunk is small.
-        let index = (block % CHUNK / WORD) as usize;
+        // CAST: A part is small.
+        let index = (block % PART / WORD) as usize;
 
         self.words.get(index).copied().unwrap_or(0)
     }
 
     /// The number of free blocks of those that one huge page maps, with `block`.
     fn free_of_huge(&self, block: u64) -> u64 {
-        // CAST: A chunk is small.
-        let index = (block % CHUNK / HUGE) as usize;
+        // CAST: A part is small.
+        let index = (block % PART / HUGE) as usize;
 
         self.free_of_huge.get(index).copied().unwrap_or(0).into()
     }
@@ -60,10 +69,10 @@ impl Chunk {
     /// Makes those of the blocks of a word free, or not free, that have a bit in `mask`. Returns
     /// how many were not.
     fn set(&mut self, block: u64, mask: u64, is_free: bool) -> u64 {
-        // CAST: A chunk is small.
+        // CAST: A part is small.
         let (word, huge) = (
-            (block % CHUNK / WORD) as usize,
-            (block % CHUNK / HUGE) as usize,
+            (block % PART / WORD) as usize,
+            (block % PART / HUGE) as usize,
         );
         let (Some(word), Some(huge)) = (self.words.get_mut(word), self.free_of_huge.get_mut(huge))
         else {
@@ -77,15 +86,9 @@ impl Chunk {
         let count = changed.count_ones() as u16;
 
         *word ^= changed;
-        (*huge, self.free) = match is_free {
-            true => (
-                huge.saturating_add(count),
-                self.free.saturating_add(count.into()),
-            ),
-            false => (
-                huge.saturating_sub(count),
-                self.free.saturating_sub(count.into()),
-            ),
+        *huge = match is_free {
+            true => huge.saturating_add(count),
+            false => huge.saturating_sub(count),
         };
         count.into()
     }
@@ -96,17 +99,34 @@ fn behind(number: u64, step: u64) -> u64 {
     (number | step.wrapping_sub(1)).saturating_add(1)
 }
 
+/// The `step` blocks in a row, a power of two, that `block` is one of.
+fn around(block: u64, step: u64) -> Range<u64> {
+    let end = behind(block, step);
+
+    end.saturating_sub(step)..end
+}
+
+/// The bits of `blocks`, all in one word.
+fn mask(blocks: &Range<u64>) -> u64 {
+    match count(blocks) {
+        0 => 0,
+        // CAST: Less than 64.
+        count => (u64::MAX >> (WORD.saturating_sub(count)) as u32) << (blocks.start % WORD) as u32,
+    }
+}
+
 /// Free blocks of the device.
 ///
-/// All memory that it needs is allocated when the filesystem is mounted: a bit for each block of
-/// data. So blocks can be given back whatever memory there is, and in any number of pieces.
+/// Parts of the device that nobody has used since the mount take no memory but a counter. All that
+/// others need is there when their first block is taken. So blocks can be given back whatever
+/// memory there is, and in any number of pieces.
 ///
 /// What [`take()`](Self::take) has taken is given back by the next [`begin()`](Self::begin) unless
 /// it was kept.
 pub(crate) struct Space {
     data: Range<u64>,
-    /// From block 0 of the device on; those without data are not kept.
-    chunks: KVVec<Option<Chunk>>,
+    /// From block 0 of the device on.
+    parts: KVVec<Part>,
     free: u64,
     taken: KVec<Range<u64>>,
     /// Where the search goes on if nobody wishes otherwise.
@@ -114,28 +134,29 @@ pub(crate) struct Space {
 }
 
 impl Space {
-    /// No blocks are free yet.
+    /// All blocks are free.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     pub(crate) fn new(data: Range<u64>) -> Result<Self> {
-        let mut chunks = KVVec::new();
+        let mut parts = KVVec::new();
 
-        for start in (0..data.end).step_by(CHUNK as usize) {
-            let chunk = match start.saturating_add(CHUNK) > data.start {
-                true => Some(Chunk::new()?),
-                false => None,
+        // CAST: A part is small.
+        for start in (0..data.end).step_by(PART as usize) {
+            let part = Part {
+                free: count(&common(&around(start, PART), &data)),
+                bits: None,
             };
 
-            chunks.push(chunk, GFP_KERNEL)?;
+            parts.push(part, GFP_KERNEL)?;
         }
 
         Ok(Self {
             next: data.start,
+            free: count(&data),
             data,
-            chunks,
-            free: 0,
+            parts,
             taken: KVec::new(),
         })
     }
@@ -145,34 +166,86 @@ impl Space {
         self.free
     }
 
-    fn chunk(&self, block: u64) -> Option<&Chunk> {
+    fn part(&self, block: u64) -> Option<&Part> {
         // CAST: The format limits the number.
-        self.chunks.get((block / CHUNK) as usize)?.as_ref()
+        self.parts.get((block / PART) as usize)
     }
 
-    /// Makes blocks free, or not free. Those that are already stay so, and so does what is no data.
-    fn set(&mut self, blocks: Range<u64>, is_free: bool) {
-        let blocks = common(&blocks, &self.data);
+    fn bits(&self, block: u64) -> Option<&Bits> {
+        self.part(block)?.bits.as_ref()
+    }
+
+    /// The word that has the bit of a block.
+    fn word(&self, block: u64) -> u64 {
+        match self.bits(block) {
+            Some(bits) => bits.word(block),
+            None => mask(&common(&around(block, WORD), &self.data)),
+        }
+    }
+
+    /// The number of free blocks of those that one huge page maps, with `block`.
+    fn free_of_huge(&self, block: u64) -> u64 {
+        match self.bits(block) {
+            Some(bits) => bits.free_of_huge(block),
+            None => count(&common(&around(block, HUGE), &self.data)),
+        }
+    }
+
+    /// Allocates the memory that it needs to make blocks not free.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn prepare(&mut self, blocks: &Range<u64>) -> Result {
+        let blocks = common(blocks, &self.data);
         let mut at = blocks.start;
 
         while at < blocks.end {
-            let next = behind(at, WORD).min(blocks.end);
-            // CAST: Less than 64.
-            let after = (WORD.saturating_sub(next.saturating_sub(at))) as u32;
-            let mask = (u64::MAX >> after) << (at % WORD) as u32;
             // CAST: The format limits the number.
-            let chunk = self.chunks.get_mut((at / CHUNK) as usize);
+            let part = self.parts.get_mut((at / PART) as usize).ok_or(EINVAL)?;
 
-            if let Some(Some(chunk)) = chunk {
-                let changed = chunk.set(at, mask, is_free);
+            if part.bits.is_none() {
+                let mut bits = Bits::new()?;
 
-                self.free = match is_free {
-                    true => self.free.saturating_add(changed),
-                    false => self.free.saturating_sub(changed),
-                };
+                for_each_word(common(&around(at, PART), &self.data), |block, mask| {
+                    bits.set(block, mask, true);
+                });
+                part.bits = Some(bits);
             }
-            at = next;
+            at = behind(at, PART);
         }
+        Ok(())
+    }
+
+    /// Makes blocks free, or not free. Those that are already stay so, and so does what is no data.
+    /// To make them not free, [`prepare()`](Self::prepare) has been called.
+    fn set(&mut self, blocks: Range<u64>, is_free: bool) {
+        let Self {
+            data, parts, free, ..
+        } = self;
+
+        for_each_word(common(&blocks, data), |block, mask| {
+            // CAST: The format limits the number.
+            let Some(part) = parts.get_mut((block / PART) as usize) else {
+                return;
+            };
+            // Without bits, all are free.
+            let Some(bits) = &mut part.bits else {
+                return;
+            };
+            let changed = bits.set(block, mask, is_free);
+
+            (part.free, *free) = match is_free {
+                true => (
+                    part.free.saturating_add(changed),
+                    free.saturating_add(changed),
+                ),
+                false => (
+                    part.free.saturating_sub(changed),
+                    free.saturating_sub(changed),
+                ),
+            };
+        });
     }
 
     /// Gives back what was taken since the last [`keep()`](Self::keep).
@@ -192,6 +265,17 @@ impl Space {
         self.set(blocks, true);
     }
 
+    /// Makes blocks not free that somebody has.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn occupy(&mut self, blocks: Range<u64>) -> Result {
+        self.prepare(&blocks)?;
+        self.set(blocks, false);
+        Ok(())
+    }
+
     /// Takes up to `count` blocks in a row, from `goal` on if that is free. If `align`, the first
     /// is aligned as a huge page is, as far as there are such blocks.
     ///
@@ -207,6 +291,7 @@ impl Space {
         let found = start..self.end_of_free(start..start.saturating_add(count));
 
         self.taken.reserve(1, GFP_KERNEL)?;
+        self.prepare(&found)?;
         self.set(found.clone(), false);
         self.next = found.end;
         let _ = self.taken.push_within_capacity(found.clone());
@@ -218,15 +303,14 @@ impl Space {
         let mut at = block.max(self.data.start);
 
         while at < self.data.end {
-            let chunk = self.chunk(at)?;
             // CAST: Less than 64.
-            let word = chunk.word(at) >> (at % WORD) as u32;
+            let word = self.word(at) >> (at % WORD) as u32;
 
             if word != 0 {
                 return Some(at.saturating_add(word.trailing_zeros().into()));
             }
-            at = match (chunk.free, chunk.free_of_huge(at)) {
-                (0, _) => behind(at, CHUNK),
+            at = match (self.part(at)?.free, self.free_of_huge(at)) {
+                (0, _) => behind(at, PART),
                 (_, 0) => behind(at, HUGE),
                 _ => behind(at, WORD),
             };
@@ -240,7 +324,7 @@ impl Space {
 
         while at < blocks.end {
             // CAST: Less than 64.
-            let used = !self.chunk(at).map_or(0, |chunk| chunk.word(at)) >> (at % WORD) as u32;
+            let used = !self.word(at) >> (at % WORD) as u32;
 
             if used != 0 {
                 let end = at.saturating_add(used.trailing_zeros().into());
@@ -276,13 +360,11 @@ impl Space {
         let mut at = block.max(self.data.start).checked_next_multiple_of(HUGE)?;
 
         while at < self.data.end {
-            let chunk = self.chunk(at)?;
-
-            if chunk.free_of_huge(at) == HUGE {
+            if self.free_of_huge(at) == HUGE {
                 return Some(at);
             }
-            at = match chunk.free < HUGE {
-                true => behind(at, CHUNK),
+            at = match self.part(at)?.free < HUGE {
+                true => behind(at, PART),
                 false => behind(at, HUGE),
             };
         }
@@ -290,6 +372,7 @@ impl Space {
     }
 
     /// Takes what is free of some blocks away, because it is bad. Returns the first such range.
+    /// [`prepare()`](Self::prepare) has been called.
     pub(crate) fn retire(&mut self, blocks: &Range<u64>) -> Option<Range<u64>> {
         let start = self
             .free_from(blocks.start)
@@ -301,16 +384,29 @@ impl Space {
     }
 }
 
+/// Calls `f` with the first block and the mask of those of `blocks` that are in each word.
+fn for_each_word(blocks: Range<u64>, mut f: impl FnMut(u64, u64)) {
+    let mut at = blocks.start;
+
+    while at < blocks.end {
+        let next = behind(at, WORD).min(blocks.end);
+
+        f(at, mask(&(at..next)));
+        at = next;
+    }
+}
+
 #[kunit_tests(daxmf_mendfs_space)]
 mod tests {
     use super::*;
 
-    /// Data from the second huge page of the first chunk to the middle of a word of the third.
-    const DATA: Range<u64> = HUGE..2 * CHUNK + 100;
+    /// Data from the second huge page of the first part to the middle of a word of the third.
+    const DATA: Range<u64> = HUGE..2 * PART + 100;
 
     fn space(free: &[Range<u64>]) -> Result<Space> {
         let mut space = Space::new(DATA)?;
 
+        space.occupy(0..u64::MAX)?;
         for blocks in free {
             space.give(blocks.clone());
         }
@@ -330,18 +426,44 @@ mod tests {
     }
 
     #[test]
+    fn parts_that_nobody_uses_take_no_memory() -> Result {
+        let mut space = Space::new(DATA)?;
+        let has_bits = |space: &Space| space.parts.iter().filter(|it| it.bits.is_some()).count();
+
+        space.give(0..u64::MAX);
+        assert_eq!(space.free(), DATA.end - DATA.start);
+        assert_eq!(space.free_from(PART + 5), Some(PART + 5));
+        assert_eq!(space.huge_from(PART + 5), Some(PART + HUGE));
+        assert_eq!(space.huge_from(2 * PART), None);
+        assert_eq!(space.end_of_free(HUGE..u64::MAX), DATA.end);
+        assert_eq!(has_bits(&space), 0);
+
+        assert_eq!(space.take(8, 2 * PART, false)?, 2 * PART..2 * PART + 8);
+        assert_eq!(has_bits(&space), 1);
+        assert_eq!(space.free(), DATA.end - DATA.start - 8);
+        assert_eq!(
+            space.take(200, 2 * PART - 1, false)?,
+            2 * PART - 1..2 * PART
+        );
+        assert_eq!(has_bits(&space), 2);
+        space.begin();
+        assert_eq!(space.free(), DATA.end - DATA.start);
+        Ok(())
+    }
+
+    #[test]
     fn few_are_found_anywhere() -> Result {
         for block in [
             HUGE,
             2 * HUGE - 1,
             5 * HUGE + 63,
-            CHUNK - 1,
-            CHUNK,
-            2 * CHUNK + 99,
+            PART - 1,
+            PART,
+            2 * PART + 99,
         ] {
             let mut space = space(&[block..block + 1])?;
 
-            for next in [0, block, block + 1, CHUNK, DATA.end] {
+            for next in [0, block, block + 1, PART, DATA.end] {
                 space.next = next;
                 assert_eq!(space.take(9, 7, false)?, block..block + 1);
                 assert_eq!(space.free(), 0);
@@ -355,22 +477,19 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_over_words_and_chunks() -> Result {
-        let mut space = space(&[CHUNK - 70..CHUNK + 130])?;
+    fn a_run_goes_on_over_words_and_parts() -> Result {
+        let mut space = space(&[PART - 70..PART + 130])?;
 
-        assert_eq!(
-            space.take(1000, CHUNK - 65, false)?,
-            CHUNK - 65..CHUNK + 130
-        );
-        assert_eq!(space.take(1000, 0, false)?, CHUNK - 70..CHUNK - 65);
+        assert_eq!(space.take(1000, PART - 65, false)?, PART - 65..PART + 130);
+        assert_eq!(space.take(1000, 0, false)?, PART - 70..PART - 65);
         space.keep();
         space.begin();
         assert_eq!(space.free(), 0);
-        space.give(CHUNK - 1..CHUNK + 1);
-        space.give(CHUNK - 2..CHUNK + 1);
+        space.give(PART - 1..PART + 1);
+        space.give(PART - 2..PART + 1);
         assert_eq!(space.free(), 3);
-        assert_eq!(space.retire(&(CHUNK..DATA.end)), Some(CHUNK..CHUNK + 1));
-        assert_eq!(space.retire(&(CHUNK..DATA.end)), None);
+        assert_eq!(space.retire(&(PART..DATA.end)), Some(PART..PART + 1));
+        assert_eq!(space.retire(&(PART..DATA.end)), None);
         assert_eq!(space.free(), 2);
         Ok(())
     }
@@ -380,13 +499,13 @@ mod tests {
         let mut space = space(&[
             HUGE..2 * HUGE - 1,
             3 * HUGE - 1..5 * HUGE,
-            CHUNK..CHUNK + HUGE,
+            PART..PART + HUGE,
         ])?;
         let huge = |block: u64| block..block + HUGE;
 
         assert_eq!(space.take(HUGE, 0, true)?, huge(3 * HUGE));
         assert_eq!(space.take(HUGE, 0, true)?, huge(4 * HUGE));
-        assert_eq!(space.take(2 * HUGE, CHUNK - 5, true)?, huge(CHUNK));
+        assert_eq!(space.take(2 * HUGE, PART - 5, true)?, huge(PART));
         // There is none any more.
         assert_eq!(space.take(HUGE, HUGE, true)?, HUGE..2 * HUGE - 1);
         assert_eq!(space.take(HUGE, 0, true)?, 3 * HUGE - 1..3 * HUGE);
