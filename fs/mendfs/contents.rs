@@ -255,7 +255,7 @@ impl State {
                 self.metadata.replace(address, number, &record)?;
                 address
             }
-            None => self.metadata.add(number, &record)?,
+            None => self.add(number, &record)?,
         };
 
         Ok(plan.new.push(Piece { extent, address }, GFP_KERNEL)?)

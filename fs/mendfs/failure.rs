@@ -130,7 +130,7 @@ impl State {
         let mut all = KVVec::new();
 
         for (range, owner) in self.owners.of(blocks.clone()) {
-            if owner.is_reader() {
+            if !owner.is_file() {
                 continue;
             }
 
@@ -187,7 +187,21 @@ impl State {
         for end in ends {
             self.suspect_copies(common(bad, &end))?;
         }
-        self.retire(&common(bad, &data))
+        self.note_data(common(bad, &data))
+    }
+
+    /// The same for blocks among the data.
+    fn note_data(&mut self, mut rest: Range<u64>) -> Result {
+        while !rest.is_empty() {
+            let (run, chunk) = self.owners.metadata_run(&rest);
+
+            rest.start = run.end;
+            match chunk {
+                Some(_) => self.suspect_copies(run)?,
+                None => self.retire(&run)?,
+            }
+        }
+        Ok(())
     }
 
     /// Notes that those of some blocks that there are two copies of are bad.
@@ -256,10 +270,9 @@ impl State {
     /// What cannot be mended stays as it is: the other copy of it is used, or it is not used at
     /// all. If there is no other copy, that is the end.
     fn mend_some(&mut self) -> bool {
-        let data = self.metadata.geometry().data();
         // To use data again is a change.
         let only_copies = self.must_mend_first();
-        let Some(blocks) = self.suspects.take(&data, only_copies) else {
+        let Some(blocks) = self.suspects.take(&self.metadata.bad, only_copies) else {
             return false;
         };
 
@@ -268,9 +281,9 @@ impl State {
             return true;
         }
 
-        let failed = match data.contains(&blocks.start) {
-            true => self.mend_data(&blocks),
-            false => self.mend_copies(&blocks),
+        let failed = match self.metadata.bad.contains(blocks.start) {
+            true => self.mend_copies(&blocks),
+            false => self.mend_data(&blocks),
         };
 
         if failed != 0 {
@@ -297,7 +310,11 @@ impl State {
         }
         self.waiting = None;
         self.record_bad()?;
-        self.evict_left()
+
+        let is_more = self.evict_left()?;
+
+        self.shrink();
+        Ok(is_more)
     }
 
     /// Mends bad data that no file has. Returns how many blocks cannot be mended.
@@ -341,7 +358,7 @@ impl State {
 
     /// Writes a block that there are two copies of anew.
     fn mend_copy(&mut self, block: u64) -> Result {
-        match self.metadata.geometry().place(block) {
+        match self.place(block) {
             Place::Super(copy) => self.mend_superblock(copy)?,
             // What it held must be in place, for the other copy may be bad, too.
             Place::Journal(_) => {
@@ -357,14 +374,56 @@ impl State {
         Ok(())
     }
 
+    /// What a block is for.
+    fn place(&self, block: u64) -> Place {
+        let (start, owner) = match self.owners.metadata_run(&(block..block.saturating_add(1))) {
+            (run, Some(owner)) => (run.start, owner),
+            _ => return self.metadata.geometry().place(block),
+        };
+        let number = owner.chunk().and_then(|(chunk, copy)| {
+            let number = self.metadata.block_at(chunk, copy, start)?;
+
+            Some(Place::Metadata(copy, number))
+        });
+
+        number.unwrap_or(Place::Data)
+    }
+
+    /// The first bad block whose other copy is bad, too.
+    fn lost_both(&self) -> Option<u64> {
+        self.metadata
+            .lost_both()
+            .or_else(|| self.lost_both_of_chunk())
+    }
+
+    /// The same for the chunks of the metadata among the data.
+    pub(crate) fn lost_both_of_chunk(&self) -> Option<u64> {
+        let bad = &self.metadata.bad;
+        let mut rest = self.metadata.geometry().data();
+
+        while let Some(blocks) = bad.first_in(&rest) {
+            for block in blocks.clone() {
+                let other = match self.place(block) {
+                    Place::Metadata(copy, number) => self.metadata.place(copy ^ 1, number),
+                    _ => None,
+                };
+
+                if let Some(other) = other.filter(|other| bad.contains(*other)) {
+                    return Some(other);
+                }
+            }
+            rest.start = blocks.end;
+        }
+        None
+    }
+
     /// Shuts the filesystem down if both copies of something are bad after all copies were mended
     /// that can be.
     fn check_copies(&mut self) -> Result {
-        let data = self.metadata.geometry().data();
-        let is_early = self.volume.is_read_only() || self.suspects.has_copies(&data);
+        let is_early = self.volume.is_read_only() || self.suspects.has_copies(&self.metadata.bad);
         let block = match is_early {
             true => None,
-            false => self.metadata.lost_both(),
+            false => self.lost_both(),
         };
 
         let Some(block) = block else {
@@ -382,7 +441,7 @@ impl State {
         let mut found: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
         let mut wanted: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
-        self.superblock().write(&mut wanted, crc32c);
+        self.metadata.superblock().write(&mut wanted, crc32c);
         match self.volume.read(start, &mut *found) {
             Ok(()) if *found == *wanted => Ok(()),
             _ => self.volume.mend(start, &wanted),
@@ -409,7 +468,6 @@ impl State {
 
     fn forgive_part(&mut self, range: BadRange, good: Range<u64>) -> Result {
         self.begin()?;
-        self.bad.reserve()?;
 
         let mut address = range.address;
         let mut parts = [const { None }; 2];
@@ -428,6 +486,7 @@ impl State {
             self.metadata.remove(address)?;
         }
 
+        self.bad.reserve()?;
         self.commit_contents()?;
         self.bad.replace(range.blocks.start, parts);
         self.space.give(good);
@@ -444,7 +503,7 @@ impl State {
 
         match address {
             Some(address) => self.metadata.replace(address, 0, &record).map(|()| address),
-            None => self.metadata.add(0, &record),
+            None => self.add(0, &record),
         }
     }
 

@@ -2,13 +2,15 @@
 
 //! The on-media format of mendfs, defined once: for the module and for the tools.
 //!
-//! A device is divided into blocks of 4 KiB. Metadata, its journal and the superblock are there
-//! twice, at either end, with the data between them:
+//! A device is divided into blocks of 4 KiB. The superblock, the journal and the first chunk of the
+//! metadata are there twice, at either end, with the data between them:
 //!
 //! ```text
-//! | superblock | journal | metadata |      data      | metadata | journal | superblock |
-//! 0            1                                                            blocks - 1
+//! | superblock | journal | chunk 0 |      data      | chunk 0 | journal | superblock |
+//! 0            1                                                          blocks - 1
 //! ```
+//!
+//! More chunks of the metadata are made from the data when they are needed, see [`Chunk`].
 //!
 //! A metadata block is a header and 63 units of 64 bytes. A unit that is free is zeroes. A
 //! [`Record`] fills one or more units of a block; its address, `64 * block + unit`, never changes.
@@ -46,6 +48,12 @@ pub const FEATURES: u64 = 0;
 
 /// Number of copies of the superblock, the journal and the metadata.
 pub const COPIES: u64 = 2;
+
+/// Number of blocks of a chunk of the metadata but the first, and what its copies are aligned to.
+pub const CHUNK_BLOCKS: u64 = 16;
+
+/// Most blocks of one copy of the metadata.
+pub const MAX_METADATA: u64 = 1 << 26;
 
 /// Number of slots of a journal. A transaction goes to slot `sequence % SLOTS`.
 pub const SLOTS: u64 = 2;
@@ -177,7 +185,8 @@ impl Magic {
 /// | 40    | depends on the magic                 |
 ///
 /// The address is the number of a metadata block in the metadata, of a slot in the journal, and 0
-/// for a superblock. The copies of a structure are equal, byte for byte.
+/// for a superblock. The copies of a structure are equal, byte for byte. For metadata there is
+/// more, see [`Chunk`].
 ///
 /// The checksum is that of iSCSI and ext4: it starts with all bits set, and is inverted at the end,
 /// so that of `123456789` is `0xe3069283`.
@@ -266,7 +275,7 @@ pub enum Place {
     Journal(u64),
     /// A block of metadata: which copy, and its number.
     Metadata(u64, u64),
-    /// Data of files, or free.
+    /// Data of files, free, or another chunk of the metadata.
     Data,
     /// Nothing: a gap that aligns the data, or beyond the end.
     Unused,
@@ -277,10 +286,10 @@ impl Geometry {
     pub const MAX_BLOCKS: u64 = 1 << (48 - BLOCK_SHIFT);
     /// Least and most blocks of one copy of the journal.
     pub const JOURNAL_BLOCKS: Range<u64> = 8..0x1001;
-    /// Least and most blocks of one copy of the metadata.
-    pub const METADATA_BLOCKS: Range<u64> = 1..0x400_0001;
+    /// Least and most blocks of one copy of the first chunk of the metadata.
+    pub const METADATA_BLOCKS: Range<u64> = 1..MAX_METADATA + 1;
 
-    /// Checks sizes: those of the device, and of one copy of journal and metadata.
+    /// Checks sizes: those of the device, and of one copy of the journal and the first chunk.
     ///
     /// # Errors
     ///
@@ -305,14 +314,13 @@ impl Geometry {
         }
     }
 
-    /// The sizes for a device of `blocks` blocks, if nobody wishes otherwise: metadata for an
-    /// extent in each block.
+    /// The sizes for a device of `blocks` blocks, if nobody wishes otherwise.
     ///
     /// # Errors
     ///
     /// - [`Fault::Geometry`] if the device is too small or too big.
     pub fn of_device(blocks: u64) -> Result<Self, Fault> {
-        Self::new(blocks, 64, (blocks / UNITS).clamp(16, 0x40_0000))
+        Self::new(blocks, 64, (blocks / UNITS).clamp(16, 64))
     }
 
     /// Number of blocks of the device.
@@ -325,7 +333,7 @@ impl Geometry {
         self.journal
     }
 
-    /// Number of blocks of one copy of the metadata.
+    /// Number of blocks of one copy of the first chunk of the metadata.
     pub fn metadata_blocks(&self) -> u64 {
         self.metadata
     }
@@ -368,47 +376,110 @@ impl Geometry {
         ((self.journal / SLOTS) as usize).saturating_mul(BLOCK_SIZE)
     }
 
-    /// The block of a copy of metadata block `number`.
-    pub fn metadata(&self, copy: u64, number: u64) -> u64 {
-        let start = match copy {
-            0 => self.journal.saturating_add(1),
-            _ => self.blocks.saturating_sub(self.copy_blocks()),
-        };
-
-        start.saturating_add(number)
+    /// The first chunk of the metadata.
+    pub fn first_chunk(&self) -> Chunk {
+        Chunk {
+            number: 0,
+            copies: [
+                self.journal.saturating_add(1),
+                self.blocks.saturating_sub(self.copy_blocks()),
+            ],
+        }
     }
 
-    /// The blocks of both copies of the superblock, the journal and the metadata.
-    pub fn copies(&self) -> [[Range<u64>; COPIES as usize]; 3] {
-        let both = |start: fn(&Self, u64) -> u64, len: u64| {
-            [0, 1].map(|copy| {
-                let start = start(self, copy);
+    /// The number of the chunk that has a metadata block.
+    pub fn chunk_of(&self, block: u64) -> u64 {
+        match block.checked_sub(self.metadata) {
+            None => 0,
+            Some(behind) => (behind / CHUNK_BLOCKS).saturating_add(1),
+        }
+    }
 
-                start..start.saturating_add(len)
-            })
+    /// The numbers of the metadata blocks of a chunk.
+    pub fn chunk_blocks(&self, chunk: u64) -> Range<u64> {
+        match chunk.checked_sub(1) {
+            None => 0..self.metadata,
+            Some(before) => {
+                let start = self
+                    .metadata
+                    .saturating_add(before.saturating_mul(CHUNK_BLOCKS));
+
+                start..start.saturating_add(CHUNK_BLOCKS)
+            }
+        }
+    }
+
+    /// The address of the last unit of a chunk, which has the record of the next one.
+    pub fn link(&self, chunk: u64) -> u64 {
+        let end = self.chunk_blocks(chunk).end;
+
+        end.saturating_mul(UNITS).saturating_sub(1)
+    }
+
+    /// Whether there may be a chunk of this number: so many fit the data.
+    pub fn may_have(&self, chunk: u64) -> bool {
+        let data = self.data();
+        let needed = chunk.saturating_mul(COPIES.saturating_mul(CHUNK_BLOCKS));
+
+        self.chunk_blocks(chunk).end <= MAX_METADATA
+            && needed <= data.end.saturating_sub(data.start)
+    }
+
+    /// The chunk that the last unit of chunk `number` is the record of, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// - As [`Record::read()`], and [`Fault::Value`] if it cannot be there.
+    pub fn next_chunk(&self, number: u64, unit: &[u8; UNIT_SIZE]) -> Result<Option<Chunk>, Fault> {
+        if *unit == [0; UNIT_SIZE] {
+            return Ok(None);
+        }
+
+        let data = self.data();
+
+        match Record::read(unit)? {
+            (0, Record::Chunk(next))
+                if next.number > number
+                    && self.may_have(next.number)
+                    && next
+                        .blocks()
+                        .iter()
+                        .all(|copy| data.start <= copy.start && copy.end <= data.end) =>
+            {
+                Ok(Some(next))
+            }
+            _ => Err(Fault::Value),
+        }
+    }
+
+    /// The blocks of both copies of the superblock, the journal and the first chunk.
+    pub fn copies(&self) -> [[Range<u64>; COPIES as usize]; 3] {
+        let both = |starts: [u64; COPIES as usize], len: u64| {
+            starts.map(|start| start..start.saturating_add(len))
         };
 
         [
-            both(Self::superblock, 1),
-            both(|geometry, copy| geometry.slot(copy, 0), self.journal),
-            both(|geometry, copy| geometry.metadata(copy, 0), self.metadata),
+            both([0, 1].map(|copy| self.superblock(copy)), 1),
+            both([0, 1].map(|copy| self.slot(copy, 0)), self.journal),
+            both(self.first_chunk().copies, self.metadata),
         ]
     }
 
-    /// What a block of the device is for.
+    /// What a block of the device is for. Other chunks than the first lie in the data.
     pub fn place(&self, block: u64) -> Place {
-        for copy in 0..COPIES {
-            let journal = self.slot(copy, 0);
-            let metadata = self.metadata(copy, 0);
+        let [supers, journals, chunks] = self.copies();
 
-            if block == self.superblock(copy) {
+        for (copy, ((first, journal), chunk)) in
+            (0..).zip(supers.iter().zip(&journals).zip(&chunks))
+        {
+            if first.contains(&block) {
                 return Place::Super(copy);
             }
-            if (journal..journal.saturating_add(self.journal)).contains(&block) {
+            if journal.contains(&block) {
                 return Place::Journal(copy);
             }
-            if (metadata..metadata.saturating_add(self.metadata)).contains(&block) {
-                return Place::Metadata(copy, block.saturating_sub(metadata));
+            if chunk.contains(&block) {
+                return Place::Metadata(copy, block.saturating_sub(chunk.start));
             }
         }
 
@@ -521,6 +592,149 @@ impl Superblock {
     }
 }
 
+// Metadata
+// -------------------------------------------------------------------------------------------------
+
+/// A chunk of the metadata: some blocks of it in a row, and where their copies lie.
+///
+/// Number 0 lies at the ends of the device. The others, of [`CHUNK_BLOCKS`], lie anywhere in the
+/// data, and are found one by one: the last unit of each is the record of the one with the next
+/// greater number, or zeroes.
+///
+/// The header of a metadata block goes on with the secret of the filesystem (16 bytes at 40), and
+/// where the two copies of the chunk start, in units of [`CHUNK_BLOCKS`] (`u32` at 56 and 60, both
+/// 0 in chunk 0). So a block that is whole is metadata of this filesystem at this very place:
+/// nobody who writes to a file knows the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The number, in the order of the metadata blocks in it.
+    pub number: u64,
+    /// The first block of the device of each copy.
+    pub copies: [u64; COPIES as usize],
+}
+
+impl Chunk {
+    /// The blocks of the device of each copy. Not for the first chunk, which has another length.
+    pub fn blocks(&self) -> [Range<u64>; COPIES as usize] {
+        self.copies
+            .map(|start| start..start.saturating_add(CHUNK_BLOCKS))
+    }
+
+    /// The block of the device that a copy of metadata block `number` lies in.
+    pub fn place(&self, geometry: &Geometry, copy: u64, number: u64) -> u64 {
+        let distance = number.saturating_sub(geometry.chunk_blocks(self.number).start);
+        let [first, second] = self.copies;
+
+        match copy {
+            0 => first.saturating_add(distance),
+            _ => second.saturating_add(distance),
+        }
+    }
+
+    /// What the header of its blocks has behind the sequence.
+    fn proof(&self, superblock: &Superblock) -> [u8; UNIT_SIZE - PROOF_AT] {
+        let mut proof = [0; UNIT_SIZE - PROOF_AT];
+
+        put(&mut proof, 0, &superblock.secret.0);
+        if self.number != 0 {
+            for (at, start) in [16, 20].into_iter().zip(self.copies) {
+                // CAST: A device has not more than 2^36 blocks.
+                put(
+                    &mut proof,
+                    at,
+                    &((start / CHUNK_BLOCKS) as u32).to_le_bytes(),
+                );
+            }
+        }
+        proof
+    }
+
+    /// Seals metadata block `number`, which is in the chunk.
+    pub fn seal(
+        &self,
+        superblock: &Superblock,
+        number: u64,
+        sequence: u64,
+        block: &mut Block,
+        checksum: impl FnOnce(&[u8]) -> u32,
+    ) {
+        put(block, PROOF_AT, &self.proof(superblock));
+        Header {
+            magic: Magic::Metadata,
+            uuid: superblock.uuid,
+            address: number,
+            sequence,
+        }
+        .seal(block, checksum);
+    }
+
+    /// Checks that a block is metadata block `number`, which is in the chunk. Returns the
+    /// transaction that has last changed it.
+    ///
+    /// # Errors
+    ///
+    /// - As [`Header::open()`], [`Fault::Foreign`] if it is of another filesystem, and
+    ///   [`Fault::Address`] if it is of another chunk.
+    pub fn open(
+        &self,
+        superblock: &Superblock,
+        number: u64,
+        block: &Block,
+        checksum: impl FnOnce(&[u8]) -> u32,
+    ) -> Result<u64, Fault> {
+        let header = Header::open(block, Magic::Metadata, number, checksum)?;
+        let proof = self.proof(superblock);
+        let found = block.get(PROOF_AT..UNIT_SIZE).unwrap_or(&[]);
+
+        if header.uuid != superblock.uuid || found.get(..16) != proof.get(..16) {
+            return Err(Fault::Foreign);
+        }
+        match found == proof {
+            true => Ok(header.sequence),
+            false => Err(Fault::Address),
+        }
+    }
+
+    /// The chunk that a block says that it is of. Whether that is true says [`open()`](Self::open).
+    pub fn claimed(geometry: &Geometry, block: &Block) -> Self {
+        Self {
+            number: geometry.chunk_of(u64_at(block, 24)),
+            copies: [56, 60].map(|at| u64::from(u32_at(block, at)).saturating_mul(CHUNK_BLOCKS)),
+        }
+    }
+
+    fn read(bytes: &[u8]) -> Result<Self, Fault> {
+        let chunk = Self {
+            number: u64_at(bytes, 16),
+            copies: [24, 32].map(|at| u64_at(bytes, at)),
+        };
+
+        chunk.is_sane().then_some(chunk).ok_or(Fault::Value)
+    }
+
+    /// Whether there can be such a chunk, which is not the first.
+    pub fn is_sane(&self) -> bool {
+        let [first, second] = self.copies;
+
+        self.number != 0
+            && self.number <= MAX_METADATA
+            && first % CHUNK_BLOCKS == 0
+            && second % CHUNK_BLOCKS == 0
+            && first < second
+            && second < Geometry::MAX_BLOCKS
+    }
+
+    fn write(&self, bytes: &mut [u8]) {
+        put(bytes, 16, &self.number.to_le_bytes());
+        for (at, start) in [24, 32].into_iter().zip(self.copies) {
+            put(bytes, at, &start.to_le_bytes());
+        }
+    }
+}
+
+/// Where what [`Chunk::proof()`] returns is in the header of a metadata block.
+const PROOF_AT: usize = 40;
+
 // Journal
 // -------------------------------------------------------------------------------------------------
 
@@ -580,12 +794,12 @@ impl Transaction {
         Some((address, slot.get(at..)?.first_chunk()?))
     }
 
-    /// The index of the first unit of `count` that is none of a metadata of so many blocks. Such a
-    /// transaction is bad, all of it.
-    pub fn misplaced(slot: &[u8], count: usize, metadata_blocks: u64) -> Option<usize> {
+    /// The index of the first unit of `count` that cannot be in the metadata. Such a transaction is
+    /// bad, all of it.
+    pub fn misplaced(slot: &[u8], count: usize) -> Option<usize> {
         (0..count).find(|index| {
             Self::unit(slot, count, *index)
-                .is_none_or(|(address, _)| address / UNITS >= metadata_blocks)
+                .is_none_or(|(address, _)| address / UNITS >= MAX_METADATA)
         })
     }
 }
@@ -851,6 +1065,9 @@ pub enum Record<'a> {
         /// Number of blocks, not 0.
         count: u64,
     },
+    /// Kind 7: the next chunk of the metadata, in the last unit of one, and nowhere else. Its
+    /// number and the first block of each copy, `u64` at 16, 24 and 32. It belongs to no inode (0).
+    Chunk(Chunk),
 }
 
 /// Length in bytes of what all records start with.
@@ -915,6 +1132,7 @@ impl<'a> Record<'a> {
                 block: u64_at(bytes, 16),
                 count: u64_at(bytes, 24),
             },
+            7 => Self::Chunk(Chunk::read(bytes)?),
             _ => return Err(Fault::Kind),
         };
 
@@ -928,7 +1146,7 @@ impl<'a> Record<'a> {
 
     fn check(&self) -> Result<(), Fault> {
         let is_sane = match *self {
-            Self::Inode(_) | Self::Extent(_) => true,
+            Self::Inode(_) | Self::Extent(_) | Self::Chunk(_) => true,
             Self::Name { target, name, .. } => {
                 target != 0
                     && !matches!(name, b"" | b"." | b"..")
@@ -948,7 +1166,7 @@ impl<'a> Record<'a> {
     fn size(&self) -> usize {
         match self {
             Self::Inode(_) => 2 * UNIT_SIZE,
-            Self::Extent(_) | Self::Bad { .. } => UNIT_SIZE,
+            Self::Extent(_) | Self::Bad { .. } | Self::Chunk(_) => UNIT_SIZE,
             Self::Name { name, .. } => NAME_AT.saturating_add(name.len()),
             Self::Attribute { name, value } => {
                 HEAD.saturating_add(name.len()).saturating_add(value.len())
@@ -972,6 +1190,7 @@ impl<'a> Record<'a> {
             Self::Attribute { name, value } => (4, 0, name.len(), value.len()),
             Self::Target(target) => (5, 0, 0, target.len()),
             Self::Bad { .. } => (6, 0, 0, 0),
+            Self::Chunk(_) => (7, 0, 0, 0),
         };
 
         bytes.fill(0);
@@ -1000,6 +1219,7 @@ impl<'a> Record<'a> {
                 put(bytes, 16, &block.to_le_bytes());
                 put(bytes, 24, &count.to_le_bytes());
             }
+            Self::Chunk(chunk) => chunk.write(bytes),
         }
     }
 }

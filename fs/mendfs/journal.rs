@@ -215,13 +215,11 @@ impl Journal {
             return Ok(None);
         }
 
-        let blocks = self.geometry.metadata_blocks();
-
         match Header::open(image, Magic::Journal, slot, crc32c) {
             Ok(header)
                 if header.uuid == self.uuid
                     && header.sequence % SLOTS == slot
-                    && Transaction::misplaced(image, count, blocks).is_none() =>
+                    && Transaction::misplaced(image, count).is_none() =>
             {
                 let mut copy = KVVec::new();
 

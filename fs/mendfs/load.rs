@@ -21,14 +21,12 @@ use kernel::{
 use crate::{
     format::{
         Block,
+        Chunk,
         Fault,
         Geometry,
-        Header,
         Inode,
-        Magic,
         Record,
         Superblock,
-        Uuid,
         BLOCK_SHIFT,
         BLOCK_SIZE,
         COPIES,
@@ -49,6 +47,7 @@ use crate::{
         damaged,
         Metadata, //
     },
+    owners::Owner,
     state::State, //
 };
 
@@ -63,14 +62,9 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
     let superblock = read_superblock(volume)?;
     let mut journal = Journal::new(superblock.geometry, superblock.uuid)?;
     let units = journal.read(volume)?;
-    let metadata = Metadata::new(
-        volume.clone(),
-        superblock.geometry,
-        superblock.uuid,
-        journal,
-    )?;
+    let metadata = Metadata::new(volume.clone(), superblock, journal)?;
     let mut loader = Loader {
-        state: State::new(volume.clone(), mending.clone(), superblock, metadata)?,
+        state: State::new(volume.clone(), mending.clone(), metadata)?,
         superblock,
         units,
         block: KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?,
@@ -81,14 +75,14 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
         loader.state.note_unreadable(first)?;
         loader.state.note_unreadable(second)?;
     }
-    loader.read_blocks()?;
+    loader.read_chunks()?;
 
     let mut state = loader.state;
 
     read_inodes(&mut state)?;
     read_records(&mut state)?;
     state.check_tree()?;
-    find_sharers(&mut state);
+    find_sharers(&mut state)?;
     find_space(&mut state)?;
     state.note_unreadable(superblock.geometry.data())?;
     if !volume.is_read_only() {
@@ -173,9 +167,53 @@ impl Loader {
         self.superblock.geometry
     }
 
-    fn read_blocks(&mut self) -> Result {
-        for number in 0..self.geometry().metadata_blocks() {
-            let copies = [self.read_copy(number, 0)?, self.read_copy(number, 1)?];
+    /// Reads the chunks, one after the other: what there is says where the next one is.
+    fn read_chunks(&mut self) -> Result {
+        let first = self.geometry().first_chunk();
+
+        self.state.metadata.insert(first, 0)?;
+        self.read_blocks(&first)?;
+
+        let mut last = first.number;
+
+        while let Some(chunk) = self.state.metadata.next_chunk(last)? {
+            self.add_chunk(&chunk, last)?;
+            self.read_blocks(&chunk)?;
+            last = chunk.number;
+        }
+
+        // What was put in place must be durable before the next transaction takes the slot of the
+        // older one that it is from.
+        match self.state.volume.is_read_only() {
+            true => Ok(()),
+            false => self.state.volume.fence(),
+        }
+    }
+
+    fn add_chunk(&mut self, chunk: &Chunk, before: u64) -> Result {
+        let state = &mut self.state;
+
+        // Nobody else has blocks yet.
+        for blocks in chunk.blocks() {
+            if state.owners.of(blocks).next().is_some() {
+                return Err(state.bad(
+                    self.superblock.geometry.link(before),
+                    "record of a chunk over another",
+                ));
+            }
+        }
+        state.owners.reserve(COPIES as usize)?;
+        state.metadata.insert(*chunk, before)?;
+        state.own_chunk(chunk);
+        Ok(())
+    }
+
+    fn read_blocks(&mut self, chunk: &Chunk) -> Result {
+        for number in self.geometry().chunk_blocks(chunk.number) {
+            let copies = [
+                self.read_copy(chunk, number, 0)?,
+                self.read_copy(chunk, number, 1)?,
+            ];
             let newest = copies.iter().flatten().map(|copy| copy.sequence).max();
 
             let block = match (copies, newest) {
@@ -192,20 +230,14 @@ impl Loader {
 
             self.state.metadata.load(number, block)?;
             self.state.metadata.go_on_after(newest.unwrap_or(0));
-            self.mend(number, copies, newest, block);
+            self.mend(chunk, number, copies, newest, block);
         }
-
-        // What was put in place must be durable before the next transaction takes the slot of the
-        // older one that it is from.
-        match self.state.volume.is_read_only() {
-            true => Ok(()),
-            false => self.state.volume.fence(),
-        }
+        Ok(())
     }
 
     /// Reads a copy of a block, with what the journal has of it.
-    fn read_copy(&mut self, number: u64, copy: u64) -> Result<Result<Copy, Fault>> {
-        let place = self.geometry().metadata(copy, number);
+    fn read_copy(&mut self, chunk: &Chunk, number: u64, copy: u64) -> Result<Result<Copy, Fault>> {
+        let place = chunk.place(&self.superblock.geometry, copy, number);
         let block = match copy {
             0 => &mut *self.block,
             _ => &mut *self.other,
@@ -220,10 +252,10 @@ impl Loader {
             Err(error) => return Err(error),
         }
 
-        let uuid = self.superblock.uuid;
+        let open = |block: &Block| chunk.open(&self.superblock, number, block, crc32c);
         // What a whole block has been through it has in it, also if that was long ago: a slot of
         // the journal may be lost, and the other one be older than what is in place.
-        let found = open(block, number, uuid).map_or(0, |header| header.sequence);
+        let found = open(block).unwrap_or(0);
 
         for logged in &self.units {
             if logged.address / UNITS == number && logged.sequence > found {
@@ -231,15 +263,13 @@ impl Loader {
             }
         }
 
-        Ok(open(block, number, uuid).map(|header| Copy {
-            found,
-            sequence: header.sequence,
-        }))
+        Ok(open(block).map(|sequence| Copy { found, sequence }))
     }
 
     /// Writes the copies of a block that are not as they should be, which is `block`.
     fn mend(
         &self,
+        chunk: &Chunk,
         number: u64,
         copies: [Result<Copy, Fault>; 2],
         newest: Option<u64>,
@@ -259,7 +289,7 @@ impl Loader {
                 pr_warn!("{volume}: metadata block {number}, copy {copy}: {fault}, mending it\n");
             }
 
-            let place = self.geometry().metadata(copy, number);
+            let place = chunk.place(&self.superblock.geometry, copy, number);
             let is_right = are_same && state.ok().map(|state| state.found) == newest;
 
             // What is bad is mended later: it may just have failed.
@@ -282,16 +312,6 @@ struct Copy {
     found: u64,
     /// The same with what the journal has.
     sequence: u64,
-}
-
-/// The header of a metadata block, if that is whole.
-fn open(block: &Block, number: u64, uuid: Uuid) -> Result<Header, Fault> {
-    let header = Header::open(block, Magic::Metadata, number, crc32c)?;
-
-    match header.uuid == uuid {
-        true => Ok(header),
-        false => Err(Fault::Foreign),
-    }
 }
 
 /// Puts a unit where it belongs in its block.
@@ -344,7 +364,6 @@ enum Part {
     Name(Name),
     Attribute,
     Target(usize),
-    Bad(Range<u64>),
 }
 
 /// A part, the inode that it belongs to, and the address of its record.
@@ -357,6 +376,7 @@ struct Owned {
 /// Gives the inodes what belongs to them.
 fn read_records(state: &mut State) -> Result {
     let mut parts = KVVec::new();
+    let mut bad_ranges = KVVec::new();
 
     state.metadata.for_each(|address, number, record| {
         let part = match record {
@@ -365,7 +385,18 @@ fn read_records(state: &mut State) -> Result {
             Record::Name { target, kind, .. } => Part::Name(Name { target, kind }),
             Record::Attribute { .. } => Part::Attribute,
             Record::Target(target) => Part::Target(target.len()),
-            Record::Bad { block, count } => Part::Bad(block..block.saturating_add(count)),
+            Record::Bad { block, count } => {
+                let range = block..block.saturating_add(count);
+
+                return Ok(bad_ranges.push((address, number, range), GFP_KERNEL)?);
+            }
+            // The loader has followed it.
+            Record::Chunk(_) if state.metadata.is_link(address) => return Ok(()),
+            Record::Chunk(_) => {
+                let what = "record of a chunk that is not in the last unit of one";
+
+                return Err(damaged(&state.volume, address, what));
+            }
         };
 
         let owned = Owned {
@@ -377,6 +408,10 @@ fn read_records(state: &mut State) -> Result {
         Ok(parts.push(owned, GFP_KERNEL)?)
     })?;
 
+    // As long as nobody but chunks has blocks.
+    for (address, number, range) in bad_ranges {
+        state.add_bad(address, number, range)?;
+    }
     for Owned {
         address,
         number,
@@ -390,10 +425,6 @@ fn read_records(state: &mut State) -> Result {
 
 impl State {
     fn add_part(&mut self, address: u64, number: u64, part: Part) -> Result {
-        if let Part::Bad(range) = part {
-            return self.add_bad(address, number, range);
-        }
-
         let Some(node) = self.inodes.get_mut(&number) else {
             return Err(self.bad(address, "belongs to no inode"));
         };
@@ -424,7 +455,6 @@ impl State {
                 }
                 Ok(())
             }
-            Part::Bad(_) => Ok(()),
         }
     }
 
@@ -478,7 +508,8 @@ impl State {
 
     fn add_bad(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
         let data = self.metadata.geometry().data();
-        let is_known = self.bad.count(&range) != 0;
+        let is_known =
+            self.bad.count(&range) != 0 || self.owners.of(range.clone()).next().is_some();
 
         if number != 0 || range.start < data.start || range.end > data.end || is_known {
             return Err(self.bad(address, "bad blocks outside the data, or over others"));
@@ -487,30 +518,46 @@ impl State {
     }
 }
 
-/// Notes which inodes share blocks.
+/// Notes which inodes share blocks. Nobody shares those of the metadata.
 ///
 /// Extents come in the order of where they start. One that overlaps any before it overlaps the one
 /// of those that reaches farthest. If it overlaps others, too, they all have its first block: they
 /// overlap each other, and are known to share.
-fn find_sharers(state: &mut State) {
+///
+/// # Errors
+///
+/// - `EUCLEAN` if a file has blocks of the metadata.
+fn find_sharers(state: &mut State) -> Result {
     let data = state.metadata.geometry().data();
-    let State { owners, inodes, .. } = state;
-    let mut farthest = (0, 0);
+    let State {
+        owners,
+        inodes,
+        metadata,
+        volume,
+        ..
+    } = state;
+    let mut farthest: (u64, Option<Owner>) = (0, None);
 
     for (range, owner) in owners.of(data) {
         let (end, holder) = farthest;
 
         if range.start < end {
-            for sharer in [holder, owner.inode] {
-                if let Some(node) = inodes.get_mut(&sharer) {
+            for sharer in [holder, Some(owner)].into_iter().flatten() {
+                if let Some((chunk, _)) = sharer.chunk() {
+                    let what = "record of a chunk that a file has blocks of";
+
+                    return Err(damaged(volume, metadata.chunk_record(chunk), what));
+                }
+                if let Some(node) = inodes.get_mut(&sharer.inode) {
                     node.shares = true;
                 }
             }
         }
         if range.end > end {
-            farthest = (range.end, owner.inode);
+            farthest = (range.end, Some(owner));
         }
     }
+    Ok(())
 }
 
 /// What no file has is free, or bad. The device may have been mended since.

@@ -174,7 +174,15 @@ impl Mendfs {
 
             state.metadata.check()?;
             match state.time_to_wait()? {
-                None => return change(state),
+                None => {
+                    let result = change(state);
+
+                    // What it has left behind is free at once. If not, the next one says why.
+                    if result.is_err() {
+                        let _ = state.begin();
+                    }
+                    return result;
+                }
                 Some(rest) => self.mended.wait(rest, || drop(phase))?,
             }
         })
@@ -308,7 +316,7 @@ impl FileSystem for Mendfs {
         self.read(|state| {
             let mut label = [0; fs::FSLABEL_MAX];
 
-            for (to, from) in label.iter_mut().zip(state.superblock().label) {
+            for (to, from) in label.iter_mut().zip(state.metadata.superblock().label) {
                 *to = from;
             }
             Ok(label)

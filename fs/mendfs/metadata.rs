@@ -5,7 +5,10 @@
 //! Each metadata block that holds a record is kept in memory as it is on the media. What is in
 //! memory is what counts: the media is only read when the filesystem is mounted.
 
-use core::ops::Range;
+use core::{
+    mem,
+    ops::Range, //
+};
 
 use daxmf::{
     crc32c::crc32c,
@@ -22,15 +25,16 @@ use crate::{
     bad::Bad,
     format::{
         Block,
+        Chunk,
         Fault,
         Geometry,
-        Header,
-        Magic,
         Record,
-        Uuid,
+        Superblock,
         BLOCK_SHIFT,
         BLOCK_SIZE,
+        CHUNK_BLOCKS,
         COPIES,
+        MAX_METADATA,
         UNITS,
         UNIT_SIZE, //
     },
@@ -50,16 +54,22 @@ struct Cached {
 /// The bit of the header in [`Cached::used`].
 const HEADER: u64 = 1;
 
+/// The bit of the last unit, which in the last block of a chunk is the record of the next chunk.
+const LINK: u64 = 1 << (UNITS - 1);
+
+/// Units for records in a chunk but the first.
+const CHUNK_UNITS: u64 = CHUNK_BLOCKS * (UNITS - 1) - 1;
+
+/// Free units that are left when a chunk is given back: with fewer, the next file would need it.
+const SPARE_UNITS: u64 = UNITS / 2;
+
 impl Cached {
     /// Takes a block as it is on the media, whose header has been checked.
-    fn new(bytes: &Block) -> Result<Self> {
+    fn new(bytes: &Block, used: u64) -> Result<Self> {
         let mut copy = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
         copy.copy_from_slice(bytes);
-        Ok(Self {
-            bytes: copy,
-            used: HEADER,
-        })
+        Ok(Self { bytes: copy, used })
     }
 
     fn unit(&self, number: u64) -> &[u8] {
@@ -99,6 +109,31 @@ fn find_free(used: u64, len: u64) -> Option<u64> {
     (starts != 0 && len < UNITS).then(|| starts.trailing_zeros().into())
 }
 
+/// A chunk, with what is kept of it in memory.
+struct Kept {
+    chunk: Chunk,
+    /// The chunk that has its record, and the one that it has the record of.
+    before: u64,
+    next: Option<u64>,
+    blocks: KVVec<Option<Cached>>,
+    /// Number of units that records have, but those of chunks.
+    used: u64,
+}
+
+impl Kept {
+    /// Number of units for records.
+    fn units(&self) -> u64 {
+        // CAST: A `usize` is a `u64`.
+        let blocks = self.blocks.len() as u64;
+
+        blocks.saturating_mul(UNITS - 1).saturating_sub(1)
+    }
+
+    fn is_full(&self) -> bool {
+        self.used == self.units()
+    }
+}
+
 /// Units that are a record, or are to be one.
 #[derive(Clone, Copy)]
 struct Run {
@@ -121,11 +156,17 @@ struct Change {
 /// `begin()`.
 pub(crate) struct Metadata {
     volume: Arc<Volume>,
-    geometry: Geometry,
-    uuid: Uuid,
-    blocks: KVVec<Option<Cached>>,
+    superblock: Superblock,
+    /// By their numbers; the last one is there.
+    chunks: KVVec<Option<Kept>>,
+    /// The least number that no chunk has.
+    vacant: u64,
+    /// Number of chunks without a record, but the first.
+    empty: u64,
     /// For each length of a record, the first block that may have room for it.
     hints: [u64; UNITS as usize],
+    /// Number of units for records, and how many of them are free.
+    units: u64,
     free: u64,
     change: Change,
     scratch: KVec<u8>,
@@ -136,26 +177,21 @@ pub(crate) struct Metadata {
 }
 
 impl Metadata {
+    /// There is no chunk yet.
     pub(crate) fn new(
         volume: Arc<Volume>,
-        geometry: Geometry,
-        uuid: Uuid,
+        superblock: Superblock,
         journal: Journal,
     ) -> Result<Self> {
-        let mut blocks = KVVec::new();
-
-        // CAST: The format limits the number.
-        for _ in 0..geometry.metadata_blocks() {
-            blocks.push(None, GFP_KERNEL)?;
-        }
-
         Ok(Self {
             volume,
-            uuid,
-            blocks,
+            superblock,
+            chunks: KVVec::new(),
+            vacant: 0,
+            empty: 0,
             hints: [0; UNITS as usize],
-            free: geometry.metadata_blocks().saturating_mul(UNITS - 1),
-            geometry,
+            units: 0,
+            free: 0,
             change: Change::default(),
             scratch: KVec::from_elem(0, BLOCK_SIZE, GFP_KERNEL)?,
             journal,
@@ -163,8 +199,17 @@ impl Metadata {
         })
     }
 
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Sets what the superblock is to be. The caller writes it.
+    pub(crate) fn set_superblock(&mut self, superblock: Superblock) {
+        self.superblock = superblock;
+    }
+
     pub(crate) fn geometry(&self) -> &Geometry {
-        &self.geometry
+        &self.superblock.geometry
     }
 
     /// The transaction that was last committed.
@@ -189,18 +234,19 @@ impl Metadata {
         self.journal.stop(&self.volume, why);
     }
 
-    /// Whether both copies of something that is written now and then are bad.
+    /// Whether both copies of something at the ends of the device are bad that is written now and
+    /// then.
     pub(crate) fn has_lost_both(&self) -> bool {
-        let [_, others @ ..] = self.geometry.copies();
+        let [_, others @ ..] = self.geometry().copies();
 
         others
             .iter()
             .any(|copies| self.lost_both_of(copies).is_some())
     }
 
-    /// The first block of a copy whose other copy is bad, too.
+    /// The first block at the ends of the device that is bad, and whose other copy is, too.
     pub(crate) fn lost_both(&self) -> Option<u64> {
-        self.geometry
+        self.geometry()
             .copies()
             .iter()
             .find_map(|copies| self.lost_both_of(copies))
@@ -229,19 +275,327 @@ impl Metadata {
         self.journal.room()
     }
 
+    /// Number of units for records.
+    pub(crate) fn units(&self) -> u64 {
+        self.units
+    }
+
     /// Number of units that are free.
     pub(crate) fn free(&self) -> u64 {
         self.free
     }
 
-    fn cached(&self, block: u64) -> Option<&Cached> {
+    /// Number of units that the metadata could grow by with so many blocks.
+    pub(crate) fn units_of_more(&self, blocks: u64) -> u64 {
+        let chunks = self.chunks.len() as u64;
+        let most = (MAX_METADATA / CHUNK_BLOCKS).saturating_sub(chunks);
+
+        (blocks / (COPIES * CHUNK_BLOCKS))
+            .min(most)
+            .saturating_mul(CHUNK_UNITS)
+    }
+
+    // Chunks
+    // ---------------------------------------------------------------------------------------------
+
+    fn chunk(&self, number: u64) -> Option<&Kept> {
         // CAST: The format limits the number.
-        self.blocks.get(block as usize)?.as_ref()
+        self.chunks.get(number as usize)?.as_ref()
+    }
+
+    fn chunk_mut(&mut self, number: u64) -> Option<&mut Kept> {
+        // CAST: The format limits the number.
+        self.chunks.get_mut(number as usize)?.as_mut()
+    }
+
+    /// Where a copy of a metadata block lies on the device. [`None`] if there is no such block.
+    pub(crate) fn place(&self, copy: u64, number: u64) -> Option<u64> {
+        let kept = self.chunk(self.geometry().chunk_of(number))?;
+
+        Some(kept.chunk.place(self.geometry(), copy, number))
+    }
+
+    /// The number of the metadata block of a chunk, but the first, whose copy lies at a block of
+    /// the device.
+    pub(crate) fn block_at(&self, chunk: u64, copy: u64, block: u64) -> Option<u64> {
+        let copies = self.chunk(chunk)?.chunk.blocks();
+        let start = copies.get(copy as usize)?.start;
+        let first = self.geometry().chunk_blocks(chunk).start;
+
+        Some(first.saturating_add(block.checked_sub(start)?))
+    }
+
+    /// The address of the record of a chunk but the first.
+    pub(crate) fn chunk_record(&self, number: u64) -> u64 {
+        let before = self.chunk(number).map_or(0, |kept| kept.before);
+
+        self.geometry().link(before)
+    }
+
+    /// Whether an address is that of the last unit of a chunk.
+    pub(crate) fn is_link(&self, address: u64) -> bool {
+        self.geometry()
+            .link(self.geometry().chunk_of(address / UNITS))
+            == address
+    }
+
+    /// The units of a block that no record of other kinds than a chunk's may have.
+    fn reserved(&self, number: u64) -> u64 {
+        match self.is_link(number.saturating_mul(UNITS).saturating_add(UNITS - 1)) {
+            true => HEADER | LINK,
+            false => HEADER,
+        }
+    }
+
+    /// Adds a chunk, without what is in it, behind another one.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn insert(&mut self, chunk: Chunk, before: u64) -> Result {
+        let number = chunk.number;
+        let blocks = self.geometry().chunk_blocks(number);
+        // CAST: The format limits the number.
+        let count = blocks.end.saturating_sub(blocks.start) as usize;
+        let mut kept = Kept {
+            chunk,
+            before,
+            next: None,
+            blocks: KVVec::with_capacity(count, GFP_KERNEL)?,
+            used: 0,
+        };
+
+        for _ in 0..count {
+            kept.blocks.push(None, GFP_KERNEL)?;
+        }
+        // CAST: The format limits the number.
+        while self.chunks.len() <= number as usize {
+            self.chunks.push(None, GFP_KERNEL)?;
+        }
+        if number != 0 {
+            kept.next = self.chunk(before).and_then(|before| before.next);
+            if let Some(next) = kept.next.and_then(|next| self.chunk_mut(next)) {
+                next.before = number;
+            }
+            if let Some(before) = self.chunk_mut(before) {
+                before.next = Some(number);
+            }
+            self.empty = self.empty.saturating_add(1);
+        }
+        self.units = self.units.saturating_add(kept.units());
+        self.free = self.free.saturating_add(kept.units());
+        if let Some(slot) = self.chunks.get_mut(number as usize) {
+            *slot = Some(kept);
+        }
+        while self.chunk(self.vacant).is_some() {
+            self.vacant = self.vacant.saturating_add(1);
+        }
+        for hint in &mut self.hints {
+            *hint = (*hint).min(blocks.start);
+        }
+        Ok(())
+    }
+
+    /// Forgets a chunk without a record.
+    fn forget(&mut self, number: u64) {
+        // CAST: The format limits the number.
+        let slot = self.chunks.get_mut(number as usize);
+        let Some(kept) = slot.and_then(Option::take) else {
+            return;
+        };
+
+        if let Some(before) = self.chunk_mut(kept.before) {
+            before.next = kept.next;
+        }
+        if let Some(next) = kept.next.and_then(|next| self.chunk_mut(next)) {
+            next.before = kept.before;
+        }
+        while let Some(None) = self.chunks.last() {
+            self.chunks.pop();
+        }
+        self.vacant = self.vacant.min(number);
+        self.empty = self.empty.saturating_sub(1);
+        self.units = self.units.saturating_sub(CHUNK_UNITS);
+        self.free = self.free.saturating_sub(CHUNK_UNITS);
+    }
+
+    /// The chunk that follows another, as the media says.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if it cannot be.
+    pub(crate) fn next_chunk(&self, number: u64) -> Result<Option<Chunk>> {
+        let link = self.geometry().link(number);
+        let Some(cached) = self.cached(link / UNITS) else {
+            return Ok(None);
+        };
+        let unit = cached.bytes.last_chunk().ok_or(EUCLEAN)?;
+
+        self.geometry()
+            .next_chunk(number, unit)
+            .map_err(|fault| damaged(&self.volume, link, fault))
+    }
+
+    /// The number that a new chunk gets. The one before it is there.
+    pub(crate) fn vacant_chunk(&self) -> Option<u64> {
+        Some(self.vacant).filter(|number| self.geometry().may_have(*number))
+    }
+
+    /// Makes a chunk, whose number is [vacant](Self::vacant_chunk), while a change may be under
+    /// way. If that fails there is none, unless nothing can be changed any more.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if memory is bad, or nothing can be changed any more.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn add_chunk(&mut self, chunk: Chunk) -> Result {
+        let before = chunk.number.checked_sub(1).ok_or(EINVAL)?;
+        let next = self.chunk(before).and_then(|before| before.next);
+        let next = next.and_then(|next| Some(self.chunk(next)?.chunk));
+
+        // Where its record is durable, so are its blocks.
+        self.write_chunk(&chunk, next)?;
+        self.volume.fence()?;
+        self.insert(chunk, before)?;
+        self.keep_link(chunk.number, next)
+            .and_then(|()| self.link(before, Some(chunk)))
+            .inspect_err(|_| self.forget(chunk.number))
+    }
+
+    /// Writes the blocks of a chunk, without a record but that of the next chunk.
+    fn write_chunk(&self, chunk: &Chunk, next: Option<Chunk>) -> Result {
+        let link = self.geometry().link(chunk.number);
+
+        for number in self.geometry().chunk_blocks(chunk.number) {
+            let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+            if let (Some(unit), true) = (block.last_chunk_mut(), link / UNITS == number) {
+                *unit = link_unit(next);
+            }
+            self.seal_block(chunk, number, &mut block);
+            for copy in 0..COPIES {
+                let start = chunk.place(self.geometry(), copy, number) << BLOCK_SHIFT;
+
+                self.volume
+                    .write(start, &*block)
+                    .or_else(|_| self.volume.mend(start, &block))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals a block as it is after the last transaction.
+    fn seal_block(&self, chunk: &Chunk, number: u64, block: &mut Block) {
+        chunk.seal(
+            &self.superblock,
+            number,
+            self.journal.sequence(),
+            block,
+            crc32c,
+        );
+    }
+
+    /// Keeps the record of the next chunk in memory.
+    fn keep_link(&mut self, number: u64, next: Option<Chunk>) -> Result {
+        let last = self.geometry().link(number) / UNITS;
+        let cached = self.keep_block(last)?;
+
+        if let Some(unit) = cached.bytes.last_chunk_mut() {
+            *unit = link_unit(next);
+        }
+        Ok(())
+    }
+
+    /// Writes the record of the chunk that follows another, by a transaction of its own.
+    fn link(&mut self, number: u64, next: Option<Chunk>) -> Result {
+        let address = self.geometry().link(number);
+
+        self.keep_block(address / UNITS)?;
+
+        let pending = mem::take(&mut self.change);
+        let result = self
+            .change
+            .units
+            .push((address, link_unit(next)), GFP_KERNEL)
+            .map_err(Error::from)
+            .and_then(|()| self.commit());
+
+        self.change = pending;
+        result
+    }
+
+    /// A chunk that nobody needs: it has no record, and others have some room. One with bad memory
+    /// is not given back before that was mended.
+    pub(crate) fn empty_chunk(&self) -> Option<Chunk> {
+        if self.empty == 0 || self.free < CHUNK_UNITS + SPARE_UNITS {
+            return None;
+        }
+        self.chunks
+            .iter()
+            .flatten()
+            .rev()
+            .filter(|kept| kept.used == 0 && kept.chunk.number != 0)
+            .map(|kept| kept.chunk)
+            .find(|chunk| chunk.blocks().iter().all(|it| self.bad.count(it) == 0))
+    }
+
+    /// Gives a chunk without a record back, by a transaction of its own. When that is durable,
+    /// nobody writes to its blocks any more: a recovery leaves out what is in no chunk.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if nothing can be changed any more.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn remove_chunk(&mut self, number: u64) -> Result {
+        let kept = self.chunk(number).ok_or(EINVAL)?;
+        let before = kept.before;
+        let next = kept.next.and_then(|next| Some(self.chunk(next)?.chunk));
+
+        self.link(before, next)?;
+        self.forget(number);
+        Ok(())
+    }
+
+    // Records
+    // ---------------------------------------------------------------------------------------------
+
+    fn slot(&self, block: u64) -> Option<&Option<Cached>> {
+        let chunk = self.geometry().chunk_of(block);
+        let first = self.geometry().chunk_blocks(chunk).start;
+
+        // CAST: The format limits the number.
+        self.chunk(chunk)?
+            .blocks
+            .get(block.saturating_sub(first) as usize)
+    }
+
+    fn slot_mut(&mut self, block: u64) -> Option<&mut Option<Cached>> {
+        let chunk = self.geometry().chunk_of(block);
+        let first = self.geometry().chunk_blocks(chunk).start;
+
+        // CAST: The format limits the number.
+        self.chunk_mut(chunk)?
+            .blocks
+            .get_mut(block.saturating_sub(first) as usize)
+    }
+
+    fn cached(&self, block: u64) -> Option<&Cached> {
+        self.slot(block)?.as_ref()
     }
 
     fn cached_mut(&mut self, block: u64) -> Option<&mut Cached> {
-        // CAST: The format limits the number.
-        self.blocks.get_mut(block as usize)?.as_mut()
+        self.slot_mut(block)?.as_mut()
+    }
+
+    /// A block in memory, if need be without a record.
+    fn keep_block(&mut self, number: u64) -> Result<&mut Cached> {
+        let reserved = self.reserved(number);
+        let slot = self.slot_mut(number).ok_or(EINVAL)?;
+
+        match slot {
+            Some(cached) => Ok(cached),
+            None => Ok(slot.insert(Cached::new(&[0; BLOCK_SIZE], reserved)?)),
+        }
     }
 
     /// Takes a block that was read from the media. Its header has been checked; the records are
@@ -254,11 +608,19 @@ impl Metadata {
     /// - `ENOMEM` if memory is short.
     pub(crate) fn load(&mut self, number: u64, bytes: &Block) -> Result {
         let first = number.saturating_mul(UNITS);
-        let mut used = HEADER;
+        let reserved = self.reserved(number);
+        let mut used = reserved;
         let mut unit = 1;
+        // The record of the next chunk is checked when that is read.
+        let end = match reserved & LINK {
+            0 => UNITS,
+            _ => UNITS - 1,
+        };
+        // CAST: A block has 64 units.
+        let records = bytes.get(..end as usize * UNIT_SIZE).unwrap_or(&[]);
 
-        while unit < UNITS {
-            let rest = bytes.get(offset(unit)..).unwrap_or(&[]);
+        while unit < end {
+            let rest = records.get(offset(unit)..).unwrap_or(&[]);
             let address = first.saturating_add(unit);
             let len = match Record::units(rest) {
                 Ok(Some(len)) => len,
@@ -275,18 +637,43 @@ impl Metadata {
             unit = unit.saturating_add(len.max(1));
         }
 
-        if used != HEADER {
-            let mut cached = Cached::new(bytes)?;
+        let has_link = end != UNITS && bytes.last_chunk() != Some(&[0; UNIT_SIZE]);
 
-            cached.used = used;
-            self.free = self
-                .free
-                .saturating_sub(u64::from(used.count_ones()).saturating_sub(1));
-            if let Some(block) = self.blocks.get_mut(number as usize) {
-                *block = Some(cached);
+        if used != reserved || has_link {
+            let cached = Cached::new(bytes, used)?;
+
+            if let Some(slot) = self.slot_mut(number) {
+                *slot = Some(cached);
             }
+            self.count_used(number, (used ^ reserved).count_ones().into(), true);
         }
         Ok(())
+    }
+
+    /// Counts units of a block that become used, or free.
+    fn count_used(&mut self, block: u64, count: u64, is_used: bool) {
+        let number = self.geometry().chunk_of(block);
+        let Some(kept) = self.chunk_mut(number) else {
+            return;
+        };
+        let was_empty = kept.used == 0;
+
+        kept.used = match is_used {
+            true => kept.used.saturating_add(count),
+            false => kept.used.saturating_sub(count),
+        };
+
+        let is_empty = kept.used == 0;
+
+        self.free = match is_used {
+            true => self.free.saturating_sub(count),
+            false => self.free.saturating_add(count),
+        };
+        match (was_empty, is_empty) {
+            (true, false) if number != 0 => self.empty = self.empty.saturating_sub(1),
+            (false, true) if number != 0 => self.empty = self.empty.saturating_add(1),
+            _ => {}
+        }
     }
 
     /// Calls `f` with the address of each record, the inode that it belongs to, and the record.
@@ -296,15 +683,20 @@ impl Metadata {
     /// - `EUCLEAN` if a record is damaged.
     /// - What `f` returns.
     pub(crate) fn for_each(&self, mut f: impl FnMut(u64, u64, Record<'_>) -> Result) -> Result {
-        for (number, cached) in self.blocks.iter().enumerate() {
+        let blocks = self.chunks.iter().flatten().flat_map(|kept| {
+            let first = self.geometry().chunk_blocks(kept.chunk.number).start;
+
+            (first..).zip(&kept.blocks)
+        });
+
+        for (number, cached) in blocks {
             let Some(cached) = cached else {
                 continue;
             };
             let mut unit = 1;
 
             while unit < UNITS {
-                // CAST: A `usize` is a `u64`.
-                let address = (number as u64).saturating_mul(UNITS).saturating_add(unit);
+                let address = number.saturating_mul(UNITS).saturating_add(unit);
 
                 match self.record_in(cached, unit, address)? {
                     None => unit = unit.saturating_add(1),
@@ -370,7 +762,7 @@ impl Metadata {
 
         if let Some(cached) = self.cached_mut(block) {
             cached.used &= !mask(run.address, run.len);
-            self.free = self.free.saturating_add(run.len);
+            self.count_used(block, run.len, false);
         }
         for hint in &mut self.hints {
             *hint = (*hint).min(block);
@@ -380,29 +772,47 @@ impl Metadata {
     /// Finds room for `len` units.
     fn allocate(&mut self, len: u64) -> Result<u64> {
         // CAST: A record has less than 64 units.
-        let hint = self.hints.get_mut(len as usize).ok_or(ENOSPC)?;
-        let mut number = *hint;
+        let mut number = *self.hints.get(len as usize).ok_or(ENOSPC)?;
+        let mut found = None;
 
-        while let Some(slot) = self.blocks.get_mut(number as usize) {
-            let used = slot.as_ref().map_or(HEADER, |cached| cached.used);
+        loop {
+            let chunk = self.geometry().chunk_of(number);
 
-            if let Some(unit) = find_free(used, len) {
-                let cached = match slot {
-                    Some(cached) => cached,
-                    None => slot.insert(Cached::new(&[0; BLOCK_SIZE])?),
-                };
-                let address = number.saturating_mul(UNITS).saturating_add(unit);
+            // CAST: The format limits the number.
+            match self.chunks.get(chunk as usize) {
+                None => break,
+                Some(Some(kept)) if !kept.is_full() => {}
+                Some(_) => {
+                    number = self.geometry().chunk_blocks(chunk).end;
+                    continue;
+                }
+            }
 
-                self.change.added.push(Run { address, len }, GFP_KERNEL)?;
-                cached.used |= mask(unit, len);
-                self.free = self.free.saturating_sub(len);
-                *hint = number;
-                return Ok(address);
+            let used = match self.cached(number) {
+                Some(cached) => cached.used,
+                None => self.reserved(number),
+            };
+
+            found = find_free(used, len);
+            if found.is_some() {
+                break;
             }
             number = number.saturating_add(1);
         }
-        *hint = number;
-        Err(ENOSPC)
+        // CAST: A record has less than 64 units.
+        if let Some(hint) = self.hints.get_mut(len as usize) {
+            *hint = number;
+        }
+
+        let unit = found.ok_or(ENOSPC)?;
+        let address = number.saturating_mul(UNITS).saturating_add(unit);
+
+        self.change.added.reserve(1, GFP_KERNEL)?;
+        self.keep_block(number)?.used |= mask(unit, len);
+        self.count_used(number, len, true);
+        // There is room: it was reserved.
+        let _ = self.change.added.push_within_capacity(Run { address, len });
+        Ok(address)
     }
 
     /// Adds a record, which belongs to `inode`. Returns its address.
@@ -514,42 +924,41 @@ impl Metadata {
 
     /// Changes the blocks in memory.
     fn apply(&mut self) {
-        for (address, unit) in &self.change.units {
-            // CAST: The format limits the number.
-            let block = self.blocks.get_mut((address / UNITS) as usize);
+        let units = mem::take(&mut self.change.units);
 
-            if let Some(Some(cached)) = block {
-                if let Some(bytes) = cached.bytes.get_mut(offset(*address)..) {
-                    for (to, from) in bytes.iter_mut().zip(unit) {
-                        *to = *from;
-                    }
+        for (address, unit) in &units {
+            let cached = self.cached_mut(address / UNITS);
+
+            if let Some(bytes) = cached.and_then(|it| it.bytes.get_mut(offset(*address)..)) {
+                for (to, from) in bytes.iter_mut().zip(unit) {
+                    *to = *from;
                 }
             }
         }
+        self.change.units = units;
     }
 
     /// Writes the headers of the blocks anew, in memory, and adds them to the change.
     fn seal(&mut self, touched: &[u64]) {
+        let superblock = self.superblock;
+        let sequence = self.journal.sequence().saturating_add(1);
+
         for block in touched {
-            let header = Header {
-                magic: Magic::Metadata,
-                uuid: self.uuid,
-                address: *block,
-                sequence: self.journal.sequence().saturating_add(1),
-            };
-            // CAST: The format limits the number.
-            let Some(Some(cached)) = self.blocks.get_mut(*block as usize) else {
+            let kept = self.chunk(self.geometry().chunk_of(*block));
+            let (Some(chunk), Some(cached)) =
+                (kept.map(|kept| kept.chunk), self.cached_mut(*block))
+            else {
                 continue;
             };
 
-            header.seal(&mut *cached.bytes, crc32c);
+            chunk.seal(&superblock, *block, sequence, &mut cached.bytes, crc32c);
 
-            if let Some(unit) = cached.bytes.first_chunk() {
+            if let Some(unit) = cached.bytes.first_chunk().copied() {
                 // There is room: `commit()` has reserved it.
                 let _ = self
                     .change
                     .units
-                    .push_within_capacity((block.saturating_mul(UNITS), *unit));
+                    .push_within_capacity((block.saturating_mul(UNITS), unit));
             }
         }
     }
@@ -571,7 +980,9 @@ impl Metadata {
     }
 
     fn write_unit(&self, copy: u64, address: u64, unit: &Unit) -> bool {
-        let block = self.geometry.metadata(copy, address / UNITS);
+        let Some(block) = self.place(copy, address / UNITS) else {
+            return false;
+        };
         // CAST: A `usize` is a `u64`.
         let start = (block << BLOCK_SHIFT).saturating_add(offset(address) as u64);
 
@@ -598,15 +1009,11 @@ impl Metadata {
     /// The same for a block without a record, which is not kept in memory.
     fn mend_empty(&self, copy: u64, number: u64) -> Result {
         let mut empty = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+        let chunk = self.geometry().chunk_of(number);
 
-        Header {
-            magic: Magic::Metadata,
-            uuid: self.uuid,
-            address: number,
-            sequence: self.journal.sequence(),
+        if let Some(kept) = self.chunk(chunk) {
+            self.seal_block(&kept.chunk, number, &mut empty);
         }
-        .seal(&mut *empty, crc32c);
-
         // The copies must be the same. If the other one is bad, too, there is nothing to lose.
         for other in (0..COPIES).filter(|other| *other != copy) {
             let _ = self.write_copy(other, number, &empty);
@@ -615,10 +1022,20 @@ impl Metadata {
     }
 
     fn write_copy(&self, copy: u64, number: u64, bytes: &Block) -> Result {
-        let start = self.geometry.metadata(copy, number) << BLOCK_SHIFT;
+        let block = self.place(copy, number).ok_or(EINVAL)?;
 
-        self.volume.mend(start, bytes)
+        self.volume.mend(block << BLOCK_SHIFT, bytes)
     }
+}
+
+/// The last unit of a chunk.
+fn link_unit(next: Option<Chunk>) -> Unit {
+    let mut unit = [0; UNIT_SIZE];
+
+    if let Some(next) = next {
+        Record::Chunk(next).write(0, &mut unit);
+    }
+    unit
 }
 
 /// Whole units of a record.

@@ -177,7 +177,7 @@ impl State {
         kind: u32,
     ) -> Result<RBTreeNode<u64, Name>> {
         let record = Record::Name { target, kind, name };
-        let address = self.metadata.add(directory, &record)?;
+        let address = self.add(directory, &record)?;
         let position = self.position(name, address);
 
         RBTreeNode::new(position, Name { target, kind }, GFP_KERNEL)
@@ -268,11 +268,11 @@ impl State {
     ) -> Result<Planned> {
         let target = target.map(check_target).transpose()?;
         let inode = self.new_inode(directory, attributes, target);
-        let number = self.metadata.add_inode(&Record::Inode(inode))?;
+        let number = self.add_inode(&Record::Inode(inode))?;
         let mut node = Node::new(inode);
 
         if let Some(target) = target {
-            node.target = Some(self.metadata.add(number, &Record::Target(target))?);
+            node.target = Some(self.add(number, &Record::Target(target))?);
         }
         for Label { name, value } in labels {
             node.attributes
@@ -504,7 +504,7 @@ impl State {
         }
 
         let record = Record::Attribute { name, value };
-        let address = self.metadata.add(number, &record)?;
+        let address = self.add(number, &record)?;
 
         RBTreeNode::new(self.position(name, address), (), GFP_KERNEL)
     }

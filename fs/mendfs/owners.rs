@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reverse map: who owns a block of the device.
+//! The reverse map: who owns a block of the device. Chunks of the metadata are in it, too.
 
 use core::ops::Range;
 
@@ -10,12 +10,37 @@ use daxmf::interval_tree::{
 };
 use kernel::prelude::*;
 
-/// Who owns a range of blocks: a piece of a file.
+/// Who owns a range of blocks: mostly a piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
     pub(crate) inode: u64,
     /// The block of the file that the first block of the range is.
     pub(crate) file_block: u64,
+}
+
+impl Owner {
+    /// No inode has such a number: it is the address of a record.
+    const METADATA: u64 = 1 << 62;
+
+    /// A copy of a chunk of the metadata.
+    pub(crate) fn metadata(chunk: u64, copy: u64) -> Self {
+        Self {
+            inode: chunk | Self::METADATA,
+            file_block: copy,
+        }
+    }
+
+    /// The chunk of the metadata that it is, and which copy.
+    pub(crate) fn chunk(&self) -> Option<(u64, u64)> {
+        let is_metadata = self.inode & Self::METADATA != 0;
+
+        is_metadata.then_some((self.inode & !Self::METADATA, self.file_block))
+    }
+
+    /// Whether it is a piece of a file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.inode < Self::METADATA
+    }
 }
 
 // There is one for each extent of each file.
@@ -89,6 +114,21 @@ impl Owners {
             }
             Some((range, _)) => (blocks.start..range.start, false),
             None => (blocks, false),
+        }
+    }
+
+    /// The part of `blocks` from its start on that is, or is not, metadata, and which it is.
+    pub(crate) fn metadata_run(&self, blocks: &Range<u64>) -> (Range<u64>, Option<Owner>) {
+        let chunk = self
+            .of(blocks.clone())
+            .find(|(_, owner)| owner.chunk().is_some());
+
+        match chunk {
+            Some((range, owner)) if range.start <= blocks.start => {
+                (blocks.start..blocks.end.min(range.end), Some(owner))
+            }
+            Some((range, _)) => (blocks.start..range.start, None),
+            None => (blocks.clone(), None),
         }
     }
 
@@ -167,6 +207,26 @@ mod tests {
         assert_eq!(owners.most_gaps(&(10..12)), 1);
         assert_eq!(owners.most_gaps(&(10..25)), 5);
         assert_eq!(owners.most_gaps(&(26..29)), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn metadata_is_found_among_files() -> Result {
+        let chunk = Owner::metadata(2, 1);
+        let owners = owners(&[
+            (10..40, owner(1, 0)),
+            (48..64, chunk),
+            (70..80, owner(1 << 31, 0)),
+        ])?;
+
+        assert_eq!(owners.metadata_run(&(12..90)), (12..48, None));
+        assert_eq!(owners.metadata_run(&(48..90)), (48..64, Some(chunk)));
+        assert_eq!(owners.metadata_run(&(50..52)), (50..52, Some(chunk)));
+        assert_eq!(owners.metadata_run(&(64..90)), (64..90, None));
+        assert_eq!(gaps(&owners, 30..70)?.as_slice(), [40..48, 64..70]);
+        assert_eq!(chunk.chunk(), Some((2, 1)));
+        assert_eq!(owner(1 << 31, 0).chunk(), None);
+        assert!(owner(1 << 31, 0).is_file() && !chunk.is_file());
         Ok(())
     }
 

@@ -44,11 +44,6 @@ impl Owner {
             file_block: file.start,
         }
     }
-
-    /// Whether it is no file, but somebody who reads.
-    pub(crate) fn is_reader(&self) -> bool {
-        self.inode & Self::READER != 0
-    }
 }
 
 impl State {

@@ -107,7 +107,8 @@ impl State {
         let mut group: KVVec<(Owner, Range<u64>)> = KVVec::new();
 
         for (blocks, owner) in self.owners.of(first..data.end) {
-            if owner.is_reader() {
+            // Who only reads blocks owns nothing.
+            if !owner.is_file() && owner.chunk().is_none() {
                 continue;
             }
 
@@ -138,6 +139,12 @@ impl State {
 
         group.sort_unstable_by_key(|(owner, _)| *owner);
         for (owner, blocks) in &*group {
+            if owner.chunk().is_some() {
+                if !walk.emit_rest(blocks.clone(), SegmentOwner::Metadata)? {
+                    return Ok(false);
+                }
+                continue;
+            }
             if walk.passes(blocks, owner) {
                 continue;
             }

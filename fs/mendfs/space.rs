@@ -10,9 +10,15 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::contents::{
-    common,
-    count, //
+use crate::{
+    contents::{
+        common,
+        count, //
+    },
+    format::{
+        CHUNK_BLOCKS,
+        COPIES, //
+    },
 };
 
 /// Blocks that a huge page maps.
@@ -131,7 +137,14 @@ pub(crate) struct Space {
     taken: KVec<Range<u64>>,
     /// Where the search goes on if nobody wishes otherwise.
     next: u64,
+    /// What files get first. Metadata grows at the ends: its copies stay apart as long as that
+    /// goes.
+    middle: Range<u64>,
 }
+
+/// The part of the data at either end that files get last: so much takes a copy of the metadata at
+/// most, if all files are of one block.
+const END: u64 = 16;
 
 impl Space {
     /// All blocks are free.
@@ -152,8 +165,12 @@ impl Space {
             parts.push(part, GFP_KERNEL)?;
         }
 
+        let end = count(&data) / END;
+        let middle = data.start.saturating_add(end)..data.end.saturating_sub(end);
+
         Ok(Self {
-            next: data.start,
+            next: middle.start,
+            middle,
             free: count(&data),
             data,
             parts,
@@ -284,30 +301,94 @@ impl Space {
     /// - `ENOSPC` if there is none.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn take(&mut self, count: u64, goal: u64, align: bool) -> Result<Range<u64>> {
-        let start = self
-            .find_aligned(count, goal, align)
-            .or_else(|| self.find(goal))
+        // The lower end next, then the upper one.
+        let areas = [
+            self.middle.clone(),
+            self.data.start..self.middle.end,
+            self.data.clone(),
+        ];
+        let (start, area) = areas
+            .into_iter()
+            .find_map(|area| Some((self.find(&area, count, goal, align)?, area)))
             .ok_or(ENOSPC)?;
-        let found = start..self.end_of_free(start..start.saturating_add(count));
+        let end = start.saturating_add(count).min(area.end);
+        let found = start..self.end_of_free(start..end);
 
         self.taken.reserve(1, GFP_KERNEL)?;
-        self.prepare(&found)?;
-        self.set(found.clone(), false);
+        self.occupy(found.clone())?;
         self.next = found.end;
         let _ = self.taken.push_within_capacity(found.clone());
         Ok(found)
     }
 
-    /// The first free block from `block` on.
-    fn free_from(&self, block: u64) -> Option<u64> {
-        let mut at = block.max(self.data.start);
+    /// Takes blocks for both copies of a chunk of the metadata: as far apart as there are.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there are none.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn take_chunk(&mut self) -> Result<[u64; COPIES as usize]> {
+        let (first, last) = (self.first_chunk(), self.last_chunk());
+        let (Some(first), Some(last)) = (first, last.filter(|last| first != Some(*last))) else {
+            return Err(ENOSPC);
+        };
+        let blocks = |start: u64| start..start.saturating_add(CHUNK_BLOCKS);
+
+        self.prepare(&blocks(last))?;
+        self.occupy(blocks(first))?;
+        self.occupy(blocks(last))?;
+        Ok([first, last])
+    }
+
+    /// The first free blocks that a chunk fits.
+    fn first_chunk(&self) -> Option<u64> {
+        let mut at = self.data.start;
 
         while at < self.data.end {
+            if let Some(start) = chunks(self.word(at)).next() {
+                return Some(around(at, WORD).start.saturating_add(start));
+            }
+            at = match (self.part(at)?.free, self.free_of_huge(at)) {
+                (0..CHUNK_BLOCKS, _) => behind(at, PART),
+                (_, 0..CHUNK_BLOCKS) => behind(at, HUGE),
+                _ => behind(at, WORD),
+            };
+        }
+        None
+    }
+
+    /// The last free blocks that a chunk fits.
+    fn last_chunk(&self) -> Option<u64> {
+        let mut end = self.data.end;
+
+        while end > self.data.start {
+            let at = end.saturating_sub(1);
+
+            if let Some(start) = chunks(self.word(at)).last() {
+                return Some(around(at, WORD).start.saturating_add(start));
+            }
+            end = match (self.part(at)?.free, self.free_of_huge(at)) {
+                (0..CHUNK_BLOCKS, _) => around(at, PART).start,
+                (_, 0..CHUNK_BLOCKS) => around(at, HUGE).start,
+                _ => around(at, WORD).start,
+            };
+        }
+        None
+    }
+
+    /// The first free one of some blocks.
+    fn first_free(&self, blocks: Range<u64>) -> Option<u64> {
+        let Range { start, end } = common(&blocks, &self.data);
+        let mut at = start;
+
+        while at < end {
             // CAST: Less than 64.
             let word = self.word(at) >> (at % WORD) as u32;
 
             if word != 0 {
-                return Some(at.saturating_add(word.trailing_zeros().into()));
+                let found = at.saturating_add(word.trailing_zeros().into());
+
+                return Some(found).filter(|found| *found < end);
             }
             at = match (self.part(at)?.free, self.free_of_huge(at)) {
                 (0, _) => behind(at, PART),
@@ -338,28 +419,28 @@ impl Space {
 
     /// What follows the goal makes an extent longer; else go on where the last search ended, so
     /// that it does not see the same few blocks again.
-    fn find(&self, goal: u64) -> Option<u64> {
-        match self.free_from(goal) {
-            Some(block) if block == goal => Some(block),
-            _ => self.free_from(self.next).or_else(|| self.free_from(0)),
-        }
-    }
-
-    fn find_aligned(&self, count: u64, goal: u64, align: bool) -> Option<u64> {
-        if !align || count < HUGE {
-            return None;
-        }
-
-        [goal, self.next, 0]
+    fn find(&self, area: &Range<u64>, count: u64, goal: u64, align: bool) -> Option<u64> {
+        let is_huge = align && count >= HUGE;
+        let goal = Some(goal).filter(|goal| area.contains(goal));
+        let aligned = [goal.unwrap_or(self.next), self.next, area.start]
             .into_iter()
-            .find_map(|from| self.huge_from(from))
+            .filter(|_| is_huge)
+            .find_map(|from| self.first_huge(from.max(area.start)..area.end));
+
+        aligned
+            .or_else(|| goal.filter(|goal| self.first_free(*goal..area.end) == Some(*goal)))
+            .or_else(|| self.first_free(self.next.max(area.start)..area.end))
+            .or_else(|| self.first_free(area.clone()))
     }
 
-    /// The first block from `block` on that a huge page of free ones starts with.
-    fn huge_from(&self, block: u64) -> Option<u64> {
-        let mut at = block.max(self.data.start).checked_next_multiple_of(HUGE)?;
+    /// The first one of some blocks that a huge page of free ones starts with.
+    fn first_huge(&self, blocks: Range<u64>) -> Option<u64> {
+        let mut at = blocks
+            .start
+            .max(self.data.start)
+            .checked_next_multiple_of(HUGE)?;
 
-        while at < self.data.end {
+        while at.saturating_add(HUGE) <= blocks.end {
             if self.free_of_huge(at) == HUGE {
                 return Some(at);
             }
@@ -374,14 +455,24 @@ impl Space {
     /// Takes what is free of some blocks away, because it is bad. Returns the first such range.
     /// [`prepare()`](Self::prepare) has been called.
     pub(crate) fn retire(&mut self, blocks: &Range<u64>) -> Option<Range<u64>> {
-        let start = self
-            .free_from(blocks.start)
-            .filter(|start| *start < blocks.end)?;
+        let start = self.first_free(blocks.clone())?;
         let found = start..self.end_of_free(start..blocks.end);
 
         self.set(found.clone(), false);
         Some(found)
     }
+}
+
+/// Where in a word a chunk fits, of which all blocks are free.
+fn chunks(word: u64) -> impl Iterator<Item = u64> {
+    // CAST: Chunks are shorter than a word.
+    (0..WORD)
+        .step_by(CHUNK_BLOCKS as usize)
+        .filter(move |start| {
+            let wanted = mask(&(*start..start.saturating_add(CHUNK_BLOCKS)));
+
+            word & wanted == wanted
+        })
 }
 
 /// Calls `f` with the first block and the mask of those of `blocks` that are in each word.
@@ -418,10 +509,66 @@ mod tests {
         let mut space = space(&[0..u64::MAX])?;
 
         assert_eq!(space.free(), DATA.end - DATA.start);
+        // Nobody else has what files get last.
+        space.occupy(space.middle.clone())?;
         assert_eq!(space.take(8, 0, false)?, HUGE..HUGE + 8);
+        space.occupy(DATA.start..space.middle.end)?;
         space.next = DATA.end - 3;
         assert_eq!(space.take(8, 0, false)?, DATA.end - 3..DATA.end);
-        assert_eq!(space.free(), DATA.end - DATA.start - 11);
+        Ok(())
+    }
+
+    #[test]
+    fn files_get_the_middle_first() -> Result {
+        let mut space = space(&[DATA])?;
+        let middle = space.middle.clone();
+        let end = middle.start - DATA.start;
+
+        assert_eq!(end, (DATA.end - DATA.start) / END);
+        assert_eq!(middle.end, DATA.end - end);
+        assert_eq!(space.take(8, 0, false)?, middle.start..middle.start + 8);
+        assert_eq!(space.take(8, DATA.start, false)?.start, middle.start + 8);
+        assert_eq!(
+            space.take(8, middle.end - 2, false)?,
+            middle.end - 2..middle.end
+        );
+        assert_eq!(space.take(8, middle.end, false)?.start, middle.start + 16);
+        assert!(space.take(HUGE, 0, true)?.start < middle.start + 2 * HUGE);
+        space.occupy(middle.clone())?;
+        assert_eq!(
+            space.take(8, DATA.start, false)?,
+            DATA.start..DATA.start + 8
+        );
+        // The upper end comes last.
+        space.occupy(DATA.start..middle.end)?;
+        assert_eq!(
+            space.take(8, middle.end, false)?,
+            middle.end..middle.end + 8
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn copies_of_chunks_are_far_apart() -> Result {
+        let mut space = space(&[
+            HUGE + 1..HUGE + 31,
+            2 * HUGE + 15..2 * HUGE + 33,
+            PART + 16..PART + 64,
+            2 * PART - 16..2 * PART + 15,
+        ])?;
+
+        assert_eq!(space.take_chunk()?, [2 * HUGE + 16, 2 * PART - 16]);
+        assert_eq!(space.take_chunk()?, [PART + 16, PART + 48]);
+        // There is only one.
+        let free = space.free();
+
+        assert_eq!(space.take_chunk(), Err(ENOSPC));
+        assert_eq!(space.free(), free);
+        space.begin();
+        assert_eq!(space.free(), free);
+        space.give(PART + 48..PART + 64);
+        assert_eq!(space.take_chunk()?, [PART + 32, PART + 48]);
+        assert_eq!(space.take_chunk(), Err(ENOSPC));
         Ok(())
     }
 
@@ -432,19 +579,18 @@ mod tests {
 
         space.give(0..u64::MAX);
         assert_eq!(space.free(), DATA.end - DATA.start);
-        assert_eq!(space.free_from(PART + 5), Some(PART + 5));
-        assert_eq!(space.huge_from(PART + 5), Some(PART + HUGE));
-        assert_eq!(space.huge_from(2 * PART), None);
+        assert_eq!(space.first_free(PART + 5..u64::MAX), Some(PART + 5));
+        assert_eq!(space.first_huge(PART + 5..u64::MAX), Some(PART + HUGE));
+        assert_eq!(space.first_huge(2 * PART..u64::MAX), None);
+        assert_eq!(space.first_chunk(), Some(DATA.start));
+        assert_eq!(space.last_chunk(), Some(2 * PART + 80));
         assert_eq!(space.end_of_free(HUGE..u64::MAX), DATA.end);
         assert_eq!(has_bits(&space), 0);
 
-        assert_eq!(space.take(8, 2 * PART, false)?, 2 * PART..2 * PART + 8);
+        assert_eq!(space.take(8, PART, false)?, PART..PART + 8);
         assert_eq!(has_bits(&space), 1);
         assert_eq!(space.free(), DATA.end - DATA.start - 8);
-        assert_eq!(
-            space.take(200, 2 * PART - 1, false)?,
-            2 * PART - 1..2 * PART
-        );
+        assert_eq!(space.take(200, PART - 1, false)?, PART - 1..PART);
         assert_eq!(has_bits(&space), 2);
         space.begin();
         assert_eq!(space.free(), DATA.end - DATA.start);
@@ -503,9 +649,9 @@ mod tests {
         ])?;
         let huge = |block: u64| block..block + HUGE;
 
+        assert_eq!(space.take(2 * HUGE, PART - 5, true)?, huge(PART));
         assert_eq!(space.take(HUGE, 0, true)?, huge(3 * HUGE));
         assert_eq!(space.take(HUGE, 0, true)?, huge(4 * HUGE));
-        assert_eq!(space.take(2 * HUGE, PART - 5, true)?, huge(PART));
         // There is none any more.
         assert_eq!(space.take(HUGE, HUGE, true)?, HUGE..2 * HUGE - 1);
         assert_eq!(space.take(HUGE, 0, true)?, 3 * HUGE - 1..3 * HUGE);

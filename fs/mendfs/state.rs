@@ -2,6 +2,8 @@
 
 //! What is known of a mounted filesystem, and how it changes.
 
+use core::ops::Range;
+
 use daxmf::{
     fs::{
         Attributes,
@@ -25,19 +27,23 @@ use kernel::{
 
 use crate::{
     bad::Bad,
+    contents::bytes,
     format::{
+        Chunk,
         Inode,
         Record,
         Superblock,
-        COPIES,
-        UNITS, //
+        COPIES, //
     },
     inodes::{
         from_vfs,
         Node, //
     },
     metadata::Metadata,
-    owners::Owners,
+    owners::{
+        Owner,
+        Owners, //
+    },
     space::Space,
     suspects::Suspects, //
 };
@@ -53,7 +59,6 @@ pub(crate) struct State {
     pub(crate) space: Space,
     pub(crate) owners: Owners,
     pub(crate) inodes: RBTree<u64, Node>,
-    superblock: Superblock,
     /// What the hashes of names are computed with.
     pub(crate) key: Key,
     /// Inodes that change with the next commit.
@@ -76,17 +81,11 @@ impl State {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn new(
-        volume: Arc<Volume>,
-        mending: Mending,
-        superblock: Superblock,
-        metadata: Metadata,
-    ) -> Result<Self> {
+    pub(crate) fn new(volume: Arc<Volume>, mending: Mending, metadata: Metadata) -> Result<Self> {
         Ok(Self {
             volume,
-            space: Space::new(superblock.geometry.data())?,
-            key: Key::new(superblock.secret.0),
-            superblock,
+            space: Space::new(metadata.geometry().data())?,
+            key: Key::new(metadata.superblock().secret.0),
             metadata,
             owners: Owners::new(),
             inodes: RBTree::new(),
@@ -97,10 +96,6 @@ impl State {
             left_from: None,
             waiting: None,
         })
-    }
-
-    pub(crate) fn superblock(&self) -> &Superblock {
-        &self.superblock
     }
 
     /// # Errors
@@ -121,8 +116,8 @@ impl State {
     /// would be in bad memory only.
     pub(crate) fn must_mend_first(&self) -> bool {
         !self.suspects.is_empty()
-            && self.metadata.has_lost_both()
-            && self.suspects.has_copies(&self.metadata.geometry().data())
+            && (self.metadata.has_lost_both() || self.lost_both_of_chunk().is_some())
+            && self.suspects.has_copies(&self.metadata.bad)
     }
 
     /// How long a change has to wait at most for what must be mended before it, if at all.
@@ -153,7 +148,9 @@ impl State {
     pub(crate) fn begin(&mut self) -> Result {
         self.edits.clear();
         self.space.begin();
-        self.metadata.begin()
+        self.metadata.begin()?;
+        self.shrink();
+        Ok(())
     }
 
     /// Changes an inode with the next commit, and counts that.
@@ -207,6 +204,7 @@ impl State {
                 node.inode = inode;
             }
         }
+        self.shrink();
         Ok(())
     }
 
@@ -222,22 +220,141 @@ impl State {
     }
 }
 
+// How the metadata grows
+// -------------------------------------------------------------------------------------------------
+
+impl State {
+    /// Adds a record, which belongs to `inode`. If there is no room, the metadata grows. Returns
+    /// its address.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if the metadata cannot grow.
+    /// - `EIO` if the filesystem is shut down.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn add(&mut self, inode: u64, record: &Record<'_>) -> Result<u64> {
+        match self.metadata.add(inode, record) {
+            Err(ENOSPC) => {
+                self.grow()?;
+                self.metadata.add(inode, record)
+            }
+            result => result,
+        }
+    }
+
+    /// The same for the record of an inode. Returns its number.
+    ///
+    /// # Errors
+    ///
+    /// - As [`add()`](Self::add).
+    pub(crate) fn add_inode(&mut self, record: &Record<'_>) -> Result<u64> {
+        match self.metadata.add_inode(record) {
+            Err(ENOSPC) => {
+                self.grow()?;
+                self.metadata.add_inode(record)
+            }
+            result => result,
+        }
+    }
+
+    /// Makes a chunk of the metadata from free blocks, by a transaction of its own. The operation
+    /// that needs it goes on.
+    fn grow(&mut self) -> Result {
+        loop {
+            let number = self.metadata.vacant_chunk().ok_or(ENOSPC)?;
+
+            self.owners.reserve(COPIES as usize)?;
+
+            let copies = self.space.take_chunk()?;
+            let chunk = Chunk { number, copies };
+            let result = self.metadata.add_chunk(chunk);
+
+            match result {
+                Ok(()) => {
+                    self.own_chunk(&chunk);
+                    return Ok(());
+                }
+                // Nobody has told us that some of it is bad.
+                Err(EIO) if self.metadata.check().is_ok() => match self.set_bad_aside(&chunk)? {
+                    true => {}
+                    false => return Err(EIO),
+                },
+                Err(error) => {
+                    chunk.blocks().map(|blocks| self.space.give(blocks));
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Makes a chunk known to be metadata. [`Owners::reserve()`] has been called.
+    pub(crate) fn own_chunk(&mut self, chunk: &Chunk) {
+        for (copy, blocks) in (0..).zip(chunk.blocks()) {
+            self.owners.add(blocks, Owner::metadata(chunk.number, copy));
+        }
+    }
+
+    /// Gives back the blocks of a chunk that was not made, but for those that cannot be written:
+    /// they are to be mended. Returns whether there are such.
+    fn set_bad_aside(&mut self, chunk: &Chunk) -> Result<bool> {
+        let mut result = Ok(false);
+
+        for block in chunk.blocks().into_iter().flatten() {
+            let one = block..block.saturating_add(1);
+
+            if self.volume.zero(bytes(one.clone())?).is_ok() {
+                self.space.give(one);
+                continue;
+            }
+            match self.note_unwritable(one.clone()) {
+                Ok(()) => result = result.and(Ok(true)),
+                Err(error) => {
+                    self.space.give(one);
+                    result = Err(error);
+                }
+            }
+        }
+        result
+    }
+
+    /// Notes that a block is bad that was taken.
+    fn note_unwritable(&mut self, block: Range<u64>) -> Result {
+        self.suspects.reserve(1)?;
+        self.bad.add(&block, None)?;
+        self.suspects.add(block);
+        self.mending.ask();
+        Ok(())
+    }
+
+    /// Gives back the chunks of the metadata that nobody needs. What fails is tried again by the
+    /// next operation.
+    pub(crate) fn shrink(&mut self) {
+        while let Some(chunk) = self.metadata.empty_chunk() {
+            if self.metadata.remove_chunk(chunk.number).is_err() {
+                return;
+            }
+            for (copy, blocks) in (0..).zip(chunk.blocks()) {
+                self.owners
+                    .remove(blocks.clone(), Owner::metadata(chunk.number, copy));
+                self.space.give(blocks);
+            }
+        }
+    }
+}
+
 impl State {
     pub(crate) fn statistics(&self) -> Statistics {
         let data = self.metadata.geometry().data();
-        let units = self
-            .metadata
-            .geometry()
-            .metadata_blocks()
-            .saturating_mul(UNITS - 1);
+        // What is free may become metadata.
+        let more = self.metadata.units_of_more(self.space.free());
         let record = Record::Inode(Inode::default()).unit_count();
 
         Statistics {
             blocks: data.end.saturating_sub(data.start),
             free_blocks: self.space.free(),
-            inodes: units / record,
-            free_inodes: self.metadata.free() / record,
-            uuid: self.superblock.mount_uuid,
+            inodes: self.metadata.units().saturating_add(more) / record,
+            free_inodes: self.metadata.free().saturating_add(more) / record,
+            uuid: self.metadata.superblock().mount_uuid,
         }
     }
 
@@ -249,7 +366,7 @@ impl State {
     /// - `EINVAL` if it is too long.
     /// - `EIO` if no copy can be written.
     pub(crate) fn set_label(&mut self, label: &[u8]) -> Result {
-        let before = self.superblock;
+        let before = *self.metadata.superblock();
         let mut padded = [0; 32];
 
         for (to, from) in padded
@@ -260,7 +377,10 @@ impl State {
         {
             *to = *from;
         }
-        self.superblock.label = padded;
+        self.metadata.set_superblock(Superblock {
+            label: padded,
+            ..before
+        });
 
         let mut is_written = false;
 
@@ -275,7 +395,7 @@ impl State {
             }
         }
         if !is_written {
-            self.superblock = before;
+            self.metadata.set_superblock(before);
             return Err(EIO);
         }
         Ok(())

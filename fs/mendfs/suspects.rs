@@ -10,7 +10,10 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::contents::common;
+use crate::{
+    bad::Bad,
+    contents::common, //
+};
 
 /// How many blocks are mended before others get the lock.
 const MAX_MENDED: u64 = 64;
@@ -20,7 +23,8 @@ struct Suspect {
     failed: FailedAt,
 }
 
-/// Bad blocks to mend, that no file has, each with the time at which it failed last.
+/// Bad blocks to mend, that no file has, each with the time at which it failed last. `copies` are
+/// those bad blocks that there are two copies of.
 pub(crate) struct Suspects {
     /// By these times.
     all: KVVec<Suspect>,
@@ -35,9 +39,9 @@ impl Suspects {
         self.all.is_empty()
     }
 
-    /// Whether there are such outside of `data`.
-    pub(crate) fn has_copies(&self, data: &Range<u64>) -> bool {
-        self.all.iter().any(|suspect| suspect.is_copy(data))
+    /// Whether some of `copies` are to be mended.
+    pub(crate) fn has_copies(&self, copies: &Bad) -> bool {
+        self.all.iter().any(|suspect| suspect.is_copy(copies))
     }
 
     /// Makes room for `count` ranges.
@@ -92,11 +96,11 @@ impl Suspects {
         }
     }
 
-    /// Takes some blocks that can be mended: those outside of `data` first, without which the
-    /// others cannot come back, and no others if `only_copies`.
-    pub(crate) fn take(&mut self, data: &Range<u64>, only_copies: bool) -> Option<Range<u64>> {
+    /// Takes some blocks that can be mended: `copies` first, without which the others cannot come
+    /// back, and no others if `only_copies`.
+    pub(crate) fn take(&mut self, copies: &Bad, only_copies: bool) -> Option<Range<u64>> {
         let mut ripe = self.all.iter().take_while(|it| it.failed.is_over());
-        let index = match ripe.position(|suspect| suspect.is_copy(data)) {
+        let index = match ripe.position(|suspect| suspect.is_copy(copies)) {
             None if only_copies => return None,
             index => index.unwrap_or(0),
         };
@@ -114,7 +118,7 @@ impl Suspects {
 
 impl Suspect {
     /// Whether it is a block that there are two copies of.
-    fn is_copy(&self, data: &Range<u64>) -> bool {
-        !data.contains(&self.blocks.start)
+    fn is_copy(&self, copies: &Bad) -> bool {
+        copies.contains(self.blocks.start)
     }
 }

@@ -87,7 +87,9 @@ pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, Stri
     let superblock = superblock::find(media, &mut report)?;
     let table = Table::new(media, superblock, &mut report)?;
 
-    Ok((0..table.blocks()).flat_map(move |number| {
+    let numbers: Vec<u64> = table.chunks().blocks().collect();
+
+    Ok(numbers.into_iter().flat_map(move |number| {
         let lines: Vec<_> = model::records(number, &table.read(number))
             .into_iter()
             .map(|(address, record)| match record {
@@ -131,11 +133,15 @@ fn describe(record: &Record<'_>) -> String {
         ),
         Record::Target(target) => format!("target \"{}\"", target.escape_ascii()),
         Record::Bad { block, count } => format!("bad block={block} count={count}"),
+        Record::Chunk(chunk) => format!(
+            "chunk number={} copies={},{}",
+            chunk.number, chunk.copies[0], chunk.copies[1]
+        ),
     }
 }
 
 /// The place of a record, as people find it.
-fn place(address: u64) -> String {
+pub(crate) fn place(address: u64) -> String {
     format!(
         "metadata block {}, unit {}",
         address / UNITS,

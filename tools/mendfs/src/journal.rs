@@ -143,9 +143,10 @@ fn parse(bytes: &[u8], superblock: &Superblock, slot: u64) -> Result<Option<Foun
     if header.sequence % SLOTS != slot {
         return Err(format!("transaction {} has no place here", header.sequence));
     }
-    if let Some(index) = Transaction::misplaced(bytes, count, superblock.geometry.metadata_blocks())
-    {
-        return Err(format!("unit {index} of its transaction is not metadata"));
+    if let Some(index) = Transaction::misplaced(bytes, count) {
+        return Err(format!(
+            "unit {index} of its transaction cannot be metadata"
+        ));
     }
 
     let units = (0..count)

@@ -5,6 +5,7 @@
 use crc::{Crc, Table, CRC_32_ISCSI};
 
 pub mod check;
+mod chunks;
 pub mod device;
 #[path = "../../../fs/mendfs/format.rs"]
 pub mod format;

@@ -7,13 +7,12 @@ use std::ops::Range;
 
 use crate::checksum;
 use crate::format::{
-    Block, Geometry, Header, Inode, Magic, Record, Superblock, Time, BLOCK_SIZE, COPIES, ROOT,
-    UNIT_SIZE,
+    Geometry, Inode, Record, Superblock, Time, BLOCK_SIZE, COPIES, ROOT, UNIT_SIZE,
 };
 use crate::media::Media;
 
 /// Blocks that are written at once.
-const CHUNK: u64 = 256;
+const PIECE: u64 = 256;
 
 /// Blocks at either end that are zeroed first, so that nobody finds what was there before: 64 KiB,
 /// more than any other filesystem's superblock is away from the ends.
@@ -42,11 +41,11 @@ pub fn make(
         let journal = vec![0; geometry.journal_blocks() as usize * BLOCK_SIZE];
 
         media.write(geometry.slot(copy, 0), &journal)?;
-        for start in (0..blocks).step_by(CHUNK as usize) {
-            let end = blocks.min(start + CHUNK);
+        for start in (0..blocks).step_by(PIECE as usize) {
+            let end = blocks.min(start + PIECE);
 
             media.write(
-                geometry.metadata(copy, start),
+                geometry.first_chunk().place(geometry, copy, start),
                 &metadata(superblock, start..end, now),
             )?;
             progress(copy * blocks + end, total);
@@ -74,8 +73,9 @@ fn wipe(media: &mut dyn Media, geometry: &Geometry) -> io::Result<()> {
     media.sync()
 }
 
-/// The metadata blocks `numbers` of a new filesystem.
+/// The metadata blocks `numbers` of a new filesystem, which are in the first chunk.
 fn metadata(superblock: &Superblock, numbers: Range<u64>, now: Time) -> Vec<u8> {
+    let chunk = superblock.geometry.first_chunk();
     let mut bytes = Vec::new();
 
     for number in numbers {
@@ -84,21 +84,10 @@ fn metadata(superblock: &Superblock, numbers: Range<u64>, now: Time) -> Vec<u8> 
         if number == 0 {
             Record::Inode(root(now)).write(ROOT, &mut block[UNIT_SIZE..3 * UNIT_SIZE]);
         }
-        seal(&mut block, superblock, number, 0);
+        chunk.seal(superblock, number, 0, &mut block, checksum);
         bytes.extend_from_slice(&block);
     }
     bytes
-}
-
-/// Seals metadata block `number`.
-pub fn seal(block: &mut Block, superblock: &Superblock, number: u64, sequence: u64) {
-    Header {
-        magic: Magic::Metadata,
-        uuid: superblock.uuid,
-        address: number,
-        sequence,
-    }
-    .seal(block, checksum);
 }
 
 /// The root directory of a new filesystem.

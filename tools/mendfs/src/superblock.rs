@@ -3,7 +3,7 @@
 //! Finds the superblock.
 
 use crate::checksum;
-use crate::format::{Block, Header, Magic, Superblock, BLOCK_SIZE, COPIES};
+use crate::format::{Block, Superblock, BLOCK_SIZE, COPIES};
 use crate::media::Media;
 use crate::report::{Class, Report};
 
@@ -134,13 +134,11 @@ fn read(media: &dyn Media, block: u64) -> Result<Superblock, String> {
 /// How many of the first metadata blocks are of this filesystem.
 fn score(media: &dyn Media, superblock: &Superblock) -> u64 {
     let geometry = &superblock.geometry;
+    let chunk = geometry.first_chunk();
     let is_ours = |copy, number| {
         media
-            .read_block(geometry.metadata(copy, number))
-            .is_ok_and(|bytes| {
-                Header::open(bytes.as_slice(), Magic::Metadata, number, checksum)
-                    .is_ok_and(|header| header.uuid == superblock.uuid)
-            })
+            .read_block(chunk.place(geometry, copy, number))
+            .is_ok_and(|bytes| chunk.open(superblock, number, &bytes, checksum).is_ok())
     };
 
     (0..PROBED.min(geometry.metadata_blocks()))

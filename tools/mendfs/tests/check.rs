@@ -6,13 +6,16 @@ use std::ops::Range;
 
 use mendfs::check::{self, Checked};
 use mendfs::checksum;
-use mendfs::format::{Extent, Inode, Record, BLOCK_SIZE, COPIES, ROOT, UNITS, UNIT_SIZE};
+use mendfs::format::{
+    Chunk, Extent, Inode, Record, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, MAX_METADATA, ROOT, UNITS,
+    UNIT_SIZE,
+};
 use mendfs::make;
 use mendfs::media::Media;
 use mendfs::report::Class::{self, Damage, Loss, Note};
 use mfmend::image::{
-    extent, name, Image, BLOCKS, CLONE, DIRECTORY, FIFO, FILE, FIRST_FREE, INNER, LINK, NOW,
-    TARGET, UUID,
+    extent, name, Image, BLOCKS, CLONE, DIRECTORY, FIFO, FILE, FIRST_BLOCKS, FIRST_FREE, INNER,
+    LINK, NOW, SECOND, SECOND_ATTRIBUTE, TARGET, UUID,
 };
 use mfmend::mutation::mutate;
 use mfmend::random::Random;
@@ -154,8 +157,8 @@ fn nothing_is_left() {
     let mut image = Image::populated();
 
     for copy in 0..COPIES {
-        for number in 0..4 {
-            let block = image.superblock.geometry.metadata(copy, number);
+        for number in 0..FIRST_BLOCKS + CHUNK_BLOCKS {
+            let block = image.place(copy, number);
 
             image.flip(block, 9);
         }
@@ -167,10 +170,7 @@ fn nothing_is_left() {
 fn block_from_other_copy() {
     for copy in 0..COPIES {
         let place = format!("metadata block 1, copy {copy}: wrong checksum");
-        let image = found(
-            |i| i.flip(i.superblock.geometry.metadata(copy, 1), 99),
-            &[(Damage, &place)],
-        );
+        let image = found(|i| i.flip(i.place(copy, 1), 99), &[(Damage, &place)]);
 
         assert_eq!(image.list(), Image::populated().list());
 
@@ -178,7 +178,7 @@ fn block_from_other_copy() {
 
         found(
             |i| {
-                let block = i.superblock.geometry.metadata(copy, 1);
+                let block = i.place(copy, 1);
 
                 i.media.bad.insert(block);
             },
@@ -187,8 +187,8 @@ fn block_from_other_copy() {
     }
     found(
         |i| {
-            let from = i.superblock.geometry.metadata(0, 2);
-            let to = i.superblock.geometry.metadata(0, 1);
+            let from = i.place(0, 2);
+            let to = i.place(0, 1);
             let block = i.media.read_block(from).expect("memory is good");
 
             i.media.write(to, block.as_slice()).expect("memory is good");
@@ -217,7 +217,7 @@ fn lost_block_is_told_of() {
     let image = found(
         |i| {
             for copy in 0..COPIES {
-                let block = i.superblock.geometry.metadata(copy, 1);
+                let block = i.place(copy, 1);
 
                 i.flip(block, 99);
             }
@@ -237,7 +237,7 @@ fn lost_root_is_made_anew() {
     let mut image = Image::populated();
 
     for copy in 0..COPIES {
-        let block = image.superblock.geometry.metadata(copy, 0);
+        let block = image.place(copy, 0);
 
         image.flip(block, 99);
     }
@@ -271,7 +271,7 @@ fn journal_is_replayed() {
 
     let block = newer
         .media
-        .read_block(newer.superblock.geometry.metadata(0, 0))
+        .read_block(newer.place(0, 0))
         .expect("memory is good");
     let unit = |unit: u64| {
         let bytes = block[unit as usize * UNIT_SIZE..].first_chunk();
@@ -325,10 +325,10 @@ fn transaction_is_not_replayed_over_newer_blocks() {
 #[test]
 fn damaged_journal_is_written_anew() {
     found(
-        |i| i.log(2, 0, &[(4 * UNITS, [0; UNIT_SIZE])]),
+        |i| i.log(2, 0, &[(MAX_METADATA * UNITS, [0; UNIT_SIZE])]),
         &[(
             Damage,
-            "journal 0, slot 0: unit 0 of its transaction is not",
+            "journal 0, slot 0: unit 0 of its transaction cannot",
         )],
     );
     found(
@@ -372,7 +372,7 @@ fn repair_is_not_undone_by_the_journal() {
 
     let block = image
         .media
-        .read_block(image.superblock.geometry.metadata(0, 0))
+        .read_block(image.place(0, 0))
         .expect("memory is good");
     let units = [0, 1, 2].map(|unit: u64| {
         let bytes = block[unit as usize * UNIT_SIZE..].first_chunk();
@@ -708,13 +708,225 @@ fn orphans_go() {
     assert!(!image.lists(" 7 extent"));
 }
 
+/// Damages one of the links, or what it leads to.
+fn found_chunk(damage: impl FnOnce(&mut Image), expected: &[(Class, &str)]) {
+    let image = found(damage, expected);
+
+    assert!(image.lists("255 0 chunk number=1 copies=544,992"));
+    assert!(image.lists("\"user.two\""));
+}
+
 #[test]
-fn full_metadata_is_told_of() {
+fn chunks_are_found_without_their_records() {
+    let link = FIRST_BLOCKS * UNITS - 1;
+    let is_found = "the record of the next chunk is";
+
+    found_chunk(
+        |i| {
+            for copy in 0..COPIES {
+                let block = i.place(copy, FIRST_BLOCKS - 1);
+
+                i.flip(block, 99);
+            }
+        },
+        &[
+            (Loss, "metadata block 3: both copies are bad"),
+            (
+                Damage,
+                "unit 63: the record of the next chunk is lost: meta",
+            ),
+        ],
+    );
+    for chunk in [
+        // Itself, in front of it, out of range, over the metadata, where nothing is.
+        Chunk {
+            number: 0,
+            ..SECOND
+        },
+        Chunk {
+            number: MAX_METADATA,
+            ..SECOND
+        },
+        Chunk {
+            number: 1 << 60,
+            ..SECOND
+        },
+        Chunk {
+            number: 2,
+            ..SECOND
+        },
+        Chunk {
+            copies: [992, 544],
+            ..SECOND
+        },
+        Chunk {
+            copies: [544, 1 << 60],
+            ..SECOND
+        },
+        Chunk {
+            copies: [544, u64::MAX],
+            ..SECOND
+        },
+        Chunk {
+            copies: [0, 992],
+            ..SECOND
+        },
+        Chunk {
+            copies: [544, 1024],
+            ..SECOND
+        },
+        Chunk {
+            copies: [512, 960],
+            ..SECOND
+        },
+        Chunk {
+            copies: [544, 960],
+            ..SECOND
+        },
+        Chunk {
+            copies: [545, 992],
+            ..SECOND
+        },
+    ] {
+        found_chunk(
+            |i| i.put(link, 0, &Record::Chunk(chunk)),
+            &[(Damage, is_found)],
+        );
+    }
+    // Another record is there, or reaches to it.
+    found_chunk(
+        |i| i.put(link, FILE, &extent(50, 512, 1)),
+        &[(Damage, is_found)],
+    );
+    found_chunk(
+        |i| {
+            i.free(link, 1);
+            i.put(link - 2, FILE, &Record::Target(&[b'x'; 150]));
+        },
+        &[
+            (Loss, "unit 61: it reaches to where the record of the next"),
+            (Damage, "the record of the next chunk is lost: metadata"),
+        ],
+    );
+}
+
+#[test]
+fn chunk_that_is_nowhere_is_told_of() {
+    found(
+        |i| {
+            for block in SECOND.blocks().into_iter().flatten() {
+                i.flip(block, 50);
+            }
+        },
+        &[(Loss, "is of where none is: none is found")],
+    );
+    // One block of it is enough to know where it is.
+    let mut expected = [(Loss, "both copies are bad"); CHUNK_BLOCKS as usize];
+
+    expected[7] = (Damage, "metadata block 11, copy 0: wrong checksum");
+
+    let image = found(
+        |i| {
+            for block in SECOND.blocks().into_iter().flatten() {
+                if block != 992 + 7 {
+                    i.flip(block, 50);
+                }
+            }
+        },
+        &expected,
+    );
+
+    assert!(!image.lists("user.two"));
+}
+
+#[test]
+fn chunk_of_which_a_part_is_a_files_is_not_found() {
+    let image = found(
+        |i| {
+            i.free(FIRST_BLOCKS * UNITS - 1, 1);
+            // What was given to a file is not what it was.
+            i.media.write(992 + 3, &[1; BLOCK_SIZE]).expect("it fits");
+            i.put(40, FILE, &extent(50, 992 + 3, 1));
+            for copy in 0..COPIES {
+                let block = i.place(copy, FIRST_BLOCKS - 1);
+
+                i.flip(block, 99);
+            }
+        },
+        &[(Loss, "metadata block 3: both copies are bad")],
+    );
+
+    assert!(image.lists("block=995 count=1"));
+}
+
+#[test]
+fn chunks_are_nobodys() {
+    for (block, count, kept) in [
+        (540, 8, Some("block=540 count=4")),
+        (544, 1, None),
+        (550, 20, Some("block=560 count=10")),
+        (991, 40, Some("block=991 count=1")),
+    ] {
+        let image = found(
+            |i| i.put(40, FILE, &extent(50, block, count)),
+            &[(Loss, "that is not all data of files")],
+        );
+
+        assert_eq!(image.lists("40 5 extent"), kept.is_some());
+        assert!(image.lists(kept.unwrap_or("inode")));
+
+        let image = found(
+            |i| i.put(40, 0, &Record::Bad { block, count }),
+            &[(Damage, "overlap others, or are not all data")],
+        );
+
+        assert!(image.lists(kept.unwrap_or("inode")));
+    }
+}
+
+#[test]
+fn chunks_do_not_overlap() {
+    let third = Chunk {
+        number: 2,
+        copies: [576, 960],
+    };
+
+    for copies in [[544, 960], [576, 992], [544, 992]] {
+        found(
+            |i| {
+                i.add_chunk(1, third);
+                i.put(
+                    i.superblock.geometry.link(1),
+                    0,
+                    &Record::Chunk(Chunk { copies, ..third }),
+                );
+            },
+            &[(Damage, "of where another one is: metadata chunk 2 is found")],
+        );
+    }
+}
+
+#[test]
+fn records_of_chunks_are_nowhere_else() {
+    found(
+        |i| i.put(40, 0, &Record::Chunk(SECOND)),
+        &[(Damage, "unit 40: a record of a chunk, which is only in")],
+    );
+}
+
+/// An image whose metadata has room for one more unit only, and a file without a name.
+fn full() -> Image {
     let mut image = Image::populated();
     let data = image.data();
+    let geometry = image.superblock.geometry;
+    let is_free = |address: &u64| {
+        address % UNITS != 0
+            && *address != SECOND_ATTRIBUTE
+            && *address != geometry.link(geometry.chunk_of(address / UNITS))
+    };
 
     image.free(26, 1);
-    for address in (27..4 * UNITS).filter(|address| address % UNITS != 0) {
+    for address in (27..(FIRST_BLOCKS + CHUNK_BLOCKS) * UNITS).filter(is_free) {
         let is_used = (UNITS + 1..UNITS + 6).contains(&address)
             || (UNITS + 10..UNITS + 20).contains(&address);
 
@@ -724,6 +936,26 @@ fn full_metadata_is_told_of() {
     }
     // The freed one is the only room.
     image.put(26, FILE, &extent(10, data, 1));
+    image
+}
+
+#[test]
+fn full_metadata_grows() {
+    let mut image = full();
+    let report = image.repair();
+
+    assert_eq!(report.losses, 1, "{:#?}", report.findings);
+    assert!(image.lists("chunk number=2 copies=560,1008"));
+    assert!(image.lists("\"#13\""));
+}
+
+#[test]
+fn full_device_is_told_of() {
+    let mut image = full();
+
+    // All but 16 blocks in a row: there are two copies.
+    image.put(26, FILE, &extent(10_000, 576, 416));
+    image.put(27, FILE, &extent(20_000, 1008, 19));
 
     let Checked { report, repair } = image.check();
 

@@ -32,7 +32,7 @@ struct Cli {
     /// Blocks of 4 KiB of the filesystem; as many as the device has if it is not given.
     #[arg(short, long, value_name = "BLOCKS")]
     blocks: Option<u64>,
-    /// Blocks of 4 KiB of each copy of the metadata; one in 64 of all if it is not given.
+    /// Blocks of 4 KiB of each copy of the metadata to begin with; more is made when it is needed.
     #[arg(short, long, value_name = "BLOCKS")]
     metadata: Option<u64>,
     /// Blocks of 4 KiB of each copy of the journal, an even number from 8 to 4096.

@@ -3,10 +3,11 @@
 //! Checks what belongs to inodes: extents, attributes, targets of symbolic links; and bad ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
 use std::mem;
 use std::ops::Range;
 
-use crate::format::{Extent, Inode, Record};
+use crate::format::{Extent, Inode, Record, CHUNK_BLOCKS, COPIES};
 
 use super::model::{BadRange, Owned};
 use super::Checker;
@@ -112,8 +113,8 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Extents are in the data area, and those of a file do not overlap in it. That they share
-    /// blocks of the device is what a reflink is.
+    /// Extents are in the data area, not in chunks of the metadata, and those of a file do not
+    /// overlap in it. That they share blocks of the device is what a reflink is.
     pub fn check_extents(&mut self) {
         let data = self.table.superblock().geometry.data();
         let mut extents = mem::take(&mut self.model.extents);
@@ -123,7 +124,7 @@ impl Checker<'_, '_> {
         for extent in extents {
             let (owner, record) = (extent.owner, extent.record);
             let behind = if last.0 == owner { last.1 } else { 0 };
-            let part = inside(&record, &data);
+            let part = inside(&record, &data).and_then(|part| self.without_chunks(&part));
             let kept = part.and_then(|part| beyond(&part, behind));
 
             if let Some(kept) = kept {
@@ -136,7 +137,7 @@ impl Checker<'_, '_> {
 
             let why = match part == Some(record) {
                 true => "they overlap the extent before",
-                false => "that is not all data",
+                false => "that is not all data of files",
             };
             let what = format!(
                 "extent of inode {owner}: file blocks {}..{} at {}..{}, {why}",
@@ -159,7 +160,14 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Bad ranges are in the data area and do not overlap.
+    /// The first part of an extent in the data area that is not in chunks of the metadata.
+    fn without_chunks(&self, extent: &Extent) -> Option<Extent> {
+        let part = self.table.chunks().without(&(extent.block..extent.end()));
+
+        inside(extent, &part)
+    }
+
+    /// Bad ranges are in the data area, not in chunks of the metadata, and do not overlap.
     pub fn check_bad_ranges(&mut self) {
         let data = self.table.superblock().geometry.data();
         let mut ranges = mem::take(&mut self.model.bad_ranges);
@@ -168,8 +176,8 @@ impl Checker<'_, '_> {
         ranges.sort_by_key(|x| (x.record.block, x.address));
         for range in ranges {
             let BadRange { block, count } = range.record;
-            let start = block.max(behind);
-            let end = (block + count).min(data.end);
+            let whole = block.max(behind)..(block + count).min(data.end);
+            let Range { start, end } = self.table.chunks().without(&whole);
 
             behind = behind.max(end);
             if (start, end) == (block, block + count) {
@@ -194,6 +202,45 @@ impl Checker<'_, '_> {
                 self.table.free(range.address, range.units);
             }
         }
+    }
+}
+
+impl Checker<'_, '_> {
+    /// Adds a record, which belongs to `owner`, or to itself if that is [`None`]. If there is no
+    /// room, there is a new chunk of the metadata. Returns its address, or [`None`] if that does
+    /// not go.
+    pub fn add(&mut self, owner: Option<u64>, record: &Record<'_>) -> Option<u64> {
+        self.table.add(owner, record).or_else(|| {
+            self.table.grow(self.free_for_chunk()?)?;
+            self.table.add(owner, record)
+        })
+    }
+
+    /// Where both copies of a chunk could be, as far apart as there is room.
+    fn free_for_chunk(&self) -> Option<[u64; COPIES as usize]> {
+        let data = self.table.superblock().geometry.data();
+        let extents = self.model.extents.iter().map(|x| x.record);
+        let bad = self.model.bad_ranges.iter().map(|x| x.record);
+        let mut used: Vec<Range<u64>> = extents
+            .map(|extent| extent.block..extent.end())
+            .chain(bad.map(|bad| bad.block..bad.block + bad.count))
+            .chain(self.table.chunks().copies())
+            .chain(iter::once(data.end..data.end))
+            .collect();
+        let mut behind = data.start;
+        let (mut first, mut last) = (None, None);
+
+        used.sort_unstable_by_key(|range| range.start);
+        for range in used {
+            let start = behind.next_multiple_of(CHUNK_BLOCKS);
+
+            if start + CHUNK_BLOCKS <= range.start {
+                first = first.or(Some(start));
+                last = Some(range.start / CHUNK_BLOCKS * CHUNK_BLOCKS - CHUNK_BLOCKS);
+            }
+            behind = behind.max(range.end);
+        }
+        (first < last).then_some([first?, last?])
     }
 }
 

@@ -116,7 +116,9 @@ impl Model {
     pub fn read(table: &mut Table<'_>, report: &mut Report) -> Self {
         let mut model = Self::default();
 
-        for number in 0..table.blocks() {
+        let numbers: Vec<u64> = table.chunks().blocks().collect();
+
+        for number in numbers {
             let block = table.read(number);
 
             for (address, record) in records(number, &block) {
@@ -192,6 +194,14 @@ impl Model {
                     record: BadRange { block, count },
                 });
             }
+            // The table has seen to it.
+            Record::Chunk(_) if table.chunks().is_link(address) => {}
+            Record::Chunk(_) => {
+                let what = "a record of a chunk, which is only in the last unit of one";
+
+                report.add(Class::Damage, place(address), what);
+                table.free(address, units);
+            }
         }
     }
 
@@ -241,7 +251,7 @@ impl Model {
             bad_ranges: self.bad_ranges.len() as u64,
             data_blocks: data.end - data.start,
             used_blocks: self.used_blocks(),
-            units: geometry.metadata_blocks() * (UNITS - 1),
+            units: table.chunks().units(),
             used_units: names + attributes + targets + others as u64,
         }
     }

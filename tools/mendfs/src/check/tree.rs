@@ -242,7 +242,7 @@ impl Checker<'_, '_> {
         let Some(name) = self.add_lost(number, inode.kind()) else {
             self.report.add_hopeless(
                 place(number),
-                format!("{what}, and the metadata has no room for one"),
+                format!("{what}, and there is no room for one"),
             );
             return;
         };
@@ -301,7 +301,7 @@ impl Checker<'_, '_> {
             kind,
             name: name.as_bytes(),
         };
-        let address = self.table.add(Some(directory), &record)?;
+        let address = self.add(Some(directory), &record)?;
 
         self.model.names.push(Name {
             address,
@@ -333,7 +333,7 @@ impl Checker<'_, '_> {
             ..make::root(self.now)
         };
         let record = Record::Inode(inode);
-        let number = self.table.add(None, &record)?;
+        let number = self.add(None, &record)?;
 
         if self
             .add_name(ROOT, number, Inode::DIRECTORY, &name)

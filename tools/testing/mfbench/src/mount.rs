@@ -7,6 +7,7 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::Path;
 
+use mendfs::checksum;
 use mendfs::device;
 use mendfs::format::{
     Block, Extent, Fault, Geometry, Inode, Record, Secret, Superblock, Time, BLOCK_SHIFT,
@@ -110,8 +111,8 @@ impl Table {
 
 /// Makes a filesystem with so many files.
 fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
-    // A file takes a block more than its extents fill at most.
-    let metadata = files * (EXTENTS / (UNITS - 1) + 2) + 1;
+    // A file takes a block more than its extents fill at most. The last unit has no record.
+    let metadata = files * (EXTENTS / (UNITS - 1) + 2) + 2;
     let superblock = Superblock {
         uuid: [1; 16],
         geometry: Geometry::new(media.blocks(), JOURNAL, metadata)
@@ -128,11 +129,13 @@ fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
         table.add_file(number, &superblock.geometry, now);
     }
 
+    let chunk = superblock.geometry.first_chunk();
+
     make::make(media, &superblock, now, |_, _| ())?;
     for (number, block) in (0..).zip(&mut table.blocks) {
-        make::seal(block, &superblock, number, 0);
+        chunk.seal(&superblock, number, 0, block, checksum);
         for copy in 0..COPIES {
-            media.write(superblock.geometry.metadata(copy, number), block)?;
+            media.write(chunk.place(&superblock.geometry, copy, number), block)?;
         }
     }
     media.sync()

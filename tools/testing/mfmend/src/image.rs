@@ -5,8 +5,8 @@
 use mendfs::check::{self, Checked};
 use mendfs::checksum;
 use mendfs::format::{
-    Extent, Geometry, Header, Inode, Magic, Record, Secret, Superblock, Time, Transaction, Uuid,
-    COPIES, ROOT, SLOTS, UNITS, UNIT_SIZE,
+    Chunk, Extent, Geometry, Header, Inode, Magic, Record, Secret, Superblock, Time, Transaction,
+    Uuid, BLOCK_SIZE, COPIES, ROOT, SLOTS, UNITS, UNIT_SIZE,
 };
 use mendfs::make;
 use mendfs::media::{Media, MemoryMedia};
@@ -40,6 +40,15 @@ pub const FILE_EXTENT: u64 = 15;
 pub const TARGET: u64 = 16;
 /// The first address without a record.
 pub const FIRST_FREE: u64 = 40;
+/// Blocks of the first chunk of the metadata, in a populated image.
+pub const FIRST_BLOCKS: u64 = 4;
+/// The second chunk, in a populated image.
+pub const SECOND: Chunk = Chunk {
+    number: 1,
+    copies: [544, 992],
+};
+/// The record of an attribute of `/file` in the second chunk, in a populated image.
+pub const SECOND_ATTRIBUTE: u64 = (FIRST_BLOCKS + 3) * UNITS + 2;
 
 /// An image in memory.
 #[derive(Clone)]
@@ -73,7 +82,7 @@ impl Image {
 
     /// One with something of everything.
     pub fn populated() -> Self {
-        let mut image = Self::empty(4);
+        let mut image = Self::empty(FIRST_BLOCKS);
         let data = image.data();
         let inode = |mode, links, size, parent| {
             Record::Inode(Inode {
@@ -123,7 +132,48 @@ impl Image {
                 value: &[0; 500],
             },
         );
+        image.add_chunk(0, SECOND);
+        image.put(
+            SECOND_ATTRIBUTE,
+            FILE,
+            &Record::Attribute {
+                name: b"user.two",
+                value: b"2",
+            },
+        );
         image
+    }
+
+    /// Writes a chunk without records of other kinds, and its record to chunk `before`.
+    pub fn add_chunk(&mut self, before: u64, chunk: Chunk) {
+        let geometry = self.superblock.geometry;
+
+        for number in geometry.chunk_blocks(chunk.number) {
+            let mut block = [0; BLOCK_SIZE];
+
+            chunk.seal(&self.superblock, number, 0, &mut block, checksum);
+            for copy in 0..COPIES {
+                let place = chunk.place(&geometry, copy, number);
+
+                self.media.write(place, &block).expect("memory is good");
+            }
+        }
+        self.put(geometry.link(before), 0, &Record::Chunk(chunk));
+    }
+
+    /// The chunk that has a metadata block: the first or the second one.
+    pub fn chunk_of(&self, number: u64) -> Chunk {
+        match self.superblock.geometry.chunk_of(number) {
+            0 => self.superblock.geometry.first_chunk(),
+            _ => SECOND,
+        }
+    }
+
+    /// Where a copy of a metadata block lies on the device.
+    pub fn place(&self, copy: u64, number: u64) -> u64 {
+        let chunk = self.chunk_of(number);
+
+        chunk.place(&self.superblock.geometry, copy, number)
     }
 
     /// The first block for data.
@@ -140,11 +190,13 @@ impl Image {
 
     /// Changes one copy of a metadata block, and seals it.
     pub fn edit_copy(&mut self, copy: u64, number: u64, sequence: u64, change: impl Fn(&mut [u8])) {
-        let at = self.superblock.geometry.metadata(copy, number);
+        let at = self.place(copy, number);
         let mut block = self.media.read_block(at).expect("memory is good");
 
         change(block.as_mut_slice());
-        make::seal(&mut block, &self.superblock, number, sequence);
+        let chunk = self.chunk_of(number);
+
+        chunk.seal(&self.superblock, number, sequence, &mut block, checksum);
         self.media
             .write(at, block.as_slice())
             .expect("memory is good");

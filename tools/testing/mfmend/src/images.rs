@@ -11,7 +11,7 @@ use cli::Unwritten;
 use mendfs::check::{self, Checked};
 use mendfs::media::MemoryMedia;
 use mendfs::report::{Class, Finding, Report};
-use mfmend::image::{Image, BLOCKS, NOW};
+use mfmend::image::{Image, BLOCKS, NOW, SECOND};
 use mfmend::mutation::mutate;
 use mfmend::random::Random;
 use nix::errno::Errno;
@@ -279,7 +279,7 @@ impl<'a> Images<'a> {
 
     /// Writes all but the data to the device.
     fn put(&mut self, media: &MemoryMedia) -> Result<(), String> {
-        for part in self.ends() {
+        for part in self.others() {
             self.device.write(media, part).map_err(|e| e.to_string())?;
         }
         Ok(())
@@ -291,7 +291,7 @@ impl<'a> Images<'a> {
             ..MemoryMedia::default()
         };
 
-        for part in self.ends() {
+        for part in self.others() {
             self.device
                 .read(&mut media, part)
                 .map_err(|e| e.to_string())?;
@@ -300,11 +300,12 @@ impl<'a> Images<'a> {
     }
 
     /// The blocks that are not data.
-    fn ends(&self) -> [Range<u64>; 2] {
+    fn others(&self) -> [Range<u64>; 4] {
         let geometry = &self.populated.superblock.geometry;
-        let len = geometry.metadata(0, geometry.metadata_blocks());
+        let len = geometry.first_chunk().copies[0] + geometry.metadata_blocks();
+        let [first, second] = SECOND.blocks();
 
-        [0..len, BLOCKS - len..BLOCKS]
+        [0..len, first, second, BLOCKS - len..BLOCKS]
     }
 }
 

@@ -3,11 +3,12 @@
 //! Damage of all kinds, to a populated image.
 
 use mendfs::checksum;
-use mendfs::format::{Block, BLOCK_SIZE, COPIES, ROOT, UNITS, UNIT_SIZE};
-use mendfs::make;
+use mendfs::format::{Block, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, ROOT, UNITS, UNIT_SIZE};
 use mendfs::media::Media;
 
-use crate::image::{Image, BLOCKS, CLONE, DIRECTORY, FIFO, FILE, INNER, LINK};
+use crate::image::{
+    Image, BLOCKS, CLONE, DIRECTORY, FIFO, FILE, FIRST_BLOCKS, INNER, LINK, SECOND_ATTRIBUTE,
+};
 use crate::random::Random;
 
 /// Units of a block that mostly have records.
@@ -24,9 +25,11 @@ enum Change {
 
 impl Change {
     fn new(random: &mut Random) -> Self {
-        let unit = match random.once_in(4) {
-            true => random.below(UNITS),
-            false => 1 + random.below(USED),
+        let unit = match random.below(16) {
+            0..3 => random.below(UNITS),
+            // The record of a chunk.
+            3 => UNITS - 1,
+            _ => 1 + random.below(USED),
         } as usize
             * UNIT_SIZE;
         let at = unit + random.below(UNIT_SIZE as u64) as usize;
@@ -68,7 +71,7 @@ fn number(random: &mut Random) -> u64 {
     match random.below(6) {
         0 => random.pick(&[0, 1, u64::MAX, 1 << 62, 1 << 63, 1 << 36, 255, BLOCKS]),
         1 => random.pick(&[ROOT, DIRECTORY, FILE, CLONE, LINK, INNER, FIFO]),
-        2 => random.below(4 * UNITS),
+        2 => random.below((FIRST_BLOCKS + CHUNK_BLOCKS) * UNITS),
         3 => random.below(BLOCKS),
         4 => wild,
         _ => wild >> random.below(64),
@@ -89,9 +92,20 @@ pub fn mutate(image: &mut Image, random: &mut Random) {
     }
 }
 
+/// The number of a metadata block: mostly of one that has many records.
+fn any_number(random: &mut Random) -> u64 {
+    match random.below(12) {
+        0..6 => 0,
+        6 | 7 => 1,
+        8 => FIRST_BLOCKS - 1,
+        9 => SECOND_ATTRIBUTE / UNITS,
+        _ => random.below(FIRST_BLOCKS + CHUNK_BLOCKS),
+    }
+}
+
 /// The same change in both copies of a metadata block.
 fn change_both(image: &mut Image, random: &mut Random) {
-    let number = u64::from(random.once_in(4));
+    let number = any_number(random);
     let change = Change::new(random);
 
     image.edit(number, |block| change.apply(block));
@@ -99,7 +113,7 @@ fn change_both(image: &mut Image, random: &mut Random) {
 
 fn change_one(image: &mut Image, random: &mut Random) {
     let change = Change::new(random);
-    let (copy, number) = (random.below(COPIES), random.below(4));
+    let (copy, number) = (random.below(COPIES), any_number(random));
 
     image.edit_copy(copy, number, random.below(10), |block| change.apply(block));
 }
@@ -112,7 +126,7 @@ fn any_block(image: &Image, random: &mut Random) -> u64 {
     match random.below(6) {
         0 => geometry.superblock(copy),
         1 | 2 => geometry.slot(copy, 0) + random.below(geometry.journal_blocks()),
-        _ => geometry.metadata(copy, random.below(geometry.metadata_blocks())),
+        _ => image.place(copy, any_number(random)),
     }
 }
 
@@ -138,7 +152,7 @@ fn write(image: &mut Image, block: u64, bytes: &Block) {
 
 /// A transaction without sense.
 fn log_any(image: &mut Image, random: &mut Random) {
-    let address = number(random) % (5 * UNITS);
+    let address = number(random) % ((FIRST_BLOCKS + CHUNK_BLOCKS + 2) * UNITS);
     let mut unit = [0; UNIT_SIZE];
 
     unit[random.below(UNIT_SIZE as u64) as usize] = random.any() as u8;
@@ -151,13 +165,14 @@ fn log_any(image: &mut Image, random: &mut Random) {
 
 /// A transaction that makes a change, with the header that goes with it.
 fn log_change(image: &mut Image, random: &mut Random) {
-    let block = random.below(2);
+    let block = any_number(random);
     let sequence = 1 + random.below(10);
     let change = Change::new(random);
-    let mut bytes = read(image, image.superblock.geometry.metadata(0, block));
+    let mut bytes = read(image, image.place(0, block));
+    let chunk = image.chunk_of(block);
 
     change.apply(bytes.as_mut_slice());
-    make::seal(&mut bytes, &image.superblock, block, sequence);
+    chunk.seal(&image.superblock, block, sequence, &mut bytes, checksum);
 
     let units: Vec<_> = (block * UNITS..)
         .zip(bytes.chunks_exact(UNIT_SIZE))

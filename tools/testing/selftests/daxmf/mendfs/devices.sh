@@ -67,7 +67,7 @@ unaligned() {
 	local output
 
 	echo 2048,32768 | sfdisk -q -X dos "/dev/$DISK" && settle &&
-		output=$(mkfs.mendfs -q "/dev/${DISK}p1" 2>&1) || return
+		output=$(mkfs.mendfs -q -f "/dev/${DISK}p1" 2>&1) || return
 	[[ $output == *"does not start where a huge page does"* ]] || fail "mkfs said '$output'" ||
 		return
 	mount_mendfs "/dev/${DISK}p1" && fallocate -l 4M $MNT/file &&

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Full devices, full metadata, and changes larger than the journal: what cannot be done fails and
+# Full devices, metadata that is full and cannot grow, and changes larger than the journal: what cannot be done fails and
 # leaves no trace, what makes room goes on working, and all room comes back.
 
 KIND=${KIND:-memmap}
@@ -73,14 +73,21 @@ full_of_data() {
 
 # --- Metadata ---
 
+# make_narrow [BLOCKS] -- a filesystem whose metadata cannot grow: a file has the room for that, and
+# there are only so many other blocks, which no two copies of more metadata fit.
+make_narrow() {
+	make -m 1 && touch room && fallocate -l $((($(stat -f -c %f .) - ${1:-0}) * PAGE)) room &&
+		is stat -f -c %f . "${1:-0}"
+}
+
 full_of_inodes() {
-	make -m 1 && until_full "os.mknod(str(n))" && no_room mkdir directory &&
+	make_narrow && until_full "os.mknod(str(n))" && no_room mkdir directory &&
 		no_room ln -s a link && no_room mknod pipe p && no_room cp 0 copy && checked &&
 		rm 0 && mkdir directory && rmdir directory && emptied
 }
 
 full_of_names() {
-	make -m 1 && touch file && until_full "os.link('file', str(n))" && no_room ln file other &&
+	make_narrow && touch file && until_full "os.link('file', str(n))" && no_room ln file other &&
 		no_room setfattr -n user.a -v b file && no_room touch more && checked &&
 		rm 0 && setfattr -n user.a -v b file && emptied
 }
@@ -90,7 +97,7 @@ attribute() {
 }
 
 full_of_attributes() {
-	make -m 1 && touch file && until_full "os.setxattr('file', f'user.{n}', b'x' * 400)" &&
+	make_narrow && touch file && until_full "os.setxattr('file', f'user.{n}', b'x' * 400)" &&
 		no_room attribute 0 && checked &&
 		setfattr -x user.0 file && attribute 0 && emptied
 }
@@ -101,8 +108,13 @@ block() {
 }
 
 full_of_extents() {
-	make -m 1 && touch file && fallocate -l 64K long &&
-		until_full "os.pwrite(3, b'x', 2 * n * $PAGE)" 3<>file &&
+	local n
+
+	make_narrow 47 && touch file && fallocate -l 64K long || return
+	for n in {1..25}; do
+		ln file "file.$n" || return
+	done
+	until_full "os.pwrite(3, b'x', 2 * n * $PAGE)" 3<>file &&
 		no_room xfs_io -c 'fpunch 4k 4k' long && no_room cp --reflink=always long clone &&
 		is stat -c %s long 65536 && checked &&
 		xfs_io -c 'fpunch 0 4k' long && xfs_io -c 'fpunch 60k 4k' long &&

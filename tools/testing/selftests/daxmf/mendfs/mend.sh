@@ -34,6 +34,24 @@ has_all() {
 	[ $count = $((2 * COUNT)) ] || fail "$count of $((2 * COUNT)) are there"
 }
 
+# has_grown -- there is more metadata, from the data.
+has_grown() {
+	mkdir many && python3 - <<-END && is sh -c 'ls many | wc -l' 3000 && chunk 0 0 >/dev/null
+		import os
+		for n in range(3000):
+		    os.mknod(f"many/{n}")
+	END
+}
+
+# chunk COPY BLOCK -- of the third chunk of the metadata, its block on the device.
+chunk() {
+	local -a copies
+
+	IFS=, read -ra copies <<<"$(fsck.mendfs --list "/dev/$DISK" |
+		sed -n 's/.* chunk number=2 copies=//p')"
+	[ ${#copies[@]} = 2 ] && echo $((copies[$1] + $2))
+}
+
 # is_good BLOCK... -- it can be read, and written.
 is_good() {
 	local block
@@ -66,11 +84,13 @@ grows() {
 
 both_copies_fail() {
 	local copy
+	local -a blocks
 
 	for copy in 0 1; do
-		fails "$(superblock $copy)" "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
-			"$(metadata $copy 0)" "$(metadata $copy 1)" || return
+		blocks+=("$(superblock $copy)" "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))"
+			"$(metadata $copy 0)" "$(metadata $copy 1)" "$(chunk $copy 0)" "$(chunk $copy 15)")
 	done
+	fails "${blocks[@]}"
 }
 
 # Both copies of a bit of everything fail, and a page of a file, while that file grows and others
@@ -151,7 +171,7 @@ afresh() {
 	require goes_on
 }
 
-begin 14
+begin 18
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 on_exit forget_poison
@@ -163,6 +183,13 @@ for copy in 0 1; do
 		"$(journal $copy $((JOURNAL - 1)))"
 	check "metadata, copy $copy" mends "$(metadata $copy 0)" "$(metadata $copy $((METADATA - 1)))"
 done
+require has_grown
+for copy in 0 1; do
+	check "metadata that has grown, copy $copy" mends "$(chunk $copy 0)" "$(chunk $copy 9)" \
+		"$(chunk $copy 15)"
+done
+check "metadata that has grown, both copies" mends \
+	"$(chunk 0 0)" "$(chunk 1 0)" "$(chunk 0 5)" "$(chunk 1 5)" "$(chunk 0 15)" "$(chunk 1 15)"
 check "both copies of all three" mends \
 	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 0 5)" \
 	"$(superblock 1)" "$(journal 1 0)" "$(metadata 1 0)" "$(metadata 1 5)"
@@ -181,4 +208,9 @@ require cd /
 require forget_poison
 afresh nvdimm
 check "so are those of the journal" ends "$(journal 0 1)" "$(journal 1 1)"
+require cd /
+require forget_poison
+afresh nvdimm
+require has_grown
+check "so are those of metadata that has grown" ends "$(chunk 0 3)" "$(chunk 1 3)"
 finish
