@@ -102,6 +102,30 @@ pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, Stri
     }))
 }
 
+/// Calls `f` with the address of each record, the inode that it belongs to, and the record, as they
+/// are once the journal is replayed. What is damaged is left out.
+///
+/// # Errors
+///
+/// - As [`list()`].
+pub fn for_each_record(
+    media: &dyn Media,
+    mut f: impl FnMut(u64, u64, &Record<'_>),
+) -> Result<(), String> {
+    let mut report = Report::default();
+    let superblock = superblock::find(media, &mut report)?;
+    let table = Table::new(media, superblock, &mut report)?;
+
+    for number in table.chunks().blocks() {
+        for (address, record) in model::records(number, &table.read(number)) {
+            if let Ok((owner, record)) = record {
+                f(address, owner, &record);
+            }
+        }
+    }
+    Ok(())
+}
+
 fn describe(record: &Record<'_>) -> String {
     match record {
         Record::Inode(inode) => format!(

@@ -5,34 +5,40 @@
 # NVDIMM, and go on with that, over and over: fsck finds nothing to repair, and all that was synced
 # is there.
 #
-#   KILLS=N		how often [4]
-#   RUNTIME=SECONDS	go on after that for so long instead
+#   KILLS=N		how often [6]
+#   RUNTIME=SECONDS	go on for so long instead, and at least once in three of them
 #   SEED=N		where the moments and the work begin [1]
 #
+# Before that, a guest does all short sequences of operations, while the plugin writes down what it
+# stores. fsmodel makes of that the states that a power failure may leave, and checks them.
+#
 # A plugin of QEMU (lines.c) makes several images of what would be left, and the machine goes on
-# until the last one. In every other round that is all that the guest has stored, whether it is in a
+# until the last one. In every third round that is all that the guest has stored, whether it is in a
 # cache or not. In the others it is what a machine leaves whose power fails: lines of the caches that
-# nobody has written back are lost.
+# nobody has written back are lost. In every other of these memory fails, too: of files, and one copy of
+# metadata.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../scripts/lib.sh"
 
-KILLS=${KILLS:-4} SEED=${SEED:-1} RUNTIME=${RUNTIME-}
+KILLS=${KILLS:-6} SEED=${SEED:-1} RUNTIME=${RUNTIME-}
 kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
 # shellcheck disable=SC1091
 . "$kernel/tree/tools/testing/selftests/kselftest/ktap_helpers.sh"
 here=$top/tools/testing/crash
 work=$top/build/crash
-host=$work/host
+host=$work/host small=$work/small
 # At most, for a guest; and of moments in a round.
 LIMIT=900 MOST=8
-SIZE=192M
+SIZE=192M SMALL=16M
+# Sequences of three operations, and states of a moment that are checked, at most.
+LONGER=${RUNTIME:-0} STATES=$((RUNTIME < 900 ? 32 + RUNTIME / 4 : 256))
 # Where QEMU has the NVDIMM.
 BASE=0x100000000
 state=$SEED
 # The process group of a guest that runs, the seeds of the runs that the device has files of, and how
 # many other images there are.
-vm='' kept='' others=0 bad=0 rounds=0 kills=0
+vm='' kept='' had_failed='' others=0 bad=0 rounds=0 kills=0
 
 finish()
 {
@@ -46,25 +52,40 @@ below() # end
 	number=$(((state >> 33 & 0x3fffffff) % $1))
 }
 
+# With an f, memory fails under the run.
 seeds_of() # round
 {
-	echo $((SEED * 1000000 + $1 * 2)) $((SEED * 1000000 + $1 * 2 + 1))
+	local fails=
+	[ $(($1 % 3)) != 2 ] || fails=f
+	echo $((SEED * 1000000 + $1 * 2))$fails $((SEED * 1000000 + $1 * 2 + 1))$fails
 }
 
-# A guest in a process group of its own; sets vm. What is there is checked; with seeds there is new
-# load.
-start() # seeds, options for the runs, argument for QEMU...
+# A guest in a process group of its own; sets vm.
+start() # script, its arguments, folder of the NVDIMMs, how many, their size, command line, argument for QEMU
 {
-	local new=$1 options=$2
-	shift 2
 	rm -f "$host"/now/{up,checked}
 	set -m
-	SCRIPT=$here/load.sh ARGS="$others $BASE $kept -- $new" FILES=$host PMEM=nvdimm \
-		NVDIMMS=$((1 + others)) LABELS=0 NVDIMM_SIZE=$SIZE NVDIMM_FILES=$work \
-		TIMEOUT=$LIMIT CONSOLE=$work/console APPEND="nokaslr RUN_OPTIONS=$options" \
-		QEMU_ARGS="$*" "$top/scripts/vm" </dev/null >"$work/said" 2>&1 &
+	SCRIPT=$here/$1 ARGS=$2 FILES=$host PMEM=nvdimm NVDIMM_FILES=$3 NVDIMMS=$4 NVDIMM_SIZE=$5 \
+		LABELS=0 TIMEOUT=$LIMIT CONSOLE=$work/console APPEND="nokaslr $6" QEMU_ARGS=${7-} \
+		"$top/scripts/vm" </dev/null >"$work/said" 2>&1 &
 	vm=$!
 	set +m
+}
+
+# A guest in which what is there is checked; with seeds there is new load.
+load() # seeds, options for the runs, argument for QEMU
+{
+	boot load.sh "$others $BASE $kept -- $1" "$work" $((1 + others)) $SIZE "RUN_OPTIONS=$2" "${3-}"
+}
+
+# The guest that was started ends by itself.
+ended()
+{
+	local status=0
+	wait "$vm" || status=$?
+	vm=
+	[ $status = 0 ] || cat "$work/said"
+	return $status
 }
 
 # How many operations a run had done.
@@ -96,6 +117,25 @@ boot() # as start
 	return 1
 }
 
+# All short sequences of operations, on a small filesystem: all of it is looked at each time. The memory is
+# not zeroes here, either.
+do_sequences()
+{
+	head -c $SMALL /dev/zero | tr '\0' U >"$small/nvdimm0" &&
+		tool mkfs.mendfs -q --metadata 2 --journal 8 "$small/nvdimm0" &&
+		cp "$small/nvdimm0" "$small/first" &&
+		boot sequences.sh "$LONGER $SEED" "$small" 1 $SMALL '' \
+			"-plugin $work/lines.so,memory=$small/nvdimm0,base=$BASE,record=$small/trace" &&
+		ended
+}
+
+# What may be left by power failures in them.
+check_states()
+{
+	tool fsmodel states --longer "$LONGER" --seed "$SEED" --states "$STATES" --choice "$SEED" \
+		--keep "$small/wrong" "$small/first" "$small/trace" "$small/nvdimm0"
+}
+
 # One round: what was there is checked, and the power fails several times.
 work_on() # round, moments
 {
@@ -104,14 +144,16 @@ work_on() # round, moments
 	plugin+=,told=$host/now,images=$work/next
 	below 1000000
 	plugin+=,seed=$number
-	if [ $(($1 % 2)) = 0 ]; then
+	if [ $(($1 % 3)) = 0 ]; then
 		plugin+=,keep=100
 	else
 		options=--sync
 	fi
 	rm -rf "$work/next"
 	mkdir "$work/next"
-	boot "$(seeds_of "$1")" "$options" -plugin "$plugin" || return
+	had_failed=
+	[ ! -s "$host/now/failed" ] || had_failed=1
+	load "$(seeds_of "$1")" "$options" "-plugin $plugin" || return
 	wait "$vm" || true
 	vm=
 	"$top/scripts/console-check" "$work/console" daxmf daxmf_pmem mendfs || status=1
@@ -120,24 +162,57 @@ work_on() # round, moments
 	return $status
 }
 
+# What has failed holds something else when the machine starts again. Or it works again, as long as it still
+# holds what it did.
+spoil() # image, list
+{
+	local address
+	[ -s "$2" ] || return 0
+	below 2
+	if [ -z "$had_failed" ] && [ "$number" = 0 ]; then
+		echo "$(wc -l <"$2") pages had failed, and work again"
+		rm "$2"
+		return
+	fi
+	while read -r address; do
+		head -c 4096 /dev/urandom |
+			dd of="$1" bs=4096 seek=$(((address - BASE) / 4096)) conv=notrunc status=none || return
+	done <"$2"
+	echo "$(wc -l <"$2") pages have failed, and what they held is gone"
+}
+
+# Nothing is to be repaired; but for what has failed, with which nothing is lost.
+look_for_damage() # image, whether something has failed
+{
+	if [ -n "$2" ]; then
+		tool fsck.mendfs -n --json "$1" | grep -q '"losses":0,'
+	else
+		tool fsck.mendfs -n "$1"
+	fi
+}
+
 # What is left at a moment: an image for the next guest, with what it was told until then.
 look_at() # round, moment, number of the image
 {
-	local image=$work/nvdimm$3 told=$work/next/told$2 seeds=$kept first
+	local image=$work/nvdimm$3 told=$work/next/told$2 seeds=$kept first failed=
 	read -r first _ <<<"$(seeds_of "$1")"
 	echo "after $(operations "$told/$first") operations: $(<"$work/next/said$2")"
 	# Each processor may have one on its way. More would mean that the plugin does not know all.
 	[[ $(<"$work/next/said$2") == *", "[0-2]" unseen" ]] || return
 	mv "$work/next/nvdimm$2" "$image"
+	[ ! -s "$told/failed" ] || failed=1
+	spoil "$image" "$told/failed" || return
 	[ ! -e "$told/checked" ] || seeds=$(seeds_of "$1")
 	if [ "$3" = 0 ]; then
 		kept=$seeds
+		rm -f "$host/now/failed"
+		[ ! -s "$told/failed" ] || cp "$told/failed" "$host/now"
 	else
 		rm -rf "${host:?}/$3"
 		mv "$told" "$host/$3"
 		echo "$seeds" >"$host/$3/seeds"
 	fi
-	tool fsck.mendfs -n "$image"
+	look_for_damage "$image" "$failed"
 }
 
 # The last one is what the next round goes on with.
@@ -154,11 +229,7 @@ round() # round, moments
 # The last round: all is there, and nothing is left when it is removed.
 last()
 {
-	local status=0
-	boot '' '' && wait "$vm" || status=$?
-	vm=
-	[ $status = 0 ] || cat "$work/said"
-	return $status
+	load '' '' && ended
 }
 
 check() # name, command...
@@ -199,16 +270,16 @@ prepare()
 		tool mkfs.mendfs -q "$work/nvdimm0"
 }
 
-# How many there are in the next round, 0 after the last; sets moments. At least two rounds, as they
+# How many there are in the next round, 0 after the last; sets moments. At least three rounds, as they
 # are not the same.
 next_round()
 {
-	moments=$(((KILLS + 1) / 2))
+	moments=$(((KILLS + 2) / 3))
 	[ $moments -le $MOST ] || moments=$MOST
-	if [ "$rounds" -lt 2 ]; then
+	if [ "$rounds" -lt 3 ]; then
 		:
 	elif [ -n "$RUNTIME" ]; then
-		moments=$((SECONDS < RUNTIME ? MOST : 0))
+		moments=$((SECONDS < RUNTIME || kills < RUNTIME / 3 ? MOST : 0))
 	else
 		moments=$MOST
 	fi
@@ -216,16 +287,18 @@ next_round()
 }
 
 rm -rf "$work"
-mkdir -p "$host/now"
+mkdir -p "$host/now" "$small"
 trap finish EXIT
 ktap_print_header
 need_room
 check "the plugin and the filesystem are made" prepare
+check "all short sequences are done" do_sequences
+check "a power failure leaves a state before or after each operation" check_states
 while [ "$bad" = 0 ] && next_round && [ "$moments" -gt 0 ]; do
 	round "$rounds" "$moments"
 	rounds=$((rounds + 1)) kills=$((kills + moments))
 done
 check "all is there, and can be removed" last
 # How many there are is known only now.
-ktap_set_plan $((kills + rounds + 2))
+ktap_set_plan $((kills + rounds + 4))
 ktap_finished

@@ -26,6 +26,10 @@
  *	told=PATH	a folder of files by which the guest tells what is done
  *	images=PATH	a folder, in which at the Nth moment are made nvdimmN, saidN
  *			with what was lost, and toldN, a copy of the other folder
+ *
+ * With record=PATH it makes no images. It writes down all that the guest stores, writes back and
+ * fences, and where a program says how far it is: for fsmodel states, which makes and checks
+ * what could be left. Only memory and base are needed then.
  */
 
 #include <fcntl.h>
@@ -61,7 +65,7 @@ struct pending {
 static uint8_t *memory, *durable;
 static bool *dirty;
 static uint64_t size, base, moments, keep = RANDOM, seed;
-static const char *file, *told, *images;
+static const char *file, *told, *images, *record;
 
 /* The next moment: at this fence that has something to make durable, or stores behind it. */
 static uint64_t fences, stores, moment;
@@ -79,10 +83,89 @@ static const char *const register_names[16] = {
 
 static struct qemu_plugin_register *registers[16];
 
+/* What is written down. The bytes follow, len of them; if nothing else is said, they are none. */
+enum kind {
+	/* Bytes from a place on lie in the cache, or have bypassed it. */
+	STORE, STREAM,
+	/* The line at a place is written back. */
+	WRITE_BACK,
+	FENCE,
+	/* A program has said a number, which is in the place. */
+	MARK,
+};
+
+struct entry {
+	uint64_t place;
+	uint16_t kind, is_program, len, zero;
+};
+
+/* A program says a number in RAX by NOP DWORD PTR [RAX + "mark"]. */
+static const uint8_t mark[] = { 0x0f, 0x1f, 0x80, 'm', 'a', 'r', 'k' };
+
+static FILE *log_file;
+/* The last entry, if it has a length, and its bytes: more may follow them. */
+static struct entry run;
+static uint8_t run_bytes[LINE];
+/* Nothing came after a fence of the kernel. */
+static bool is_fenced = true;
+
 static _Noreturn void die(const char *what, const char *of)
 {
 	fprintf(stderr, "lines: %s: %s\n", of, what);
 	_exit(1);
+}
+
+static void write_entry(const struct entry *entry, const uint8_t *bytes)
+{
+	if (fwrite(entry, sizeof(*entry), 1, log_file) != 1 ||
+	    fwrite(bytes, 1, entry->len, log_file) != entry->len)
+		die("cannot be written", record);
+}
+
+/* Writes down what has no bytes. */
+static void log_event(enum kind kind, uint64_t place, bool is_program)
+{
+	struct entry entry = { .place = place, .kind = kind, .is_program = is_program };
+
+	if (run.len)
+		write_entry(&run, run_bytes);
+	run.len = 0;
+	write_entry(&entry, run_bytes);
+	if (kind == WRITE_BACK)
+		is_fenced = false;
+	else if (kind == FENCE && !is_program)
+		is_fenced = true;
+}
+
+/* Writes down a store within a line. Those that follow each other become one. */
+static void log_store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
+{
+	struct entry entry = {
+		.place = at,
+		.kind = bypasses ? STREAM : STORE,
+		.is_program = is_program,
+	};
+
+	bool goes_on = run.len && run.place + run.len == at && at % LINE &&
+		       run.kind == entry.kind && run.is_program == is_program;
+
+	if (run.len && !goes_on) {
+		write_entry(&run, run_bytes);
+		run.len = 0;
+	}
+	if (!run.len)
+		run = entry;
+	memcpy(run_bytes + run.len, memory + at, len);
+	run.len += len;
+	is_fenced = false;
+}
+
+static void end_log(qemu_plugin_id_t id, void *data)
+{
+	if (run.len)
+		write_entry(&run, run_bytes);
+	if (fclose(log_file))
+		die("cannot be written", record);
 }
 
 /* splitmix64 */
@@ -243,10 +326,16 @@ static void store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
 
 	pthread_mutex_lock(&lock);
 	for (line = at / LINE; line <= (at + len - 1) / LINE && line < size / LINE; line++) {
-		if (bypasses)
+		if (log_file) {
+			uint64_t start = at > line * LINE ? at : line * LINE;
+			uint64_t end = at + len < (line + 1) * LINE ? at + len : (line + 1) * LINE;
+
+			log_store(start, end - start, bypasses, is_program);
+		} else if (bypasses) {
 			add_pending(line, is_program);
-		else
+		} else {
 			dirty[line] = true;
+		}
 	}
 	if (stores_left && --stores_left == 0)
 		fail_power();
@@ -289,7 +378,10 @@ static void on_fence(unsigned int vcpu, void *is_program)
 	size_t i, left = 0;
 
 	pthread_mutex_lock(&lock);
-	if (has_effect(is_program)) {
+	if (log_file) {
+		if (!is_fenced)
+			log_event(FENCE, 0, is_program);
+	} else if (has_effect(is_program)) {
 		bool is_it = ++fences_done == fences;
 
 		if (is_it)
@@ -368,10 +460,21 @@ static void on_write_back(unsigned int vcpu, void *data)
 	if (at >= size)
 		return;
 	pthread_mutex_lock(&lock);
-	if (dirty[at / LINE]) {
+	if (log_file) {
+		log_event(WRITE_BACK, at / LINE * LINE, false);
+	} else if (dirty[at / LINE]) {
 		dirty[at / LINE] = false;
 		add_pending(at / LINE, false);
 	}
+	pthread_mutex_unlock(&lock);
+}
+
+static void on_mark(unsigned int vcpu, void *data)
+{
+	uint64_t value = read_register(0);
+
+	pthread_mutex_lock(&lock);
+	log_event(MARK, value, true);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -384,6 +487,10 @@ static void look_at(struct qemu_plugin_insn *insn)
 	size_t i = 0;
 
 	qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
+	if (log_file && !memcmp(bytes, mark, sizeof(mark))) {
+		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, CB_R_REGS, NULL);
+		return;
+	}
 	while (i < 4 && (bytes[i] == 0x66 || bytes[i] == 0x3e || bytes[i] == 0x2e))
 		i++;
 	if ((bytes[i] & 0xf0) == 0x40)
@@ -479,16 +586,24 @@ qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 		if (!argument(argv[i], "memory", &file, NULL) &&
 		    !argument(argv[i], "told", &told, NULL) &&
 		    !argument(argv[i], "images", &images, NULL) &&
+		    !argument(argv[i], "record", &record, NULL) &&
 		    !argument(argv[i], "base", NULL, &base) &&
 		    !argument(argv[i], "moments", NULL, &moments) &&
 		    !argument(argv[i], "keep", NULL, &keep) &&
 		    !argument(argv[i], "seed", NULL, &seed))
 			die("unknown argument", argv[i]);
 	}
-	if (!file || !told || !images || !base || !moments)
-		die("memory, told, images, base and moments are needed", "arguments");
+	if (!file || !base || (!record && (!told || !images || !moments)))
+		die("memory, base, and told, images and moments or record are needed", "arguments");
 	map_file();
-	choose_moment();
+	if (record) {
+		log_file = fopen(record, "w");
+		if (!log_file)
+			die("cannot be written", record);
+		qemu_plugin_register_atexit_cb(id, end_log, NULL);
+	} else {
+		choose_moment();
+	}
 	qemu_plugin_register_vcpu_init_cb(id, on_vcpu);
 	qemu_plugin_register_vcpu_tb_trans_cb(id, on_translation);
 	return 0;

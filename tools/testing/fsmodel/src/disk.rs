@@ -6,7 +6,7 @@ use std::collections::btree_map::Entry;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions, Permissions};
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{symlink, FileExt, OpenOptionsExt, PermissionsExt};
@@ -27,13 +27,22 @@ struct Open {
     mapping: Option<Mapping>,
 }
 
+/// How the files are used.
+#[derive(Default)]
+pub struct Options {
+    /// Each operation is durable when it is done.
+    pub syncs: bool,
+    /// A file that is told which memory has failed.
+    pub failed: Option<PathBuf>,
+    /// The command that mounts again.
+    pub remount: Option<String>,
+}
+
 /// A directory with the files.
 pub struct Disk {
     folder: PathBuf,
     limit: usize,
-    /// Each operation is durable when it is done.
-    syncs: bool,
-    remount: Option<String>,
+    options: Options,
     open: BTreeMap<Id, Open>,
 }
 
@@ -45,13 +54,12 @@ fn wrong(error: impl std::fmt::Display) -> Wrong {
 }
 
 impl Disk {
-    /// For files of at most `limit` bytes, with the command that mounts again.
-    pub fn new(folder: &Path, limit: usize, syncs: bool, remount: Option<String>) -> Self {
+    /// For files of at most `limit` bytes.
+    pub fn new(folder: &Path, limit: usize, options: Options) -> Self {
         Self {
             folder: folder.into(),
             limit,
-            syncs,
-            remount,
+            options,
             open: BTreeMap::new(),
         }
     }
@@ -112,6 +120,7 @@ impl Disk {
             }
             Operation::Remount => self.remount(model),
             Operation::Compare => self.compare_all(model),
+            Operation::Fail(id, page) => self.fail(model, id, page),
             Operation::Mode(..) | Operation::SetAttribute(..) | Operation::RemoveAttribute(..) => {
                 self.apply_attribute(model, operation)
             }
@@ -247,11 +256,12 @@ impl Disk {
                 id
             }
             Operation::MapWrite(id, span, fill, syncs) => {
-                let needs_sync = self.syncs && !syncs;
+                // Otherwise fsync() writes it back.
+                let bypasses = self.options.syncs && !syncs && fill % 2 == 0;
                 let mapping = self.mapping(model, id)?;
                 let bytes = random::bytes(fill, span.len);
 
-                if needs_sync && mapping.is_synchronous() {
+                if bypasses && mapping.is_synchronous() {
                     mapping.write_through(span.at, &bytes);
                     return Ok(());
                 }
@@ -296,7 +306,7 @@ impl Disk {
             _ => return Err("not an operation that writes".into()),
         };
 
-        match self.syncs {
+        match self.options.syncs {
             true => self.sync(model, id),
             false => Ok(()),
         }
@@ -414,10 +424,29 @@ impl Disk {
         })
     }
 
+    /// The memory of a page fails.
+    fn fail(&mut self, model: &Model, id: Id, page: usize) -> Result<(), Wrong> {
+        let address = self.mapping(model, id)?.fail(page * PAGE).map_err(wrong)?;
+
+        match &self.options.failed {
+            Some(path) => File::options()
+                .append(true)
+                .create(true)
+                .open(path)
+                .and_then(|mut file| file.write_all(format!("{address}\n").as_bytes()))
+                .map_err(wrong),
+            None => Ok(()),
+        }
+    }
+
     /// Compares a part of a file.
     fn compare(&mut self, model: &Model, id: Id, span: Span) -> Result<(), Wrong> {
         let mut bytes = vec![0; span.len];
-        let len = read_at(self.file(model, id)?, &mut bytes, span.at)?;
+        let may_fail = !model.files[&id].is_sound(span);
+        let len = match read_at(self.file(model, id)?, &mut bytes, span.at) {
+            Err(error) if may_fail && is_failure(&error) => return Ok(()),
+            len => len.map_err(wrong)?,
+        };
 
         difference(expected(model, id, span), &bytes[..len], span.at)
     }
@@ -466,7 +495,7 @@ impl Disk {
     fn remount(&mut self, model: &Model) -> Result<(), Wrong> {
         self.open.clear();
 
-        let Some(command) = &self.remount else {
+        let Some(command) = &self.options.remount else {
             return Ok(());
         };
         let output = Command::new("bash")
@@ -552,15 +581,17 @@ fn find(fd: i32, at: usize, whence: Whence) -> Result<Option<usize>, Wrong> {
     }
 }
 
+/// Whether this is what reading memory fails with that is lost.
+pub fn is_failure(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EIO)
+}
+
 /// Reads until the end.
-pub fn read_at(file: &File, bytes: &mut [u8], at: usize) -> Result<usize, Wrong> {
+pub fn read_at(file: &File, bytes: &mut [u8], at: usize) -> io::Result<usize> {
     let mut done = 0;
 
     while done < bytes.len() {
-        match file
-            .read_at(&mut bytes[done..], (at + done) as u64)
-            .map_err(wrong)?
-        {
+        match file.read_at(&mut bytes[done..], (at + done) as u64)? {
             0 => break,
             len => done += len,
         }

@@ -19,9 +19,11 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 use cli::Unwritten;
 
+mod crash;
 mod disk;
 mod model;
 mod random;
+mod sequences;
 mod state;
 mod stress;
 mod sys;
@@ -59,6 +61,9 @@ enum Action {
         /// Make each operation on contents durable before the next.
         #[arg(long)]
         sync: bool,
+        /// A file that is told where in physical memory a page has failed, a line for each.
+        #[arg(long)]
+        failed: Option<PathBuf>,
         /// A command that mounts the filesystem again.
         #[arg(long)]
         remount: Option<String>,
@@ -74,6 +79,20 @@ enum Action {
         #[arg(long)]
         ended: bool,
     },
+    /// Do all short sequences of operations from a fixed set, each in a directory of its own.
+    Sequences {
+        #[command(flatten)]
+        longer: Longer,
+        /// A directory, which is empty.
+        folder: PathBuf,
+    },
+    /// Check what power failures may leave of a mendfs in which these sequences were done.
+    States {
+        #[command(flatten)]
+        longer: Longer,
+        #[command(flatten)]
+        request: crash::Request,
+    },
     /// Do operations in a directory in which others may do so, too.
     Stress {
         #[command(flatten)]
@@ -81,10 +100,18 @@ enum Action {
         /// For how long.
         #[arg(long)]
         seconds: u64,
-        /// Memory may fail.
-        #[arg(long)]
-        failures: bool,
     },
+}
+
+/// Sequences beside all those of one and two operations.
+#[derive(Args)]
+struct Longer {
+    /// How many there are of three operations.
+    #[arg(long, default_value_t = 0)]
+    longer: usize,
+    /// What they follow from.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -98,13 +125,16 @@ struct Common {
     /// How large a file gets, in pages.
     #[arg(long, default_value_t = 768)]
     pages: usize,
+    /// Memory fails: by operations of a run, or while others work, too.
+    #[arg(long)]
+    failures: bool,
     /// Where the files are.
     folder: PathBuf,
 }
 
 impl Common {
     fn model(&self) -> Model {
-        Model::new(self.names.max(1), self.limit())
+        Model::new(self.names.max(1), self.limit(), self.failures)
     }
 
     fn limit(&self) -> usize {
@@ -136,13 +166,22 @@ fn act(action: Action) -> Result<u8, Unwritten> {
             seconds,
             progress,
             sync,
+            failed,
             remount,
         } => {
             let limit = Limit {
                 ops,
                 end: Instant::now().checked_add(Duration::from_secs(seconds)),
             };
-            let disk = Disk::new(&common.folder, common.limit(), sync, remount);
+            let disk = Disk::new(
+                &common.folder,
+                common.limit(),
+                disk::Options {
+                    syncs: sync,
+                    failed,
+                    remount,
+                },
+            );
 
             run(&common, disk, &limit, progress.as_deref())
         }
@@ -151,11 +190,12 @@ fn act(action: Action) -> Result<u8, Unwritten> {
             progress,
             ended,
         } => check(&common, &progress, ended),
-        Action::Stress {
-            common,
-            seconds,
-            failures,
-        } => stress(&common, seconds, failures),
+        Action::Sequences { longer, folder } => sequences::run(&folder, longer.longer, longer.seed)
+            .map(|count| format!("{count} sequences")),
+        Action::States { longer, request } => {
+            crash::check(&request, &sequences::all(longer.longer, longer.seed))
+        }
+        Action::Stress { common, seconds } => stress(&common, seconds),
     };
 
     match &result {
@@ -264,9 +304,9 @@ fn check(common: &Common, progress: &Path, ended: bool) -> Result<String, String
     Ok(format!("seed {}: as after {done} operations", common.seed))
 }
 
-fn stress(common: &Common, seconds: u64, fails: bool) -> Result<String, String> {
+fn stress(common: &Common, seconds: u64) -> Result<String, String> {
     let end = Instant::now() + Duration::from_secs(seconds);
-    let done = Stress::new(&common.folder, common.limit(), common.seed, fails)
+    let done = Stress::new(&common.folder, common.limit(), common.seed, common.failures)
         .map_err(|e| e.to_string())?
         .run(end)
         .map_err(|wrong| format!("seed {}: {wrong}", common.seed))?;

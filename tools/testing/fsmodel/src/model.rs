@@ -3,7 +3,7 @@
 //! What the files must be: names and contents, in memory. It never looks at the filesystem, so the
 //! same seed always makes the same files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::random::{self, Random};
 
@@ -105,6 +105,8 @@ pub enum Operation {
     Sync(Id),
     /// Unmap and close. A file without a name goes.
     Close(Id),
+    /// The memory of a page of it fails.
+    Fail(Id, usize),
     /// Compare all.
     Compare,
     /// Close all, and mount again if that is possible.
@@ -130,6 +132,8 @@ pub struct File {
     pub links: u64,
     pub mode: u32,
     pub attributes: BTreeMap<Attribute, Vec<u8>>,
+    /// Pages whose memory may have failed since they were written: who reads one may get an error.
+    pub lost: BTreeSet<usize>,
     /// It never had a name, and may get one.
     is_temporary: bool,
 }
@@ -151,6 +155,66 @@ impl File {
     }
 }
 
+impl File {
+    /// A page, as far as the file goes.
+    fn page(&self, page: usize) -> Span {
+        inside(
+            Span {
+                at: page * PAGE,
+                len: PAGE,
+            },
+            self.data.len(),
+        )
+    }
+
+    fn contents(&self, page: usize) -> &[u8] {
+        let span = self.page(page);
+
+        &self.data[span.at..span.end()]
+    }
+
+    /// Whether nothing of a range is lost.
+    pub fn is_sound(&self, span: Span) -> bool {
+        !self.lost.iter().any(|page| self.page(*page).overlaps(span))
+    }
+
+    /// Whether each page of a range that is lost lies in it as a whole, as far as the file goes.
+    fn has_whole(&self, span: Span) -> bool {
+        self.lost.iter().all(|page| {
+            let page = self.page(*page);
+
+            !page.overlaps(span) || (span.at <= page.at && page.end() <= span.end())
+        })
+    }
+
+    /// Whether each page of a range that is lost lies in it, also behind the end of the file.
+    fn has_whole_pages(&self, span: Span) -> bool {
+        self.lost.iter().all(|page| {
+            let (at, end) = (page * PAGE, (page + 1) * PAGE);
+
+            end <= span.at || span.end() <= at || (span.at <= at && end <= span.end())
+        })
+    }
+
+    /// Whether the last page can be made longer.
+    fn can_grow(&self) -> bool {
+        let size = self.data.len();
+
+        size % PAGE == 0 || !self.lost.contains(&(size / PAGE))
+    }
+
+    /// What is in a range is new, or goes.
+    fn forget_lost(&mut self, span: Span) {
+        let size = self.data.len();
+
+        self.lost.retain(|page| {
+            let at = page * PAGE;
+
+            !(span.at <= at && size.min(at + PAGE) <= span.end())
+        });
+    }
+}
+
 /// All files of a directory.
 #[derive(Clone)]
 pub struct Model {
@@ -159,16 +223,22 @@ pub struct Model {
     pub files: BTreeMap<Id, File>,
     next: Id,
     limit: usize,
+    /// Memory fails.
+    fails: bool,
+    /// A page that was lost and was just written.
+    rewritten: Option<(Id, usize)>,
 }
 
 impl Model {
-    /// For files of at most `limit` bytes.
-    pub fn new(names: usize, limit: usize) -> Self {
+    /// For files of at most `limit` bytes, in memory that fails, or not.
+    pub fn new(names: usize, limit: usize, fails: bool) -> Self {
         Self {
             names: vec![None; names],
             files: BTreeMap::new(),
             next: 0,
             limit,
+            fails,
+            rewritten: None,
         }
     }
 
@@ -205,9 +275,92 @@ impl Model {
     /// The next operation, which is possible.
     pub fn choose(&self, random: &mut Random) -> Operation {
         loop {
-            if let Some(operation) = self.try_choose(random) {
+            let operation = match self.fails {
+                true => self
+                    .choose_failure(random)
+                    .or_else(|| self.try_choose(random)),
+                false => self.try_choose(random),
+            };
+
+            if let Some(operation) = operation.filter(|operation| self.is_possible(*operation)) {
                 return operation;
             }
+        }
+    }
+
+    /// A failure, or what one does about it: a page that is lost is written whole, and then
+    /// something is stored to it.
+    fn choose_failure(&self, random: &mut Random) -> Option<Operation> {
+        let fill = random.number();
+
+        if let Some((id, page)) = self.rewritten {
+            let page = self.files.get(&id)?.page(page);
+            let at = page.at + random.below(page.len.max(1));
+            let len = 1 + random.below((page.end() - at).max(1));
+
+            return Some(Operation::MapWrite(id, Span { at, len }, fill, false));
+        }
+        match random.below(24) {
+            0 => {
+                let id = self.any(random, Kind::Regular)?;
+                let file = &self.files[&id];
+                let page = random.below(file.data.len().div_ceil(PAGE).max(1));
+                // Zeroes may be a hole.
+                let is_there = file.contents(page).iter().any(|byte| *byte != 0);
+
+                (is_there && !file.lost.contains(&page)).then_some(Operation::Fail(id, page))
+            }
+            1..4 => {
+                let mut files = self.files.iter();
+                let (id, file) = files.find(|(_, file)| !file.lost.is_empty())?;
+                let page = *file.lost.first()?;
+
+                match random.once_in(4) {
+                    true => Some(Operation::Punch(
+                        *id,
+                        Span {
+                            at: page * PAGE,
+                            len: PAGE,
+                        },
+                    )),
+                    false => Some(Operation::Write(*id, file.page(page), fill)),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether an operation touches nothing that is lost, or all of it.
+    fn is_possible(&self, operation: Operation) -> bool {
+        let file = |id: Id| self.files.get(&id);
+        let sound = |id, span| file(id).is_none_or(|file| file.is_sound(span));
+        let whole = |id, span| file(id).is_none_or(|file| file.has_whole(span));
+        let pages = |id, span| file(id).is_none_or(|file| file.has_whole_pages(span));
+        let can_grow = |id| file(id).is_none_or(File::can_grow);
+        let size = |id| file(id).map_or(0, |file| file.data.len());
+
+        match operation {
+            Operation::Write(id, span, _) => {
+                whole(id, span) && (span.at <= size(id) || can_grow(id))
+            }
+            Operation::Append(id, ..) | Operation::Scribble(id, _) => can_grow(id),
+            Operation::MapWrite(id, span, ..) | Operation::MapRead(id, span) => sound(id, span),
+            Operation::Truncate(id, new) => {
+                let last = Span {
+                    at: new,
+                    len: new.next_multiple_of(PAGE) - new,
+                };
+
+                sound(id, last) && can_grow(id)
+            }
+            Operation::Reserve(Reserve::Allocate, id, ..) => can_grow(id),
+            Operation::Reserve(Reserve::Unshare, id, span, _) => sound(id, span) && can_grow(id),
+            Operation::Reserve(Reserve::Zero, id, span, _) => pages(id, span) && can_grow(id),
+            Operation::Punch(id, span) => pages(id, span),
+            Operation::Transfer(_, from, span, to, at) => {
+                sound(from, span) && sound(to, Span { at, ..span }) && can_grow(to)
+            }
+            _ => true,
         }
     }
 
@@ -422,6 +575,7 @@ impl Model {
 
     /// Does an operation.
     pub fn apply(&mut self, operation: Operation) {
+        self.rewritten = None;
         match operation {
             Operation::Create(name) => {
                 self.add(Some(name), File::new(Kind::Regular));
@@ -450,7 +604,12 @@ impl Model {
             Operation::Append(id, len, fill) => {
                 self.put(id, self.files[&id].data.len(), &random::bytes(fill, len));
             }
-            Operation::Truncate(id, size) => self.file(id).data.resize(size, 0),
+            Operation::Truncate(id, size) => {
+                let file = self.file(id);
+
+                file.data.resize(size, 0);
+                file.lost.retain(|page| page * PAGE < size);
+            }
             Operation::Reserve(kind, id, span, grows) => {
                 self.grow(id, span, grows);
                 if kind == Reserve::Zero {
@@ -499,6 +658,7 @@ impl Model {
                 }
             }
             Operation::Remount => self.files.retain(|_, file| file.links > 0),
+            Operation::Fail(id, page) => self.fail(id, page),
             Operation::Scribble(..)
             | Operation::Read(..)
             | Operation::MapRead(..)
@@ -520,12 +680,43 @@ impl Model {
         self.files.entry(id).or_default()
     }
 
-    fn put(&mut self, id: Id, at: usize, bytes: &[u8]) {
-        let data = &mut self.file(id).data;
-        let end = at + bytes.len();
+    /// Puts bytes to a place of a file.
+    pub fn put(&mut self, id: Id, at: usize, bytes: &[u8]) {
+        let file = self.file(id);
+        let span = Span {
+            at,
+            len: bytes.len(),
+        };
+        let rewritten = file
+            .lost
+            .iter()
+            .find(|page| file.page(**page).overlaps(span));
+        let rewritten = rewritten.map(|page| (id, *page));
 
-        data.resize(data.len().max(end), 0);
-        data[at..end].copy_from_slice(bytes);
+        file.forget_lost(span);
+        file.data.resize(file.data.len().max(span.end()), 0);
+        file.data[at..span.end()].copy_from_slice(bytes);
+        self.rewritten = rewritten;
+    }
+
+    /// A page is lost, also in all files that may share it.
+    fn fail(&mut self, id: Id, page: usize) {
+        let failed = self.files[&id].contents(page).to_vec();
+
+        for file in self.files.values_mut() {
+            let pages = 0..file.data.len().div_ceil(PAGE);
+            // The end of a file may be the start of another one's page.
+            let same: Vec<_> = pages
+                .filter(|page| {
+                    let page = file.contents(*page);
+                    let len = page.len().min(failed.len());
+
+                    file.kind == Kind::Regular && page[..len] == failed[..len]
+                })
+                .collect();
+
+            file.lost.extend(same);
+        }
     }
 
     fn grow(&mut self, id: Id, span: Span, grows: bool) {
@@ -537,10 +728,11 @@ impl Model {
     }
 
     fn zero(&mut self, id: Id, span: Span) {
-        let data = &mut self.file(id).data;
-        let end = span.end().min(data.len());
+        let file = self.file(id);
+        let end = span.end().min(file.data.len());
 
-        data[span.at.min(end)..end].fill(0);
+        file.forget_lost(span);
+        file.data[span.at.min(end)..end].fill(0);
     }
 
     /// Takes a name away. A file that is open without one stays.

@@ -5,12 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::disk::read_at;
-use crate::model::{Attribute, File, Id, Kind, Model, Name, PLACES};
+use crate::disk::{is_failure, read_at};
+use crate::model::{Attribute, File, Id, Kind, Model, Name, PAGE, PLACES};
 use crate::sys;
 
 /// The path of a name.
@@ -191,15 +192,41 @@ pub fn compare_inode(file: &fs::File, expected: &File) -> Result<(), String> {
     Ok(())
 }
 
+/// Reads a file, at most `len` bytes. A page that is lost may fail: `expected` takes its place.
+fn read_file(
+    file: &fs::File,
+    len: usize,
+    is_lost: impl Fn(usize) -> bool,
+    expected: &[u8],
+) -> io::Result<Vec<u8>> {
+    let size = file.metadata()?.len() as usize;
+    let mut found = vec![0; size.min(len)];
+
+    for (page, bytes) in (0..).zip(found.chunks_mut(PAGE)) {
+        let at = page * PAGE;
+
+        match read_at(file, bytes, at) {
+            Err(error) if is_failure(&error) && is_lost(page) => {
+                for (to, from) in bytes.iter_mut().zip(&expected[at.min(expected.len())..]) {
+                    *to = *from;
+                }
+            }
+            done => {
+                done?;
+            }
+        }
+    }
+    Ok(found)
+}
+
 /// Compares the contents of a file.
 pub fn compare_file(file: &fs::File, before: &File, after: &File) -> Result<(), String> {
     let (old, new) = (&before.data, &after.data);
     let sizes = old.len().min(new.len())..=old.len().max(new.len());
+    let is_lost = |page| before.lost.contains(&page) || after.lost.contains(&page);
     // One more than there should be.
-    let mut found = vec![0; sizes.end() + 1];
-    let len = read_at(file, &mut found, 0)?;
+    let found = read_file(file, sizes.end() + 1, is_lost, new).map_err(|e| e.to_string())?;
 
-    found.truncate(len);
     if !sizes.contains(&found.len()) {
         return Err(format!("{} bytes, not {sizes:?}", found.len()));
     }

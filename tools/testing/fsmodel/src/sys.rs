@@ -2,6 +2,7 @@
 
 //! System calls, and mappings.
 
+use std::arch::asm;
 use std::arch::x86_64::{_mm_sfence, _mm_stream_si64};
 use std::ffi::{CString, OsStr};
 use std::fs::File;
@@ -9,10 +10,11 @@ use std::io::{self, Error};
 use std::num::NonZeroUsize;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::ptr::{self, NonNull};
 
-use nix::sys::mman::{self, MapFlags, MsFlags, ProtFlags};
+use nix::sys::mman::{self, MapFlags, MmapAdvise, MsFlags, ProtFlags};
 use nix::sys::signal::{self, SigHandler, Signal};
 
 use crate::model::{Span, PAGE};
@@ -181,6 +183,14 @@ pub fn ignore_failures() -> io::Result<()> {
     Ok(())
 }
 
+/// Says a number to the plugin of QEMU that follows stores, `lines.c`. Without it nothing happens.
+pub fn mark(number: u64) {
+    // SAFETY: NOP with an operand, "mark" as an offset, accesses nothing.
+    unsafe { asm!("nop dword ptr [rax + 0x6b72616d]", in("rax") number) };
+}
+
+extern "C" fn go_on(_signal: libc::c_int) {}
+
 /// A mapping of a file, beyond its end.
 pub struct Mapping {
     start: NonNull<u8>,
@@ -270,6 +280,31 @@ impl Mapping {
     pub fn read_from(&self, span: Span, from: &File, at: usize) -> io::Result<usize> {
         // SAFETY: `at()` has checked the range, and nobody has a reference to the mapping.
         check(unsafe { libc::pread(from.as_raw_fd(), self.at(span).cast(), span.len, at as i64) })
+    }
+
+    /// Has the memory of the page at `at` fail. Returns where it is in physical memory.
+    pub fn fail(&self, at: usize) -> io::Result<u64> {
+        let start = self.at(Span { at, len: PAGE });
+        let mut entry = 0_u64.to_le_bytes();
+        let place = start as usize / PAGE * size_of_val(&entry);
+
+        // It is mapped then.
+        self.read(Span { at, len: 1 });
+        // An entry has the number of the frame in its lower bits.
+        File::open("/proc/self/pagemap")?.read_exact_at(&mut entry, place as u64)?;
+
+        let address = (u64::from_le_bytes(entry) & ((1 << 55) - 1)) * PAGE as u64;
+        let start = NonNull::new(start).ok_or(io::ErrorKind::InvalidInput)?;
+
+        // SAFETY: The handler does nothing. Once the call has returned, nobody relies on it.
+        let before = unsafe { signal::signal(Signal::SIGBUS, SigHandler::Handler(go_on)) }?;
+        // SAFETY: The page is in the mapping, and nobody has a reference to it.
+        let failed = unsafe { mman::madvise(start.cast(), PAGE, MmapAdvise::MADV_HWPOISON) };
+
+        // SAFETY: It is what was there before.
+        unsafe { signal::signal(Signal::SIGBUS, before) }?;
+        failed?;
+        Ok(address)
     }
 
     pub fn sync(&self, span: Span) -> io::Result<()> {
