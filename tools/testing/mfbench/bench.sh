@@ -172,8 +172,12 @@ compare() {
 on_filesystem() { # file system, device
 	local it
 
-	for it in create unlink append read overwrite; do
+	for it in create unlink mkdir rename append append-1k append-16k read read-16k overwrite \
+		truncate; do
 		compare "$1" $it file $it "$MNT/$it" || return
+	done
+	for it in lookup create unlink; do
+		compare "$1" large-$it file --names 100000 $it "$MNT/large" || return
 	done
 	for it in pte pmd; do
 		compare "$1" $it-fault fault $it "$MNT/file" &&

@@ -4,6 +4,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -15,8 +16,14 @@ use crate::PAGE_SIZE;
 
 const ROUNDS: usize = 500;
 
-/// The length of the file that is read and written, in pages.
-const PAGES: usize = 8192;
+/// The length of the file that is read and written, in bytes.
+const LEN: usize = 8192 * PAGE_SIZE;
+
+/// Names of one file, at most: ext4 has no more than 65,000.
+const MAX_LINKS: usize = 50_000;
+
+/// Extents of the file that is truncated.
+const EXTENTS: usize = 20_000;
 
 /// What is done.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,12 +32,30 @@ pub enum Operation {
     Create,
     /// Remove an empty file.
     Unlink,
+    /// Create a directory.
+    Mkdir,
+    /// Give a file another name in its directory.
+    Rename,
+    /// Find one of the names that the directory was made with, and that the kernel does not
+    /// remember.
+    Lookup,
     /// Write 4 KiB behind the end, and make them durable.
     Append,
+    /// Write 1 KiB behind the end. Every fourth takes a block; a quarter of what four take counts.
+    #[value(name = "append-1k")]
+    Append1k,
+    /// Write 16 KiB behind the end.
+    #[value(name = "append-16k")]
+    Append16k,
     /// Read 4 KiB, here and there.
     Read,
+    /// Read 16 KiB, here and there.
+    #[value(name = "read-16k")]
+    Read16k,
     /// Write 4 KiB over others, here and there.
     Overwrite,
+    /// Cut off 20,000 extents of one block.
+    Truncate,
 }
 
 fn create(path: &Path) -> io::Result<File> {
@@ -41,10 +66,32 @@ fn create(path: &Path) -> io::Result<File> {
         .open(path)
 }
 
-fn paths(directory: &Path) -> Vec<PathBuf> {
+fn paths(directory: &Path, name: &str) -> Vec<PathBuf> {
     (0..ROUNDS)
-        .map(|number| directory.join(format!("file{number}")))
+        .map(|number| directory.join(format!("{name}{number}")))
         .collect()
+}
+
+/// The name of this number, of those that a directory is made with.
+fn other(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("other{number}"))
+}
+
+/// Makes a directory with so many names, unless it is there.
+fn make_directory(directory: &Path, names: usize) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
+        made => made?,
+    }
+    for number in 0..names {
+        let path = other(directory, number);
+
+        match number % MAX_LINKS {
+            0 => drop(create(&path)?),
+            link => fs::hard_link(other(directory, number - link), &path)?,
+        }
+    }
+    Ok(())
 }
 
 /// What `operation` takes, on each of `all`.
@@ -67,19 +114,42 @@ fn create_files(directory: &Path) -> io::Result<u64> {
     let mut files = Vec::new();
 
     files.reserve(ROUNDS);
-    count_each(&paths(directory), |path| {
+    count_each(&paths(directory, "new"), |path| {
         files.push(create(path)?);
         Ok(())
     })
 }
 
-fn unlink_files(directory: &Path) -> io::Result<u64> {
-    let paths = paths(directory);
+/// Files that are there before they are counted.
+fn made(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let paths = paths(directory, "file");
 
     for path in &paths {
         create(path)?;
     }
-    count_each(&paths, fs::remove_file)
+    Ok(paths)
+}
+
+fn rename_files(directory: &Path) -> io::Result<u64> {
+    let names = paths(directory, "renamed");
+
+    count_each(made(directory)?.iter().zip(&names), |(from, to)| {
+        fs::rename(from, to)
+    })
+}
+
+/// Looks up names of which the kernel has no entries any more. What the filesystem reads to find
+/// them was read before, for others.
+fn look_up(directory: &Path, names: usize) -> io::Result<u64> {
+    let find = |number| fs::metadata(other(directory, number)).map(drop);
+    let step = names / ROUNDS;
+
+    // Dentries and inodes.
+    fs::write("/proc/sys/vm/drop_caches", "2")?;
+    for number in (0..names).filter(|number| number % step != 0) {
+        find(number)?;
+    }
+    count_each((0..names).step_by(step), find)
 }
 
 fn append(file: &mut File) -> io::Result<u64> {
@@ -91,35 +161,98 @@ fn append(file: &mut File) -> io::Result<u64> {
     })
 }
 
-fn transfer(file: &mut File, is_read: bool) -> io::Result<u64> {
-    let mut page = [1; PAGE_SIZE];
+/// Writes so many bytes `times` times.
+fn extend(file: &mut File, len: usize, times: usize) -> io::Result<u64> {
+    let bytes = vec![1; len];
+    let count = count_each(0..ROUNDS, |_| {
+        (0..times).try_for_each(|_| file.write_all(&bytes))
+    })?;
 
-    for _ in 0..PAGES {
-        file.write_all(&page)?;
+    Ok(count / times as u64)
+}
+
+fn transfer(file: &mut File, len: usize, is_read: bool) -> io::Result<u64> {
+    let mut bytes = vec![1; len];
+
+    for _ in 0..LEN / len {
+        file.write_all(&bytes)?;
     }
     file.sync_all()?;
 
-    let offsets = Random::new().map(|number| (number % PAGES * PAGE_SIZE) as u64);
+    let offsets = Random::new().map(|number| (number % (LEN / len) * len) as u64);
 
     count_each(offsets.take(ROUNDS), |offset| {
         if is_read {
-            file.read_exact_at(&mut page, offset)
+            file.read_exact_at(&mut bytes, offset)
         } else {
-            file.write_all_at(&page, offset)
+            file.write_all_at(&bytes, offset)
         }
     })
 }
 
-/// What one operation takes, in a directory that is made for it.
-pub fn run(directory: &Path, operation: Operation) -> io::Result<u64> {
-    let path = directory.join("file");
+/// The head of what `FS_IOC_FIEMAP` takes, as in `linux/fiemap.h`. Without room for extents behind
+/// it, these are only counted.
+#[repr(C)]
+struct Fiemap {
+    start: u64,
+    len: u64,
+    flags: u32,
+    extents: u32,
+    room: u32,
+    reserved: u32,
+}
 
-    fs::create_dir(directory)?;
+nix::ioctl_readwrite!(fiemap, b'f', 11, Fiemap);
+
+/// The number of extents of a file.
+fn extents(file: &File) -> io::Result<u32> {
+    let mut map = Fiemap {
+        start: 0,
+        len: u64::MAX,
+        flags: 0,
+        extents: 0,
+        room: 0,
+        reserved: 0,
+    };
+
+    // SAFETY: the structure is as the kernel has it, and there is no room to be written to.
+    unsafe { fiemap(file.as_raw_fd(), &mut map) }?;
+    Ok(map.extents)
+}
+
+fn truncate(file: &File) -> io::Result<u64> {
+    let page = [1; PAGE_SIZE];
+
+    // XFS allocates more than a block at a time where a file ends.
+    file.set_len((2 * EXTENTS * PAGE_SIZE) as u64)?;
+    for number in 0..EXTENTS {
+        file.write_all_at(&page, (2 * number * PAGE_SIZE) as u64)?;
+    }
+    file.sync_all()?;
+    if extents(file)? as usize != EXTENTS {
+        return Err(io::Error::other("the file has another number of extents"));
+    }
+    count_each([file], |file| file.set_len(0))
+}
+
+/// What one operation takes, in a directory that is made for it with so many names, unless it is
+/// there.
+pub fn run(directory: &Path, names: usize, operation: Operation) -> io::Result<u64> {
+    let path = directory.join("contents");
+
+    make_directory(directory, names)?;
     match operation {
         Operation::Create => create_files(directory),
-        Operation::Unlink => unlink_files(directory),
+        Operation::Unlink => count_each(&made(directory)?, fs::remove_file),
+        Operation::Mkdir => count_each(&paths(directory, "new"), fs::create_dir),
+        Operation::Rename => rename_files(directory),
+        Operation::Lookup => look_up(directory, names),
         Operation::Append => append(&mut create(&path)?),
-        Operation::Read => transfer(&mut create(&path)?, true),
-        Operation::Overwrite => transfer(&mut create(&path)?, false),
+        Operation::Append1k => extend(&mut create(&path)?, PAGE_SIZE / 4, 4),
+        Operation::Append16k => extend(&mut create(&path)?, 4 * PAGE_SIZE, 1),
+        Operation::Read => transfer(&mut create(&path)?, PAGE_SIZE, true),
+        Operation::Read16k => transfer(&mut create(&path)?, 4 * PAGE_SIZE, true),
+        Operation::Overwrite => transfer(&mut create(&path)?, PAGE_SIZE, false),
+        Operation::Truncate => truncate(&create(&path)?),
     }
 }

@@ -78,7 +78,10 @@ enum Action {
         /// What is done.
         #[arg(value_enum)]
         operation: file::Operation,
-        /// A directory that is made for it.
+        /// Names of others in the directory.
+        #[arg(long, default_value_t = 0)]
+        names: usize,
+        /// A directory that is made for it, unless it is there.
         directory: PathBuf,
     },
     /// A mount of mendfs.
@@ -106,8 +109,9 @@ fn run(action: Action) -> Result<bool, Box<dyn Error>> {
         Action::Fault { size, write, file } => fault::run(&file, size, write)?,
         Action::File {
             operation,
+            names,
             directory,
-        } => file::run(&directory, operation)?,
+        } => file::run(&directory, names, operation)?,
         Action::Mount {
             extents,
             disk,
