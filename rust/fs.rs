@@ -54,7 +54,10 @@ pub use self::{
         Registration,
         SuperBlock, //
     },
-    volume::Volume, //
+    volume::{
+        Volume,
+        Writer, //
+    },
 };
 
 use kernel::{

@@ -12,7 +12,10 @@ use core::{
 
 use daxmf::{
     crc32c::crc32c,
-    fs::Volume, //
+    fs::{
+        Volume,
+        Writer, //
+    },
 };
 use kernel::{
     alloc::KVVec,
@@ -147,6 +150,8 @@ struct Change {
     units: KVec<(u64, Unit)>,
     added: KVec<Run>,
     freed: KVec<Run>,
+    /// The blocks that it is in, once it is complete.
+    touched: KVec<u64>,
 }
 
 /// The table of records.
@@ -888,14 +893,16 @@ impl Metadata {
             return Ok(());
         }
 
-        let touched = self.touched()?;
-        let count = self.change.units.len().saturating_add(touched.len());
+        self.find_touched()?;
+
+        let headers = self.change.touched.len();
+        let count = self.change.units.len().saturating_add(headers);
 
         self.journal.check_room(count)?;
-        self.change.units.reserve(touched.len(), GFP_KERNEL)?;
+        self.change.units.reserve(headers, GFP_KERNEL)?;
 
         self.apply();
-        self.seal(&touched);
+        self.seal();
         self.journal
             .write(&self.volume, &self.bad, &self.change.units)?;
         self.write_in_place();
@@ -908,18 +915,19 @@ impl Metadata {
         Ok(())
     }
 
-    /// The blocks that the change is in.
-    fn touched(&self) -> Result<KVec<u64>> {
-        let mut touched = KVec::with_capacity(8, GFP_KERNEL)?;
+    /// Finds the blocks that the change is in.
+    fn find_touched(&mut self) -> Result {
+        let Change { units, touched, .. } = &mut self.change;
 
-        for (address, _) in &self.change.units {
-            let block = address / UNITS;
+        touched.clear();
+        for (address, _) in units {
+            let block = *address / UNITS;
 
             if !touched.contains(&block) {
                 touched.push(block, GFP_KERNEL)?;
             }
         }
-        Ok(touched)
+        Ok(())
     }
 
     /// Changes the blocks in memory.
@@ -928,22 +936,22 @@ impl Metadata {
 
         for (address, unit) in &units {
             let cached = self.cached_mut(address / UNITS);
+            let bytes = cached.and_then(|cached| cached.bytes.get_mut(offset(*address)..));
 
-            if let Some(bytes) = cached.and_then(|it| it.bytes.get_mut(offset(*address)..)) {
-                for (to, from) in bytes.iter_mut().zip(unit) {
-                    *to = *from;
-                }
+            if let Some(to) = bytes.and_then(|bytes| bytes.first_chunk_mut()) {
+                *to = *unit;
             }
         }
         self.change.units = units;
     }
 
     /// Writes the headers of the blocks anew, in memory, and adds them to the change.
-    fn seal(&mut self, touched: &[u64]) {
+    fn seal(&mut self) {
         let superblock = self.superblock;
         let sequence = self.journal.sequence().saturating_add(1);
+        let touched = mem::take(&mut self.change.touched);
 
-        for block in touched {
+        for block in &touched {
             let kept = self.chunk(self.geometry().chunk_of(*block));
             let (Some(chunk), Some(cached)) =
                 (kept.map(|kept| kept.chunk), self.cached_mut(*block))
@@ -961,36 +969,61 @@ impl Metadata {
                     .push_within_capacity((block.saturating_mul(UNITS), unit));
             }
         }
+        self.change.touched = touched;
     }
 
     /// Writes the units of the change where they belong, in both copies. Memory that is bad and
     /// cannot be mended is put up with in one of them.
     fn write_in_place(&mut self) {
-        let mut has_failed = false;
+        // Those in a row of one block are written at once.
+        let is_next = |(address, _): &(u64, Unit), (next, _): &(u64, Unit)| {
+            address.saturating_add(1) == *next && next % UNITS != 0
+        };
+        // A copy after the other, for these lie close together.
+        let has_failed = self.volume.with_writer(|writer| {
+            let mut has_failed = false;
 
-        for (address, unit) in &self.change.units {
-            let written = (0..COPIES).filter(|copy| self.write_unit(*copy, *address, unit));
+            for copy in 0..COPIES {
+                for run in self.change.units.chunk_by(is_next) {
+                    let is_written = self.write_run(writer, copy, run)
+                        || (0..COPIES).any(|copy| self.write_run(writer, copy, run));
 
-            has_failed |= written.count() == 0;
-        }
-        if has_failed {
+                    has_failed |= !is_written;
+                }
+            }
+            has_failed
+        });
+
+        if has_failed.unwrap_or(true) {
             self.journal
                 .stop(&self.volume, "metadata cannot be written");
         }
     }
 
-    fn write_unit(&self, copy: u64, address: u64, unit: &Unit) -> bool {
-        let Some(block) = self.place(copy, address / UNITS) else {
+    /// Writes units in a row, as they are in memory.
+    fn write_run(&self, writer: &mut Writer<'_>, copy: u64, run: &[(u64, Unit)]) -> bool {
+        let Some((address, _)) = run.first() else {
+            return true;
+        };
+        let number = address / UNITS;
+        let Some(block) = self.place(copy, number) else {
             return false;
         };
         // CAST: A `usize` is a `u64`.
-        let start = (block << BLOCK_SHIFT).saturating_add(offset(address) as u64);
+        let start = (block << BLOCK_SHIFT).saturating_add(offset(*address) as u64);
+        let bytes = self.cached(number).and_then(|cached| {
+            cached
+                .unit(*address)
+                .get(..run.len().checked_mul(UNIT_SIZE)?)
+        });
 
-        // It is written as a whole when it is mended.
-        if self.bad.contains(block) {
-            return false;
+        // A block that is bad is written as a whole when it is mended.
+        match bytes {
+            Some(bytes) if !self.bad.contains(block) => {
+                writer.write(start, bytes).is_ok() || self.mend(copy, number).is_ok()
+            }
+            _ => false,
         }
-        self.volume.write(start, unit).is_ok() || self.mend(copy, address / UNITS).is_ok()
     }
 
     /// Writes a copy of a block anew, over bad memory.

@@ -67,20 +67,26 @@ impl<'a> Memory<'a> {
         unsafe { copy_mc(to.as_mut_ptr(), self.as_ptr(), to.len()) }
     }
 
-    /// Writes as many bytes as `from` has, past the CPU caches.
+    /// Writes as many bytes as `from` has from byte `at` on, past the CPU caches.
     ///
     /// # Errors
     ///
     /// - `ERANGE` if there are not so many.
-    pub(crate) fn write(&self, from: &[u8]) -> Result {
-        if from.len() > self.len {
+    pub(crate) fn write(&self, at: usize, from: &[u8]) -> Result {
+        if self
+            .len
+            .checked_sub(at)
+            .is_none_or(|room| from.len() > room)
+        {
             return Err(ERANGE);
         }
 
-        // SAFETY: The length was checked. What is written is raw memory that others may access at
-        // any time.
+        // SAFETY: `at` and the length were checked. What is written is raw memory that others may
+        // access at any time.
         unsafe {
-            bindings::memcpy_flushcache(self.as_ptr().cast(), from.as_ptr().cast(), from.len());
+            let to = self.as_ptr().add(at);
+
+            bindings::memcpy_flushcache(to.cast(), from.as_ptr().cast(), from.len());
         }
         Ok(())
     }

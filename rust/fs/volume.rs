@@ -382,15 +382,46 @@ impl Volume {
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn write(&self, start: u64, from: &[u8]) -> Result {
-        let mut rest = from;
+        self.with_writer(|writer| writer.write(start, from))?
+    }
 
+    /// Calls `f` with what writes several times as fast as can be. Nothing waits for the end of
+    /// `f` but an unmount and the removal of the device.
+    ///
+    /// # Errors
+    ///
+    /// - `EROFS` if the volume is read-only.
+    /// - `ENXIO` if the filesystem is unmounted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use daxmf::fs::Volume;
+    ///
+    /// /// Writes a record in both of its places. Returns how many have it.
+    /// fn write_twice(volume: &Volume, places: [u64; 2], record: &[u8]) -> Result<usize> {
+    ///     let count = volume.with_writer(|writer| {
+    ///         places
+    ///             .into_iter()
+    ///             .filter(|start| writer.write(*start, record).is_ok())
+    ///             .count()
+    ///     })?;
+    ///
+    ///     volume.fence().map(|()| count)
+    /// }
+    /// ```
+    pub fn with_writer<R>(&self, f: impl FnOnce(&mut Writer<'_>) -> R) -> Result<R> {
         self.check_writable()?;
-        self.for_each_piece(start, rest.len(), |memory| {
-            let (from, behind) = rest.split_at_checked(memory.len()).ok_or(ERANGE)?;
 
-            rest = behind;
-            memory.write(from)
-        })
+        let devices = self.devices()?;
+        let lock = ReadLock::new();
+
+        Ok(f(&mut Writer {
+            volume: self,
+            devices: &devices,
+            lock: &lock,
+            known: None,
+        }))
     }
 
     /// Zeroes whole pages, and mends bad ones where the device can.
@@ -614,6 +645,93 @@ impl Volume {
             rest = range.skip(memory.len() as u64);
         }
         Ok(())
+    }
+}
+
+/// What writes to a volume, see [`Volume::with_writer()`].
+pub struct Writer<'a> {
+    volume: &'a Volume,
+    devices: &'a Devices,
+    lock: &'a ReadLock,
+    /// Where the memory of the last write lies, and what is around it.
+    known: Option<(ByteRange<space::Device>, Memory<'a>)>,
+}
+
+impl<'a> Writer<'a> {
+    /// Writes the bytes from `start` on, past the CPU caches. They are durable after a
+    /// [`Volume::fence()`].
+    ///
+    /// # Errors
+    ///
+    /// - As [`Volume::write()`].
+    pub fn write(&mut self, start: u64, from: &[u8]) -> Result {
+        let mut rest = from;
+        let mut next = match ByteRange::new(start, from.len() as u64) {
+            Some(range) => Some(self.volume.locate(range)?),
+            None if from.is_empty() => None,
+            None => return Err(ERANGE),
+        };
+
+        while let Some(range) = next {
+            let (known, memory) = self.memory(range)?;
+            // CAST: A `u64` is a `usize` here.
+            let at = range.start().saturating_sub(known.start()) as usize;
+            let len = memory.len().saturating_sub(at).min(rest.len());
+            let (part, behind) = rest.split_at_checked(len).ok_or(ERANGE)?;
+
+            memory.write(at, part)?;
+            rest = behind;
+            next = range.skip(len as u64);
+        }
+        Ok(())
+    }
+
+    /// The memory of a first piece of `range`, and where it lies: what is around may be with it.
+    fn memory(
+        &mut self,
+        range: ByteRange<space::Device>,
+    ) -> Result<&(ByteRange<space::Device>, Memory<'a>)> {
+        let first = ByteRange::new(range.start(), 1).ok_or(ERANGE)?;
+
+        if self
+            .known
+            .as_ref()
+            .is_none_or(|(known, _)| !known.contains(first))
+        {
+            // Something of what is around may be bad.
+            self.known = match self.around(first) {
+                Some(known) => Some(known),
+                None => Some(self.find(range)?),
+            };
+        }
+        self.known.as_ref().ok_or(EIO)
+    }
+
+    /// The memory of a byte and of what is around, if all before it is good.
+    fn around(
+        &self,
+        byte: ByteRange<space::Device>,
+    ) -> Option<(ByteRange<space::Device>, Memory<'a>)> {
+        let start = byte
+            .start()
+            .checked_sub(byte.start() % Devices::MAX_PIECE)?;
+        let around =
+            ByteRange::new(start, Devices::MAX_PIECE)?.clip(self.volume.window().outer())?;
+
+        self.find(around)
+            .ok()
+            .filter(|(known, _)| known.contains(byte))
+    }
+
+    /// The memory of a first piece of `range`, and where that lies.
+    fn find(
+        &self,
+        range: ByteRange<space::Device>,
+    ) -> Result<(ByteRange<space::Device>, Memory<'a>)> {
+        let memory = self.devices.memory(range, self.lock)?;
+        let known = ByteRange::new(range.start(), memory.len() as u64).ok_or(ERANGE)?;
+
+        Ok((known, memory))
     }
 }
 
