@@ -141,11 +141,15 @@ fn u8_at(bytes: &[u8], at: usize) -> u8 {
 }
 
 /// Puts `value` at `at`, as far as there is room.
+#[inline]
 fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    if let Some(room) = bytes.get_mut(at..) {
-        for (to, from) in room.iter_mut().zip(value) {
-            *to = *from;
-        }
+    let room = bytes.get_mut(at..).unwrap_or(&mut []);
+    let len = value.len().min(room.len());
+
+    // Where the length is known, there is a copy of this length and no loop.
+    match room.get_mut(..value.len()) {
+        Some(room) => room.copy_from_slice(value),
+        None => room.copy_from_slice(value.get(..len).unwrap_or(&[])),
     }
 }
 
@@ -775,7 +779,13 @@ impl Transaction {
     }
 
     /// Puts unit number `index` of `count` in.
-    pub fn set_unit(slot: &mut [u8], count: usize, index: usize, address: u64, unit: &[u8]) {
+    pub fn set_unit(
+        slot: &mut [u8],
+        count: usize,
+        index: usize,
+        address: u64,
+        unit: &[u8; UNIT_SIZE],
+    ) {
         let at = Self::head(count).saturating_add(index.saturating_mul(UNIT_SIZE));
 
         put(
@@ -783,7 +793,7 @@ impl Transaction {
             UNIT_SIZE.saturating_add(index.saturating_mul(8)),
             &address.to_le_bytes(),
         );
-        put(slot, at, unit.get(..UNIT_SIZE).unwrap_or(unit));
+        put(slot, at, unit);
     }
 
     /// The address and contents of unit number `index` of `count`.
