@@ -42,7 +42,8 @@ use crate::{
     names::address,
     owners::Owner,
     space::HUGE,
-    state::State, //
+    state::State,
+    Mendfs, //
 };
 
 /// How many pieces a transaction replaces at most, and by how many.
@@ -147,6 +148,100 @@ pub(crate) fn is_answer(found: &Mapping, range: ByteRange<space::File>, purpose:
             !is_shared || purpose != Purpose::WriteFault || range.pages().len() > 1
         }
         Place::Copied { .. } | Place::Moved { .. } => false,
+    }
+}
+
+/// Blocks of the device that were taken for blocks of a file. They are given up when this is
+/// dropped, unless the file has them.
+struct Taken<'a> {
+    fs: &'a Mendfs,
+    blocks: Range<u64>,
+    file: Range<u64>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        if self.blocks.is_empty() {
+            return;
+        }
+
+        let blocks = self.blocks.clone();
+
+        if let Err(error) = self.fs.change_any(|state| state.give_up(blocks)) {
+            pr_warn!(
+                "{}: blocks {:#x}..{:#x} stay reserved until the next mount: {error:?}\n",
+                self.fs.volume,
+                self.blocks.start,
+                self.blocks.end
+            );
+        }
+    }
+}
+
+/// What takes long is done without the lock: to zero blocks, and to copy them.
+impl Mendfs {
+    fn take(&self, number: u64, file: Range<u64>) -> Result<Taken<'_>> {
+        let (blocks, file) = self.change(|state| state.take(number, file))?;
+
+        Ok(Taken {
+            fs: self,
+            blocks,
+            file,
+        })
+    }
+
+    /// Makes blocks of a file that are a hole hold zeroes, from the first one on and as many as one
+    /// extent can. Returns them, or [`None`] if that is to be tried again.
+    pub(crate) fn fill(
+        &self,
+        number: u64,
+        hole: Range<u64>,
+        now: Option<Time>,
+    ) -> Result<Option<Mapping>> {
+        let mut taken = self.take(number, hole)?;
+
+        match self.volume.zero(bytes(taken.blocks.clone())?) {
+            Err(EIO) => self
+                .change(|state| state.retire_bad(taken.blocks.clone()))
+                .map(|_| None),
+            zeroed => {
+                zeroed.and_then(|()| self.change(|state| state.fill(number, &mut taken, now)))
+            }
+        }
+    }
+
+    /// Gives a file a copy of its own of the first shared extent in `range`. Returns false if there
+    /// is none.
+    ///
+    /// What is copied stays as it is: the caller has the locks of the inode and of its mapping, and
+    /// other files that share it write elsewhere.
+    pub(crate) fn unshare_first(&self, number: u64, range: ByteRange<space::File>) -> Result<bool> {
+        let shared = self.read(|state| Ok(state.first_shared(number, blocks(range))))?;
+        let Some(shared) = shared else {
+            return Ok(false);
+        };
+        let mut taken = self.take(number, shared.file_blocks())?;
+        let to = bytes(taken.blocks.clone())?;
+
+        match self.volume.check(to) {
+            Err(EIO) => {
+                self.change(|state| state.retire_bad(taken.blocks.clone()))?;
+                return Ok(true);
+            }
+            checked => checked?,
+        }
+        if let Err(error) = self.volume.copy(shared.block << BLOCK_SHIFT, to) {
+            let noted = self.change(|state| state.note_unreadable(shared.blocks()));
+
+            // What is to be written whole need not be copied.
+            return match error == EIO && noted? {
+                true => Ok(true),
+                false => Err(error),
+            };
+        }
+        // If that is to be tried again, it is still shared.
+        self.change(|state| state.use_taken(number, &mut taken, None))?;
+        Ok(true)
     }
 }
 
@@ -441,50 +536,109 @@ impl State {
         })
     }
 
-    /// Finds, or makes, the piece of a file that the first byte of `range` lies in.
+    /// Finds the piece of a file that the first byte of `range` lies in, and begins to copy it
+    /// where that is needed. Returns [`None`] for a hole that is to be filled.
     pub(crate) fn map(
         &mut self,
         number: u64,
         range: ByteRange<space::File>,
         purpose: Purpose,
-    ) -> Result<Mapping> {
+    ) -> Result<Option<Mapping>> {
         let found = self.find(number, range)?;
 
         if is_answer(&found, range, purpose) {
-            return Ok(found);
+            return Ok(Some(found));
         }
         match found.place {
-            Place::Hole => self.fill_hole(number, common(&blocks(found.range), &blocks(range))),
-            Place::Bad { .. } => self.begin_rewrite(number, blocks(found.range).start),
-            Place::Mapped { start, .. } => {
-                self.begin_copy(number, blocks(found.range).start, start)
-            }
+            Place::Hole => Ok(None),
+            Place::Bad { .. } => self
+                .begin_rewrite(number, blocks(found.range).start)
+                .map(Some),
+            Place::Mapped { start, .. } => self
+                .begin_copy(number, blocks(found.range).start, start)
+                .map(Some),
             Place::Copied { .. } | Place::Moved { .. } => Err(EUCLEAN),
         }
     }
 
-    fn fill_hole(&mut self, number: u64, hole: Range<u64>) -> Result<Mapping> {
-        let extent = self.fill(number, hole, None)?;
+    /// The first hole in blocks of a file.
+    pub(crate) fn first_hole(&self, number: u64, file: Range<u64>) -> Result<Option<Range<u64>>> {
+        let node = self.node(number)?;
+        let mut next = file.start;
 
-        Ok(Mapping {
-            range: bytes(extent.file_blocks())?,
+        while next < file.end {
+            match node.piece_from(next) {
+                Some(Piece { extent, .. }) if extent.file_block <= next => next = extent.file_end(),
+                piece => {
+                    let end = piece.map_or(file.end, |piece| piece.extent.file_block);
+
+                    return Ok(Some(next..end.min(file.end)));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
+    /// on. Nobody gets them until they are [given up](Self::give_up), or belong to a file.
+    fn take(&mut self, number: u64, file: Range<u64>) -> Result<(Range<u64>, Range<u64>)> {
+        self.begin()?;
+
+        let taken = self.take_for(number, file)?;
+
+        self.space.keep();
+        Ok(taken)
+    }
+
+    /// Gives up blocks that no file has.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short. Then they are given up by the next mount.
+    pub(crate) fn give_up(&mut self, blocks: Range<u64>) -> Result {
+        self.suspects.reserve(self.most_suspects(&blocks))?;
+        self.release(blocks);
+        Ok(())
+    }
+
+    /// Makes blocks that were taken those of a file, unless they have failed. Returns whether they
+    /// are.
+    fn use_taken(&mut self, number: u64, taken: &mut Taken<'_>, now: Option<Time>) -> Result<bool> {
+        if self.bad.first_in(&taken.blocks).is_some() {
+            return Ok(false);
+        }
+        self.begin()?;
+
+        let extent = Extent::new(&taken.file, taken.blocks.start);
+
+        self.replace(number, taken.file.clone(), &[extent], now)?;
+        taken.blocks = 0..0;
+        Ok(true)
+    }
+
+    /// Makes blocks that were taken, and hold zeroes, those of a hole. Returns [`None`] if that is
+    /// to be tried again: they have failed, or a page fault has filled some of the hole.
+    fn fill(
+        &mut self,
+        number: u64,
+        taken: &mut Taken<'_>,
+        now: Option<Time>,
+    ) -> Result<Option<Mapping>> {
+        let start = taken.blocks.start << BLOCK_SHIFT;
+
+        if self.first_hole(number, taken.file.clone())?.as_ref() != Some(&taken.file)
+            || !self.use_taken(number, taken, now)?
+        {
+            return Ok(None);
+        }
+        Ok(Some(Mapping {
+            range: bytes(taken.file.clone())?,
             place: Place::Mapped {
-                start: extent.block << BLOCK_SHIFT,
+                start,
                 is_shared: false,
                 is_new: true,
             },
-        })
-    }
-
-    /// Makes blocks of a file that are a hole hold zeroes, from the first one on and as many as
-    /// one extent can. Returns them.
-    fn fill(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<Extent> {
-        let (taken, file) = self.take_sound(number, file, |volume, range| volume.zero(range))?;
-
-        let extent = Extent::new(&file, taken.start);
-
-        self.replace(number, file, &[extent], now)?;
-        Ok(extent)
+        }))
     }
 
     /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
@@ -697,32 +851,6 @@ impl State {
         None
     }
 
-    /// Gives a file a copy of its own of the first shared extent in `range`. Returns false if
-    /// there is none.
-    pub(crate) fn unshare(&mut self, number: u64, range: ByteRange<space::File>) -> Result<bool> {
-        let Some(shared) = self.first_shared(number, blocks(range)) else {
-            return Ok(false);
-        };
-
-        let (taken, file) = self.take_sound(number, shared.file_blocks(), |volume, range| {
-            volume.check(range)
-        })?;
-        let from = shared.block << BLOCK_SHIFT;
-        let to = bytes(taken.clone())?;
-
-        if let Err(error) = self.volume.copy(from, to) {
-            // What is to be written whole need not be copied.
-            return match error == EIO && self.note_unreadable(shared.blocks())? {
-                true => Ok(true),
-                false => Err(error),
-            };
-        }
-        let extent = Extent::new(&file, taken.start);
-
-        self.replace(number, file, &[extent], None)?;
-        Ok(true)
-    }
-
     // Changes
     // ---------------------------------------------------------------------------------------------
 
@@ -769,35 +897,6 @@ impl State {
         }
         self.drop_copies(number, &file)?;
         Ok(false)
-    }
-
-    /// Fills the first hole in `range`. Returns false if there is none.
-    pub(crate) fn allocate(
-        &mut self,
-        number: u64,
-        range: ByteRange<space::File>,
-        now: Time,
-    ) -> Result<bool> {
-        let file = blocks(range);
-        let mut next = file.start;
-
-        while let Some(piece) = self.node(number)?.piece_from(next) {
-            if piece.extent.file_block > next {
-                break;
-            }
-            next = piece.extent.file_end();
-        }
-        if next >= file.end {
-            return Ok(false);
-        }
-
-        let hole_end = self
-            .node(number)?
-            .piece_from(next)
-            .map_or(file.end, |piece| piece.extent.file_block.min(file.end));
-
-        self.fill(number, next..hole_end, Some(now))?;
-        Ok(true)
     }
 
     /// Begins to move what lies from byte `from` of a file on to `to`, and sets the size if that

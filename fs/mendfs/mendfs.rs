@@ -461,11 +461,27 @@ impl FileSystem for Mendfs {
         purpose: Purpose,
     ) -> Result<Mapping> {
         let number = inode.number();
-        let found = self.look(|state| state.find(number, range))?;
 
-        match contents::is_answer(&found, range, purpose) {
-            true => Ok(found),
-            false => self.change(|state| state.map(number, range, purpose)),
+        loop {
+            let found = self.look(|state| state.find(number, range))?;
+
+            if contents::is_answer(&found, range, purpose) {
+                return Ok(found);
+            }
+
+            let made = match found.place {
+                Place::Hole => self.fill(
+                    number,
+                    contents::common(&contents::blocks(found.range), &contents::blocks(range)),
+                    None,
+                ),
+                _ => self.change(|state| state.map(number, range, purpose)),
+            };
+
+            // A page fault may have changed the place, or the memory has failed.
+            if let Some(made) = made? {
+                return Ok(made);
+            }
         }
     }
 
@@ -510,8 +526,7 @@ impl FileSystem for Mendfs {
     }
 
     fn unshare(&self, inode: &Inode<Self>, range: ByteRange<range::space::File>) -> Result {
-        // The lock is given up in between.
-        while self.change(|state| state.unshare(inode.number(), range))? {}
+        while self.unshare_first(inode.number(), range)? {}
         Ok(())
     }
 
@@ -536,7 +551,11 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::File>,
         now: Time,
     ) -> Result {
-        while self.change(|state| state.allocate(inode.number(), range, now))? {}
+        let (number, file) = (inode.number(), contents::blocks(range));
+
+        while let Some(hole) = self.read(|state| state.first_hole(number, file.clone()))? {
+            self.fill(number, hole, Some(now))?;
+        }
         Ok(())
     }
 

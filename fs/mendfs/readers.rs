@@ -95,9 +95,7 @@ impl State {
 
         self.owners
             .remove(place.clone(), Owner::reader(number, &file));
-        self.suspects.reserve(self.most_suspects(&place))?;
-        self.release(place);
-        Ok(())
+        self.give_up(place)
     }
 }
 

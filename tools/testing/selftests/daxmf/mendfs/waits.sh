@@ -1,0 +1,102 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# While blocks are zeroed or copied for one file, nobody who reads another, stores to it, looks it up or asks
+# for its attributes waits for that. How long it waits for mutexes the tracepoints of contention tell.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# hardly_waits WHAT -- one process does WHAT to its file over and over, another uses other files meanwhile,
+# and waits less than a quarter of the time.
+hardly_waits() {
+	python3 - "$1" <<-END
+		import fcntl, mmap, os, re, signal, sys, time
+
+		TRACING = "/sys/kernel/tracing/"
+		EVENTS = TRACING + "events/lock/"
+		LEN = 64 << 20
+		FICLONE = 0x40049409
+
+		def zeroed():
+		    with open("busy", "wb", 0) as busy:
+		        os.posix_fallocate(busy.fileno(), 0, LEN)
+
+		def copied():
+		    with open("source", "rb") as source, open("busy", "wb", 0) as busy:
+		        fcntl.ioctl(busy.fileno(), FICLONE, source.fileno())
+		        os.pwrite(busy.fileno(), bytes(LEN), 0)
+
+		def put(path, text):
+		    with open(path, "w") as file:
+		        file.write(text)
+
+		def prepare():
+		    for name in "source", "other":
+		        with open(name, "wb", 0) as file:
+		            file.write(bytes(LEN))
+
+		def use(file, memory, number):
+		    os.pread(file.fileno(), 4096, 4096 * (number % 1000))
+		    # Another page is faulted in each time.
+		    memory[4096 * (number % 8192)] = 1
+		    os.stat("other")
+		    os.path.exists(f"none{number}")
+
+		# Seconds that the trace says were waited.
+		def waited():
+		    line = re.compile(r" (\d+\.\d+): contention_(begin|end): (\S+)")
+		    total, since = 0, {}
+		    with open(TRACING + "trace") as events:
+		        for at, kind, lock in line.findall(events.read()):
+		            if kind == "begin":
+		                since.setdefault(lock, float(at))
+		            elif lock in since:
+		                total += float(at) - since.pop(lock)
+		    return total
+
+		# What we wait for, of mutexes; the end does not say of what.
+		def trace(is_on):
+		    for event, kind in ("contention_begin", " && flags & 32"), ("contention_end", ""):
+		        own = f"common_pid == {os.getpid()}{kind}"
+		        put(f"{EVENTS}{event}/filter", own if is_on else "0")
+		        put(f"{EVENTS}{event}/enable", "1" if is_on else "0")
+
+		what = globals()[sys.argv[1]]
+		prepare()
+		what()
+		busy = os.fork()
+		if busy == 0:
+		    while True:
+		        what()
+
+		rounds, start = 0, time.monotonic()
+		try:
+		    put(TRACING + "trace", "")
+		    trace(True)
+		    with open("other", "r+b", 0) as file, mmap.mmap(file.fileno(), LEN) as memory:
+		        while time.monotonic() < start + 5:
+		            use(file, memory, rounds)
+		            rounds += 1
+		finally:
+		    took = time.monotonic() - start
+		    trace(False)
+		    os.kill(busy, signal.SIGKILL)
+		    os.waitpid(busy, 0)
+
+		print(f"{4 * rounds} operations in {took:.3f} s, of which it has waited {waited():.3f} s")
+		sys.exit(waited() > took / 4)
+	END
+}
+
+begin 2
+[ -e /sys/kernel/tracing/events/lock/contention_begin ] || skip_all "needs the tracepoint contention_begin"
+require_ns "$KIND"
+require mendfs_on "$NS"
+cd $MNT || exit
+on_exit cd /
+
+check "blocks of another file are zeroed" hardly_waits zeroed
+check "blocks of another file are copied" hardly_waits copied
+finish
