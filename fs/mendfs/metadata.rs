@@ -78,6 +78,11 @@ impl Cached {
     fn unit(&self, number: u64) -> &[u8] {
         self.bytes.get(offset(number)..).unwrap_or(&[])
     }
+
+    /// Whether it is what the media has. One without a record gets its header with its first one.
+    fn is_sealed(&self) -> bool {
+        self.bytes.first_chunk() != Some(&[0; UNIT_SIZE])
+    }
 }
 
 /// Where a unit is in its block, in bytes.
@@ -462,7 +467,7 @@ impl Metadata {
         self.write_chunk(&chunk, next)?;
         self.volume.fence()?;
         self.insert(chunk, before)?;
-        self.keep_link(chunk.number, next)
+        self.keep_link(&chunk, next)
             .and_then(|()| self.link(before, Some(chunk)))
             .inspect_err(|_| self.forget(chunk.number))
     }
@@ -500,15 +505,20 @@ impl Metadata {
         );
     }
 
-    /// Keeps the record of the next chunk in memory.
-    fn keep_link(&mut self, number: u64, next: Option<Chunk>) -> Result {
-        let last = self.geometry().link(number) / UNITS;
-        let cached = self.keep_block(last)?;
+    /// Keeps the last block of a new chunk in memory as it was written, if it has a record.
+    fn keep_link(&mut self, chunk: &Chunk, next: Option<Chunk>) -> Result {
+        if next.is_none() {
+            return Ok(());
+        }
 
-        if let Some(unit) = cached.bytes.last_chunk_mut() {
+        let number = self.geometry().link(chunk.number) / UNITS;
+        let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+        if let Some(unit) = block.last_chunk_mut() {
             *unit = link_unit(next);
         }
-        Ok(())
+        self.seal_block(chunk, number, &mut block);
+        self.load(number, &block)
     }
 
     /// Writes the record of the chunk that follows another, by a transaction of its own.
@@ -1033,13 +1043,14 @@ impl Metadata {
     /// - `EIO` if the memory cannot be mended.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn mend(&self, copy: u64, number: u64) -> Result {
-        match self.cached(number) {
+        match self.cached(number).filter(|cached| cached.is_sealed()) {
             Some(cached) => self.write_copy(copy, number, &cached.bytes),
             None => self.mend_empty(copy, number),
         }
     }
 
-    /// The same for a block without a record, which is not kept in memory.
+    /// The same for a block without a record, which is not kept in memory, or is for a change that
+    /// was not made.
     fn mend_empty(&self, copy: u64, number: u64) -> Result {
         let mut empty = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
         let chunk = self.geometry().chunk_of(number);
