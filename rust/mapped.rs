@@ -131,6 +131,25 @@ impl Mapped {
         Ok(())
     }
 
+    /// Writes bytes of the kernel's to `range`, past the CPU caches.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if there are not as many bytes as the range has.
+    /// - `ERANGE` if a part of the range lies outside the memory.
+    pub fn write_bytes(&self, range: ByteRange<space::Device>, from: &[u8]) -> Result {
+        let to = self.address(range)?;
+
+        // CAST: A `usize` is a `u64` here.
+        if from.len() as u64 != range.len() {
+            return Err(EINVAL);
+        }
+
+        // SAFETY: `address()` has checked the range, and `from` has as many bytes.
+        unsafe { bindings::memcpy_flushcache(to.cast(), from.as_ptr().cast(), from.len()) };
+        Ok(())
+    }
+
     /// Writes zeroes to whole pages, past the CPU caches.
     ///
     /// # Errors

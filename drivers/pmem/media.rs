@@ -189,19 +189,15 @@ impl<M: Memory> Media<M> {
         self.memory.invalidate(range)
     }
 
-    /// Calls `write`, which writes to `range` and returns the number of bytes written. Repairs the
-    /// range first if a part of it is bad. Bad memory that `write` does not reach stays bad.
+    /// Calls `write`, which writes all of `range`. Repairs the range first if a part of it is bad:
+    /// `write` must not wait for others then, who may wait for a repair.
     ///
     /// # Errors
     ///
     /// - `EIO` if the platform cannot repair all of the range, or if it fails again before it is
     ///   written. In the first case nothing is written.
     #[inline]
-    fn write(
-        &self,
-        range: ByteRange<space::Device>,
-        write: impl FnOnce() -> Result<usize>,
-    ) -> Result<usize> {
+    fn write(&self, range: ByteRange<space::Device>, write: impl FnOnce() -> Result) -> Result {
         if self.bad.first_in(range).is_none() {
             return write();
         }
@@ -209,29 +205,41 @@ impl<M: Memory> Media<M> {
         self.write_bad(range, write)
     }
 
-    fn write_bad(
-        &self,
-        range: ByteRange<space::Device>,
-        write: impl FnOnce() -> Result<usize>,
-    ) -> Result<usize> {
+    fn write_bad(&self, range: ByteRange<space::Device>, write: impl FnOnce() -> Result) -> Result {
         let Some(repair) = self.bad.repair(range)? else {
             return write();
         };
 
         self.clear_poison(range)?;
-        let len = write()? as u64;
+        write()?;
+        repair.finish(range, |page| self.memory.unmark(page))
+    }
 
-        // The source may fault half-way. The contents of a page that was not written whole are
-        // undefined.
-        let len = match len == range.len() {
-            true => len,
-            false => len & !(PAGE_SIZE - 1),
-        };
+    /// Fills `range`, of which a part is bad, from an iterator. Returns the number of bytes
+    /// written: as many whole pages as could be read from the source.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - Those of [`write()`](Self::write).
+    fn write_over(
+        &self,
+        range: ByteRange<space::Device>,
+        from: &mut IovIterSource<'_>,
+    ) -> Result<usize> {
+        // The source may be memory that takes as long to read as an ordinary user likes, such as a
+        // file of a FUSE filesystem, so it is read before the repair begins.
+        // CAST: A `u64` is a `usize` here.
+        let mut data = KVVec::from_elem(0, range.len() as usize, GFP_KERNEL)?;
+        let copied = from.copy_from_iter(&mut data);
+        let len = copied & !(PAGE_SIZE as usize - 1);
 
-        if let Some(written) = ByteRange::new(range.start(), len) {
-            repair.finish(written, |page| self.memory.unmark(page))?;
+        data.truncate(len);
+        // CAST: As above.
+        if let Some(written) = ByteRange::new(range.start(), len as u64) {
+            self.write(written, || self.memory.write_bytes(written, &data))?;
         }
-        Ok(len as usize)
+        Ok(len)
     }
 
     fn read_segment(&self, segment: &Segment<'_, Destination>) -> Result {
@@ -258,11 +266,7 @@ impl<M: Memory> Media<M> {
     fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
         let range = segment.range();
 
-        self.write(range, || {
-            self.memory.write(segment)?;
-            Ok(range.len() as usize)
-        })
-        .map(|_| ())
+        self.write(range, || self.memory.write(segment))
     }
 
     /// Moves the data of a bio, if it has any.
@@ -352,11 +356,7 @@ impl dax::Operations for Media<Pages> {
     fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result {
         let range = pages.bytes().ok_or(ERANGE)?;
 
-        self.write(range, || {
-            self.memory.write_zeroes(pages)?;
-            Ok(range.len() as usize)
-        })
-        .map(|_| ())
+        self.write(range, || self.memory.write_zeroes(pages))
     }
 
     fn recovery_write(
@@ -364,12 +364,15 @@ impl dax::Operations for Media<Pages> {
         range: ByteRange<space::Device>,
         from: &mut IovIterSource<'_>,
     ) -> usize {
+        if self.bad.first_in(range).is_none() {
+            return self.memory.write_from_iter(range, from).unwrap_or(0);
+        }
+
         // A part of a page is written to good memory only: the rest of the page is lost, too.
-        if !range.is_aligned(PAGE_SIZE) && self.bad.first_in(range).is_some() {
+        if !range.is_aligned(PAGE_SIZE) {
             return 0;
         }
 
-        self.write(range, || self.memory.write_from_iter(range, from))
-            .unwrap_or(0)
+        self.write_over(range, from).unwrap_or(0)
     }
 }

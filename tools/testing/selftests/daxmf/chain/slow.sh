@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A write over a bad page may take as long to read its source as the process likes. Others repair
+# theirs meanwhile.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# write_slowly FILE PAGE -- from memory that is not there until $TMP/go is, or for half of the time that
+# may be waited. Makes $TMP/waits when the write waits for it, and $TMP/answered when it is there. A
+# userfaultfd stands for a FUSE filesystem, which any user may have.
+write_slowly() {
+	python3 - "$1" "$2" "$TMP" $((DEADLINE / 2)) <<-'END'
+		import ctypes, fcntl, mmap, os, struct, sys, threading, time
+
+		SYS_USERFAULTFD, UFFDIO_API, UFFDIO_REGISTER, UFFDIO_ZEROPAGE = \
+		    323, 0xc018aa3f, 0xc020aa00, 0xc020aa04
+		libc = ctypes.CDLL(None, use_errno=True)
+		file, page, folder = os.open(sys.argv[1], os.O_RDWR), int(sys.argv[2]), sys.argv[3]
+		memory = mmap.mmap(-1, 4096, mmap.MAP_PRIVATE)
+		address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+		faults = libc.syscall(SYS_USERFAULTFD, os.O_CLOEXEC)
+		fcntl.ioctl(faults, UFFDIO_API, bytearray(struct.pack("3Q", 0xaa, 0, 0)))
+		fcntl.ioctl(faults, UFFDIO_REGISTER, bytearray(struct.pack("4Q", address, 4096, 1, 0)))
+
+		def answer():
+		    os.read(faults, 32)
+		    open(folder + "/waits", "w").close()
+		    end = time.monotonic() + int(sys.argv[4])
+		    while not os.path.exists(folder + "/go") and time.monotonic() < end:
+		        time.sleep(0.05)
+		    open(folder + "/answered", "w").close()
+		    fcntl.ioctl(faults, UFFDIO_ZEROPAGE, bytearray(struct.pack("4Q", address, 4096, 0, 0)))
+
+		thread = threading.Thread(target=answer, daemon=True)
+		thread.start()
+		assert os.pwrite(file, memory, page * 4096) == 4096
+		thread.join()
+	END
+}
+
+another_repairs() {
+	local slow status=0
+
+	fill $MNT/slow 16 && spoil $MNT/slow 5 && fill $MNT/other 16 && spoil $MNT/other 5 || return
+	write_slowly $MNT/slow 5 &
+	slow=$!
+	page_data
+	wait_for test -e "$TMP/waits" && write_page $MNT/other 5 && has_page $MNT/other 5 || status=1
+	[ ! -e "$TMP/answered" ] || fail "it was repaired only after that" || status=1
+	touch "$TMP/go"
+	wait $slow && dax_read $MNT/slow 5 && same_but $MNT/other 5 && [ $status = 0 ] && mended
+}
+
+begin 1
+[ -e /dev/userfaultfd ] || skip_all "needs userfaultfd"
+require_disk "$KIND"
+require xfs_on "$NS"
+
+check "a page is repaired while another write waits for its source" \
+	another_repairs
+finish
