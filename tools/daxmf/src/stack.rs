@@ -176,12 +176,21 @@ fn attach(device: &str, done: &mut BTreeSet<String>) -> Result<(), String> {
 fn attach_pair(pair: &Pair) -> Result<(), String> {
     let lower = format!("{CONFIG}/{}", pair.lower);
 
-    make_folder(&lower).map_err(|e| format!("{lower}: {e}"))?;
-    make_folder(&pair.path(CONFIG)).map_err(|error| {
+    loop {
+        make_folder(&lower).map_err(|e| format!("{lower}: {e}"))?;
+
+        let Err(error) = make_folder(&pair.path(CONFIG)) else {
+            return Ok(());
+        };
+
+        // Somebody else has detached the last device above it meanwhile.
+        if error.kind() == ErrorKind::NotFound && !Path::new(&lower).exists() {
+            continue;
+        }
         // Nothing is above it then.
         let _ = fs::remove_dir(&lower);
-        refusal(pair, &error)
-    })
+        return Err(refusal(pair, &error));
+    }
 }
 
 fn make_folder(path: &str) -> io::Result<()> {
