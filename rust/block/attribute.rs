@@ -28,7 +28,10 @@ use crate::{
     },
 };
 
-use super::Operations;
+use super::{
+    window_of,
+    Operations, //
+};
 
 /// What an attribute shows, and what a write to it does.
 enum Kind<T> {
@@ -93,7 +96,8 @@ impl<T: Operations> Attribute<T> {
 
     /// The attribute `badblocks`, which shows a list, and which root can write a range to: its
     /// first sector and their number. In [`Operations::ATTRIBUTES`] it takes the place of the
-    /// kernel's, which enters the range without the driver.
+    /// kernel's, which enters the range without the driver, and wherever it lies. `store` gets
+    /// ranges that lie on the disk; what does not is refused with `EINVAL`.
     pub const fn badblocks(
         list: fn(&T) -> &Badblocks,
         store: fn(&T, ByteRange<space::Device>),
@@ -126,6 +130,40 @@ impl<T: Operations> Attribute<T> {
         }
     }
 
+    /// The block device of the whole disk.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be the device of a disk.
+    unsafe fn block_device(dev: *mut bindings::device) -> *mut bindings::block_device {
+        // SAFETY: `dev` is embedded in the block device of the whole disk.
+        unsafe { container_of!(dev, bindings::block_device, bd_device) }
+    }
+
+    /// The range of the disk that a text such as `800 8` is about: its first sector and their
+    /// number.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it is something else, or does not lie on the disk.
+    ///
+    /// # Safety
+    ///
+    /// `dev` must be the device of a disk.
+    unsafe fn parse_range(
+        dev: *mut bindings::device,
+        text: &CStr,
+    ) -> Result<ByteRange<space::Device>> {
+        let range = parse_sectors(text)?;
+        // SAFETY: The block device is valid, as the disk is.
+        let disk = unsafe { window_of(Self::block_device(dev)) }.ok_or(EINVAL)?;
+
+        match disk.outer().contains(range) {
+            true => Ok(range),
+            false => Err(EINVAL),
+        }
+    }
+
     /// Borrows the driver's data.
     ///
     /// # Safety
@@ -133,11 +171,12 @@ impl<T: Operations> Attribute<T> {
     /// `dev` must be the device of a disk that was registered with a `T`, and must stay so for
     /// `'a`.
     unsafe fn data<'a>(dev: *mut bindings::device) -> &'a T {
-        // SAFETY: `dev` is embedded in the block device of the whole disk.
-        let bdev = unsafe { container_of!(dev, bindings::block_device, bd_device) };
-
         // SAFETY: By the type invariants of `super::Registration`, this is its data.
-        unsafe { &*(*(*bdev).bd_disk).private_data.cast::<T>() }
+        unsafe {
+            &*(*(*Self::block_device(dev)).bd_disk)
+                .private_data
+                .cast::<T>()
+        }
     }
 
     /// # Safety
@@ -192,7 +231,10 @@ impl<T: Operations> Attribute<T> {
             Kind::Choice(words, _, store) => {
                 parse_word(text, words).map(|index| store(data, index))
             }
-            Kind::Badblocks(_, store) => parse_sectors(text).map(|range| store(data, range)),
+            Kind::Badblocks(_, store) => {
+                // SAFETY: By the safety requirements.
+                unsafe { Self::parse_range(dev, text) }.map(|range| store(data, range))
+            }
         };
 
         match result {
@@ -271,11 +313,11 @@ unsafe fn emit_badblocks(buf: *mut c_char, list: &Badblocks) -> c_int {
     end.map_or(0, |end| end.saturating_add(1)) as c_int
 }
 
-/// The range that a text such as `800 8` is about: its first sector and their number.
+/// The sectors that a text is about: the first one and their number.
 ///
 /// # Errors
 ///
-/// - `EINVAL` if it is something else.
+/// - `EINVAL` if it is something else, or more than a range has.
 fn parse_sectors(text: &CStr) -> Result<ByteRange<space::Device>> {
     let mut numbers = text
         .to_str()?

@@ -16,6 +16,22 @@ bad_block_fails() {
 		dax_read "/dev/$DISK" $((BAD + 1))
 }
 
+# store RANGE -- in the list, by root.
+store() {
+	echo "$1" >"/sys/block/$DISK/badblocks"
+}
+
+# A write could never mend what does not lie on the disk.
+beyond_is_refused() {
+	local range size
+
+	size=$(cat "/sys/block/$DISK/size")
+	for range in "$size 1" "$((size - 1)) 2" "5 4294967296" "5 -1" "36028797018963967 1"; do
+		fails_with "Invalid argument" store "$range" && is bad "" || return
+	done
+	[ "$1" = nvdimm ] || { store "$((size - 1)) 1" && is bad "$((size - 1)) 1" && mend "$DISK"; }
+}
+
 write_page() {
 	seq 100000 | head -c $PAGE >"$TMP/page"
 	dd if="$TMP/page" of="/dev/$DISK" bs=$PAGE seek=$BAD oflag=direct conv=notrunc status=none
@@ -86,11 +102,12 @@ KINDS=(virtio memmap nvdimm)
 # To the driver the first two are the same.
 [ "${KERNEL:-stock}" = stock ] || KINDS=(virtio nvdimm)
 
-begin $((${#KINDS[@]} * 4 - 1))
+begin $((${#KINDS[@]} * 5 - 1))
 for kind in "${KINDS[@]}"; do
 	NS=$(ns_find "$kind") || skip_all "no namespace of kind $kind here"
 	require ns_bind "$NS"
 	DISK=$(ns_disk "$NS")
+	check_ours "$kind: what is not on the disk cannot be bad" beyond_is_refused "$kind"
 	check "$kind: a bad block reads as an error" bad_block_fails
 	if [ "$kind" = nvdimm ]; then
 		check "$kind: a write fails, and mends nothing" write_fails
