@@ -32,7 +32,9 @@ unsafe impl<const N: usize> Sync for StringParam<N> {}
 impl<const N: usize> StringParam<N> {
     #[doc(hidden)]
     pub const fn new() -> Self {
-        // INVARIANT: All bytes are NUL.
+        const { assert!(N > 0, "no room for the NUL byte") };
+
+        // INVARIANT: All bytes are NUL, and there is one.
         Self(UnsafeCell::new([0; N]))
     }
 
