@@ -34,6 +34,7 @@ pub mod mapped;
 pub mod mce;
 pub mod memory_failure;
 pub mod module_param;
+pub mod numa;
 pub mod nvdimm;
 pub mod pagemap;
 pub mod range;

@@ -47,6 +47,7 @@ use crate::{
         Outcome,
         Reason, //
     },
+    numa::Node,
     nvdimm::namespace::Claimed,
     range::{
         space,
@@ -264,9 +265,6 @@ pub fn alignment() -> u64 {
     align as u64
 }
 
-/// No NUMA node in particular.
-pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
-
 /// A range of physical memory with page frames.
 ///
 /// It is the memory of a DAX device, whose bytes and pages are those of the data in it. They are
@@ -323,7 +321,7 @@ impl<T: Operations> PageMap<T> {
     ///   ([`Kind::PaddedPfn`](crate::nvdimm::namespace::Kind::PaddedPfn)).
     /// - `ENXIO` if the range is ordinary memory.
     /// - `ENOMEM` if memory is short.
-    pub fn new(claim: Claim, node: i32, ops: T) -> impl PinInit<Self, Error> {
+    pub fn new(claim: Claim, node: Node, ops: T) -> impl PinInit<Self, Error> {
         let layout = claim.layout;
         let data = layout.data().outer();
         let mut addr = ptr::null_mut::<u8>();
@@ -342,7 +340,8 @@ impl<T: Operations> PageMap<T> {
                 unsafe { Self::describe(pgmap, layout) };
 
                 // SAFETY: `pgmap` is set up and stays in place until the pages are unmapped.
-                let start = from_err_ptr(unsafe { bindings::memremap_pages(pgmap, node) })?;
+                let start = unsafe { bindings::memremap_pages(pgmap, node.as_raw()) };
+                let start = from_err_ptr(start)?;
 
                 let reserved = layout.reserved();
 

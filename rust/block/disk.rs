@@ -31,6 +31,7 @@ use kernel::{
 use crate::{
     badblocks::Badblocks,
     bindings,
+    numa::Node,
     range::{
         PAGE_SIZE,
         SECTOR_SHIFT, //
@@ -94,7 +95,7 @@ impl Disk {
     ///
     /// - `EINVAL` if the block size is not a power of two from 512 on.
     /// - `ENOMEM` if memory is short.
-    pub fn new(block_size: u32, features: Features, node: i32) -> Result<Self> {
+    pub fn new(block_size: u32, features: Features, node: Node) -> Result<Self> {
         let mut limits = bindings::queue_limits {
             logical_block_size: block_size,
             // CAST: The size of a page fits.
@@ -106,7 +107,7 @@ impl Disk {
 
         // SAFETY: `limits` is valid for the duration of the call, the lock class is static.
         let disk = from_err_ptr(unsafe {
-            bindings::__blk_alloc_disk(&mut limits, node, static_lock_class!().as_ptr())
+            bindings::__blk_alloc_disk(&mut limits, node.as_raw(), static_lock_class!().as_ptr())
         })?;
 
         // INVARIANT: `__blk_alloc_disk()` returned a disk with a reference.

@@ -43,6 +43,7 @@ use crate::{
         self,
         Bio, //
     },
+    numa::Node,
     pagemap::{
         Claim,
         Layout, //
@@ -434,9 +435,9 @@ impl Bound<'_> {
     }
 
     /// The NUMA node of the memory.
-    pub fn node(&self) -> i32 {
+    pub fn node(&self) -> Node {
         // SAFETY: The device is valid.
-        unsafe { bindings::dev_to_node(self.namespace.as_raw()) }
+        unsafe { Node::of(self.namespace.as_raw()) }
     }
 
     /// The size of a logical block in bytes.

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A NUMA node is one that there is, and no number: C would look up any in a table.
+
+use daxmf::{
+    block::{
+        Disk,
+        Features, //
+    },
+    nvdimm::namespace::Bound,
+};
+use kernel::error::Result;
+
+fn disk(bound: &Bound<'_>) -> Result<Disk> {
+    let _any = Disk::new(512, Features::DAX, 1 << 20)?; //~ E0308 mismatched types
+
+    Disk::new(512, Features::DAX, bound.node())
+}
