@@ -204,9 +204,10 @@ impl Stress {
     }
 
     fn rename(&mut self) -> io::Result<()> {
-        let flags = match self.random.below(4) {
+        let flags = match self.random.below(5) {
             0 => RenameFlags::RENAME_EXCHANGE,
             1 => RenameFlags::RENAME_NOREPLACE,
+            2 => RenameFlags::RENAME_WHITEOUT,
             _ => RenameFlags::empty(),
         };
         let (from, to) = (self.path(), self.path());
@@ -316,6 +317,17 @@ impl Stress {
             Ok(fcntl::fallocate(fd, mode, span.at as i64, span.len as i64)?)
         };
 
+        let shift = || {
+            let mode = match keeps {
+                0 => libc::FALLOC_FL_COLLAPSE_RANGE,
+                _ => libc::FALLOC_FL_INSERT_RANGE,
+            };
+            let (at, len) = (span.at & !(PAGE - 1), span.len.next_multiple_of(PAGE));
+            let mode = FallocateFlags::from_bits_retain(mode);
+
+            Ok(fcntl::fallocate(fd, mode, at as i64, len as i64)?)
+        };
+
         match which {
             72..80 => file.write_all_at(&bytes, span.at as u64),
             80..83 => file
@@ -325,7 +337,8 @@ impl Stress {
             87 | 88 => allocate(keeps),
             89 => allocate(libc::FALLOC_FL_UNSHARE_RANGE | keeps),
             90 | 91 => allocate(libc::FALLOC_FL_ZERO_RANGE | keeps),
-            92..95 => allocate(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE),
+            92 | 93 => allocate(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE),
+            94 => shift(),
             95 => {
                 unistd::lseek(fd, span.at as i64, Whence::SeekData)?;
                 unistd::lseek(fd, span.at as i64, Whence::SeekHole)?;
