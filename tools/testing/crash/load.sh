@@ -122,6 +122,7 @@ work_again() {
 		wait_for has_no_damage && rm "$FAILED"
 }
 
+# shellcheck disable=SC2317 # wait_for calls it
 has_no_damage() {
 	sync && fsck.mendfs -n "/dev/$DISK" >/dev/null
 }
