@@ -525,6 +525,14 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// A label of these bytes, [`None`] if they are too many.
+    pub fn padded_label(bytes: &[u8]) -> Option<[u8; 32]> {
+        let mut label = [0; 32];
+
+        put(&mut label, 0, bytes);
+        (bytes.len() <= label.len()).then_some(label)
+    }
+
     /// Writes the superblock to a block.
     pub fn write(&self, block: &mut Block, checksum: impl FnOnce(&[u8]) -> u32) {
         block.fill(0);

@@ -233,13 +233,7 @@ impl State {
     /// - `EIO` if the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn add(&mut self, inode: u64, record: &Record<'_>) -> Result<u64> {
-        match self.metadata.add(inode, record) {
-            Err(ENOSPC) => {
-                self.grow()?;
-                self.metadata.add(inode, record)
-            }
-            result => result,
-        }
+        self.with_room(|metadata| metadata.add(inode, record))
     }
 
     /// The same for the record of an inode. Returns its number.
@@ -248,10 +242,15 @@ impl State {
     ///
     /// - As [`add()`](Self::add).
     pub(crate) fn add_inode(&mut self, record: &Record<'_>) -> Result<u64> {
-        match self.metadata.add_inode(record) {
+        self.with_room(|metadata| metadata.add_inode(record))
+    }
+
+    /// Calls `add`, and again with more metadata if there is no room.
+    fn with_room(&mut self, add: impl Fn(&mut Metadata) -> Result<u64>) -> Result<u64> {
+        match add(&mut self.metadata) {
             Err(ENOSPC) => {
                 self.grow()?;
-                self.metadata.add_inode(record)
+                add(&mut self.metadata)
             }
             result => result,
         }
@@ -367,20 +366,9 @@ impl State {
     /// - `EIO` if no copy can be written.
     pub(crate) fn set_label(&mut self, label: &[u8]) -> Result {
         let before = *self.metadata.superblock();
-        let mut padded = [0; 32];
+        let label = Superblock::padded_label(label).ok_or(EINVAL)?;
 
-        for (to, from) in padded
-            .get_mut(..label.len())
-            .ok_or(EINVAL)?
-            .iter_mut()
-            .zip(label)
-        {
-            *to = *from;
-        }
-        self.metadata.set_superblock(Superblock {
-            label: padded,
-            ..before
-        });
+        self.metadata.set_superblock(Superblock { label, ..before });
 
         let mut is_written = false;
 

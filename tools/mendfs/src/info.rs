@@ -19,13 +19,9 @@ pub struct Label(pub [u8; 32]);
 ///
 /// - A sentence if it is too long.
 pub fn parse_label(text: &str) -> Result<Label, String> {
-    let mut label = [0; 32];
-
-    label
-        .get_mut(..text.len())
-        .ok_or("longer than 32 bytes")?
-        .copy_from_slice(text.as_bytes());
-    Ok(Label(label))
+    Superblock::padded_label(text.as_bytes())
+        .map(Label)
+        .ok_or_else(|| "longer than 32 bytes".into())
 }
 
 /// The label, without the zeroes that it is padded with.
