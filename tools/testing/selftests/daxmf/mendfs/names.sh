@@ -327,23 +327,34 @@ unlinked() {
 	return $status
 }
 
+# with_handles -- run a program on standard input, which may call handle().
+with_handles() {
+	{
+		cat <<-'END'
+			import ctypes, os
+			AT, CONNECTABLE = -100, 2
+			libc = ctypes.CDLL(None, use_errno=True)
+
+			class Handle(ctypes.Structure):
+			    _fields_ = [("bytes", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
+
+			def handle(name, flags=0):
+			    found, mount = Handle(128), ctypes.c_int()
+			    assert libc.name_to_handle_at(AT, name, ctypes.byref(found), ctypes.byref(mount), flags) == 0
+			    return found
+
+		END
+		cat
+	} | python3 -
+}
+
 # A handle finds its file until that is gone, whether or not it has a name.
 handles() {
-	touch handled && python3 - <<-'END'
-		import ctypes, os
-		libc = ctypes.CDLL(None, use_errno=True)
-		at, estale = -100, 116
-
-		class Handle(ctypes.Structure):
-		    _fields_ = [("bytes", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
-
-		def handle(name):
-		    found, mount = Handle(128), ctypes.c_int()
-		    assert libc.name_to_handle_at(at, name, ctypes.byref(found), ctypes.byref(mount), 0) == 0
-		    return found
+	touch handled && with_handles <<-'END'
+		estale = 116
 
 		def opened(handle):
-		    file = libc.open_by_handle_at(at, ctypes.byref(handle), os.O_RDONLY)
+		    file = libc.open_by_handle_at(AT, ctypes.byref(handle), os.O_RDONLY)
 		    return ctypes.get_errno() if file < 0 else os.fstat(file).st_ino, file
 
 		number = os.stat("handled").st_ino
@@ -362,19 +373,7 @@ handles() {
 
 # A handle that has the directory, too, finds the file by its name, if nobody has it in memory.
 connected_handles() {
-	mkdir -p deep/er && touch deep/er/file && ln deep/er/file deep/other && python3 - <<-'END'
-		import ctypes, os
-		libc = ctypes.CDLL(None, use_errno=True)
-		AT, CONNECTABLE = -100, 2
-
-		class Handle(ctypes.Structure):
-		    _fields_ = [("bytes", ctypes.c_uint), ("kind", ctypes.c_int), ("data", ctypes.c_ubyte * 128)]
-
-		def handle(name):
-		    found, mount = Handle(128), ctypes.c_int()
-		    assert libc.name_to_handle_at(AT, name, ctypes.byref(found), ctypes.byref(mount), CONNECTABLE) == 0
-		    return found
-
+	mkdir -p deep/er && touch deep/er/file && ln deep/er/file deep/other && with_handles <<-'END'
 		def place(handle):
 		    with open("/proc/sys/vm/drop_caches", "w") as caches:
 		        caches.write("2")
@@ -386,10 +385,10 @@ connected_handles() {
 
 		here = os.getcwd()
 		for name in (b"deep/er/file", b"deep/other"):
-		    found = handle(name)
+		    found = handle(name, CONNECTABLE)
 		    assert found.bytes == 24, found.bytes
 		    assert place(found) == f"{here}/{os.fsdecode(name)}"
-		found = handle(b"deep/er/file")
+		found = handle(b"deep/er/file", CONNECTABLE)
 		os.rename("deep/er/file", "deep/er/moved")
 		assert place(found) == f"{here}/deep/er/moved"
 	END
