@@ -35,16 +35,6 @@ fn for_vfs(flags: u32) -> u32 {
         .fold(0, |all, (_, known)| all | known)
 }
 
-impl Attributes {
-    /// The flags that an inode can have: it cannot be changed (`FS_IMMUTABLE_FL`), can only become
-    /// longer (`FS_APPEND_FL`), is of no interest to backups (`FS_NODUMP_FL`), or keeps no time of
-    /// access (`FS_NOATIME_FL`).
-    pub const FLAGS: u32 = bindings::FS_IMMUTABLE_FL
-        | bindings::FS_APPEND_FL
-        | bindings::FS_NODUMP_FL
-        | bindings::FS_NOATIME_FL;
-}
-
 impl<T: FileSystem> Inode<T> {
     /// Has the VFS go by `flags`.
     ///

@@ -43,28 +43,6 @@ use super::{
 /// Sectors of a block, as `i_blocks` counts.
 const SECTORS_PER_BLOCK: u64 = 8;
 
-impl Time {
-    pub(super) const fn from_raw(time: bindings::timespec64) -> Self {
-        Self {
-            seconds: time.tv_sec,
-            // CAST: The kernel keeps it below 10^9.
-            nanoseconds: time.tv_nsec as u32,
-        }
-    }
-
-    pub(super) const fn into_raw(self) -> bindings::timespec64 {
-        bindings::timespec64 {
-            tv_sec: self.seconds,
-            tv_nsec: self.nanoseconds as c_long,
-        }
-    }
-
-    /// Whether the nanoseconds are less than a second.
-    const fn is_valid(self) -> bool {
-        self.nanoseconds < 1_000_000_000
-    }
-}
-
 /// Reads a field that C may write at this moment.
 ///
 /// C: `READ_ONCE()`
@@ -104,10 +82,10 @@ unsafe fn write_once<F: Copy>(field: *mut F, value: F) {
 ///
 /// An `Inode` is a valid `struct inode` of a superblock of type `T`.
 #[repr(transparent)]
-pub struct Inode<T: FileSystem>(Opaque<bindings::inode>, PhantomData<T>);
+pub struct Inode<T>(Opaque<bindings::inode>, PhantomData<T>);
 
-// SAFETY: All methods do their own synchronization.
-unsafe impl<T: FileSystem> Sync for Inode<T> {}
+// SAFETY: All methods do their own synchronization, and `T` is `Sync`.
+unsafe impl<T: Sync> Sync for Inode<T> {}
 
 /// A reference to an inode, which exists no longer than its superblock.
 ///
@@ -636,29 +614,6 @@ impl<T: FileSystem> LockedInode<T> {
             // SAFETY: The inode is locked by the type invariants.
             unsafe { self.set_owners_and_times(&before) }
         })
-    }
-}
-
-impl Attributes {
-    /// Whether an inode can be so.
-    fn is_valid(&self) -> bool {
-        let has_type = matches!(
-            self.mode & bindings::S_IFMT,
-            bindings::S_IFREG
-                | bindings::S_IFDIR
-                | bindings::S_IFLNK
-                | bindings::S_IFCHR
-                | bindings::S_IFBLK
-                | bindings::S_IFIFO
-                | bindings::S_IFSOCK
-        );
-        let times = [self.accessed, self.modified, self.changed];
-
-        has_type
-            && u16::try_from(self.mode).is_ok()
-            && self.flags & !Self::FLAGS == 0
-            && i64::try_from(self.size).is_ok()
-            && times.into_iter().all(Time::is_valid)
     }
 }
 

@@ -36,8 +36,7 @@ use super::{
     Mapping,
     Place,
     Purpose,
-    SuperBlock,
-    Volume, //
+    SuperBlock, //
 };
 
 /// The greatest end of a range of a file, as `loff_t` has it.
@@ -182,50 +181,6 @@ impl<T: FileSystem> LockedInode<T> {
 
         self.try_unmap(hole, Dirty::Kept, &frozen)?;
         Ok(mapping)
-    }
-}
-
-impl Place {
-    fn is_shared(self) -> bool {
-        matches!(
-            self,
-            Self::Mapped {
-                is_shared: true,
-                ..
-            }
-        )
-    }
-}
-
-impl Mapping {
-    /// Where the piece lies in the volume, be it good or bad; [`None`] if it is a hole, or about to
-    /// be copied.
-    pub(super) fn window(&self) -> Option<Window<space::Volume, space::File>> {
-        let (Place::Mapped { start, .. } | Place::Bad { start }) = self.place else {
-            return None;
-        };
-
-        Window::new(ByteRange::new(start, self.range.len())?, self.range)
-    }
-
-    /// Whether it can be the answer for `range`: `fs/dax.c` relies on it.
-    fn is_sound(&self, range: ByteRange<space::File>, purpose: Purpose, volume: &Volume) -> bool {
-        let has_first = ByteRange::new(range.start(), 1).is_some_and(|b| self.range.contains(b));
-        let lies_at = |start: u64| {
-            start % PAGE_SIZE == 0
-                && ByteRange::new(start, self.range.len()).is_some_and(|r| volume.locate(r).is_ok())
-        };
-        let is_there = match self.place {
-            Place::Hole => matches!(purpose, Purpose::Read | Purpose::Zero),
-            Place::Mapped { start, .. } => lies_at(start),
-            Place::Copied { start, source } => {
-                purpose == Purpose::WriteFault && lies_at(start) && lies_at(source)
-            }
-            Place::Bad { start } => purpose != Purpose::Rewrite && lies_at(start),
-            Place::Moved { start } => purpose == Purpose::Rewrite && lies_at(start),
-        };
-
-        has_first && is_there && self.range.is_aligned(PAGE_SIZE)
     }
 }
 
@@ -511,38 +466,6 @@ impl<T: FileSystem> VTable<T> {
     };
 }
 
-impl Mapping {
-    /// The one page of it that has byte `at` of the file.
-    fn page_at(self, at: u64) -> Option<Self> {
-        let page = ByteRange::new(at.checked_sub(at % PAGE_SIZE)?, PAGE_SIZE)?;
-        let before = page.start().checked_sub(self.range.start())?;
-        let place = match self.place {
-            Place::Hole => Place::Hole,
-            Place::Bad { start } => Place::Bad {
-                start: start.checked_add(before)?,
-            },
-            Place::Moved { start } => Place::Moved {
-                start: start.checked_add(before)?,
-            },
-            Place::Mapped {
-                start,
-                is_shared,
-                is_new,
-            } => Place::Mapped {
-                start: start.checked_add(before)?,
-                is_shared,
-                is_new,
-            },
-            Place::Copied { start, source } => Place::Copied {
-                start: start.checked_add(before)?,
-                source: source.checked_add(before)?,
-            },
-        };
-
-        Some(Self { range: page, place })
-    }
-}
-
 impl<T: FileSystem> Inode<T> {
     /// Ends a write to another place than where the contents lie.
     ///
@@ -567,7 +490,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
-    /// - The errors of [`Volume::write_back()`].
+    /// - The errors of [`Volume::write_back()`](super::Volume::write_back).
     fn write_back_copy(&self, range: ByteRange<space::File>, iomap: &bindings::iomap) -> Result {
         let volume = self.super_block().volume();
         let copy = extent_of(iomap)

@@ -95,17 +95,3 @@ unsafe extern "C" fn collect(
         Ok(0)
     })
 }
-
-impl Label {
-    pub(super) fn new(namespace: &[u8], suffix: &[u8], value: &[u8]) -> Result<Self> {
-        let mut label = Self {
-            name: KVec::new(),
-            value: KVec::new(),
-        };
-
-        label.name.extend_from_slice(namespace, GFP_KERNEL)?;
-        label.name.extend_from_slice(suffix, GFP_KERNEL)?;
-        label.value.extend_from_slice(value, GFP_KERNEL)?;
-        Ok(label)
-    }
-}
