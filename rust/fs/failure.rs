@@ -38,15 +38,13 @@ use super::{
     },
     lock::Frozen,
     losses::Lost,
+    volume::HUGE,
     FileSystem,
     Inode,
     Place,
     Purpose,
     SuperBlock, //
 };
-
-/// Pages that a huge page maps.
-const HUGE: u64 = 512;
 
 impl<T: FileSystem> SuperBlock<T> {
     /// Tells everybody who uses `pages` of a file that they are lost: processes that have them
@@ -388,59 +386,6 @@ fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>
     let end = pages.end().checked_next_multiple_of(HUGE)?;
 
     PageRange::between(first, end)?.bytes()
-}
-
-/// The marks of page frames that have failed: the kernel makes those present again that are marked
-/// when they have been mended.
-///
-/// When dropped, the mark of another frame is taken back: where a huge page is mapped,
-/// `mf_dax_kill_procs()` marks its first frame, and not the one that has failed.
-///
-/// # Invariants
-///
-/// `first` is null, or a page that was not marked and has not failed. It stays valid as long as
-/// this exists.
-pub(super) struct Marks {
-    first: *mut bindings::page,
-}
-
-impl Marks {
-    /// Marks `frames`, which have failed.
-    ///
-    /// # Safety
-    ///
-    /// The frames must have pages, aligned as huge pages are, which are valid until the marks are
-    /// dropped.
-    pub(super) unsafe fn new(frames: PageRange<space::Physical>) -> Self {
-        let head = frames.start() / HUGE * HUGE;
-        let mut first = ptr::null_mut();
-
-        // SAFETY: By the safety requirements.
-        unsafe {
-            if head != frames.start() {
-                let page = bindings::pfn_to_page(head as c_ulong);
-
-                if bindings::PageHWPoison(page) == 0 {
-                    first = page;
-                }
-            }
-            for frame in frames.start()..frames.end() {
-                bindings::SetPageHWPoison(bindings::pfn_to_page(frame as c_ulong));
-            }
-        }
-
-        // INVARIANT: It was just looked at. It has not failed, as it lies before `frames`.
-        Self { first }
-    }
-}
-
-impl Drop for Marks {
-    fn drop(&mut self) {
-        if !self.first.is_null() {
-            // SAFETY: By the type invariants.
-            unsafe { bindings::TestClearPageHWPoison(self.first) };
-        }
-    }
 }
 
 #[kunit_tests(daxmf_fs_failure)]

@@ -2,27 +2,34 @@
 
 //! The memory that a filesystem lies in.
 
+mod devices;
+mod mounted;
+mod poison;
+mod writer;
+
+pub(super) use self::{
+    devices::Devices,
+    mounted::Mounted,
+    poison::HUGE, //
+};
+
+pub use self::writer::Writer;
+
 use core::{
     mem,
     ops::Deref,
-    ptr::{
-        self,
-        NonNull, //
-    },
     str, //
 };
 
 use kernel::{
     error::to_result,
-    fmt, new_srcu,
+    fmt,
     prelude::*,
     str::CString,
     sync::{
-        aref::ARef,
         atomic::{
             Acquire,
-            Atomic,
-            Release, //
+            Atomic, //
         },
         srcu,
         Arc,
@@ -32,12 +39,7 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::{
-        window_of,
-        OpenDevice, //
-    },
     dax::{
-        self,
         device::AccessMode,
         Memory,
         ReadLock, //
@@ -45,13 +47,10 @@ use crate::{
     range::{
         space,
         ByteRange,
-        PageRange,
         Window,
         PAGE_SIZE, //
     },
 };
-
-use super::failure::Marks;
 
 /// What a filesystem sees of its block device: persistent memory, in bytes from its start.
 ///
@@ -85,101 +84,6 @@ struct Shared {
     name: CString,
 }
 
-/// The devices of a filesystem that is mounted.
-///
-/// # Invariants
-///
-/// `block` is valid, and open until the filesystem is unmounted.
-pub(super) struct Devices {
-    dax: ARef<dax::Device>,
-    block: NonNull<bindings::block_device>,
-}
-
-// SAFETY: A block device may be used on any thread.
-unsafe impl Send for Devices {}
-
-// SAFETY: A shared `Devices` gives access to nothing of the block device but its address.
-unsafe impl Sync for Devices {}
-
-impl Devices {
-    /// As much is done in one section of `dax_srcu`: whoever waits for all readers should not wait
-    /// long.
-    const MAX_PIECE: u64 = 2 << 20;
-
-    /// The same where nothing is accessed. Drivers count sectors in 32 bits.
-    const MAX_CHECK: u64 = 1 << 30;
-
-    /// The DAX device that the volume lies in.
-    pub(super) fn dax(&self) -> &dax::Device {
-        &self.dax
-    }
-
-    /// The block device that is the volume.
-    pub(super) fn block(&self) -> *mut bindings::block_device {
-        self.block.as_ptr()
-    }
-
-    /// Makes a page present in the kernel's linear map, unless the driver knows that it is bad.
-    /// Then it does so itself.
-    fn make_present(&self, page: ByteRange<space::Device>) {
-        let lock = ReadLock::new();
-
-        if self.dax.memory(page, AccessMode::Normal, &lock).is_err() {
-            return;
-        }
-        if let Ok(place) = self.dax.locate(page.pages(), &lock) {
-            // SAFETY: The memory of a filesystem has pages and a place in the linear map, which
-            // stay as long as `dax_srcu` is held.
-            unsafe {
-                let frame = place.outer().start() as c_ulong;
-
-                bindings::TestClearPageHWPoison(bindings::pfn_to_page(frame));
-                bindings::clear_mce_nospec(frame);
-            }
-        }
-    }
-
-    /// Writes a page over memory that may be bad.
-    fn recovery_write(&self, range: ByteRange<space::Device>, page: &[u8]) -> Result {
-        let lock = ReadLock::new();
-        let memory = self.dax.memory(range, AccessMode::RecoveryWrite, &lock)?;
-
-        if memory.recovery_write(page) == page.len() {
-            Ok(())
-        } else {
-            Err(EIO)
-        }
-    }
-
-    /// Copies a first piece of `from` to `to`. Returns its length.
-    fn copy_piece(
-        &self,
-        from: ByteRange<space::Device>,
-        to: ByteRange<space::Device>,
-    ) -> Result<u64> {
-        let lock = ReadLock::new();
-        let source = self.memory(from, &lock)?;
-        let to = ByteRange::new(to.start(), source.len() as u64).ok_or(ERANGE)?;
-        let target = self.memory(to, &lock)?;
-
-        target.fill_from(&source)?;
-        target.flush();
-        Ok(target.len() as u64)
-    }
-
-    /// The memory of a first piece of `range`.
-    fn memory<'a>(
-        &'a self,
-        range: ByteRange<space::Device>,
-        lock: &'a ReadLock,
-    ) -> Result<Memory<'a>> {
-        let first =
-            ByteRange::new(range.start(), range.len().min(Self::MAX_PIECE)).ok_or(ERANGE)?;
-
-        self.dax.memory(first, AccessMode::Normal, lock)
-    }
-}
-
 /// The devices, in use: the filesystem is not unmounted before this is dropped.
 struct InUse<'a> {
     devices: &'a Devices,
@@ -191,92 +95,6 @@ impl Deref for InUse<'_> {
 
     fn deref(&self) -> &Devices {
         self.devices
-    }
-}
-
-/// The volume of a filesystem that is mounted.
-///
-/// # Invariants
-///
-/// `volume.shared` points to `devices`, or has been set to null.
-pub(super) struct Mounted {
-    volume: Volume,
-    devices: KBox<Devices>,
-}
-
-impl Mounted {
-    /// # Errors
-    ///
-    /// - `EINVAL` if the start or the size of the block device is not a multiple of the page size,
-    ///   or if it is empty.
-    /// - `ENOMEM` if memory is short.
-    /// - The errors of [`dax::Device::of()`].
-    ///
-    /// # Safety
-    ///
-    /// The block device must stay open until [`end()`](Self::end) was called or this is dropped.
-    pub(super) unsafe fn new(block: &OpenDevice) -> Result<Self> {
-        let dax = dax::Device::of(block)?;
-        let block = NonNull::new(block.as_raw()).ok_or(ENXIO)?;
-        // SAFETY: The block device is open.
-        let (window, is_read_only, name) = unsafe {
-            (
-                window_of(block.as_ptr()).ok_or(EINVAL)?,
-                bindings::bdev_read_only(block.as_ptr()),
-                // It does not change.
-                CStr::from_char_ptr((*block.as_ptr()).bd_device.kobj.name),
-            )
-        };
-
-        if !window.outer().is_aligned(PAGE_SIZE) {
-            return Err(EINVAL);
-        }
-
-        let name = CString::try_from(name)?;
-        let is_synchronous = dax.is_synchronous();
-        // INVARIANT: By the safety requirements.
-        let devices = KBox::new(Devices { dax, block }, GFP_KERNEL)?;
-        let pointer = ptr::from_ref(&*devices);
-        // INVARIANT: `Mounted` owns them from now on.
-        let shared = try_pin_init!(Shared {
-            users <- new_srcu!("Volume::users"),
-            devices: Atomic::new(pointer),
-            name,
-        });
-
-        // INVARIANT: The window was checked above.
-        Ok(Self {
-            volume: Volume {
-                shared: Arc::pin_init(shared, GFP_KERNEL)?,
-                window,
-                is_read_only,
-                is_synchronous,
-            },
-            devices,
-        })
-    }
-
-    pub(super) fn volume(&self) -> &Volume {
-        &self.volume
-    }
-
-    pub(super) fn devices(&self) -> &Devices {
-        &self.devices
-    }
-
-    /// From now on the volume is of no use to anybody, wherever a handle of it was kept. Waits for
-    /// those who use it.
-    pub(super) fn end(&self) {
-        let shared = &self.volume.shared;
-
-        shared.devices.store(ptr::null(), Release);
-        shared.users.synchronize();
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -416,12 +234,7 @@ impl Volume {
         let devices = self.devices()?;
         let lock = ReadLock::new();
 
-        Ok(f(&mut Writer {
-            volume: self,
-            devices: &devices,
-            lock: &lock,
-            known: None,
-        }))
+        Ok(f(&mut Writer::new(self.window, &devices, &lock)))
     }
 
     /// Zeroes whole pages, and mends bad ones where the device can.
@@ -442,7 +255,7 @@ impl Volume {
 
         // One by one: `dax_zero_page_range()` does not take more.
         for page in pages.start()..pages.end() {
-            devices.dax.zero_page(page, &ReadLock::new())?;
+            devices.dax().zero_page(page, &ReadLock::new())?;
         }
         Ok(())
     }
@@ -462,7 +275,7 @@ impl Volume {
             let lock = ReadLock::new();
             let len = range.len().min(Devices::MAX_CHECK);
             let first = ByteRange::new(range.start(), len).ok_or(ERANGE)?;
-            let memory = devices.dax.memory(first, AccessMode::Normal, &lock)?;
+            let memory = devices.dax().memory(first, AccessMode::Normal, &lock)?;
 
             rest = range.skip(memory.len() as u64);
         }
@@ -531,49 +344,6 @@ impl Volume {
         devices.make_present(located);
         devices.recovery_write(located, page)?;
         self.verify(start, page)
-    }
-
-    /// The page frames of `range`, as many from the first one on as lie in a row, if there are
-    /// such.
-    pub(super) fn frames(
-        &self,
-        range: ByteRange<space::Volume>,
-    ) -> Option<PageRange<space::Physical>> {
-        let pages = self.locate(range).ok()?.pages();
-
-        let devices = self.devices().ok()?;
-        let place = devices.dax.locate(pages, &ReadLock::new()).ok()?;
-
-        Some(place.outer())
-    }
-
-    /// Marks the page frames of `range`, which have failed, as far as there are such.
-    ///
-    /// # Safety
-    ///
-    /// The caller must hold `dax_srcu` until the marks are dropped.
-    pub(super) unsafe fn mark(&self, range: ByteRange<space::Volume>) -> KVec<Marks> {
-        let mut all = KVec::new();
-        let mut rest = self.locate(range).ok().map(ByteRange::pages);
-        let Ok(devices) = self.devices() else {
-            return all;
-        };
-
-        while let Some(pages) = rest {
-            let Ok(place) = devices.dax.locate(pages, &ReadLock::new()) else {
-                break;
-            };
-            let frames = place.outer();
-
-            // SAFETY: The memory of a filesystem has pages, and the driver sees to it that these
-            // are aligned as huge pages are. They stay as long as `dax_srcu` is held.
-            let marks = unsafe { Marks::new(frames) };
-
-            // Without memory the mark of the other frame is taken back too early, and stays.
-            let _ = all.push(marks, GFP_KERNEL);
-            rest = pages.skip(frames.len());
-        }
-        all
     }
 
     /// Checks that the bytes from `start` on are `expected`.
@@ -648,141 +418,9 @@ impl Volume {
     }
 }
 
-/// What writes to a volume, see [`Volume::with_writer()`].
-pub struct Writer<'a> {
-    volume: &'a Volume,
-    devices: &'a Devices,
-    lock: &'a ReadLock,
-    /// Where the memory of the last write lies, and what is around it.
-    known: Option<(ByteRange<space::Device>, Memory<'a>)>,
-}
-
-impl<'a> Writer<'a> {
-    /// Writes the bytes from `start` on, past the CPU caches. They are durable after a
-    /// [`Volume::fence()`].
-    ///
-    /// # Errors
-    ///
-    /// - As [`Volume::write()`].
-    pub fn write(&mut self, start: u64, from: &[u8]) -> Result {
-        let mut rest = from;
-        let mut next = match ByteRange::new(start, from.len() as u64) {
-            Some(range) => Some(self.volume.locate(range)?),
-            None if from.is_empty() => None,
-            None => return Err(ERANGE),
-        };
-
-        while let Some(range) = next {
-            let (known, memory) = self.memory(range)?;
-            // CAST: A `u64` is a `usize` here.
-            let at = range.start().saturating_sub(known.start()) as usize;
-            let len = memory.len().saturating_sub(at).min(rest.len());
-            let (part, behind) = rest.split_at_checked(len).ok_or(ERANGE)?;
-
-            memory.write(at, part)?;
-            rest = behind;
-            next = range.skip(len as u64);
-        }
-        Ok(())
-    }
-
-    /// The memory of a first piece of `range`, and where it lies: what is around may be with it.
-    fn memory(
-        &mut self,
-        range: ByteRange<space::Device>,
-    ) -> Result<&(ByteRange<space::Device>, Memory<'a>)> {
-        let first = ByteRange::new(range.start(), 1).ok_or(ERANGE)?;
-
-        if self
-            .known
-            .as_ref()
-            .is_none_or(|(known, _)| !known.contains(first))
-        {
-            // Something of what is around may be bad.
-            self.known = match self.around(first) {
-                Some(known) => Some(known),
-                None => Some(self.find(range)?),
-            };
-        }
-        self.known.as_ref().ok_or(EIO)
-    }
-
-    /// The memory of a byte and of what is around, if all before it is good.
-    fn around(
-        &self,
-        byte: ByteRange<space::Device>,
-    ) -> Option<(ByteRange<space::Device>, Memory<'a>)> {
-        let start = byte
-            .start()
-            .checked_sub(byte.start() % Devices::MAX_PIECE)?;
-        let around =
-            ByteRange::new(start, Devices::MAX_PIECE)?.clip(self.volume.window().outer())?;
-
-        self.find(around)
-            .ok()
-            .filter(|(known, _)| known.contains(byte))
-    }
-
-    /// The memory of a first piece of `range`, and where that lies.
-    fn find(
-        &self,
-        range: ByteRange<space::Device>,
-    ) -> Result<(ByteRange<space::Device>, Memory<'a>)> {
-        let memory = self.devices.memory(range, self.lock)?;
-        let known = ByteRange::new(range.start(), memory.len() as u64).ok_or(ERANGE)?;
-
-        Ok((known, memory))
-    }
-}
-
 /// The name of the block device.
 impl fmt::Display for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(str::from_utf8(self.shared.name.to_bytes()).unwrap_or("?"))
-    }
-}
-
-#[kunit_tests(daxmf_fs_volume)]
-mod tests {
-    use crate::dax::holder::tests::TestDisk;
-
-    use super::*;
-
-    #[test]
-    fn kept_beyond_unmount() -> Result {
-        let disk = TestDisk::new(0, 16)?;
-        let block = disk.open();
-
-        // SAFETY: Nobody else uses the disk. `kobject_cleanup()` frees the name.
-        unsafe {
-            (*block.as_raw()).bd_device.kobj.name =
-                bindings::kstrdup(c"kept".as_char_ptr(), bindings::GFP_KERNEL);
-        }
-
-        // SAFETY: It is dropped before the disk.
-        let mounted = unsafe { Mounted::new(block) }?;
-        let volume = mounted.volume().clone();
-        let page = ByteRange::new(0, PAGE_SIZE).ok_or(EINVAL)?;
-        let mut bytes = [0; 8];
-
-        // This device has no memory.
-        assert_eq!(volume.read(0, &mut bytes), Err(EOPNOTSUPP));
-        assert_eq!(volume.write(0, &bytes), Err(EOPNOTSUPP));
-        assert_eq!(volume.flush(), Ok(()));
-
-        drop(mounted);
-        assert_eq!(volume.read(0, &mut bytes), Err(ENXIO));
-        assert_eq!(volume.write(0, &bytes), Err(ENXIO));
-        assert_eq!(volume.zero(page), Err(ENXIO));
-        assert_eq!(volume.check(page), Err(ENXIO));
-        assert_eq!(volume.copy(0, page), Err(ENXIO));
-        assert_eq!(volume.write_back(page), Err(ENXIO));
-        assert_eq!(volume.mend(0, &[0; PAGE_SIZE as usize]), Err(ENXIO));
-        assert_eq!(volume.flush(), Err(ENXIO));
-        assert!(volume.frames(page).is_none());
-
-        // What does not need the device is still known.
-        assert_eq!(volume.len(), 16 * PAGE_SIZE);
-        Ok(())
     }
 }
