@@ -20,15 +20,19 @@
 //! Reference: [`Documentation/filesystems/vfs.rst`](srctree/Documentation/filesystems/vfs.rst)
 
 mod acl;
+mod attr;
 mod attributes;
 mod contents;
+mod delayed_iput;
 mod directory;
 mod export;
 mod failure;
 mod file_system;
 mod flags;
 mod fsmap;
+mod icache;
 mod inode;
+mod inode_ref;
 mod ioctl;
 mod iomap;
 mod lock;
@@ -36,10 +40,12 @@ mod losses;
 mod mapping;
 mod mender;
 mod names;
+mod new_inode;
 mod no_reclaim;
 mod security;
 mod segment;
 mod super_block;
+mod symlink;
 mod volume;
 mod xattr;
 

@@ -22,8 +22,8 @@ use kernel::{
 use crate::bindings;
 
 use super::{
-    inode::NewInode,
     lock::LockedInode,
+    new_inode::NewInode,
     FileSystem,
     Inode,
     Label, //

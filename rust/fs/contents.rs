@@ -38,8 +38,8 @@ use crate::{
 
 use super::{
     acl,
+    attr,
     flags,
-    inode,
     ioctl,
     iomap,
     lock::{
@@ -78,13 +78,6 @@ fn from_count(answer: Result<u64>) -> i64 {
     match answer {
         Ok(count) => i64::try_from(count).unwrap_or(i64::MAX),
         Err(error) => error.to_errno().into(),
-    }
-}
-
-impl<T: FileSystem> Inode<T> {
-    pub(super) fn mapping(&self) -> *mut bindings::address_space {
-        // SAFETY: The inode is valid by its type invariants. The field does not change.
-        unsafe { (*self.as_raw()).i_mapping }
     }
 }
 
@@ -591,7 +584,7 @@ impl<T: FileSystem> VTable<T> {
 
     pub(super) const INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         setattr: Some(Self::setattr),
-        getattr: Some(inode::VTable::<T>::getattr),
+        getattr: Some(attr::VTable::<T>::getattr),
         get_inode_acl: Some(acl::VTable::<T>::get),
         set_acl: Some(acl::VTable::<T>::set),
         fileattr_get: Some(flags::VTable::<T>::get),

@@ -15,7 +15,7 @@ use kernel::prelude::*;
 use crate::bindings;
 
 use super::{
-    inode::InodeRef,
+    inode_ref::InodeRef,
     FileSystem,
     Inode,
     SuperBlock, //

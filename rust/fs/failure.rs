@@ -32,7 +32,7 @@ use crate::{
 
 use super::{
     contents::Dirty,
-    inode::{
+    inode_ref::{
         DeferredRef,
         InodeRef, //
     },

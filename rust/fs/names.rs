@@ -20,15 +20,13 @@ use crate::bindings;
 
 use super::{
     acl,
+    attr,
     flags,
-    inode::{
-        self,
-        InodeRef,
-        Link,
-        NewInode, //
-    },
+    inode_ref::InodeRef,
     ioctl,
     lock::LockedInode,
+    new_inode::NewInode,
+    symlink::Link,
     xattr,
     Entry,
     FileSystem,
@@ -463,8 +461,8 @@ impl<T: FileSystem> VTable<T> {
             mknod: Some(Self::mknod),
             rename: Some(Self::rename),
             tmpfile: Some(Self::tmpfile),
-            setattr: Some(inode::VTable::<T>::setattr),
-            getattr: Some(inode::VTable::<T>::getattr),
+            setattr: Some(attr::VTable::<T>::setattr),
+            getattr: Some(attr::VTable::<T>::getattr),
             get_inode_acl: Some(acl::VTable::<T>::get),
             set_acl: Some(acl::VTable::<T>::set),
             fileattr_get: Some(flags::VTable::<T>::get),
@@ -487,8 +485,8 @@ impl<T: FileSystem> VTable<T> {
     pub(super) const LINK_INODE_OPERATIONS: bindings::inode_operations =
         bindings::inode_operations {
             get_link: Some(bindings::simple_get_link),
-            setattr: Some(inode::VTable::<T>::setattr),
-            getattr: Some(inode::VTable::<T>::getattr),
+            setattr: Some(attr::VTable::<T>::setattr),
+            getattr: Some(attr::VTable::<T>::getattr),
             fileattr_get: Some(flags::VTable::<T>::get),
             fileattr_set: Some(flags::VTable::<T>::set),
             listxattr: Some(xattr::VTable::<T>::listxattr),

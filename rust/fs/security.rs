@@ -20,7 +20,7 @@ use kernel::{
 use crate::bindings;
 
 use super::{
-    inode::NewInode,
+    new_inode::NewInode,
     xattr::SECURITY,
     FileSystem,
     Inode,

@@ -57,8 +57,8 @@ use crate::{
 
 use super::{
     contents,
+    delayed_iput::LastRefs,
     export,
-    inode::LastRefs,
     lock::InternalWrite,
     losses::Losses,
     mender::Mender,

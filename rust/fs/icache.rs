@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes in memory, by their numbers.
+//!
+//! Reference: [`fs/inode.c`](srctree/fs/inode.c)
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+use kernel::prelude::*;
+
+use crate::bindings;
+
+use super::{
+    acl,
+    attr,
+    contents,
+    flags,
+    inode::read_once,
+    inode_ref::InodeRef,
+    names,
+    symlink::Link,
+    xattr,
+    Attributes,
+    FileSystem,
+    Inode,
+    SuperBlock, //
+};
+
+impl<T: FileSystem> SuperBlock<T> {
+    /// The inode of this number, if it is in memory and not about to go. Does not sleep.
+    pub(super) fn find(&self, number: u64) -> Option<InodeRef<'_, T>> {
+        // SAFETY: The superblock is valid by its type invariants. The callback has taken the
+        // reference that is taken over here.
+        unsafe {
+            InodeRef::from_raw(bindings::find_inode_nowait(
+                self.as_raw(),
+                number,
+                Some(take_if_in_use),
+                ptr::null_mut(),
+            ))
+        }
+    }
+
+    /// The inode of this number, read if it is not in memory.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `EUCLEAN` if it is not what an inode can be.
+    /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
+    pub(super) fn inode(&self, number: u64) -> Result<InodeRef<'_, T>> {
+        // SAFETY: The superblock is valid by its type invariants. `iget_locked()` returns null or
+        // an inode with a reference.
+        let inode = unsafe { InodeRef::from_raw(bindings::iget_locked(self.as_raw(), number)) };
+        let inode = inode.ok_or(ENOMEM)?;
+
+        if inode.state() & bindings::inode_state_flags_enum_I_NEW == 0 {
+            return Ok(inode);
+        }
+
+        // SAFETY: The flag is set as long as nobody but us can use the inode.
+        match unsafe { inode.fill(None) } {
+            Ok(()) => {
+                // SAFETY: The inode is new and was set up.
+                unsafe { bindings::unlock_new_inode(inode.as_raw()) };
+                Ok(inode)
+            }
+            Err(error) => {
+                // SAFETY: The inode is new. The reference is the function's from now on.
+                unsafe { bindings::iget_failed(inode.into_raw()) };
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Takes a reference to an inode if it has the number `number`, and if it can be used.
+///
+/// # Safety
+///
+/// Called by `find_inode_nowait()` only, which keeps the inode from being freed.
+unsafe extern "C" fn take_if_in_use(
+    inode: *mut bindings::inode,
+    number: u64,
+    _data: *mut c_void,
+) -> c_int {
+    const STOP: c_int = -1;
+
+    // SAFETY: The inode is valid by the safety requirements. The number was set before the inode
+    // was hashed. Others change the flags under `i_lock`, but an inode that is not new any more
+    // does not become so again.
+    let (found, state) = unsafe {
+        (
+            (*inode).i_ino,
+            read_once(&raw const (*inode).i_state.__state),
+        )
+    };
+
+    if found != number {
+        return 0;
+    }
+    if state & bindings::inode_state_flags_enum_I_NEW != 0 {
+        return STOP;
+    }
+
+    // SAFETY: The inode is valid. `igrab()` takes no reference to one that is being freed.
+    match unsafe { bindings::igrab(inode) }.is_null() {
+        true => 0,
+        false => 1,
+    }
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// Sets up an inode that nobody uses yet from what the filesystem says of it. The target of a
+    /// symbolic link is asked for if there is no `link`.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`read()`](Self::read) and [`FileSystem::target()`].
+    ///
+    /// # Safety
+    ///
+    /// The inode must be new (`I_NEW`), with a reference that the caller owns.
+    pub(super) unsafe fn fill(&self, link: Option<Link>) -> Result {
+        let attributes = self.read()?;
+        let link = match (attributes.mode & bindings::S_IFMT, link) {
+            (bindings::S_IFLNK, None) => Some(Link::new(self.fs().target(self.number())?)?),
+            (bindings::S_IFLNK, link) => link,
+            _ => None,
+        };
+
+        // SAFETY: Nobody uses the inode yet.
+        unsafe {
+            bindings::set_nlink(self.as_raw(), attributes.links);
+            (*self.as_raw()).i_generation = attributes.generation;
+            bindings::inode_set_iversion_queried(self.as_raw(), attributes.version);
+            self.set_size(&attributes);
+            self.set_owners_and_times(&attributes);
+            self.show_flags(attributes.flags);
+            self.set_operations(&attributes, link);
+        }
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// Nobody may use the inode yet. The mode of `attributes` must be valid, and there must be a
+    /// link if it is that of a symbolic link.
+    unsafe fn set_operations(&self, attributes: &Attributes, link: Option<Link>) {
+        // SAFETY: Nobody uses the inode yet. The tables of operations are static.
+        unsafe {
+            let inode = self.as_raw();
+
+            match attributes.mode & bindings::S_IFMT {
+                bindings::S_IFREG => {
+                    (*inode).i_op = &contents::VTable::<T>::INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_3.i_fop = &contents::VTable::<T>::FILE_OPERATIONS;
+                    (*(*inode).i_mapping).a_ops = &contents::VTable::<T>::ADDRESS_SPACE_OPERATIONS;
+                    (*inode).i_flags |= bindings::S_DAX;
+                }
+                bindings::S_IFDIR => {
+                    (*inode).i_op = &names::VTable::<T>::DIRECTORY_INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_3.i_fop = &names::VTable::<T>::FILE_OPERATIONS;
+                }
+                bindings::S_IFLNK => {
+                    (*inode).i_op = &names::VTable::<T>::LINK_INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_5.i_link = link.map_or(ptr::null_mut(), Link::into_raw);
+                }
+                _ => {
+                    (*inode).i_op = &VTable::<T>::SPECIAL_INODE_OPERATIONS;
+                    bindings::init_special_inode(
+                        inode,
+                        (*inode).i_mode,
+                        bindings::huge_decode_dev(attributes.device),
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// The operations of special files.
+struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        setattr: Some(attr::VTable::<T>::setattr),
+        getattr: Some(attr::VTable::<T>::getattr),
+        get_inode_acl: Some(acl::VTable::<T>::get),
+        set_acl: Some(acl::VTable::<T>::set),
+        fileattr_get: Some(flags::VTable::<T>::get),
+        fileattr_set: Some(flags::VTable::<T>::set),
+        listxattr: Some(xattr::VTable::<T>::listxattr),
+        ..pin_init::zeroed()
+    };
+}
