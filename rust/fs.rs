@@ -29,7 +29,9 @@ mod export;
 mod failure;
 mod file_system;
 mod flags;
+mod fs_context;
 mod fsmap;
+mod holder;
 mod icache;
 mod inode;
 mod inode_ref;
@@ -39,12 +41,16 @@ mod lock;
 mod losses;
 mod mapping;
 mod mender;
+mod mount;
 mod names;
 mod new_inode;
 mod no_reclaim;
+mod notify;
+mod registration;
 mod security;
 mod segment;
 mod super_block;
+mod super_operations;
 mod symlink;
 mod volume;
 mod xattr;
@@ -77,15 +83,13 @@ pub use self::{
         Mending, //
     },
     no_reclaim::without_reclaim,
+    registration::Registration,
     segment::{
         Segment,
         SegmentOwner,
         SegmentPosition, //
     },
-    super_block::{
-        Registration,
-        SuperBlock, //
-    },
+    super_block::SuperBlock,
     volume::{
         Volume,
         Writer, //

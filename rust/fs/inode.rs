@@ -15,7 +15,6 @@ use crate::bindings;
 
 use super::{
     Attributes,
-    FileSystem,
     SuperBlock,
     Time, //
 };
@@ -67,7 +66,7 @@ pub struct Inode<T>(Opaque<bindings::inode>, PhantomData<T>);
 // SAFETY: All methods do their own synchronization, and `T` is `Sync`.
 unsafe impl<T: Sync> Sync for Inode<T> {}
 
-impl<T: FileSystem> Inode<T> {
+impl<T> Inode<T> {
     /// # Safety
     ///
     /// `inode` must be a valid inode of a superblock of type `T` for the duration of `'a`.
@@ -109,8 +108,8 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// What the VFS knows of the inode at this moment, which may be newer than what
-    /// [`FileSystem::read_inode()`] says. It does not know flags and the time of creation, which
-    /// are 0.
+    /// [`FileSystem::read_inode()`](super::FileSystem::read_inode) says. It does not know flags and
+    /// the time of creation, which are 0.
     pub fn attributes(&self) -> Attributes {
         // SAFETY: By the type invariants. As everywhere in the VFS, what somebody changes at this
         // moment is found either way: `setattr_copy()` and `set_nlink()` take no lock that a reader
@@ -223,7 +222,7 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Sets what [`FileSystem::write_inode()`] is told.
+    /// Sets what [`FileSystem::write_inode()`](super::FileSystem::write_inode) is told.
     ///
     /// # Safety
     ///

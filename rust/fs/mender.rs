@@ -23,12 +23,6 @@ use kernel::{
 
 use crate::bindings;
 
-use super::{
-    lock::InternalWrite,
-    FileSystem,
-    SuperBlock, //
-};
-
 /// When a page has failed.
 ///
 /// The handler of a machine check that has reported it may take the page from the kernel's linear
@@ -62,7 +56,7 @@ impl FailedAt {
     }
 }
 
-/// Where to ask for [`FileSystem::mend()`].
+/// Where to ask for [`FileSystem::mend()`](super::FileSystem::mend).
 ///
 /// # Examples
 ///
@@ -95,7 +89,7 @@ impl Mending {
 pub(super) struct Mender(Arc<Work>);
 
 impl Mender {
-    /// Calls [`FileSystem::mend()`].
+    /// Calls `run` with `super_block`.
     ///
     /// # Errors
     ///
@@ -103,41 +97,19 @@ impl Mender {
     ///
     /// # Safety
     ///
-    /// `super_block` must be a superblock of type `T` when [`start()`](Self::start) is called, and
-    /// stay so until the mender was finished or dropped.
-    pub(super) unsafe fn mend<T: FileSystem>(
+    /// `run` may be called for `super_block` from when [`start()`](Self::start) is called until
+    /// the mender was finished or dropped.
+    pub(super) unsafe fn new(
         super_block: NonNull<bindings::super_block>,
+        run: Run,
     ) -> Result<Self> {
-        // SAFETY: By the safety requirements.
-        unsafe { Self::new(super_block, mend::<T>) }
-    }
-
-    /// Calls [`SuperBlock::settle()`].
-    ///
-    /// # Errors
-    ///
-    /// - `ENOMEM` if memory is short.
-    ///
-    /// # Safety
-    ///
-    /// As [`mend()`](Self::mend).
-    pub(super) unsafe fn settle<T: FileSystem>(
-        super_block: NonNull<bindings::super_block>,
-    ) -> Result<Self> {
-        // SAFETY: By the safety requirements.
-        unsafe { Self::new(super_block, settle::<T>) }
-    }
-
-    /// # Safety
-    ///
-    /// As [`mend()`](Self::mend), of which `run` is one of the functions for `T`.
-    unsafe fn new(super_block: NonNull<bindings::super_block>, run: Run) -> Result<Self> {
         // INVARIANT: `init()` sets it up. It is enabled by `start()` and disabled by `finish()`.
         let work = pin_init!(Work {
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { init(slot, run) }
+                unsafe { init(slot) }
             }),
+            run,
             super_block,
         });
 
@@ -187,15 +159,15 @@ impl Drop for Mender {
 
 /// # Invariants
 ///
-/// - `work` is an initialized `struct delayed_work` whose function is [`mend()`] or [`settle()`]
-///   for a type `T`.
-/// - It is enabled only while `super_block` is a superblock of this type.
+/// - `work` is an initialized `struct delayed_work` whose function is [`call()`].
+/// - It is enabled only while `run` may be called for `super_block`.
 #[pin_data]
 #[repr(C)]
 struct Work {
     // First, for the function gets a pointer to it.
     #[pin]
     work: Opaque<bindings::delayed_work>,
+    run: Run,
     super_block: NonNull<bindings::super_block>,
 }
 
@@ -228,49 +200,23 @@ impl Work {
 // SAFETY: A work item may be used on any thread, and so may a superblock.
 unsafe impl Send for Work {}
 
-// SAFETY: The functions of the workqueue do their own synchronization. The other field does not
+// SAFETY: The functions of the workqueue do their own synchronization. The other fields do not
 // change.
 unsafe impl Sync for Work {}
 
-/// The function of a work item.
-type Run = unsafe extern "C" fn(*mut bindings::work_struct);
+/// What a work item does about a superblock.
+pub(super) type Run = unsafe fn(NonNull<bindings::super_block>);
 
 /// # Safety
 ///
-/// Called by the workqueue only, for a [`Work`] of type `T` that is enabled.
-unsafe extern "C" fn mend<T: FileSystem>(work: *mut bindings::work_struct) {
-    // SAFETY: By the safety requirements.
-    let super_block = unsafe { super_block_of::<T>(work) };
-
-    match InternalWrite::try_new(super_block) {
-        Some(_write) => super_block.fs().mend(super_block),
-        // Until it is thawed.
-        None => super_block.mender().ask(),
-    }
-}
-
-/// # Safety
-///
-/// As [`mend()`].
-unsafe extern "C" fn settle<T: FileSystem>(work: *mut bindings::work_struct) {
-    // SAFETY: By the safety requirements.
-    unsafe { super_block_of::<T>(work) }.settle();
-}
-
-/// The superblock of a work item that runs.
-///
-/// # Safety
-///
-/// As [`mend()`], for the duration of `'a`.
-unsafe fn super_block_of<'a, T: FileSystem>(work: *mut bindings::work_struct) -> &'a SuperBlock<T> {
+/// Called by the workqueue only, for a [`Work`] that is enabled.
+unsafe extern "C" fn call(work: *mut bindings::work_struct) {
     // SAFETY: The work is the first field of its delayed work, which is the first of a `Work`. Who
-    // disables it waits for us, and so does who drops it. The superblock is one by the type
-    // invariants.
-    unsafe {
-        let work = &*work.cast::<Work>();
+    // disables it waits for us, and so does who drops it.
+    let work = unsafe { &*work.cast::<Work>() };
 
-        SuperBlock::from_raw(work.super_block.as_ptr())
-    }
+    // SAFETY: By the type invariants.
+    unsafe { (work.run)(work.super_block) };
 }
 
 /// Sets up a work item that is disabled.
@@ -280,14 +226,14 @@ unsafe fn super_block_of<'a, T: FileSystem>(work: *mut bindings::work_struct) ->
 /// # Safety
 ///
 /// `slot` must be valid for writes and stay where it is.
-unsafe fn init(slot: *mut bindings::delayed_work, run: Run) {
+unsafe fn init(slot: *mut bindings::delayed_work) {
     // SAFETY: By the safety requirements. The function of the timer is the one that belongs to
     // delayed works.
     unsafe {
         slot.write(pin_init::zeroed());
         bindings::init_work_with_key(
             &raw mut (*slot).work,
-            Some(run),
+            Some(call),
             false,
             c"daxmf_mender".as_char_ptr(),
             static_lock_class!().as_ptr(),

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations of a superblock.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    error::from_result,
+    prelude::*,
+    seq_file::SeqFile,
+    seq_print, //
+};
+
+use crate::{
+    bindings,
+    range::PAGE_SIZE, //
+};
+
+use super::{
+    contents,
+    lock::InternalWrite,
+    FileSystem,
+    Inode,
+    SuperBlock, //
+};
+
+/// The operations table of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    // CAST: It is 4096.
+    pub(super) const BLOCK_SIZE: c_int = PAGE_SIZE as c_int;
+
+    /// # Safety
+    ///
+    /// Called by `generic_shutdown_super()` only, for a superblock of type `T` whose inodes are
+    /// gone. Its block device is closed afterwards.
+    unsafe extern "C" fn put_super(super_block: *mut bindings::super_block) {
+        // SAFETY: By the safety requirements.
+        unsafe { &(*SuperBlock::<T>::from_raw(super_block).mount()).volume }.end();
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS only, for a superblock of type `T`.
+    unsafe extern "C" fn sync_fs(super_block: *mut bindings::super_block, wait: c_int) -> c_int {
+        // The first of two rounds is for those who can do something without waiting.
+        if wait == 0 {
+            return 0;
+        }
+
+        // SAFETY: By the safety requirements.
+        let super_block = unsafe { SuperBlock::<T>::from_raw(super_block) };
+
+        from_result(|| super_block.fs().sync().map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by `freeze_super()` only, for a superblock of type `T`.
+    unsafe extern "C" fn freeze_fs(super_block: *mut bindings::super_block) -> c_int {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::sync_fs(super_block, 1) }
+    }
+
+    /// Has `/proc/mounts` say that there is DAX, as XFS and ext4 do: who needs it looks there.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS only, with a valid `file`.
+    unsafe extern "C" fn show_options(
+        file: *mut bindings::seq_file,
+        _root: *mut bindings::dentry,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
+        seq_print!(unsafe { SeqFile::from_raw(file) }, ",dax=always");
+        0
+    }
+
+    /// # Safety
+    ///
+    /// - Called by the VFS only, for a dentry of a superblock of type `T`.
+    /// - `statfs` is valid for writes.
+    unsafe extern "C" fn statfs(
+        dentry: *mut bindings::dentry,
+        statfs: *mut kernel::bindings::kstatfs,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
+        let (super_block, statfs) = unsafe {
+            (
+                SuperBlock::<T>::from_raw((*dentry).d_sb),
+                &mut *statfs.cast::<bindings::kstatfs>(),
+            )
+        };
+        let statistics = super_block.fs().statistics();
+
+        // CAST: All of these fit into 63 bits.
+        statfs.f_type = T::MAGIC as c_long;
+        statfs.f_bsize = Self::BLOCK_SIZE as c_long;
+        statfs.f_frsize = Self::BLOCK_SIZE as c_long;
+        statfs.f_blocks = statistics.blocks;
+        statfs.f_bfree = statistics.free_blocks;
+        statfs.f_bavail = statistics.free_blocks;
+        statfs.f_files = statistics.inodes;
+        statfs.f_ffree = statistics.free_inodes;
+        statfs.f_fsid.val = fsid(statistics.uuid);
+        statfs.f_namelen = T::NAME_MAX as c_long;
+        0
+    }
+
+    /// # Safety
+    ///
+    /// Called by the writeback of inodes only, for an inode of a superblock of type `T`.
+    unsafe extern "C" fn write_inode(
+        inode: *mut bindings::inode,
+        _control: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Inode::<T>::from_raw(inode) };
+
+        from_result(|| {
+            inode
+                .write()
+                .inspect_err(|_| inode.write_later())
+                .map(|()| 0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by `evict()` only, for an inode of a superblock of type `T` that has no user.
+    unsafe extern "C" fn evict_inode(raw: *mut bindings::inode) {
+        // SAFETY: By the safety requirements.
+        unsafe { contents::evict(raw) };
+
+        // SAFETY: By the safety requirements.
+        let (inode, is_bad) = unsafe { (Inode::<T>::from_raw(raw), bindings::is_bad_inode(raw)) };
+
+        // An inode that could not be read, or was not created, was never in use.
+        if is_bad {
+            return;
+        }
+
+        // SAFETY: By the safety requirements.
+        let is_removed = unsafe { (*raw).__bindgen_anon_1.i_nlink } == 0;
+        let _write = is_removed.then(|| InternalWrite::new(inode.super_block()));
+
+        inode.fs().evict(inode.number());
+    }
+
+    /// # Safety
+    ///
+    /// Called for an inode of a superblock of type `T` that is not used any more, after a grace
+    /// period of RCU.
+    unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
+        // SAFETY: By the safety requirements nobody else reads or writes the inode. The target of a
+        // link is memory of a `KVec`, see `Link`, or null.
+        unsafe {
+            if u32::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
+                bindings::kfree((*inode).__bindgen_anon_5.i_link.cast());
+            }
+            bindings::free_inode_nonrcu(inode);
+        }
+    }
+
+    pub(super) const SUPER_OPERATIONS: bindings::super_operations = bindings::super_operations {
+        free_inode: Some(Self::free_inode),
+        write_inode: Some(Self::write_inode),
+        evict_inode: Some(Self::evict_inode),
+        put_super: Some(Self::put_super),
+        freeze_fs: Some(Self::freeze_fs),
+        sync_fs: Some(Self::sync_fs),
+        statfs: Some(Self::statfs),
+        show_options: Some(Self::show_options),
+        ..pin_init::zeroed()
+    };
+}
+
+/// The identifier of a filesystem in `statfs()`.
+///
+/// C: `uuid_to_fsid()`
+fn fsid(uuid: [u8; 16]) -> [c_int; 2] {
+    let folded = u128::from_le_bytes(uuid);
+    // CAST: The two halves are meant.
+    let folded = (folded as u64) ^ (folded >> 64) as u64;
+
+    // CAST: The two halves are meant.
+    [folded as c_int, (folded >> 32) as c_int]
+}
