@@ -233,4 +233,22 @@ impl<T: FileSystem> VTable<T> {
             Ok(0)
         })
     }
+
+    /// With a change counter, the VFS takes it that to mark an inode as dirty may wait, and refuses
+    /// writes that must not (`RWF_NOWAIT`). Without `dirty_inode()` it does not wait.
+    ///
+    /// # Safety
+    ///
+    /// Called by the VFS only, for an inode with this table.
+    pub(super) unsafe extern "C" fn update_time(
+        inode: *mut bindings::inode,
+        kind: bindings::fs_update_time,
+        flags: c_uint,
+    ) -> c_int {
+        // CAST: The flags are bits.
+        let flags = flags & !(bindings::IOCB_NOWAIT as c_uint);
+
+        // SAFETY: By the safety requirements.
+        unsafe { bindings::generic_update_time(inode, kind, flags) }
+    }
 }

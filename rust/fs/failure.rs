@@ -25,24 +25,20 @@ use crate::{
     range::{
         space,
         ByteRange,
-        PageRange,
-        PAGE_SIZE, //
+        PageRange, //
     },
 };
 
 use super::{
-    contents::Dirty,
     inode_ref::{
         DeferredRef,
         InodeRef, //
     },
+    invalidate::Dirty,
     lock::Frozen,
     losses::Lost,
-    volume::HUGE,
     FileSystem,
     Inode,
-    Place,
-    Purpose,
     SuperBlock, //
 };
 
@@ -262,105 +258,6 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Whether pages of the file have failed that the kernel may have entries for.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.super_block().losses().known(self.number()).is_some()
-    }
-
-    /// Has the kernel forget the pages of the file that have failed. Returns false if somebody uses
-    /// them.
-    pub(super) fn settle(&self, frozen: &Frozen<'_>) -> bool {
-        let losses = self.super_block().losses();
-
-        while let Some((index, noted)) = losses.known(self.number()) {
-            if !self.forget(noted.lost.pages, frozen) {
-                return false;
-            }
-            losses.remove(index, noted);
-        }
-        true
-    }
-
-    /// Has the kernel forget those of `pages` that are bad, and unmaps them. It would write them
-    /// back, which is an access to memory that is not there any more after a machine check. Returns
-    /// false if somebody uses them.
-    ///
-    /// Of pages that have failed, some may lie elsewhere by now, and have been stored to there.
-    pub(super) fn forget(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
-        let Some(range) = pages.bytes() else {
-            return true;
-        };
-        let mut is_forgotten = true;
-        let found = self.for_each_piece(range, |piece, place| {
-            if let Place::Bad { .. } = place {
-                is_forgotten &= self.forget_bad(piece.pages(), frozen);
-            }
-            Ok(())
-        });
-
-        match found {
-            Ok(()) => is_forgotten,
-            Err(EINTR) => false,
-            // The filesystem is at its end, and does not say.
-            Err(_) => self.forget_bad(pages, frozen),
-        }
-    }
-
-    /// Has the kernel forget pages that are bad, see [`forget()`](Self::forget).
-    fn forget_bad(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
-        let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
-            return true;
-        };
-
-        if !self.may_be_huge(range, huge) {
-            return self.try_unmap(range, Dirty::Discarded, frozen) == Ok(true);
-        }
-
-        // The entry of a huge page goes as a whole, and with it what is known to be written back of
-        // the pages that are good.
-        self.write_back_good(huge);
-        let is_forgotten = self.try_unmap(huge, Dirty::Discarded, frozen) == Ok(true);
-        self.write_back_good(huge);
-        is_forgotten
-    }
-
-    /// Whether there may be an entry for a huge page that `range` is a part of. `huge` is where all
-    /// of them lie.
-    fn may_be_huge(&self, range: ByteRange<space::File>, huge: ByteRange<space::File>) -> bool {
-        if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
-            return false;
-        }
-
-        let volume = self.super_block().volume();
-        let frames = match self.find(range, Purpose::Read) {
-            Ok(found) => match found.window() {
-                Some(window) => window
-                    .clip_outward(range)
-                    .and_then(|range| volume.frames(range)),
-                None => return false,
-            },
-            Err(_) => None,
-        };
-
-        // The page must lie in the huge one as its memory does.
-        frames.is_none_or(|frames| frames.start() % HUGE == range.pages().start() % HUGE)
-    }
-
-    fn write_back_good(&self, range: ByteRange<space::File>) {
-        let volume = self.super_block().volume();
-
-        // What cannot be written back is not good.
-        let _ = self.for_each_piece(range, |piece, place| {
-            if let Place::Mapped { start, .. } = place {
-                if let Some(range) = ByteRange::new(start, piece.len()) {
-                    let _ = volume.write_back(range);
-                }
-            }
-            Ok(())
-        });
-        let _ = volume.fence();
-    }
-
     /// Has the kernel forget all pages of a file that nobody can map any more.
     fn revoke(&self) {
         if !self.is(bindings::S_IFREG) {
@@ -377,33 +274,5 @@ impl<T: FileSystem> Inode<T> {
                 Err(_) => dirty = Dirty::Discarded,
             }
         }
-    }
-}
-
-/// The bytes of all huge pages that `pages` are a part of.
-fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>> {
-    let first = pages.start() / HUGE * HUGE;
-    let end = pages.end().checked_next_multiple_of(HUGE)?;
-
-    PageRange::between(first, end)?.bytes()
-}
-
-#[kunit_tests(daxmf_fs_failure)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn huge_pages_around() {
-        let bytes = |first, count| {
-            PageRange::new(first, count)
-                .and_then(huge_pages_of)
-                .map(|range| (range.start() >> 21, range.end() >> 21))
-        };
-
-        assert_eq!(bytes(0, 1), Some((0, 1)));
-        assert_eq!(bytes(511, 1), Some((0, 1)));
-        assert_eq!(bytes(511, 2), Some((0, 2)));
-        assert_eq!(bytes(512, 512), Some((1, 2)));
-        assert_eq!(bytes(u64::MAX >> 12, 1), None);
     }
 }

@@ -16,11 +16,11 @@ use crate::bindings;
 use super::{
     acl,
     attr,
-    contents,
     flags,
     inode::read_once,
     inode_ref::InodeRef,
     names,
+    operations,
     symlink::Link,
     xattr,
     Attributes,
@@ -156,9 +156,11 @@ impl<T: FileSystem> Inode<T> {
 
             match attributes.mode & bindings::S_IFMT {
                 bindings::S_IFREG => {
-                    (*inode).i_op = &contents::VTable::<T>::INODE_OPERATIONS;
-                    (*inode).__bindgen_anon_3.i_fop = &contents::VTable::<T>::FILE_OPERATIONS;
-                    (*(*inode).i_mapping).a_ops = &contents::VTable::<T>::ADDRESS_SPACE_OPERATIONS;
+                    (*inode).i_op = &operations::VTable::<T>::REGULAR_INODE_OPERATIONS;
+                    (*inode).__bindgen_anon_3.i_fop =
+                        &operations::VTable::<T>::REGULAR_FILE_OPERATIONS;
+                    (*(*inode).i_mapping).a_ops =
+                        &operations::VTable::<T>::ADDRESS_SPACE_OPERATIONS;
                     (*inode).i_flags |= bindings::S_DAX;
                 }
                 bindings::S_IFDIR => {

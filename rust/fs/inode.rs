@@ -75,6 +75,16 @@ impl<T> Inode<T> {
         unsafe { &*inode.cast() }
     }
 
+    /// The inode of a file.
+    ///
+    /// # Safety
+    ///
+    /// `file` must be open for the duration of `'a`, and of a superblock of type `T`.
+    pub(super) unsafe fn of_file<'a>(file: *mut bindings::file) -> &'a Self {
+        // SAFETY: By the safety requirements.
+        unsafe { Self::from_raw(bindings::file_inode(file)) }
+    }
+
     pub(super) fn as_raw(&self) -> *mut bindings::inode {
         self.0.get()
     }

@@ -10,7 +10,11 @@ use kernel::{
     error::from_result,
     prelude::*,
     seq_file::SeqFile,
-    seq_print, //
+    seq_print,
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
 
 use crate::{
@@ -19,7 +23,6 @@ use crate::{
 };
 
 use super::{
-    contents,
     lock::InternalWrite,
     FileSystem,
     Inode,
@@ -133,7 +136,7 @@ impl<T: FileSystem> VTable<T> {
     /// Called by `evict()` only, for an inode of a superblock of type `T` that has no user.
     unsafe extern "C" fn evict_inode(raw: *mut bindings::inode) {
         // SAFETY: By the safety requirements.
-        unsafe { contents::evict(raw) };
+        unsafe { evict(raw) };
 
         // SAFETY: By the safety requirements.
         let (inode, is_bad) = unsafe { (Inode::<T>::from_raw(raw), bindings::is_bad_inode(raw)) };
@@ -188,4 +191,25 @@ fn fsid(uuid: [u8; 16]) -> [c_int; 2] {
 
     // CAST: The two halves are meant.
     [folded as c_int, (folded >> 32) as c_int]
+}
+
+/// Forgets the contents of an inode that goes, whatever type it is of.
+///
+/// # Safety
+///
+/// Called by `evict_inode()` only.
+unsafe fn evict(inode: *mut bindings::inode) {
+    // `dax_break_layout_final()` would wait until nobody has a page mapped, also those who have it
+    // mapped by way of another file that shares it.
+    //
+    // SAFETY: The inode is valid by the safety requirements.
+    while unsafe { bindings::dax_break_layout(inode, 0, bindings::loff_t::MAX, None) } != 0 {
+        fsleep(Delta::from_millis(1));
+    }
+
+    // SAFETY: By the safety requirements.
+    unsafe {
+        bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
+        bindings::clear_inode(inode);
+    }
 }

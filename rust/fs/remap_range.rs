@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Contents that files share.
+//! Sharing the contents of files: `FICLONE`, `FICLONERANGE`, `FIDEDUPERANGE`.
+//!
+//! Reference: [`fs/remap_range.c`](srctree/fs/remap_range.c)
+
+use core::marker::PhantomData;
 
 use kernel::{
     error::to_result,
@@ -17,23 +21,20 @@ use crate::{
 };
 
 use super::{
-    super::{
-        iomap,
-        lock::{
-            BothLocked,
-            Frozen,
-            LockedInode, //
-        },
-        FileSystem,
-        Inode,
-        Place,
-        Purpose,
-        Time, //
+    blocks::MAX_PIECE,
+    invalidate::Dirty,
+    iomap,
+    lock::{
+        BothLocked,
+        Frozen,
+        LockedInode, //
     },
-    space::{
-        Dirty,
-        MAX_PIECE, //
-    },
+    read_write::from_count,
+    FileSystem,
+    Inode,
+    Place,
+    Purpose,
+    Time, //
 };
 
 /// What is to be shared: `len` bytes of `from` with `to`. What is 0 reaches to the end of `from`.
@@ -41,13 +42,13 @@ use super::{
 /// # Invariants
 ///
 /// Both files are open, and of superblocks of type `T`, which are the same.
-pub(super) struct Remap {
-    pub(super) from: *mut bindings::file,
-    pub(super) start: bindings::loff_t,
-    pub(super) to: *mut bindings::file,
-    pub(super) to_start: bindings::loff_t,
-    pub(super) len: bindings::loff_t,
-    pub(super) flags: c_uint,
+struct Remap {
+    from: *mut bindings::file,
+    start: bindings::loff_t,
+    to: *mut bindings::file,
+    to_start: bindings::loff_t,
+    len: bindings::loff_t,
+    flags: c_uint,
 }
 
 impl Remap {
@@ -60,18 +61,13 @@ impl Remap {
     /// - `EINVAL` if the flags are unknown, or the ranges are not whole blocks.
     /// - `EBADE` if the contents are to be the same, and are not.
     /// - The errors of [`Inode::unmap()`] and [`FileSystem::share()`], if nothing is shared.
-    pub(super) fn run<T: FileSystem>(&self) -> Result<u64> {
+    fn run<T: FileSystem>(&self) -> Result<u64> {
         if self.flags & !(Self::IS_COMPARED | bindings::REMAP_FILE_ADVISORY) != 0 {
             return Err(EINVAL);
         }
 
         // SAFETY: By the type invariants.
-        let (from, to) = unsafe {
-            (
-                Inode::<T>::from_raw(bindings::file_inode(self.from)),
-                Inode::<T>::from_raw(bindings::file_inode(self.to)),
-            )
-        };
+        let (from, to) = unsafe { (Inode::<T>::of_file(self.from), Inode::<T>::of_file(self.to)) };
         let locked = BothLocked::new(from, to);
         let (from, to) = locked.inodes();
         let mut frozen = Frozen::both(from, to);
@@ -223,5 +219,34 @@ impl Remap {
             0 => Err(EUCLEAN),
             len => Ok(len),
         }
+    }
+}
+
+/// The operations of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by the VFS only, for two files with this table and of the same superblock.
+    pub(super) unsafe extern "C" fn remap_file_range(
+        from: *mut bindings::file,
+        start: bindings::loff_t,
+        to: *mut bindings::file,
+        to_start: bindings::loff_t,
+        len: bindings::loff_t,
+        flags: c_uint,
+    ) -> bindings::loff_t {
+        // INVARIANT: By the safety requirements.
+        let remap = Remap {
+            from,
+            start,
+            to,
+            to_start,
+            len,
+            flags,
+        };
+
+        from_count(remap.run::<T>())
     }
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page faults of contents.
+//! Mappings of regular files: page faults, and writing back what was stored.
+//!
+//! Reference: [`fs/dax.c`](srctree/fs/dax.c)
 
 use core::{
     marker::PhantomData,
@@ -8,7 +10,10 @@ use core::{
     ptr, //
 };
 
-use kernel::prelude::*;
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
 
 use crate::{
     bindings,
@@ -20,16 +25,14 @@ use crate::{
 };
 
 use super::{
-    super::{
-        iomap,
-        lock::{
-            Frozen,
-            SharedFrozen, //
-        },
-        FileSystem,
-        Inode, //
+    invalidate::Dirty,
+    iomap,
+    lock::{
+        Frozen,
+        SharedFrozen, //
     },
-    space::Dirty,
+    FileSystem,
+    Inode, //
 };
 
 /// C: `VM_FAULT_ERROR`, without `VM_FAULT_FALLBACK`, which is none for whoever asks for a huge page
@@ -76,7 +79,7 @@ impl<T: FileSystem> Fault<T> {
     fn inode(&self) -> &Inode<T> {
         // SAFETY: The file is open as long as it is mapped, and its inode is of type `T` by the
         // type invariants.
-        unsafe { Inode::from_raw(bindings::file_inode(self.file())) }
+        unsafe { Inode::of_file(self.file()) }
     }
 
     /// Whether it writes to the file, not only to a private copy of a page.
@@ -162,7 +165,7 @@ impl<T: FileSystem> Fault<T> {
     }
 }
 
-/// The operations of a mapping.
+/// The operations of mappings.
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
@@ -221,7 +224,58 @@ impl<T: FileSystem> VTable<T> {
         0
     }
 
-    pub(super) const OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
+    /// # Safety
+    ///
+    /// Called by the VFS only, to map a file with this table.
+    pub(super) unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let file = unsafe { (*desc).file };
+            // SAFETY: By the safety requirements.
+            let inode = unsafe { Inode::<T>::of_file(file) };
+            let device = inode.super_block().devices().dax();
+
+            // SAFETY: All are valid.
+            if !unsafe { bindings::daxdev_mapping_supported(desc, inode.as_raw(), device.as_raw()) }
+            {
+                return Err(EOPNOTSUPP);
+            }
+
+            // SAFETY: The file is open. `desc` is ours to fill in, and the operations are static.
+            unsafe {
+                bindings::file_accessed(file);
+                (*desc).vm_ops = &Self::OPS;
+                bindings::vma_desc_set_hugepage(desc);
+            }
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Called by the kernel's writeback only, for the mapping of an inode of type `T`.
+    pub(super) unsafe extern "C" fn writepages(
+        mapping: *mut bindings::address_space,
+        control: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { Inode::<T>::from_raw((*mapping).host) };
+        let device = inode.super_block().devices().dax();
+
+        // A page may have failed that is still known to be written back. That would be an access to
+        // memory that a machine check has taken from the kernel's linear map.
+        if inode.is_unsettled()
+            && !Frozen::try_new(inode).is_some_and(|frozen| inode.settle(&frozen))
+        {
+            return EIO.to_errno();
+        }
+
+        // SAFETY: By the safety requirements, and the device is valid.
+        unsafe { bindings::dax_writeback_mapping_range(mapping, device.as_raw(), control) }
+    }
+
+    /// The operations of a mapping.
+    const OPS: bindings::vm_operations_struct = bindings::vm_operations_struct {
         fault: Some(Self::fault),
         huge_fault: Some(Self::huge_fault),
         map_pages: Some(Self::map_pages),

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where the contents of a file lie, as the filesystem says.
+
+use kernel::prelude::*;
+
+use crate::{
+    range::{
+        space,
+        ByteRange, //
+    },
+    wait::check_killed, //
+};
+
+use super::{
+    blocks::MAX_PIECE,
+    FileSystem,
+    Inode,
+    Mapping,
+    Place,
+    Purpose, //
+};
+
+impl<T: FileSystem> Inode<T> {
+    /// Asks the filesystem where the first byte of `range` lies, and checks the answer.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if the answer makes no sense.
+    /// - The errors of [`FileSystem::map()`].
+    pub(super) fn find(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
+        self.check(self.fs().map(self, range, purpose)?, range, purpose)
+    }
+
+    /// Asks the filesystem where the first byte of `range` lies, to copy it from there.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if the answer makes no sense.
+    /// - The errors of [`FileSystem::begin_read()`].
+    pub(super) fn begin_read(&self, range: ByteRange<space::File>) -> Result<Mapping> {
+        self.check(self.fs().begin_read(self, range)?, range, Purpose::Read)
+    }
+
+    fn check(
+        &self,
+        mapping: Mapping,
+        range: ByteRange<space::File>,
+        purpose: Purpose,
+    ) -> Result<Mapping> {
+        match mapping.is_sound(range, purpose, self.super_block().volume()) {
+            true => Ok(mapping),
+            false => Err(EUCLEAN),
+        }
+    }
+
+    /// Calls `f` with each piece of `range` that lies in one place, and with the place. Holes are
+    /// not cut.
+    ///
+    /// # Errors
+    ///
+    /// - `EINTR` if somebody kills us.
+    /// - The errors of `f` and of [`find()`](Self::find).
+    pub(super) fn for_each_piece(
+        &self,
+        range: ByteRange<space::File>,
+        mut f: impl FnMut(ByteRange<space::File>, Place) -> Result,
+    ) -> Result {
+        let mut rest = Some(range);
+
+        while let Some(range) = rest {
+            check_killed()?;
+
+            let mapping = self.find(range, Purpose::Read)?;
+            let piece = mapping.range.clip(range).ok_or(EUCLEAN)?;
+            let piece = match mapping.place {
+                Place::Hole => piece,
+                _ => piece.pieces(MAX_PIECE).next().ok_or(EUCLEAN)?,
+            };
+
+            f(piece, mapping.place)?;
+            rest = ByteRange::between(piece.end(), range.end());
+        }
+        Ok(())
+    }
+}

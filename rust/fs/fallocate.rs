@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Space of a regular file: `fallocate()`.
+//!
+//! Reference: [`fs/open.c`](srctree/fs/open.c)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    range::{
+        space,
+        ByteRange,
+        PAGE_SIZE, //
+    },
+    wait::check_killed, //
+};
+
+use super::{
+    blocks::{
+        block_rest,
+        loff,
+        MAX_PIECE,
+        MAX_SIZE, //
+    },
+    invalidate::Dirty,
+    lock::{
+        Frozen,
+        Locked,
+        LockedInode, //
+    },
+    FileSystem,
+    Inode,
+    Place,
+    Time, //
+};
+
+/// The operations of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by the VFS only, for a file with this table.
+    pub(super) unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+    ) -> c_long {
+        from_result(|| {
+            let start = u64::try_from(offset).map_err(|_| EINVAL)?;
+            let len = u64::try_from(len).map_err(|_| EINVAL)?;
+            let range = ByteRange::new(start, len).ok_or(EINVAL)?;
+
+            // SAFETY: By the safety requirements.
+            unsafe { Self::reserve(file, mode as u32, range) }.map(|()| 0)
+        })
+    }
+
+    /// # Errors
+    ///
+    /// - `EOPNOTSUPP` if there is no such mode.
+    /// - `EFBIG` if the file must not become so large.
+    /// - The errors of [`LockedInode::zero_up_to()`], [`LockedInode::punch()`],
+    ///   [`LockedInode::unshare()`], [`LockedInode::allocate()`] and [`LockedInode::grow()`].
+    ///
+    /// # Safety
+    ///
+    /// `file` must be open, and of a superblock of type `T`.
+    unsafe fn reserve(
+        file: *mut bindings::file,
+        mode: u32,
+        range: ByteRange<space::File>,
+    ) -> Result {
+        const ALLOCATE: u32 = bindings::FALLOC_FL_ALLOCATE_RANGE;
+        const PUNCH: u32 = bindings::FALLOC_FL_PUNCH_HOLE;
+        const ZERO: u32 = bindings::FALLOC_FL_ZERO_RANGE;
+        const UNSHARE: u32 = bindings::FALLOC_FL_UNSHARE_RANGE;
+        const COLLAPSE: u32 = bindings::FALLOC_FL_COLLAPSE_RANGE;
+        const INSERT: u32 = bindings::FALLOC_FL_INSERT_RANGE;
+
+        if matches!(mode, COLLAPSE | INSERT) {
+            // SAFETY: By the safety requirements.
+            return unsafe { Self::shift(file, mode == INSERT, range) };
+        }
+        let kind = mode & !bindings::FALLOC_FL_KEEP_SIZE;
+
+        if !matches!(kind, ALLOCATE | PUNCH | ZERO | UNSHARE) {
+            return Err(EOPNOTSUPP);
+        }
+
+        // SAFETY: By the safety requirements.
+        let inode = Locked::new(unsafe { Inode::<T>::of_file(file) });
+        let size = match mode & bindings::FALLOC_FL_KEEP_SIZE {
+            0 => inode.checked_size(range.end())?,
+            _ => inode.size(),
+        };
+
+        // SAFETY: By the safety requirements, and the inode is locked.
+        to_result(unsafe { bindings::file_modified(file) })?;
+
+        let now = inode.changed();
+        let mut frozen = Frozen::new(&inode);
+
+        inode.zero_up_to(size, &mut frozen)?;
+        match kind {
+            PUNCH | ZERO => inode.punch(range, now, &mut frozen)?,
+            UNSHARE => inode.unshare(range, &mut frozen)?,
+            _ => (),
+        }
+        if kind != PUNCH {
+            inode.allocate(range, now, &mut frozen)?;
+        }
+        inode.grow(size, now)
+    }
+
+    /// Takes `range` out of a file, or inserts a hole there.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if `range` is not whole blocks, or reaches to the end of the file.
+    /// - `EFBIG` if the file must not become so large.
+    /// - The errors of [`LockedInode::collapse()`] and [`LockedInode::insert()`].
+    ///
+    /// # Safety
+    ///
+    /// `file` must be open, and of a superblock of type `T`.
+    unsafe fn shift(
+        file: *mut bindings::file,
+        is_inserted: bool,
+        range: ByteRange<space::File>,
+    ) -> Result {
+        // SAFETY: By the safety requirements.
+        let inode = Locked::new(unsafe { Inode::<T>::of_file(file) });
+        let size = inode.size();
+        let is_inside = match is_inserted {
+            true => range.start() < size,
+            false => range.end() < size,
+        };
+
+        if !range.is_aligned(PAGE_SIZE) || !is_inside {
+            return Err(EINVAL);
+        }
+        if is_inserted {
+            inode.checked_size(size.checked_add(range.len()).ok_or(EFBIG)?)?;
+        }
+
+        // SAFETY: By the safety requirements, and the inode is locked.
+        to_result(unsafe { bindings::file_modified(file) })?;
+
+        let now = inode.changed();
+        let mut frozen = Frozen::new(&inode);
+
+        match is_inserted {
+            true => inode.insert(range, now, &mut frozen),
+            false => inode.collapse(range, now, &mut frozen),
+        }
+    }
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// The size that the file has if it reaches up to `end` at least.
+    ///
+    /// # Errors
+    ///
+    /// - `EFBIG` if it must not become so large.
+    fn checked_size(&self, end: u64) -> Result<u64> {
+        if end <= self.size() {
+            return Ok(self.size());
+        }
+
+        let raw_end = bindings::loff_t::try_from(end).map_err(|_| EFBIG)?;
+
+        // SAFETY: The inode is valid.
+        to_result(unsafe { bindings::inode_newsize_ok(self.as_raw(), raw_end) })?;
+        Ok(end)
+    }
+}
+
+impl<T: FileSystem> LockedInode<T> {
+    /// Makes `range` zeroes: a hole where it is whole blocks.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a block that it is a part of is bad: the rest is lost. Nothing has changed.
+    /// - The errors of [`zero()`](Self::zero) and [`punch_blocks()`](Self::punch_blocks).
+    fn punch(&self, range: ByteRange<space::File>, now: Time, frozen: &mut Frozen<'_>) -> Result {
+        let edges = range.edges().into_iter().flatten();
+
+        for edge in edges.clone() {
+            self.check_good(edge)?;
+        }
+        for edge in edges {
+            self.zero(edge, frozen)?;
+        }
+
+        match range.whole_blocks() {
+            Some(blocks) => {
+                self.unmap(blocks, Dirty::Discarded, frozen)?;
+                self.punch_blocks(blocks, now, frozen)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Takes `blocks` out of the file, which goes on with what lies behind. They end before the
+    /// file does.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`unmap()`](Self::unmap), [`punch_blocks()`](Self::punch_blocks) and
+    ///   [`FileSystem::move_contents()`].
+    fn collapse(
+        &self,
+        blocks: ByteRange<space::File>,
+        now: Time,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
+        let size = self.size().saturating_sub(blocks.len());
+        let raw_size = loff(size)?;
+
+        self.unmap(all_from(blocks.start())?, Dirty::Kept, frozen)?;
+        self.punch_blocks(blocks, now, frozen)?;
+        self.fs()
+            .move_contents(self, blocks.end(), blocks.start(), size, now)?;
+
+        // SAFETY: The inode is valid, and locked by the type invariants. `frozen` is the lock of
+        // its mapping.
+        unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
+        Ok(())
+    }
+
+    /// Inserts a hole where `blocks` are, and has what was there, which was not all behind the end
+    /// of the file, follow.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`unmap()`](Self::unmap), [`zero()`](Self::zero) and
+    ///   [`FileSystem::move_contents()`].
+    fn insert(&self, blocks: ByteRange<space::File>, now: Time, frozen: &mut Frozen<'_>) -> Result {
+        let size = self.size().checked_add(blocks.len()).ok_or(EFBIG)?;
+        let raw_size = loff(size)?;
+
+        // It will not be behind the end any more until it was moved.
+        if let Some(tail) = block_rest(self.size()) {
+            self.zero(tail, frozen)?;
+        }
+        self.unmap(all_from(blocks.start())?, Dirty::Kept, frozen)?;
+        self.fs()
+            .move_contents(self, blocks.start(), blocks.end(), size, now)?;
+
+        // SAFETY: The inode is valid, and locked by the type invariants.
+        unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
+        Ok(())
+    }
+
+    /// # Errors
+    ///
+    /// - `EIO` if a block that `range` touches is bad.
+    /// - The errors of [`for_each_piece()`](Self::for_each_piece).
+    fn check_good(&self, range: ByteRange<space::File>) -> Result {
+        self.for_each_piece(range, |_, place| match place {
+            Place::Bad { .. } => Err(EIO),
+            _ => Ok(()),
+        })
+    }
+
+    /// Makes `blocks` a hole. Nobody has them mapped.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::punch()`].
+    pub(super) fn punch_blocks(
+        &self,
+        blocks: ByteRange<space::File>,
+        now: Time,
+        _frozen: &Frozen<'_>,
+    ) -> Result {
+        self.for_each_piece(blocks, |piece, place| match place {
+            Place::Hole => Ok(()),
+            _ => self.fs().punch(self, piece, now),
+        })
+    }
+
+    /// Allocates what is a hole of the blocks that `range` touches.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there are fewer free blocks: nothing was allocated, unless others have taken
+    ///   the blocks meanwhile.
+    /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::allocate()`].
+    fn allocate(
+        &self,
+        range: ByteRange<space::File>,
+        now: Time,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
+        let blocks = range.blocks().ok_or(EFBIG)?;
+        let mut count = 0_u64;
+
+        self.for_each_piece(blocks, |piece, place| {
+            if let Place::Hole = place {
+                count = count.saturating_add(piece.pages().len());
+            }
+            Ok(())
+        })?;
+        if count > self.fs().statistics().free_blocks {
+            return Err(ENOSPC);
+        }
+
+        self.for_each_piece(blocks, |piece, place| match place {
+            Place::Hole => {
+                // Who reads a hole through a mapping has the kernel's page of zeroes mapped, which
+                // nobody would take away any more when the file is written to.
+                self.unmap(piece, Dirty::Kept, frozen)?;
+                self.allocate_hole(piece, now)
+            }
+            _ => Ok(()),
+        })
+    }
+
+    fn allocate_hole(&self, hole: ByteRange<space::File>, now: Time) -> Result {
+        for piece in hole.pieces(MAX_PIECE) {
+            check_killed()?;
+            self.fs().allocate(self, piece, now)?;
+        }
+        Ok(())
+    }
+}
+
+/// All that a file may have from `start` on.
+///
+/// # Errors
+///
+/// - `EFBIG` if that is nothing.
+fn all_from(start: u64) -> Result<ByteRange<space::File>> {
+    ByteRange::between(start, MAX_SIZE).ok_or(EFBIG)
+}

@@ -1,0 +1,248 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Taking the pages of a file from processes that have them mapped, and from the kernel, which
+//! knows which of them are to be written back.
+//!
+//! Reference: [`fs/dax.c`](srctree/fs/dax.c)
+
+use kernel::{
+    error::to_result,
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    range::{
+        space,
+        ByteRange,
+        PageRange,
+        PAGE_SIZE, //
+    },
+};
+
+use super::{
+    blocks::MAX_SIZE,
+    lock::Frozen,
+    volume::HUGE,
+    FileSystem,
+    Inode,
+    Place,
+    Purpose, //
+};
+
+/// What is to become of what was written through a mapping, but not yet written back.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dirty {
+    /// It is written back.
+    Kept,
+    /// Nobody needs it any more.
+    Discarded,
+}
+
+impl<T: FileSystem> Inode<T> {
+    /// Unmaps a range, and forgets what was mapped there, so that it can get another place.
+    ///
+    /// This waits for those who use a page through others than the mapping, as direct I/O does.
+    /// Page faults may go on then, so it comes before looking where the range lies.
+    ///
+    /// # Errors
+    ///
+    /// - `ERESTARTSYS` if there is a signal while somebody uses a page.
+    pub(super) fn unmap(
+        &self,
+        range: ByteRange<space::File>,
+        dirty: Dirty,
+        frozen: &mut Frozen<'_>,
+    ) -> Result {
+        while !self.try_unmap(range, dirty, frozen)? {
+            frozen.wait()?;
+        }
+        Ok(())
+    }
+
+    /// Unmaps a range if nobody uses a page of it.
+    ///
+    /// # Errors
+    ///
+    /// - Those of writing back.
+    pub(super) fn try_unmap(
+        &self,
+        range: ByteRange<space::File>,
+        dirty: Dirty,
+        frozen: &Frozen<'_>,
+    ) -> Result<bool> {
+        let (start, last) = raw(range);
+
+        if dirty == Dirty::Kept {
+            if !self.settle(frozen) {
+                return Ok(false);
+            }
+            // Whatever is written back is also write-protected, and nobody can change that in a
+            // mapping that is locked.
+            //
+            // SAFETY: The mapping of a valid inode is valid.
+            to_result(unsafe {
+                bindings::filemap_write_and_wait_range(self.mapping(), start, last)
+            })?;
+        }
+
+        // Without a callback it does not wait. Where it waits by itself, it does so until nobody
+        // has the page mapped, and another file may have it mapped for ever.
+        //
+        // SAFETY: The inode is valid.
+        match to_result(unsafe { bindings::dax_break_layout(self.as_raw(), start, last, None) }) {
+            Ok(()) => Ok(true),
+            Err(ERESTARTSYS) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether pages of the file have failed that the kernel may have entries for.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.super_block().losses().known(self.number()).is_some()
+    }
+
+    /// Has the kernel forget the pages of the file that have failed. Returns false if somebody uses
+    /// them.
+    pub(super) fn settle(&self, frozen: &Frozen<'_>) -> bool {
+        let losses = self.super_block().losses();
+
+        while let Some((index, noted)) = losses.known(self.number()) {
+            if !self.forget(noted.lost.pages, frozen) {
+                return false;
+            }
+            losses.remove(index, noted);
+        }
+        true
+    }
+
+    /// Has the kernel forget those of `pages` that are bad, and unmaps them. It would write them
+    /// back, which is an access to memory that is not there any more after a machine check. Returns
+    /// false if somebody uses them.
+    ///
+    /// Of pages that have failed, some may lie elsewhere by now, and have been stored to there.
+    pub(super) fn forget(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
+        let Some(range) = pages.bytes() else {
+            return true;
+        };
+        let mut is_forgotten = true;
+        let found = self.for_each_piece(range, |piece, place| {
+            if let Place::Bad { .. } = place {
+                is_forgotten &= self.forget_bad(piece.pages(), frozen);
+            }
+            Ok(())
+        });
+
+        match found {
+            Ok(()) => is_forgotten,
+            Err(EINTR) => false,
+            // The filesystem is at its end, and does not say.
+            Err(_) => self.forget_bad(pages, frozen),
+        }
+    }
+
+    /// Has the kernel forget pages that are bad, see [`forget()`](Self::forget).
+    fn forget_bad(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
+        let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
+            return true;
+        };
+
+        if !self.may_be_huge(range, huge) {
+            return self.try_unmap(range, Dirty::Discarded, frozen) == Ok(true);
+        }
+
+        // The entry of a huge page goes as a whole, and with it what is known to be written back of
+        // the pages that are good.
+        self.write_back_good(huge);
+        let is_forgotten = self.try_unmap(huge, Dirty::Discarded, frozen) == Ok(true);
+        self.write_back_good(huge);
+        is_forgotten
+    }
+
+    /// Whether there may be an entry for a huge page that `range` is a part of. `huge` is where all
+    /// of them lie.
+    fn may_be_huge(&self, range: ByteRange<space::File>, huge: ByteRange<space::File>) -> bool {
+        if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
+            return false;
+        }
+
+        let volume = self.super_block().volume();
+        let frames = match self.find(range, Purpose::Read) {
+            Ok(found) => match found.window() {
+                Some(window) => window
+                    .clip_outward(range)
+                    .and_then(|range| volume.frames(range)),
+                None => return false,
+            },
+            Err(_) => None,
+        };
+
+        // The page must lie in the huge one as its memory does.
+        frames.is_none_or(|frames| frames.start() % HUGE == range.pages().start() % HUGE)
+    }
+
+    fn write_back_good(&self, range: ByteRange<space::File>) {
+        let volume = self.super_block().volume();
+
+        // What cannot be written back is not good.
+        let _ = self.for_each_piece(range, |piece, place| {
+            if let Place::Mapped { start, .. } = place {
+                if let Some(range) = ByteRange::new(start, piece.len()) {
+                    let _ = volume.write_back(range);
+                }
+            }
+            Ok(())
+        });
+        let _ = volume.fence();
+    }
+}
+
+/// The bytes of all huge pages that `pages` are a part of.
+fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>> {
+    let first = pages.start() / HUGE * HUGE;
+    let end = pages.end().checked_next_multiple_of(HUGE)?;
+
+    PageRange::between(first, end)?.bytes()
+}
+
+/// First and last byte of a range, as C takes them. What no file can have is left out.
+fn raw(range: ByteRange<space::File>) -> (bindings::loff_t, bindings::loff_t) {
+    let cap = |at: u64| bindings::loff_t::try_from(at).unwrap_or(bindings::loff_t::MAX);
+
+    // The greatest `loff_t` stands for the end of the file.
+    let last = match range.end() {
+        MAX_SIZE.. => bindings::loff_t::MAX,
+        end => cap(end.saturating_sub(1)),
+    };
+
+    (cap(range.start()), last)
+}
+
+#[kunit_tests(daxmf_fs_invalidate)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn huge_pages_around() {
+        let bytes = |first, count| {
+            PageRange::new(first, count)
+                .and_then(huge_pages_of)
+                .map(|range| (range.start() >> 21, range.end() >> 21))
+        };
+
+        assert_eq!(bytes(0, 1), Some((0, 1)));
+        assert_eq!(bytes(511, 1), Some((0, 1)));
+        assert_eq!(bytes(511, 2), Some((0, 2)));
+        assert_eq!(bytes(512, 512), Some((1, 2)));
+        assert_eq!(bytes(u64::MAX >> 12, 1), None);
+    }
+
+    #[test]
+    fn last_byte_of_all() -> Result {
+        let all = ByteRange::between(4096, MAX_SIZE).ok_or(EINVAL)?;
+
+        assert_eq!(raw(all), (4096, i64::MAX));
+        assert_eq!(raw(ByteRange::between(0, 4096).ok_or(EINVAL)?), (0, 4095));
+        Ok(())
+    }
+}

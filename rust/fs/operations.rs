@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The operations of each type of inode.
+//!
+//! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
+
+use core::marker::PhantomData;
+
+use kernel::module::this_module;
+
+use crate::bindings;
+
+use super::{
+    acl,
+    attr,
+    fallocate,
+    flags,
+    ioctl,
+    mmap,
+    read_write,
+    remap_range,
+    seek,
+    truncate,
+    xattr,
+    FileSystem, //
+};
+
+/// The operations tables of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// The operations of the inode of a regular file.
+    pub(super) const REGULAR_INODE_OPERATIONS: bindings::inode_operations =
+        bindings::inode_operations {
+            setattr: Some(truncate::VTable::<T>::setattr),
+            getattr: Some(attr::VTable::<T>::getattr),
+            get_inode_acl: Some(acl::VTable::<T>::get),
+            set_acl: Some(acl::VTable::<T>::set),
+            fileattr_get: Some(flags::VTable::<T>::get),
+            fileattr_set: Some(flags::VTable::<T>::set),
+            listxattr: Some(xattr::VTable::<T>::listxattr),
+            fiemap: Some(seek::VTable::<T>::fiemap),
+            update_time: Some(attr::VTable::<T>::update_time),
+            ..pin_init::zeroed()
+        };
+
+    /// The operations of a regular file.
+    pub(super) const REGULAR_FILE_OPERATIONS: bindings::file_operations =
+        bindings::file_operations {
+            owner: this_module::<T::OwnerModule>().as_ptr(),
+            fop_flags: bindings::FOP_MMAP_SYNC,
+            open: Some(read_write::VTable::<T>::open),
+            llseek: Some(seek::VTable::<T>::llseek),
+            read_iter: Some(read_write::VTable::<T>::read_iter),
+            write_iter: Some(read_write::VTable::<T>::write_iter),
+            unlocked_ioctl: Some(ioctl::VTable::<T>::ioctl),
+            compat_ioctl: bindings::compat_ptr_ioctl,
+            splice_read: Some(bindings::copy_splice_read),
+            splice_write: Some(bindings::iter_file_splice_write),
+            mmap_prepare: Some(mmap::VTable::<T>::mmap_prepare),
+            get_unmapped_area: Some(bindings::thp_get_unmapped_area),
+            fsync: Some(read_write::VTable::<T>::fsync),
+            fallocate: Some(fallocate::VTable::<T>::fallocate),
+            setlease: Some(bindings::generic_setlease),
+            remap_file_range: Some(remap_range::VTable::<T>::remap_file_range),
+            ..pin_init::zeroed()
+        };
+
+    /// The operations of the mapping of a regular file.
+    pub(super) const ADDRESS_SPACE_OPERATIONS: bindings::address_space_operations =
+        bindings::address_space_operations {
+            writepages: Some(mmap::VTable::<T>::writepages),
+            direct_IO: Some(bindings::noop_direct_IO),
+            dirty_folio: Some(bindings::noop_dirty_folio),
+            ..pin_init::zeroed()
+        };
+}

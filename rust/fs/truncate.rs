@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The size of a regular file: `truncate()`, and growing.
+
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*, //
+};
+
+use crate::{
+    bindings,
+    range::{
+        space,
+        ByteRange,
+        PAGE_SIZE, //
+    },
+};
+
+use super::{
+    blocks::{
+        block_rest,
+        loff,
+        MAX_SIZE, //
+    },
+    invalidate::Dirty,
+    iomap,
+    lock::{
+        Frozen,
+        LockedInode, //
+    },
+    FileSystem,
+    Inode,
+    Time, //
+};
+
+impl<T: FileSystem> LockedInode<T> {
+    /// Zeroes `range`. Holes stay.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if it lies in bad memory.
+    /// - The errors of [`unshare()`](Self::unshare).
+    pub(super) fn zero(&self, range: ByteRange<space::File>, frozen: &mut Frozen<'_>) -> Result {
+        self.unshare(range, frozen)?;
+
+        let start = loff(range.start())?;
+        let len = loff(range.len())?;
+
+        // SAFETY: The inode is valid, the operations are static, and nobody asks whether anything
+        // was zeroed.
+        to_result(unsafe {
+            bindings::dax_zero_range(
+                self.as_raw(),
+                start,
+                len,
+                ptr::null_mut(),
+                &iomap::VTable::<T>::OPS,
+            )
+        })
+    }
+
+    /// Zeroes what lies behind the end of the file up to `end`, before the file grows so far. There
+    /// may be what was stored behind the end through a mapping, or written before a crash.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`zero()`](Self::zero).
+    pub(super) fn zero_up_to(&self, end: u64, frozen: &mut Frozen<'_>) -> Result {
+        match ByteRange::between(self.size(), end) {
+            Some(range) => self.zero(range, frozen),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the file end at `size`, not before where it ends now.
+    ///
+    /// The caller has zeroed what lies between.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::resize()`].
+    pub(super) fn grow(&self, size: u64, now: Time) -> Result {
+        if size <= self.size() {
+            return Ok(());
+        }
+
+        let raw_size = loff(size)?;
+
+        self.fs().resize(self, size, now)?;
+        // SAFETY: The inode is valid, and locked by the type invariants.
+        unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
+        Ok(())
+    }
+
+    /// Sets the size of the file, and lets go of what lies behind it unless the file grows: blocks
+    /// that were allocated for later also if the size is what it was.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`unmap()`](Self::unmap), [`zero()`](Self::zero) and
+    ///   [`FileSystem::resize()`].
+    pub(super) fn resize(&self, size: u64, now: Time) -> Result {
+        let mut frozen = Frozen::new(self);
+
+        if size > self.size() {
+            self.zero_up_to(size, &mut frozen)?;
+            return self.grow(size, now);
+        }
+
+        let raw_size = loff(size)?;
+        let behind = size
+            .checked_next_multiple_of(PAGE_SIZE)
+            .and_then(|start| ByteRange::between(start, MAX_SIZE));
+
+        if let Some(behind) = behind {
+            self.unmap(behind, Dirty::Discarded, &mut frozen)?;
+        }
+        if let Some(tail) = block_rest(size) {
+            self.zero(tail, &mut frozen)?;
+        }
+        self.fs().resize(self, size, now)?;
+
+        // SAFETY: The inode is valid, and locked by the type invariants. `frozen` is the lock of
+        // its mapping.
+        unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
+        Ok(())
+    }
+}
+
+/// The operations of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// Called by the VFS only, for an inode with this table, which is locked.
+    pub(super) unsafe extern "C" fn setattr(
+        idmap: *mut bindings::mnt_idmap,
+        dentry: *mut bindings::dentry,
+        attr: *mut bindings::iattr,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
+
+            // SAFETY: By the safety requirements, and a dentry that is operated on has an inode.
+            let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
+
+            // SAFETY: `attr` is valid, and ours.
+            unsafe { Self::set_size(inode, &mut *attr) }?;
+            // SAFETY: `setattr_prepare()` has succeeded.
+            unsafe { inode.change(idmap, dentry, attr) }.map(|()| 0)
+        })
+    }
+
+    /// Sets the size, if that is asked for.
+    fn set_size(inode: &LockedInode<T>, attr: &mut bindings::iattr) -> Result {
+        if attr.ia_valid & bindings::ATTR_SIZE == 0 {
+            return Ok(());
+        }
+
+        let size = u64::try_from(attr.ia_size).map_err(|_| EINVAL)?;
+        let now = inode.now();
+        let is_changed = size != inode.size();
+
+        inode.resize(size, now)?;
+
+        // A file whose size has changed has been modified, whoever has changed it and how.
+        if is_changed {
+            attr.ia_mtime = now.into_raw();
+            attr.ia_ctime = now.into_raw();
+            attr.ia_valid |= bindings::ATTR_MTIME | bindings::ATTR_CTIME;
+        }
+        Ok(())
+    }
+}
