@@ -4,25 +4,16 @@
 //!
 //! Reference: [`fs/inode.c`](srctree/fs/inode.c)
 
-use core::{
-    marker::PhantomData,
-    ptr, //
-};
+use core::ptr;
 
 use kernel::prelude::*;
 
 use crate::bindings;
 
 use super::{
-    acl,
-    attr,
-    flags,
     inode::read_once,
     inode_ref::InodeRef,
-    names,
-    operations,
     symlink::Link,
-    xattr,
     Attributes,
     FileSystem,
     Inode,
@@ -150,52 +141,33 @@ impl<T: FileSystem> Inode<T> {
     /// Nobody may use the inode yet. The mode of `attributes` must be valid, and there must be a
     /// link if it is that of a symbolic link.
     unsafe fn set_operations(&self, attributes: &Attributes, link: Option<Link>) {
+        let format = attributes.mode & bindings::S_IFMT;
+        let operations = self.super_block().operations_of(format);
+
         // SAFETY: Nobody uses the inode yet. The tables of operations are static.
         unsafe {
             let inode = self.as_raw();
 
-            match attributes.mode & bindings::S_IFMT {
-                bindings::S_IFREG => {
-                    (*inode).i_op = &operations::VTable::<T>::REGULAR_INODE_OPERATIONS;
-                    (*inode).__bindgen_anon_3.i_fop =
-                        &operations::VTable::<T>::REGULAR_FILE_OPERATIONS;
-                    (*(*inode).i_mapping).a_ops =
-                        &operations::VTable::<T>::ADDRESS_SPACE_OPERATIONS;
-                    (*inode).i_flags |= bindings::S_DAX;
-                }
-                bindings::S_IFDIR => {
-                    (*inode).i_op = &names::VTable::<T>::DIRECTORY_INODE_OPERATIONS;
-                    (*inode).__bindgen_anon_3.i_fop = &names::VTable::<T>::FILE_OPERATIONS;
-                }
+            (*inode).i_op = operations.inode;
+            if let Some(file) = operations.file {
+                (*inode).__bindgen_anon_3.i_fop = file;
+            }
+            if let Some(mapping) = operations.mapping {
+                (*(*inode).i_mapping).a_ops = mapping;
+            }
+
+            match format {
+                bindings::S_IFREG => (*inode).i_flags |= bindings::S_DAX,
+                bindings::S_IFDIR => (),
                 bindings::S_IFLNK => {
-                    (*inode).i_op = &names::VTable::<T>::LINK_INODE_OPERATIONS;
                     (*inode).__bindgen_anon_5.i_link = link.map_or(ptr::null_mut(), Link::into_raw);
                 }
-                _ => {
-                    (*inode).i_op = &VTable::<T>::SPECIAL_INODE_OPERATIONS;
-                    bindings::init_special_inode(
-                        inode,
-                        (*inode).i_mode,
-                        bindings::huge_decode_dev(attributes.device),
-                    );
-                }
+                _ => bindings::init_special_inode(
+                    inode,
+                    (*inode).i_mode,
+                    bindings::huge_decode_dev(attributes.device),
+                ),
             }
         }
     }
-}
-
-/// The operations of special files.
-struct VTable<T: FileSystem>(PhantomData<T>);
-
-impl<T: FileSystem> VTable<T> {
-    const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        setattr: Some(attr::VTable::<T>::setattr),
-        getattr: Some(attr::VTable::<T>::getattr),
-        get_inode_acl: Some(acl::VTable::<T>::get),
-        set_acl: Some(acl::VTable::<T>::set),
-        fileattr_get: Some(flags::VTable::<T>::get),
-        fileattr_set: Some(flags::VTable::<T>::set),
-        listxattr: Some(xattr::VTable::<T>::listxattr),
-        ..pin_init::zeroed()
-    };
 }

@@ -44,6 +44,7 @@ use super::{
     losses::Losses,
     mender::Mender,
     notify,
+    operations,
     super_block::Mount,
     super_operations,
     volume::Mounted,
@@ -172,6 +173,7 @@ impl<T: FileSystem> VTable<T> {
         let mount = KBox::new(
             Mount {
                 fs,
+                operations_of: operations::VTable::<T>::of,
                 volume,
                 mender,
                 settler,

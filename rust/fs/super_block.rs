@@ -68,6 +68,12 @@ impl<T> SuperBlock<T> {
         unsafe { &(*self.mount()).fs }
     }
 
+    /// The operations of inodes of a type, one of the `S_IF…` numbers.
+    pub(super) fn operations_of(&self, format: u32) -> &'static Operations {
+        // SAFETY: By the type invariants. The field does not change.
+        unsafe { ((*self.mount()).operations_of)(format) }
+    }
+
     /// The memory that the filesystem lies in.
     pub fn volume(&self) -> &Volume {
         // SAFETY: By the type invariants. The field does not change.
@@ -103,9 +109,19 @@ impl<T> SuperBlock<T> {
     }
 }
 
+/// The operations of inodes of one type.
+pub(super) struct Operations {
+    pub(super) inode: &'static bindings::inode_operations,
+    pub(super) file: Option<&'static bindings::file_operations>,
+    /// Those of the mapping of the contents.
+    pub(super) mapping: Option<&'static bindings::address_space_operations>,
+}
+
 /// What belongs to a mounted filesystem.
 pub(super) struct Mount<T> {
     pub(super) fs: Arc<T>,
+    /// The operations of inodes of a type, one of the `S_IF…` numbers.
+    pub(super) operations_of: fn(format: u32) -> &'static Operations,
     pub(super) volume: Mounted,
     pub(super) mender: Mender,
     pub(super) settler: Mender,

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known of a dentry: its name, and its inode.
+//!
+//! C header: [`include/linux/dcache.h`](srctree/include/linux/dcache.h)
+
+use core::slice;
+
+use crate::bindings;
+
+use super::{
+    lock::LockedInode,
+    FileSystem,
+    Inode, //
+};
+
+/// # Safety
+///
+/// - `dentry` must be valid and keep its name for the duration of `'a`, as it does while the inode
+///   of its directory is locked.
+pub(super) unsafe fn qstr<'a>(dentry: *const bindings::dentry) -> &'a bindings::qstr {
+    // SAFETY: By the safety requirements.
+    unsafe { &(*dentry).__bindgen_anon_1.d_name }
+}
+
+/// # Safety
+///
+/// As [`qstr()`].
+pub(super) unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
+    // SAFETY: By the safety requirements. A name has as many bytes as it says.
+    unsafe {
+        let name = qstr(dentry);
+        let len = name.__bindgen_anon_1.__bindgen_anon_1.len;
+
+        // CAST: A length in memory is a `usize`.
+        slice::from_raw_parts(name.name, len as usize)
+    }
+}
+
+/// # Safety
+///
+/// `dentry` must be valid for the duration of `'a`, and of a superblock of type `T`. It must not
+/// get or lose its inode meanwhile.
+pub(super) unsafe fn inode_of<'a, T: FileSystem>(
+    dentry: *const bindings::dentry,
+) -> Option<&'a Inode<T>> {
+    // SAFETY: By the safety requirements. A dentry has a reference to its inode, and keeps it while
+    // the lock of its directory is held.
+    unsafe {
+        let inode = (*dentry).d_inode;
+
+        (!inode.is_null()).then(|| Inode::from_raw(inode))
+    }
+}
+
+/// # Safety
+///
+/// `inode` must be valid for the duration of `'a`, of a superblock of type `T`, and locked.
+pub(super) unsafe fn locked<'a, T: FileSystem>(inode: *mut bindings::inode) -> &'a LockedInode<T> {
+    // SAFETY: By the safety requirements.
+    unsafe { LockedInode::assume(Inode::from_raw(inode)) }
+}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading directories.
+//!
+//! Reference: [`fs/readdir.c`](srctree/fs/readdir.c)
+
+use core::marker::PhantomData;
+
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    prelude::*, //
+};
+
+use crate::bindings;
+
+use super::{
+    Entry,
+    FileSystem,
+    Inode, //
+};
+
+/// The operations of `T`.
+pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
+
+impl<T: FileSystem> VTable<T> {
+    /// # Safety
+    ///
+    /// - Called by `iterate_dir()` only, with the lock of the directory held at least for reading.
+    /// - `file` is an open directory of a superblock of type `T`.
+    pub(super) unsafe extern "C" fn iterate(
+        file: *mut bindings::file,
+        context: *mut bindings::dir_context,
+    ) -> c_int {
+        // SAFETY: By the safety requirements, `context` is valid for us alone during the call.
+        if !unsafe { bindings::dir_emit_dots(file, context) } {
+            return 0;
+        }
+
+        // SAFETY: By the safety requirements.
+        let (directory, context) =
+            unsafe { (Inode::<T>::from_raw((*file).f_inode), &mut *context) };
+
+        from_result(|| emit_all(directory, context).map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// Called by `vfs_fsync_range()` only, for an open directory of a superblock of type `T`.
+    pub(super) unsafe extern "C" fn fsync(
+        file: *mut bindings::file,
+        _start: bindings::loff_t,
+        _end: bindings::loff_t,
+        _datasync: c_int,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            let directory = unsafe { Inode::<T>::from_raw((*file).f_inode) };
+
+            // SAFETY: The inode is valid. It is written if it is dirty.
+            to_result(unsafe { bindings::sync_inode_metadata(directory.as_raw(), 1) })?;
+            directory.fs().sync().map(|()| 0)
+        })
+    }
+}
+
+/// Some names of a directory, read from the filesystem before any is handed on: to hand one on
+/// may fault in a page of a file, for which the filesystem may need the locks that it holds while
+/// it reads.
+struct Batch {
+    names: KVec<u8>,
+    entries: KVec<Copied>,
+    is_full: bool,
+}
+
+/// An entry, whose name lies in a [`Batch`] behind that of the entry before.
+struct Copied {
+    name_len: usize,
+    number: u64,
+    mode: u32,
+    next: u64,
+}
+
+impl Batch {
+    const NAMES: usize = 2048;
+    const ENTRIES: usize = 64;
+
+    fn new() -> Result<Self> {
+        Ok(Self {
+            names: KVec::with_capacity(Self::NAMES, GFP_KERNEL)?,
+            entries: KVec::with_capacity(Self::ENTRIES, GFP_KERNEL)?,
+            is_full: false,
+        })
+    }
+
+    /// Reads as many entries as there is room for.
+    fn fill<T: FileSystem>(&mut self, directory: &Inode<T>, position: u64) -> Result {
+        self.names.clear();
+        self.entries.clear();
+        self.is_full = false;
+
+        directory
+            .fs()
+            .read_directory(directory, position, &mut |entry| {
+                // It may go on, but no name may be left out.
+                self.is_full = self.is_full || !self.push(&entry);
+                !self.is_full
+            })
+    }
+
+    /// Copies an entry. Returns false if there is no room for it. Does not allocate.
+    fn push(&mut self, entry: &Entry<'_>) -> bool {
+        let room = self.names.capacity().saturating_sub(self.names.len());
+
+        if entry.name.len() > room {
+            return false;
+        }
+
+        let copied = Copied {
+            name_len: entry.name.len(),
+            number: entry.number,
+            mode: entry.mode,
+            next: entry.next,
+        };
+
+        self.entries.push_within_capacity(copied).is_ok()
+            && self.names.extend_from_slice(entry.name, GFP_KERNEL).is_ok()
+    }
+
+    /// Hands the entries on. Returns false once the reader wants no more.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if the positions do not go up.
+    fn emit(&self, context: &mut bindings::dir_context) -> Result<bool> {
+        let mut names = self.names.as_slice();
+
+        for entry in &self.entries {
+            let (name, rest) = names.split_at_checked(entry.name_len).ok_or(EUCLEAN)?;
+            let next = bindings::loff_t::try_from(entry.next).map_err(|_| EUCLEAN)?;
+
+            // A reader would never come to the end.
+            if next <= context.pos {
+                return Err(EUCLEAN);
+            }
+
+            // SAFETY: `context` and the name are valid during the call.
+            let goes_on = unsafe {
+                bindings::dir_emit(
+                    context,
+                    name.as_ptr().cast(),
+                    c_int::try_from(name.len())?,
+                    entry.number,
+                    kind(entry.mode),
+                )
+            };
+
+            if !goes_on {
+                return Ok(false);
+            }
+            context.pos = next;
+            names = rest;
+        }
+        Ok(true)
+    }
+}
+
+/// Hands the names of a directory on, from the position of `context` on.
+fn emit_all<T: FileSystem>(directory: &Inode<T>, context: &mut bindings::dir_context) -> Result {
+    let mut batch = Batch::new()?;
+
+    loop {
+        batch.fill(directory, u64::try_from(context.pos)?)?;
+
+        if !batch.emit(context)? || !batch.is_full {
+            return Ok(());
+        }
+        if batch.entries.is_empty() {
+            return Err(EUCLEAN);
+        }
+    }
+}
+
+/// The type in a directory entry, `DT_…`.
+///
+/// C: `fs_umode_to_dtype()`
+const fn kind(mode: u32) -> c_uint {
+    (mode & bindings::S_IFMT) >> 12
+}
