@@ -13,30 +13,30 @@
 //! 3. Dropping the [`Registration`] tells the holder that the device goes, then waits until no
 //!    operation is running. None runs afterwards.
 
-use core::{
-    marker::PhantomData,
-    mem::MaybeUninit,
-    ptr::{
-        self,
-        NonNull, //
-    },
+mod notify;
+mod provider;
+
+pub use self::provider::{
+    Allocated,
+    Control,
+    Operations,
+    Registration, //
+};
+
+use core::ptr::{
+    self,
+    NonNull, //
 };
 
 use kernel::{
     error::{
         from_err_ptr,
-        from_result,
         to_result, //
     },
-    iov::IovIterSource,
     prelude::*,
-    sync::{
-        aref::{
-            ARef,
-            AlwaysRefCounted, //
-        },
-        Arc,
-        UniqueArc, //
+    sync::aref::{
+        ARef,
+        AlwaysRefCounted, //
     },
     types::{
         NotThreadSafe,
@@ -46,33 +46,13 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::{
-        Disk,
-        DiskRef,
-        OpenDevice, //
-    },
-    memory_failure::{
-        Flags,
-        Outcome,
-        Reason, //
-    },
-    pagemap::Access,
+    block::OpenDevice,
     range::{
         space,
-        ByteRange,
         PageRange,
         Pages,
-        Window,
-        PAGE_SIZE, //
+        Window, //
     },
-};
-
-use super::{
-    holder::{
-        self,
-        Recipients, //
-    },
-    Memory, //
 };
 
 /// What an access to a DAX device is for.
@@ -94,45 +74,12 @@ impl AccessMode {
         }
     }
 
-    const fn as_raw(self) -> bindings::dax_access_mode {
+    pub(super) const fn as_raw(self) -> bindings::dax_access_mode {
         match self {
             Self::Normal => bindings::dax_access_mode_DAX_ACCESS,
             Self::RecoveryWrite => bindings::dax_access_mode_DAX_RECOVERY_WRITE,
         }
     }
-}
-
-/// Operations of a DAX device. They are called in process context and may sleep.
-///
-/// C: `struct dax_operations`
-pub trait Operations: Send + Sync + Sized + 'static {
-    /// Gives access to the memory of as many of `pages` as possible, from the first one on.
-    ///
-    /// # Errors
-    ///
-    /// - `EHWPOISON` if the first page is bad and `mode` is [`AccessMode::Normal`].
-    /// - `ENXIO` if the first page lies beyond the end of the device.
-    fn direct_access(
-        &self,
-        pages: PageRange<space::Device>,
-        mode: AccessMode,
-    ) -> Result<Access<'_>>;
-
-    /// Zeroes whole pages, and mends bad ones where the device can.
-    ///
-    /// # Errors
-    ///
-    /// - `EIO` if a page is bad and cannot be mended.
-    fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result;
-
-    /// Writes over bad memory: mends `range`, then fills it from `from`.
-    ///
-    /// Returns the number of bytes written, 0 if the memory cannot be mended.
-    fn recovery_write(
-        &self,
-        range: ByteRange<space::Device>,
-        from: &mut IovIterSource<'_>,
-    ) -> usize;
 }
 
 /// A DAX device, shared by reference counting: see [`ARef`].
@@ -280,51 +227,6 @@ impl Device {
         Window::new(frames, pages).ok_or(ERANGE)
     }
 
-    /// The memory of the bytes `range` of the device, of as many from the first one on as lie in a
-    /// row.
-    ///
-    /// # Errors
-    ///
-    /// - `EIO` if the first page is bad and `mode` is [`AccessMode::Normal`].
-    /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
-    /// - `EOPNOTSUPP` if the device has no operations, or its memory no address.
-    ///
-    /// C: `dax_direct_access()`
-    pub(crate) fn memory<'a>(
-        &'a self,
-        range: ByteRange<space::Device>,
-        mode: AccessMode,
-        lock: &'a ReadLock,
-    ) -> Result<Memory<'a>> {
-        let mut addr = ptr::null_mut();
-
-        // SAFETY: `addr` is valid for a write, the frame is not asked for.
-        let count =
-            unsafe { self.direct_access(range.pages(), mode, &mut addr, ptr::null_mut(), lock) };
-        let count = match count {
-            // `memory_failure()` knows bad memory, who reads and writes knows bad blocks.
-            Err(EHWPOISON) => return Err(EIO),
-            count => count?,
-        };
-
-        let in_page = range.start() % PAGE_SIZE;
-        let len = count.saturating_mul(PAGE_SIZE).saturating_sub(in_page);
-        let addr = NonNull::new(addr.cast::<u8>()).ok_or(EOPNOTSUPP)?;
-
-        // INVARIANT: The driver has given access to `count` pages from `addr` on. The device stays
-        // alive, and its memory in place, until the readers of `dax_srcu` are gone.
-        // SAFETY: `in_page` lies in the first page.
-        // CAST: The length of memory is a `usize`.
-        Ok(unsafe {
-            Memory::new(
-                self,
-                range.start() / PAGE_SIZE,
-                addr.add(in_page as usize),
-                len.min(range.len()) as usize,
-            )
-        })
-    }
-
     /// Gives access to as many of `pages` as possible. Returns their number, which is not 0.
     ///
     /// # Errors
@@ -337,7 +239,7 @@ impl Device {
     /// # Safety
     ///
     /// `addr` and `first` must be null or valid for a write.
-    unsafe fn direct_access(
+    pub(super) unsafe fn direct_access(
         &self,
         pages: PageRange<space::Device>,
         mode: AccessMode,
@@ -397,64 +299,6 @@ impl Device {
         unsafe { bindings::dax_alive(self.as_raw()) }
     }
 
-    /// Whether the holder, at this moment, is one of a
-    /// [`Registration`](super::holder::Registration), and not a filesystem in C.
-    pub fn has_registered_holder(&self, _lock: &ReadLock) -> bool {
-        // SAFETY: By the type invariants. `_lock` proves that `dax_srcu` is held.
-        unsafe { holder::is_registered(bindings::dax_holder(self.as_raw())) }
-    }
-
-    /// Notifies the device's holder that `range` of the device failed.
-    ///
-    /// The holder's callback runs before this returns; it may sleep.
-    ///
-    /// C: `dax_holder_notify_failure()`
-    pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
-        // SAFETY: By the type invariants. The function takes `dax_srcu` by itself.
-        let answer = to_result(unsafe {
-            bindings::dax_holder_notify_failure(
-                self.as_raw(),
-                range.start(),
-                range.len(),
-                flags.as_raw(),
-            )
-        });
-
-        match answer {
-            Ok(()) => Outcome::Delivered,
-            Err(EOPNOTSUPP) if self.is_held() => Outcome::Declined(Reason::NotSupported),
-            Err(EOPNOTSUPP) => Outcome::Declined(Reason::NoHolder),
-            // It is the kernel's answer for a dead device, but any holder may fail with it, too.
-            Err(ENXIO) if !self.is_alive(&ReadLock::new()) => Outcome::Declined(Reason::Removed),
-            Err(error) => Outcome::Failed(error),
-        }
-    }
-
-    /// Notifies the device's holder of errors that were found in `range`, if it is one of
-    /// `recipients`. Returns [`None`] if nobody was notified: there may be no holder, or none who
-    /// uses the range.
-    ///
-    /// Takes time as [`notify_failure()`](Self::notify_failure) does. A filesystem in C is notified
-    /// of a failure with [`Flags::NONE`].
-    pub fn notify_found(
-        &self,
-        range: ByteRange<space::Device>,
-        recipients: Recipients,
-    ) -> Option<Outcome> {
-        let lock = ReadLock::new();
-
-        if !self.is_alive(&lock) || !self.is_held() {
-            return None;
-        }
-        if !self.has_registered_holder(&lock) {
-            return (recipients == Recipients::All)
-                .then(|| self.notify_failure(range, Flags::NONE));
-        }
-
-        // SAFETY: By the type invariants. `lock` proves that `dax_srcu` is held.
-        unsafe { holder::notify_found(bindings::dax_holder(self.as_raw()), range, recipients) }
-    }
-
     /// Whether `dax_flush()` writes back CPU caches.
     pub fn write_cache(&self) -> bool {
         // SAFETY: By the type invariants.
@@ -467,39 +311,6 @@ impl Device {
     pub fn is_synchronous(&self) -> bool {
         // SAFETY: By the type invariants.
         unsafe { bindings::dax_synchronous(self.as_raw()) }
-    }
-}
-
-/// What only the provider of a device may do with it, at any time.
-///
-/// It gives no access to the memory, which may not be there yet, or not any more.
-pub struct Control(ARef<Device>);
-
-impl Control {
-    /// Tells the device's holder, see [`Device::notify_failure()`].
-    #[inline]
-    pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
-        self.0.notify_failure(range, flags)
-    }
-
-    /// Tells the device's holder of errors that were found, see [`Device::notify_found()`].
-    pub fn notify_found(
-        &self,
-        range: ByteRange<space::Device>,
-        recipients: Recipients,
-    ) -> Option<Outcome> {
-        self.0.notify_found(range, recipients)
-    }
-
-    /// Whether `dax_flush()` writes back CPU caches.
-    pub fn write_cache(&self) -> bool {
-        self.0.write_cache()
-    }
-
-    /// Sets whether `dax_flush()` must write back CPU caches for data to be durable.
-    pub fn set_write_cache(&self, enabled: bool) {
-        // SAFETY: By the type invariants of `Device`.
-        unsafe { bindings::dax_write_cache(self.0.as_raw(), enabled) };
     }
 }
 
@@ -552,298 +363,5 @@ impl Drop for Alive {
     fn drop(&mut self) {
         // SAFETY: `self.0` is valid.
         unsafe { bindings::kill_dax(self.0.as_raw()) };
-    }
-}
-
-/// A DAX device that nobody can find yet, with room for the driver's data.
-///
-/// # Invariants
-///
-/// The private pointer of `alive` points to `data`, and its operations are those of `T`.
-pub struct Allocated<T: Operations> {
-    alive: Alive,
-    data: UniqueArc<MaybeUninit<T>>,
-}
-
-impl<T: Operations> Allocated<T> {
-    /// Allocates a device.
-    ///
-    /// # Errors
-    ///
-    /// - `ENOMEM` if memory is short.
-    /// - `EOPNOTSUPP` if the kernel has no DAX on this machine.
-    pub fn new() -> Result<Self> {
-        let data = UniqueArc::<T>::new_uninit(GFP_KERNEL)?;
-
-        let private = UniqueArc::as_ptr(&data).cast_mut().cast();
-
-        // SAFETY: Nobody has the device who could call its operations before a disk was registered
-        // for it, see `dax_add_host()`: a `Control` does not. `register()` initializes `data`
-        // before that, and the registration keeps it in place until it has killed the device.
-        let device = unsafe { Device::new(private, &VTable::<T>::OPS) }?;
-
-        // INVARIANT: Both were handed to `alloc_dax()` above.
-        Ok(Self {
-            alive: Alive(device),
-            data,
-        })
-    }
-
-    /// What the provider may do with the device.
-    pub fn control(&self) -> Control {
-        Control(self.alive.0.clone())
-    }
-
-    /// States that a store is durable once it left the CPU, so that `MAP_SYNC` works.
-    pub fn set_synchronous(&mut self) {
-        // SAFETY: By the type invariants of `Device`.
-        unsafe { bindings::set_dax_synchronous(self.alive.0.as_raw()) };
-    }
-
-    /// States that copies into the device must bypass the CPU caches, and that copies out of it
-    /// must survive machine checks.
-    pub fn set_persistent_memory(&mut self) {
-        let device = self.alive.0.as_raw();
-
-        // SAFETY: By the type invariants of `Device`.
-        unsafe { bindings::set_dax_nocache(device) };
-        // SAFETY: By the type invariants of `Device`.
-        unsafe { bindings::set_dax_nomc(device) };
-    }
-
-    /// Puts the driver's data in place and registers the device as that of `disk`.
-    ///
-    /// Filesystems look for the device as soon as they can open the disk, so it is not added yet.
-    ///
-    /// # Errors
-    ///
-    /// - The error of `init`.
-    /// - `EBUSY` if the disk already has a DAX device.
-    /// - `ENOMEM` if memory is short.
-    pub fn register(self, disk: &Disk, init: impl PinInit<T, Error>) -> Result<Registration<T>> {
-        let barrier = Alive::without_operations()?;
-        // Once there are data, the device is killed before they go, whatever fails.
-        let running = Running {
-            alive: self.alive,
-            data: Arc::from(self.data.pin_init_with(init)?),
-        };
-
-        Ok(Registration {
-            _host: Host::new(&running.alive.0, disk)?,
-            _barrier: barrier,
-            running,
-        })
-    }
-}
-
-/// The entry of a device in the table of disks with DAX, removed when dropped.
-///
-/// # Invariants
-///
-/// `dax_add_host()` succeeded for the disk.
-struct Host(DiskRef);
-
-impl Host {
-    fn new(device: &Device, disk: &Disk) -> Result<Self> {
-        // SAFETY: Both are valid by their type invariants.
-        to_result(unsafe { bindings::dax_add_host(device.as_raw(), disk.as_raw()) })?;
-
-        // INVARIANT: `dax_add_host()` just succeeded.
-        Ok(Self(disk.reference()))
-    }
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        // SAFETY: `self.0` is valid by its type invariants, and has an entry by ours.
-        unsafe { bindings::dax_remove_host(self.0.as_raw()) };
-    }
-}
-
-/// A device with its data.
-///
-/// # Invariants
-///
-/// The operations of `alive` get a pointer to `data`.
-// The fields are dropped in this order: nobody uses the device any more, and only then the data go.
-struct Running<T: Operations> {
-    alive: Alive,
-    data: Arc<T>,
-}
-
-/// A DAX device that filesystems can find through its disk.
-///
-/// When dropped, the device is taken from the disk, its holder is told that all of it goes
-/// ([`Flags::MEM_PRE_REMOVE`]), and running operations are waited for. Must not be dropped in an
-/// operation or in a holder's callback, which the drop would wait for.
-// The fields are dropped in this order: nobody new can find the device; whoever has just found it,
-// in a section of `dax_srcu`, has claimed it or not, so that every holder is told; then it goes.
-pub struct Registration<T: Operations> {
-    _host: Host,
-    _barrier: Alive,
-    running: Running<T>,
-}
-
-impl<T: Operations> Registration<T> {
-    /// The device.
-    pub fn device(&self) -> &ARef<Device> {
-        &self.running.alive.0
-    }
-
-    /// The driver's data.
-    pub fn data(&self) -> &Arc<T> {
-        &self.running.data
-    }
-}
-
-/// The operations table of `T`.
-struct VTable<T: Operations>(PhantomData<T>);
-
-impl<T: Operations> VTable<T> {
-    /// Borrows the driver's data, [`None`] if the device is dead.
-    ///
-    /// A device can die while an operation starts: `kill_dax()` clears the flag that
-    /// `dax_get_private()` looks at before it waits for operations.
-    ///
-    /// # Safety
-    ///
-    /// `dax_dev` must be a device of an [`Allocated<T>`] that was registered, and `dax_srcu` must
-    /// be held for reading since the device was seen alive, for the duration of `'a`.
-    unsafe fn data<'a>(dax_dev: *mut bindings::dax_device) -> Option<&'a T> {
-        // SAFETY: `dax_dev` is valid. By the type invariants of `Running`, the pointer is null or
-        // that of its `data`, which lives until `kill_dax()` has waited for the readers
-        // of `dax_srcu`.
-        unsafe { bindings::dax_get_private(dax_dev).cast::<T>().as_ref() }
-    }
-
-    /// # Safety
-    ///
-    /// - Called by `dax_direct_access()` only, for a live device with this table, under `dax_srcu`.
-    /// - `kaddr` and `pfn` are null or valid for writes.
-    unsafe extern "C" fn direct_access(
-        dax_dev: *mut bindings::dax_device,
-        pgoff: c_ulong,
-        nr_pages: c_long,
-        mode: bindings::dax_access_mode,
-        kaddr: *mut *mut c_void,
-        pfn: *mut c_ulong,
-    ) -> c_long {
-        // SAFETY: The caller holds `dax_srcu`.
-        let Some(data) = (unsafe { Self::data(dax_dev) }) else {
-            return ENXIO.to_errno() as c_long;
-        };
-
-        let access = u64::try_from(nr_pages)
-            .ok()
-            .and_then(|count| PageRange::new(pgoff as u64, count))
-            .ok_or(EINVAL)
-            .and_then(|pages| data.direct_access(pages, AccessMode::from_raw(mode)));
-
-        let access = match access {
-            Ok(access) => access,
-            // CAST: An errno fits every integer.
-            Err(error) => return error.to_errno() as c_long,
-        };
-
-        if !kaddr.is_null() {
-            // SAFETY: `kaddr` is valid for writes by the safety requirements.
-            unsafe { *kaddr = access.as_ptr() };
-        }
-        if !pfn.is_null() {
-            // SAFETY: `pfn` is valid for writes by the safety requirements.
-            unsafe { *pfn = access.frames().start() as c_ulong };
-        }
-
-        c_long::try_from(access.frames().len()).unwrap_or(c_long::MAX)
-    }
-
-    /// # Safety
-    ///
-    /// Called by `dax_zero_page_range()` only, for a live device with this table, under `dax_srcu`.
-    unsafe extern "C" fn zero_page_range(
-        dax_dev: *mut bindings::dax_device,
-        pgoff: c_ulong,
-        nr_pages: usize,
-    ) -> c_int {
-        from_result(|| {
-            // SAFETY: The caller holds `dax_srcu`.
-            let data = unsafe { Self::data(dax_dev) }.ok_or(ENXIO)?;
-            let pages = PageRange::new(pgoff as u64, nr_pages as u64).ok_or(EINVAL)?;
-
-            data.zero_page_range(pages).map(|()| 0)
-        })
-    }
-
-    /// # Safety
-    ///
-    /// - Called by `dax_recovery_write()` only, for a live device with this table, under
-    ///   `dax_srcu`.
-    /// - `iter` is a valid source iterator.
-    unsafe extern "C" fn recovery_write(
-        dax_dev: *mut bindings::dax_device,
-        pgoff: c_ulong,
-        addr: *mut c_void,
-        bytes: usize,
-        iter: *mut bindings::iov_iter,
-    ) -> usize {
-        // SAFETY: The caller holds `dax_srcu`.
-        let Some(data) = (unsafe { Self::data(dax_dev) }) else {
-            return 0;
-        };
-
-        // `addr` is the address of the first byte in the page `pgoff`; only its offset in the page
-        // is news.
-        let in_page = addr as u64 % PAGE_SIZE;
-        let range = PageRange::<space::Device>::new(pgoff as u64, 1)
-            .and_then(PageRange::bytes)
-            .and_then(|page| page.start().checked_add(in_page))
-            .and_then(|start| ByteRange::new(start, bytes as u64));
-
-        match range {
-            // SAFETY: `iter` is a valid source iterator by the safety requirements, and nobody
-            // else uses it during the call.
-            Some(range) => data.recovery_write(range, unsafe { IovIterSource::from_raw(iter) }),
-            None => 0,
-        }
-    }
-
-    const OPS: bindings::dax_operations = bindings::dax_operations {
-        direct_access: Some(Self::direct_access),
-        zero_page_range: Some(Self::zero_page_range),
-        recovery_write: Some(Self::recovery_write),
-    };
-}
-
-#[kunit_tests(daxmf_dax_device)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn nobody_to_tell() -> Result {
-        let alive = Alive::without_operations()?;
-
-        assert_eq!(alive.0.is_held(), false);
-        assert_eq!(alive.0.has_registered_holder(&ReadLock::new()), false);
-        assert_eq!(
-            alive.0.notify_failure(ByteRange::ALL, Flags::NONE),
-            Outcome::Declined(Reason::NoHolder)
-        );
-        Ok(())
-    }
-
-    #[test]
-    fn dead_device_declines() -> Result {
-        let alive = Alive::without_operations()?;
-        let device = alive.0.clone();
-
-        assert!(device.is_alive(&ReadLock::new()));
-        drop(alive);
-        assert!(!device.is_alive(&ReadLock::new()));
-
-        assert_eq!(
-            device.notify_failure(ByteRange::ALL, Flags::NONE),
-            Outcome::Declined(Reason::Removed)
-        );
-        Ok(())
     }
 }

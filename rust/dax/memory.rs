@@ -4,14 +4,28 @@
 
 use core::{
     mem::MaybeUninit,
-    ptr::NonNull, //
+    ptr::{
+        self,
+        NonNull, //
+    },
 };
 
 use kernel::prelude::*;
 
-use crate::bindings;
+use crate::{
+    bindings,
+    range::{
+        space,
+        ByteRange,
+        PAGE_SIZE, //
+    },
+};
 
-use super::Device;
+use super::{
+    device::AccessMode,
+    Device,
+    ReadLock, //
+};
 
 /// Memory of a DAX device that lies in a row.
 ///
@@ -32,7 +46,7 @@ impl<'a> Memory<'a> {
     /// # Safety
     ///
     /// The type invariants must hold.
-    pub(super) unsafe fn new(device: &'a Device, page: u64, addr: NonNull<u8>, len: usize) -> Self {
+    unsafe fn new(device: &'a Device, page: u64, addr: NonNull<u8>, len: usize) -> Self {
         // INVARIANT: By the safety requirements.
         Self {
             device,
@@ -142,6 +156,53 @@ impl<'a> Memory<'a> {
 
         // SAFETY: The length was checked. Both are raw memory that others may access at any time.
         unsafe { copy_mc(self.as_ptr(), from.as_ptr(), self.len) }
+    }
+}
+
+impl Device {
+    /// The memory of the bytes `range` of the device, of as many from the first one on as lie in a
+    /// row.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the first page is bad and `mode` is [`AccessMode::Normal`].
+    /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
+    /// - `EOPNOTSUPP` if the device has no operations, or its memory no address.
+    ///
+    /// C: `dax_direct_access()`
+    pub(crate) fn memory<'a>(
+        &'a self,
+        range: ByteRange<space::Device>,
+        mode: AccessMode,
+        lock: &'a ReadLock,
+    ) -> Result<Memory<'a>> {
+        let mut addr = ptr::null_mut();
+
+        // SAFETY: `addr` is valid for a write, the frame is not asked for.
+        let count =
+            unsafe { self.direct_access(range.pages(), mode, &mut addr, ptr::null_mut(), lock) };
+        let count = match count {
+            // `memory_failure()` knows bad memory, who reads and writes knows bad blocks.
+            Err(EHWPOISON) => return Err(EIO),
+            count => count?,
+        };
+
+        let in_page = range.start() % PAGE_SIZE;
+        let len = count.saturating_mul(PAGE_SIZE).saturating_sub(in_page);
+        let addr = NonNull::new(addr.cast::<u8>()).ok_or(EOPNOTSUPP)?;
+
+        // INVARIANT: The driver has given access to `count` pages from `addr` on. The device stays
+        // alive, and its memory in place, until the readers of `dax_srcu` are gone.
+        // SAFETY: `in_page` lies in the first page.
+        // CAST: The length of memory is a `usize`.
+        Ok(unsafe {
+            Memory::new(
+                self,
+                range.start() / PAGE_SIZE,
+                addr.add(in_page as usize),
+                len.min(range.len()) as usize,
+            )
+        })
     }
 }
 

@@ -125,7 +125,7 @@ impl Drop for Mounted {
 #[kunit_tests(daxmf_fs_volume)]
 mod tests {
     use crate::{
-        dax::holder::tests::TestDisk,
+        dax::holder::test_disk::TestDisk,
         range::ByteRange, //
     };
 
