@@ -15,7 +15,6 @@ use kernel::{
 
 use crate::{
     bindings,
-    block::disk::SysfsFile,
     range::{
         space,
         ByteRange,
@@ -23,6 +22,7 @@ use crate::{
         PAGE_SIZE,
         SECTOR_SHIFT, //
     },
+    sysfs::SysfsFile, //
 };
 
 /// The length in bytes that the C functions can deal with at a time: they count the sectors of a

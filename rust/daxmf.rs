@@ -39,6 +39,7 @@ pub mod nvdimm;
 pub mod pagemap;
 pub mod range;
 pub mod siphash;
+mod sysfs;
 pub mod wait;
 pub mod work;
 

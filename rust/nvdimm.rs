@@ -13,14 +13,19 @@
 //! [`drivers/nvdimm/nd.h`](srctree/drivers/nvdimm/nd.h)
 
 pub mod btt;
+mod claims;
 pub mod driver;
+mod event;
+mod info_block;
 pub mod namespace;
+
+pub(crate) use self::claims::Claimed;
 
 pub use self::{
     driver::{
         Adapter,
-        Driver,
-        Event, //
+        Driver, //
     },
+    event::Event,
     namespace::Namespace, //
 };

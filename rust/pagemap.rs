@@ -11,7 +11,13 @@
 //!
 //! Reference: [`mm/memremap.c`](srctree/mm/memremap.c)
 
+mod claim;
+mod layout;
 mod users;
+
+pub use self::claim::Claim;
+
+pub(crate) use self::layout::Layout;
 
 use core::{
     marker::PhantomData,
@@ -25,13 +31,7 @@ use kernel::{
         from_err_ptr,
         from_result, //
     },
-    io::resource::{
-        self,
-        Region,
-        Resource, //
-    },
     prelude::*,
-    str::CString,
     sync::{
         new_mutex,
         Mutex, //
@@ -48,15 +48,13 @@ use crate::{
         Reason, //
     },
     numa::Node,
-    nvdimm::namespace::Claimed,
     range::{
         space,
         ByteRange,
         PageRange,
         Pages,
         Window,
-        PAGE_SHIFT,
-        PAGE_SIZE, //
+        PAGE_SHIFT, //
     },
 };
 
@@ -125,133 +123,6 @@ unsafe fn name_node(reserved: PageRange<space::Physical>, data: PageRange<space:
 // CAST: A frame number is a `u64` here and an `unsigned long` in C, which are the same.
 fn frame_numbers(frames: PageRange<space::Physical>) -> impl Iterator<Item = c_ulong> {
     (frames.start()..frames.end()).map(|pfn| pfn as c_ulong)
-}
-
-/// Size of a `struct page` in bytes.
-// CAST: A `usize` is a `u64` here.
-const STRUCT_PAGE_SIZE: u64 = size_of::<bindings::page>() as u64;
-
-/// What a range of physical memory is used for.
-///
-/// # Invariants
-///
-/// - `mapped` lies in `memory`, and `data` is the end of `mapped`.
-/// - `data` starts where a page does if `mapped` does.
-#[derive(Clone, Copy)]
-pub(crate) struct Layout {
-    memory: ByteRange<space::Physical>,
-    mapped: ByteRange<space::Physical>,
-    data: Window<space::Physical, space::Device>,
-    altmap: Option<bindings::vmem_altmap>,
-}
-
-impl Layout {
-    /// Memory that is all data.
-    pub(crate) fn raw(memory: ByteRange<space::Physical>) -> Self {
-        // INVARIANT: All are the same.
-        Self {
-            memory,
-            mapped: memory,
-            data: Window::at(memory),
-            altmap: None,
-        }
-    }
-
-    /// Memory of which `mapped` has page frames. The first `reserved` bytes of that are not data.
-    /// `altmap` says where in these the `struct page`s lie; without one they lie in ordinary
-    /// memory.
-    ///
-    /// Returns [`None`] if `mapped` does not lie in `memory`, if no data are left, if the data do
-    /// not start where a page does, or if `altmap` reaches into them or has less room than the
-    /// `struct page`s take. `memremap_pages()` believes what an altmap says: it writes over data,
-    /// and where it runs out of room it warns and leaves a part of the memory mapped.
-    pub(crate) fn new(
-        memory: ByteRange<space::Physical>,
-        mapped: ByteRange<space::Physical>,
-        reserved: u64,
-        altmap: Option<bindings::vmem_altmap>,
-    ) -> Option<Self> {
-        let data = mapped.skip(reserved)?;
-
-        if let Some(altmap) = &altmap {
-            let end = altmap.base_pfn.checked_add(altmap.reserve)?;
-            let end = end.checked_add(altmap.free)?;
-            let room = altmap.free.checked_mul(PAGE_SIZE as usize)?;
-            let taken = mapped.pages().len().checked_mul(STRUCT_PAGE_SIZE)?;
-
-            // CAST: An `unsigned long` is a `u64` here.
-            if end as u64 > data.pages().start() || (room as u64) < taken {
-                return None;
-            }
-        }
-
-        // INVARIANT: `mapped` without its start is its end. The rest is checked here.
-        (memory.contains(mapped) && data.start() % PAGE_SIZE == 0).then_some(Self {
-            memory,
-            mapped,
-            data: Window::at(data),
-            altmap,
-        })
-    }
-
-    /// Where the device that the data are lies.
-    pub(crate) fn data(&self) -> Window<space::Physical, space::Device> {
-        self.data
-    }
-
-    /// Whether what is mapped starts behind the start of the memory.
-    pub(crate) fn is_padded(&self) -> bool {
-        self.mapped.start() != self.memory.start()
-    }
-
-    /// What is mapped in front of the data.
-    fn reserved(&self) -> Option<ByteRange<space::Physical>> {
-        ByteRange::between(self.mapped.start(), self.data.outer().start())
-    }
-}
-
-/// A range of physical memory that its driver alone uses, until this is dropped. Until then the
-/// namespace that has the memory stays bound.
-///
-/// See [`Bound::claim()`](crate::nvdimm::namespace::Bound::claim).
-// The fields are dropped in this order: who waits for the namespace finds the memory unused.
-pub struct Claim {
-    _region: Region,
-    _claimed: Claimed,
-    layout: Layout,
-}
-
-impl Claim {
-    /// Claims memory. `name` is what `/proc/iomem` shows.
-    ///
-    /// # Errors
-    ///
-    /// - `EBUSY` if the memory, or a part of it, is in use.
-    pub(crate) fn new(layout: Layout, name: CString, claimed: Claimed) -> Result<Self> {
-        // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
-        // transparent wrapper.
-        let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
-
-        let region = iomem
-            .request_region(
-                layout.memory.start(),
-                layout.memory.len(),
-                name,
-                resource::Flags::IORESOURCE_MEM,
-            )
-            .ok_or(EBUSY)?;
-
-        Ok(Self {
-            _region: region,
-            _claimed: claimed,
-            layout,
-        })
-    }
-
-    /// Where the device that the data are lies.
-    pub(crate) fn data(&self) -> Window<space::Physical, space::Device> {
-        self.layout.data()
-    }
 }
 
 /// The number of bytes that start and size of a page map must be a multiple of.
@@ -496,16 +367,6 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
     }
 }
 
-impl From<ByteRange<space::Physical>> for bindings::range {
-    fn from(range: ByteRange<space::Physical>) -> Self {
-        Self {
-            start: range.start(),
-            // The end of a `struct range` is its last byte.
-            end: range.end().saturating_sub(1),
-        }
-    }
-}
-
 /// Memory of a page map, to be handed to `dax_direct_access()`.
 ///
 /// # Invariants
@@ -579,94 +440,4 @@ impl<T: Operations> VTable<T> {
         memory_failure: Some(Self::memory_failure),
         ..pin_init::zeroed()
     };
-}
-
-#[kunit_tests(daxmf_pagemap)]
-mod tests {
-    use super::*;
-
-    fn range(start: u64, end: u64) -> Result<ByteRange<space::Physical>> {
-        ByteRange::between(start, end).ok_or(EINVAL)
-    }
-
-    #[test]
-    fn layouts() -> Result {
-        const START: u64 = 1 << 32;
-        const END: u64 = 2 << 32;
-        let memory = range(START, END)?;
-
-        // The mapped range and what is reserved of it; the start of the data, if there are any.
-        for (mapped, reserved, data) in [
-            (memory, 0, Some(START)),
-            (memory, 0x20_0000, Some(START + 0x20_0000)),
-            (memory, (1 << 32) - PAGE_SIZE, Some(END - PAGE_SIZE)),
-            (memory, 1 << 32, None),
-            (memory, u64::MAX, None),
-            (memory, PAGE_SIZE / 2, None),
-            (
-                range(START + PAGE_SIZE, END)?,
-                PAGE_SIZE,
-                Some(START + 2 * PAGE_SIZE),
-            ),
-            (range(START - PAGE_SIZE, END)?, PAGE_SIZE, None),
-            (range(START, END + PAGE_SIZE)?, 0, None),
-        ] {
-            let layout = Layout::new(memory, mapped, reserved, None);
-
-            assert_eq!(layout.map(|layout| layout.data().outer().start()), data);
-            if let Some(layout) = layout {
-                assert_eq!(layout.data().outer().end(), mapped.end());
-                assert_eq!(layout.data().inner().start(), 0);
-                assert_eq!(layout.reserved().map_or(0, ByteRange::len), reserved);
-                assert_eq!(layout.is_padded(), mapped.start() != START);
-            }
-        }
-        assert!(!Layout::raw(memory).is_padded());
-        Ok(())
-    }
-
-    #[test]
-    fn altmaps() -> Result {
-        const START: u64 = 1 << 32;
-        const RESERVE: u64 = 2;
-        const STRUCT_PAGES: u64 = (1 << 30) / PAGE_SIZE * STRUCT_PAGE_SIZE;
-        let memory = range(START, START + (1 << 30))?;
-
-        // Where the data start, the pages that the altmap has, and whether that makes sense.
-        for (reserved, free, makes_sense) in [
-            (
-                STRUCT_PAGES + (2 << 20),
-                STRUCT_PAGES / PAGE_SIZE + 510,
-                true,
-            ),
-            (STRUCT_PAGES + (2 << 20), STRUCT_PAGES / PAGE_SIZE, true),
-            (
-                STRUCT_PAGES + (2 << 20),
-                STRUCT_PAGES / PAGE_SIZE + 511,
-                false,
-            ),
-            (
-                STRUCT_PAGES + (2 << 20),
-                STRUCT_PAGES / PAGE_SIZE - 1,
-                false,
-            ),
-            (2 << 20, 510, false),
-            // What `__nvdimm_setup_pfn()` makes of data that start within its info block.
-            (0, 0_u64.wrapping_sub(RESERVE), false),
-        ] {
-            let altmap = bindings::vmem_altmap {
-                base_pfn: (START / PAGE_SIZE) as c_ulong,
-                end_pfn: ((START + (1 << 30)) / PAGE_SIZE - 1) as c_ulong,
-                reserve: RESERVE as c_ulong,
-                free: free as c_ulong,
-                ..pin_init::zeroed()
-            };
-
-            assert_eq!(
-                Layout::new(memory, memory, reserved, Some(altmap)).is_some(),
-                makes_sense
-            );
-        }
-        Ok(())
-    }
 }

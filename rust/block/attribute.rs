@@ -28,10 +28,7 @@ use crate::{
     },
 };
 
-use super::{
-    window_of,
-    Operations, //
-};
+use super::window_of;
 
 /// What an attribute shows, and what a write to it does.
 enum Kind<T> {
@@ -72,7 +69,7 @@ unsafe impl<T> Send for Attribute<T> {}
 // SAFETY: An attribute does not change once it was made.
 unsafe impl<T> Sync for Attribute<T> {}
 
-impl<T: Operations> Attribute<T> {
+impl<T> Attribute<T> {
     /// An attribute that shows a number and cannot be written.
     pub const fn number(name: &'static CStr, show: fn(&T) -> u64) -> Self {
         Self::new(name, 0o444, Kind::Number(show))
@@ -95,9 +92,9 @@ impl<T: Operations> Attribute<T> {
     }
 
     /// The attribute `badblocks`, which shows a list, and which root can write a range to: its
-    /// first sector and their number. In [`Operations::ATTRIBUTES`] it takes the place of the
-    /// kernel's, which enters the range without the driver, and wherever it lies. `store` gets
-    /// ranges that lie on the disk; what does not is refused with `EINVAL`.
+    /// first sector and their number. In [`Operations::ATTRIBUTES`](super::Operations::ATTRIBUTES)
+    /// it takes the place of the kernel's, which enters the range without the driver, and wherever
+    /// it lies. `store` gets ranges that lie on the disk; what does not is refused with `EINVAL`.
     pub const fn badblocks(
         list: fn(&T) -> &Badblocks,
         store: fn(&T, ByteRange<space::Device>),
@@ -384,10 +381,13 @@ impl Table {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(super) fn new<T: Operations>() -> Result<Self> {
+    pub(super) fn new<T>(
+        attributes: &'static [Attribute<T>],
+        groups: &'static [Group<T>],
+    ) -> Result<Self> {
         // Attributes of a group without a name are in the disk's folder itself.
-        let unnamed = (ptr::null(), T::ATTRIBUTES);
-        let named = T::GROUPS
+        let unnamed = (ptr::null(), attributes);
+        let named = groups
             .iter()
             .map(|group| (group.name.as_char_ptr(), group.attributes));
         let mut attributes = KVec::new();

@@ -36,6 +36,7 @@ use crate::{
         PAGE_SIZE,
         SECTOR_SHIFT, //
     },
+    sysfs::SysfsFile, //
 };
 
 use super::{
@@ -205,7 +206,7 @@ impl<T: Operations> Registration<T> {
         config: Config<'_>,
         data: Arc<T>,
     ) -> Result<Self> {
-        let mut groups = Table::new::<T>()?;
+        let mut groups = Table::new(T::ATTRIBUTES, T::GROUPS)?;
         let has_own_badblocks = T::ATTRIBUTES.iter().any(Attribute::is_badblocks);
 
         disk.set_name(config.name)?;
@@ -233,7 +234,11 @@ impl<T: Operations> Registration<T> {
             )
         })?;
 
-        if let Some(file) = SysfsFile::of(&disk, BADBLOCKS) {
+        // SAFETY: The disk was added, and so was its device.
+        let file =
+            unsafe { SysfsFile::of(&raw mut (*(*disk.as_raw()).part0).bd_device, BADBLOCKS) };
+
+        if let Some(file) = file {
             config.badblocks.show_in(file);
         }
 
@@ -266,48 +271,6 @@ impl<T: Operations> Drop for Registration<T> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants, the disk was added.
         unsafe { bindings::del_gendisk(self.disk.as_raw()) };
-    }
-}
-
-/// A file in sysfs that somebody may poll.
-///
-/// # Invariants
-///
-/// `self.0` points to a valid node, of which `self` owns a reference.
-pub(crate) struct SysfsFile(NonNull<bindings::kernfs_node>);
-
-// SAFETY: A node may be put on any thread.
-unsafe impl Send for SysfsFile {}
-
-// SAFETY: `kernfs_notify()` does its own locking.
-unsafe impl Sync for SysfsFile {}
-
-impl SysfsFile {
-    /// Takes hold of a file in the folder of a disk that was added. Returns [`None`] if there is
-    /// none of this name.
-    fn of(disk: &Disk, name: &CStr) -> Option<Self> {
-        // SAFETY: The disk was added, so it has a folder.
-        let file = unsafe {
-            let folder = (*(*disk.as_raw()).part0).bd_device.kobj.sd;
-
-            bindings::kernfs_find_and_get_ns(folder, name.as_char_ptr(), ptr::null())
-        };
-
-        // INVARIANT: `kernfs_find_and_get_ns()` returns a file with a reference.
-        NonNull::new(file).map(Self)
-    }
-
-    /// Wakes up those who poll the file, after what it shows has changed.
-    pub(crate) fn notify(&self) {
-        // SAFETY: By the type invariants, and the node is that of a file.
-        unsafe { bindings::kernfs_notify(self.0.as_ptr()) };
-    }
-}
-
-impl Drop for SysfsFile {
-    fn drop(&mut self) {
-        // SAFETY: By the type invariants.
-        unsafe { bindings::kernfs_put(self.0.as_ptr()) };
     }
 }
 

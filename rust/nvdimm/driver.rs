@@ -29,32 +29,9 @@ use super::{
         Binding,
         Unbind, //
     },
+    Event,
     Namespace, //
 };
-
-/// News about a namespace.
-///
-/// C: `enum nvdimm_event`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// The list of bad ranges may have grown, see
-    /// [`Bound::populate_badblocks()`](super::namespace::Bound::populate_badblocks).
-    RevalidatePoison,
-    /// The region may have become read-only, or writable.
-    RevalidateRegion,
-}
-
-impl TryFrom<bindings::nvdimm_event> for Event {
-    type Error = Error;
-
-    fn try_from(event: bindings::nvdimm_event) -> Result<Self> {
-        match event {
-            bindings::nvdimm_event_NVDIMM_REVALIDATE_POISON => Ok(Self::RevalidatePoison),
-            bindings::nvdimm_event_NVDIMM_REVALIDATE_REGION => Ok(Self::RevalidateRegion),
-            _ => Err(EINVAL),
-        }
-    }
-}
 
 /// A driver for namespaces. The value is the driver's data for one of them, and is dropped when
 /// the driver is unbound.

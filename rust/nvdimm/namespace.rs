@@ -26,12 +26,8 @@ use kernel::{
             Atomic,
             Release, //
         },
-        new_condvar,
-        new_mutex,
         srcu,
         Arc,
-        CondVar,
-        Mutex,
         Srcu, //
     },
 };
@@ -53,6 +49,18 @@ use crate::{
         ByteRange,
         Space,
         Window, //
+    },
+};
+
+use super::{
+    claims::{
+        Claimed,
+        Claims, //
+    },
+    info_block::{
+        find_info_block,
+        memory_of,
+        read_info_block, //
     },
 };
 
@@ -236,161 +244,6 @@ pub(super) fn namespace_of(
             )
         }
     })
-}
-
-/// The bytes that info blocks may lie in.
-///
-/// C: `nd_info_block_reserve()`
-const INFO_BLOCK_RESERVE: u64 = 8192;
-
-/// The physical addresses of all of a namespace.
-///
-/// # Errors
-///
-/// - `EINVAL` if it has none.
-///
-/// # Safety
-///
-/// `namespace` must be valid, and one that a driver can be bound to.
-unsafe fn memory_of(
-    namespace: *mut bindings::nd_namespace_common,
-) -> Result<ByteRange<space::Physical>> {
-    // SAFETY: Every namespace that a driver can be bound to is a `struct nd_namespace_io`, which
-    // starts with its `struct nd_namespace_common`.
-    let resource = unsafe { &(*namespace.cast::<bindings::nd_namespace_io>()).res };
-
-    resource
-        .end
-        .checked_add(1)
-        .and_then(|end| ByteRange::between(resource.start, end))
-        .ok_or(EINVAL)
-}
-
-/// Makes the info block of a namespace readable, until `devm_namespace_disable()` or, at the
-/// latest, the device is unbound.
-///
-/// # Errors
-///
-/// - `EBUSY` if the memory is in use.
-/// - `ENOMEM` if memory is short.
-fn enable(
-    device: &Device<CoreInternal<'_>>,
-    raw: *mut bindings::device,
-    namespace: *mut bindings::nd_namespace_common,
-) -> Result {
-    // SAFETY: Both are valid, and the device is being probed.
-    to_result(unsafe { bindings::devm_namespace_enable(raw, namespace, INFO_BLOCK_RESERVE) })
-        .inspect_err(|error| dev_err!(device, "cannot be read: {error:?}, is it in use?\n"))
-}
-
-/// Looks for an info block at the start of a namespace, which says that it is not a raw one.
-///
-/// # Errors
-///
-/// - `ENXIO` if there is one; the nd bus has made a device for it, which it probes next.
-/// - `EOPNOTSUPP` if there is one that this kernel cannot use.
-/// - `EBUSY` if the memory is in use.
-/// - `ENOMEM` if memory is short.
-fn find_info_block(
-    device: &Device<CoreInternal<'_>>,
-    raw: *mut bindings::device,
-    namespace: *mut bindings::nd_namespace_common,
-) -> Result {
-    enable(device, raw, namespace)?;
-
-    for probe in [
-        bindings::nd_btt_probe,
-        bindings::nd_pfn_probe,
-        bindings::nd_dax_probe,
-    ] {
-        // SAFETY: As above, and the namespace is enabled.
-        match to_result(unsafe { probe(raw, namespace) }) {
-            Ok(()) => return Err(ENXIO),
-            Err(EOPNOTSUPP) => {
-                dev_err!(device, "has an info block that this kernel cannot use\n");
-                return Err(EOPNOTSUPP);
-            }
-            // Not looked for, so it may be there.
-            Err(ENOMEM) => return Err(ENOMEM),
-            // No info block of this kind.
-            Err(_) => (),
-        }
-    }
-
-    // SAFETY: The namespace was enabled above.
-    unsafe { bindings::devm_namespace_disable(raw, namespace) };
-    Ok(())
-}
-
-/// Reads the info block of an fsdax namespace, or writes it if it has none yet.
-///
-/// # Errors
-///
-/// - `ENXIO` if it cannot be read or written.
-/// - `EINVAL` if the namespace cannot have one, or if it makes no sense.
-/// - `EOPNOTSUPP` if it is not what the device was made for, or of no use to this kernel.
-/// - `EBUSY` if the memory is in use.
-/// - `ENOMEM` if memory is short.
-///
-/// # Safety
-///
-/// `raw` must be the device of a `struct nd_pfn`, which is being probed, and `namespace` the one
-/// that it has claimed.
-unsafe fn read_info_block(
-    device: &Device<CoreInternal<'_>>,
-    raw: *mut bindings::device,
-    namespace: *mut bindings::nd_namespace_common,
-) -> Result<Layout> {
-    enable(device, raw, namespace)?;
-
-    // SAFETY: By the safety requirements, and the namespace is enabled.
-    let layout = unsafe { layout_of(raw, namespace) }.inspect_err(|error| {
-        dev_err!(device, "info block cannot be used: {error:?}\n");
-    })?;
-
-    // SAFETY: The namespace was enabled, and `nvdimm_setup_pfn()` has left it so.
-    unsafe { bindings::devm_namespace_disable(raw, namespace) };
-    Ok(layout)
-}
-
-/// What the info block of an fsdax namespace says.
-///
-/// # Errors
-///
-/// Those of [`read_info_block()`], but for `EBUSY`.
-///
-/// # Safety
-///
-/// As there, and `namespace` must be enabled.
-unsafe fn layout_of(
-    raw: *mut bindings::device,
-    namespace: *mut bindings::nd_namespace_common,
-) -> Result<Layout> {
-    // SAFETY: All fields of a `struct dev_pagemap` may be zero.
-    let mut pgmap = unsafe { core::mem::zeroed::<bindings::dev_pagemap>() };
-
-    // SAFETY: By the safety requirements. `pgmap` has no flags, to which the function adds.
-    let data_offset = unsafe {
-        let pfn = bindings::to_nd_pfn(raw);
-
-        to_result(bindings::nvdimm_setup_pfn(pfn, &mut pgmap))?;
-        // The info block is gone when the device is unbound, so nothing points to it.
-        u64::from_le((*(*pfn).pfn_sb).dataoff)
-    };
-
-    // SAFETY: `nvdimm_setup_pfn()` has set the only range.
-    let mapped = unsafe { *pgmap.__bindgen_anon_1.range.as_ref() };
-    let mapped = mapped
-        .end
-        .checked_add(1)
-        .and_then(|end| ByteRange::between(mapped.start, end))
-        .ok_or(EINVAL)?;
-    let altmap = (pgmap.flags & bindings::PGMAP_ALTMAP_VALID != 0).then_some(pgmap.altmap);
-    // SAFETY: The namespace is valid, and its `struct nd_pfn` is being probed.
-    let memory = unsafe { memory_of(namespace) }?;
-
-    // The C function checks what the info block says in part only.
-    Layout::new(memory, mapped, data_offset, altmap).ok_or(EINVAL)
 }
 
 /// A namespace that stays bound as long as this is there.
@@ -615,64 +468,6 @@ impl<T> Binding<T> {
 
     pub(super) fn data(&self) -> &T {
         &self.data
-    }
-}
-
-/// The claims of the memory of a namespace.
-#[pin_data]
-struct Claims {
-    #[pin]
-    number: Mutex<usize>,
-    #[pin]
-    none_left: CondVar,
-}
-
-impl Claims {
-    fn new() -> Result<Arc<Self>> {
-        let claims = pin_init!(Self {
-            number <- new_mutex!(0),
-            none_left <- new_condvar!(),
-        });
-
-        Arc::pin_init(claims, GFP_KERNEL)
-    }
-
-    /// Waits until there is no claim. `left` is called once if there is one.
-    fn wait(&self, left: impl FnOnce()) {
-        let mut number = self.number.lock();
-
-        if *number != 0 {
-            left();
-        }
-        while *number != 0 {
-            self.none_left.wait(&mut number);
-        }
-    }
-}
-
-/// A claim that unbinding the namespace waits for, until this is dropped.
-///
-/// # Invariants
-///
-/// `self.0` counts it.
-pub(crate) struct Claimed(Arc<Claims>);
-
-impl Claimed {
-    fn new(claims: &Arc<Claims>) -> Self {
-        let mut number = claims.number.lock();
-
-        // INVARIANT: It is counted here. One cannot have so many that the number overflows.
-        *number = number.saturating_add(1);
-        Self(claims.clone())
-    }
-}
-
-impl Drop for Claimed {
-    fn drop(&mut self) {
-        let mut number = self.0.number.lock();
-
-        *number = number.saturating_sub(1);
-        self.0.none_left.notify_all();
     }
 }
 
