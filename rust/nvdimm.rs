@@ -12,6 +12,7 @@
 //! [`include/linux/libnvdimm.h`](srctree/include/linux/libnvdimm.h),
 //! [`drivers/nvdimm/nd.h`](srctree/drivers/nvdimm/nd.h)
 
+pub mod binding;
 pub mod btt;
 mod claims;
 pub mod driver;

@@ -18,6 +18,8 @@ mod graph;
 mod layout;
 mod lower;
 mod memory;
+mod node;
+mod plan;
 mod statistics;
 
 use kernel::{

@@ -1,24 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which device is above which, and in what order a failure is taken to them.
+//! Which device is above which.
 //!
 //! The frames that fail are the same for a device and for all that are above it, over whatever is
 //! between. So each of these is searched for the frames directly, and a failure is taken up any
 //! number of levels by one loop. The list that it goes by, a [`Plan`], is made when a device is
 //! attached.
 
-use daxmf::memory_failure::{
-    Counters,
-    Outcome, //
-};
 use kernel::{
     alloc::KVVec,
     prelude::*,
     sync::{
-        atomic::{
-            Atomic,
-            Relaxed, //
-        },
+        atomic::Relaxed,
         lock::{
             mutex::MutexBackend,
             Guard, //
@@ -29,77 +22,24 @@ use kernel::{
     },
 };
 
+use crate::{
+    node::{
+        above,
+        Edge,
+        Node, //
+    },
+    plan::{
+        Link,
+        Plan,
+        Step, //
+    },
+};
+
 /// How many devices may be above one another, above the lowest.
 ///
 /// To find the memory of the topmost one, device-mapper recurses on the kernel's stack, see
 /// `Documentation/daxmf_stack.rst`. No more than this was tested.
 const MAX_LEVELS: usize = 64;
-
-/// A device that is above or below another.
-#[pin_data]
-pub(crate) struct Node<D> {
-    device: Arc<D>,
-    #[pin]
-    plan: Mutex<Option<Arc<Plan<D>>>>,
-    /// Its place in the plan that is being made, if it has one there.
-    step: Atomic<usize>,
-}
-
-impl<D> Node<D> {
-    fn new(device: Arc<D>) -> Result<Arc<Self>> {
-        Arc::pin_init(
-            pin_init!(Self {
-                device,
-                plan <- new_mutex!(None),
-                step: Atomic::new(0),
-            }),
-            GFP_KERNEL,
-        )
-    }
-
-    pub(crate) fn device(&self) -> &D {
-        &self.device
-    }
-
-    /// The devices above, [`None`] if there are none.
-    pub(crate) fn plan(&self) -> Option<Arc<Plan<D>>> {
-        self.plan.lock().clone()
-    }
-
-    /// Whether `other` is above this device, over any number of levels.
-    fn is_below(&self, other: &Arc<Self>) -> bool {
-        self.plan()
-            .is_some_and(|plan| plan.steps.iter().any(|step| Arc::ptr_eq(&step.node, other)))
-    }
-
-    fn address(self: &Arc<Self>) -> usize {
-        Arc::as_ptr(self) as usize
-    }
-}
-
-/// A device right above another.
-pub(crate) struct Edge<D> {
-    pub(crate) lower: Arc<Node<D>>,
-    pub(crate) upper: Arc<Node<D>>,
-    /// Of the failures of the lower device.
-    pub(crate) received: Arc<Counters>,
-    /// Of those that the upper device has a part of.
-    pub(crate) counters: Arc<Counters>,
-}
-
-impl<D> Edge<D> {
-    fn key(&self) -> (usize, usize) {
-        (self.lower.address(), self.upper.address())
-    }
-}
-
-/// The edges to the devices right above `node`; all edges are in the order of their keys.
-fn above<'a, D>(edges: &'a [Edge<D>], node: &Arc<Node<D>>) -> &'a [Edge<D>] {
-    let first = edges.partition_point(|edge| edge.lower.address() < node.address());
-    let end = edges.partition_point(|edge| edge.lower.address() <= node.address());
-
-    edges.get(first..end).unwrap_or_default()
-}
 
 /// Which device is above which.
 #[pin_data]
@@ -213,7 +153,7 @@ fn plan_anew<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
     let mut plans = KVVec::new();
 
     for lower in lowers {
-        plans.push((lower, Plan::new(edges, lower)?), GFP_KERNEL)?;
+        plans.push((lower, plan_of(edges, lower)?), GFP_KERNEL)?;
     }
     for (lower, plan) in plans {
         *lower.plan.lock() = Some(plan);
@@ -221,145 +161,66 @@ fn plan_anew<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
     Ok(())
 }
 
-/// The devices above one device, each once and after all that are above it.
-pub(crate) struct Plan<D> {
-    steps: KVVec<Step<D>>,
-    /// To the devices right above the one that the plan is of.
-    links: KVVec<Link>,
-    /// How many devices are above one another.
-    levels: usize,
-}
+/// The plan of a device.
+///
+/// # Errors
+///
+/// - `ELOOP` if there are too many levels.
+/// - `ENOMEM` if memory is short.
+fn plan_of<D>(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Plan<D>>> {
+    let mut steps = KVVec::new();
+    // From `lower` up to the device at hand, each with the edges that are yet to be followed.
+    let mut path = KVVec::new();
 
-struct Step<D> {
-    node: Arc<Node<D>>,
-    /// How many devices are above one another, above this one.
-    levels: usize,
-    /// Of the failures of the device, if others are above it.
-    received: Option<Arc<Counters>>,
-    /// To the devices right above it.
-    links: KVVec<Link>,
-}
+    path.push((lower, above(edges, lower).iter()), GFP_KERNEL)?;
+    while let Some((node, rest)) = path.last_mut() {
+        let node = *node;
 
-/// To a device right above another.
-struct Link {
-    step: usize,
-    counters: Arc<Counters>,
-}
+        if let Some(edge) = rest.find(|edge| place(&steps, &edge.upper).is_none()) {
+            let upper = &edge.upper;
 
-impl<D> Plan<D> {
-    /// # Errors
-    ///
-    /// - `ELOOP` if there are too many levels.
-    /// - `ENOMEM` if memory is short.
-    fn new(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Self>> {
-        let mut steps = KVVec::new();
-        // From `lower` up to the device at hand, each with the edges that are yet to be followed.
-        let mut path = KVVec::new();
+            path.push((upper, above(edges, upper).iter()), GFP_KERNEL)?;
+        } else {
+            let step = step_of(&steps, node, above(edges, node))?;
 
-        path.push((lower, above(edges, lower).iter()), GFP_KERNEL)?;
-        while let Some((node, rest)) = path.last_mut() {
-            let node = *node;
-
-            if let Some(edge) = rest.find(|edge| place(&steps, &edge.upper).is_none()) {
-                let upper = &edge.upper;
-
-                path.push((upper, above(edges, upper).iter()), GFP_KERNEL)?;
-            } else {
-                let step = Step::new(&steps, node, above(edges, node))?;
-
-                node.step.store(steps.len(), Relaxed);
-                steps.push(step, GFP_KERNEL)?;
-                path.pop();
-            }
+            node.step.store(steps.len(), Relaxed);
+            steps.push(step, GFP_KERNEL)?;
+            path.pop();
         }
+    }
 
-        // The last one is `lower`.
-        let Step { levels, links, .. } = steps.pop().ok_or(EINVAL)?;
+    // The last one is `lower`.
+    let lowest = steps.pop().ok_or(EINVAL)?;
 
-        if levels > MAX_LEVELS {
-            return Err(ELOOP);
-        }
-        Ok(Arc::new(
-            Self {
-                steps,
-                links,
-                levels,
+    if lowest.levels > MAX_LEVELS {
+        return Err(ELOOP);
+    }
+    Ok(Arc::new(Plan::new(steps, lowest), GFP_KERNEL)?)
+}
+
+/// A device that has the edges `above` to others, which have their places in `steps`.
+fn step_of<D>(steps: &[Step<D>], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Result<Step<D>> {
+    let mut links = KVVec::with_capacity(above.len(), GFP_KERNEL)?;
+    let mut levels: usize = 0;
+
+    for edge in above {
+        let step = place(steps, &edge.upper).ok_or(EINVAL)?;
+
+        levels = levels.max(steps.get(step).ok_or(EINVAL)?.levels.saturating_add(1));
+        links.push(
+            Link {
+                step,
+                counters: edge.counters.clone(),
             },
             GFP_KERNEL,
-        )?)
+        )?;
     }
-
-    /// Takes a failure to all devices above.
-    ///
-    /// `notify` notifies the holder of a device on top, and returns [`None`] if the failure has no
-    /// part in it. `has` says whether it has one in a device between. `unused` becomes of it in a
-    /// device above which no holder was notified; without it, that is as if it had no part there.
-    pub(crate) fn run(
-        &self,
-        notify: impl Fn(&D) -> Option<Outcome>,
-        has: impl Fn(&D) -> bool,
-        unused: Option<Outcome>,
-    ) -> Option<Outcome> {
-        if self.levels == 1 {
-            return self
-                .links
-                .iter()
-                .filter_map(|link| {
-                    let outcome = notify(&self.steps.get(link.step)?.node.device)?;
-
-                    Some(link.counters.count(|| outcome))
-                })
-                .reduce(Outcome::and)
-                .or(unused);
-        }
-
-        // Nobody has to wait for memory in order to be notified. Without it, what became of the
-        // failure in one device is taken to be what became of it in all.
-        let outcomes = KVVec::with_capacity(self.steps.len(), GFP_NOWAIT);
-        let mut outcomes: KVVec<Option<Outcome>> = outcomes.unwrap_or_default();
-        let mut all = unused;
-
-        for step in &self.steps {
-            let outcome = match &step.received {
-                None => notify(&step.node.device).inspect(|outcome| {
-                    all = Some(all.map_or(*outcome, |all| all.and(*outcome)));
-                }),
-                Some(received) => has(&step.node.device)
-                    .then(|| put_together(&step.links, &outcomes, all).or(unused))
-                    .flatten()
-                    .map(|outcome| received.count(|| outcome)),
-            };
-            let _ = outcomes.push_within_capacity(outcome);
-        }
-        put_together(&self.links, &outcomes, all).or(unused)
-    }
-}
-
-impl<D> Step<D> {
-    /// A device that has the edges `above` to others, which have their places in `steps`.
-    fn new(steps: &[Self], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Result<Self> {
-        let mut links = KVVec::with_capacity(above.len(), GFP_KERNEL)?;
-        let mut levels: usize = 0;
-
-        for edge in above {
-            let step = place(steps, &edge.upper).ok_or(EINVAL)?;
-
-            levels = levels.max(steps.get(step).ok_or(EINVAL)?.levels.saturating_add(1));
-            links.push(
-                Link {
-                    step,
-                    counters: edge.counters.clone(),
-                },
-                GFP_KERNEL,
-            )?;
-        }
-        Ok(Self {
-            node: node.clone(),
-            levels,
-            received: above.first().map(|edge| edge.received.clone()),
-            links,
-        })
-    }
+    Ok(Step {
+        device: node.device.clone(),
+        levels,
+        received: above.first().map(|edge| edge.received.clone()),
+        links,
+    })
 }
 
 /// The place of a device among `steps`.
@@ -367,31 +228,16 @@ fn place<D>(steps: &[Step<D>], node: &Arc<Node<D>>) -> Option<usize> {
     let number = node.step.load(Relaxed);
 
     // The number may be that of another plan.
-    Arc::ptr_eq(&steps.get(number)?.node, node).then_some(number)
-}
-
-/// What became of a failure in the devices that `links` lead to, each of which counts it. [`None`]
-/// if it has no part in any of them.
-///
-/// `all` stands for an outcome that is not there.
-fn put_together(
-    links: &[Link],
-    outcomes: &[Option<Outcome>],
-    all: Option<Outcome>,
-) -> Option<Outcome> {
-    links
-        .iter()
-        .filter_map(|link| {
-            let outcome = outcomes.get(link.step).copied().unwrap_or(all)?;
-
-            Some(link.counters.count(|| outcome))
-        })
-        .reduce(Outcome::and)
+    Arc::ptr_eq(&steps.get(number)?.device, &node.device).then_some(number)
 }
 
 #[kunit_tests(daxmf_stack_graph)]
 mod tests {
-    use daxmf::memory_failure::Reason;
+    use daxmf::memory_failure::{
+        Counters,
+        Outcome,
+        Reason, //
+    };
 
     use super::*;
 

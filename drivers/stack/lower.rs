@@ -36,11 +36,13 @@ use crate::{
     disk::Disk,
     graph::{
         Attached,
+        Graph, //
+    },
+    memory::Mapping,
+    node::{
         Edge,
-        Graph,
         Node, //
     },
-    memory::Mapping, //
 };
 
 /// A device below. It is claimed as long as there is one above.

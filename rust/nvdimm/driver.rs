@@ -24,11 +24,11 @@ use kernel::{
 use crate::bindings;
 
 use super::{
-    btt::Btt,
-    namespace::{
+    binding::{
         Binding,
         Unbind, //
     },
+    btt::Btt,
     Event,
     Namespace, //
 };

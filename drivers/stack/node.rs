@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Devices, and which is right above which.
+
+use daxmf::memory_failure::Counters;
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::Atomic,
+        new_mutex,
+        Arc,
+        Mutex, //
+    },
+};
+
+use crate::plan::Plan;
+
+/// A device that is above or below another.
+#[pin_data]
+pub(crate) struct Node<D> {
+    pub(crate) device: Arc<D>,
+    #[pin]
+    pub(crate) plan: Mutex<Option<Arc<Plan<D>>>>,
+    /// Its place in the plan that is being made, if it has one there.
+    pub(crate) step: Atomic<usize>,
+}
+
+impl<D> Node<D> {
+    pub(crate) fn new(device: Arc<D>) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                device,
+                plan <- new_mutex!(None),
+                step: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn device(&self) -> &D {
+        &self.device
+    }
+
+    /// The devices above, [`None`] if there are none.
+    pub(crate) fn plan(&self) -> Option<Arc<Plan<D>>> {
+        self.plan.lock().clone()
+    }
+
+    /// Whether `other` is above this device, over any number of levels.
+    pub(crate) fn is_below(&self, other: &Arc<Self>) -> bool {
+        self.plan().is_some_and(|plan| plan.has(&other.device))
+    }
+
+    pub(crate) fn address(self: &Arc<Self>) -> usize {
+        Arc::as_ptr(self) as usize
+    }
+}
+
+/// A device right above another.
+pub(crate) struct Edge<D> {
+    pub(crate) lower: Arc<Node<D>>,
+    pub(crate) upper: Arc<Node<D>>,
+    /// Of the failures of the lower device.
+    pub(crate) received: Arc<Counters>,
+    /// Of those that the upper device has a part of.
+    pub(crate) counters: Arc<Counters>,
+}
+
+impl<D> Edge<D> {
+    pub(crate) fn key(&self) -> (usize, usize) {
+        (self.lower.address(), self.upper.address())
+    }
+}
+
+/// The edges to the devices right above `node`; all edges are in the order of their keys.
+pub(crate) fn above<'a, D>(edges: &'a [Edge<D>], node: &Arc<Node<D>>) -> &'a [Edge<D>] {
+    let first = edges.partition_point(|edge| edge.lower.address() < node.address());
+    let end = edges.partition_point(|edge| edge.lower.address() <= node.address());
+
+    edges.get(first..end).unwrap_or_default()
+}
