@@ -33,18 +33,22 @@ use super::{
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
-    /// The operations of the inode of a regular file.
-    const REGULAR_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        setattr: Some(truncate::VTable::<T>::setattr),
+    /// The operations that all types of inodes have.
+    const ANY_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        setattr: Some(attr::VTable::<T>::setattr),
         getattr: Some(attr::VTable::<T>::getattr),
-        get_inode_acl: Some(acl::VTable::<T>::get),
-        set_acl: Some(acl::VTable::<T>::set),
         fileattr_get: Some(flags::VTable::<T>::get),
         fileattr_set: Some(flags::VTable::<T>::set),
         listxattr: Some(xattr::VTable::<T>::listxattr),
+        ..pin_init::zeroed()
+    };
+
+    /// The operations of the inode of a regular file.
+    const REGULAR_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
+        setattr: Some(truncate::VTable::<T>::setattr),
         fiemap: Some(seek::VTable::<T>::fiemap),
         update_time: Some(attr::VTable::<T>::update_time),
-        ..pin_init::zeroed()
+        ..Self::SPECIAL_INODE_OPERATIONS
     };
 
     /// The operations of a regular file.
@@ -89,14 +93,7 @@ impl<T: FileSystem> VTable<T> {
         mknod: Some(namei::VTable::<T>::mknod),
         rename: Some(rename::VTable::<T>::rename),
         tmpfile: Some(namei::VTable::<T>::tmpfile),
-        setattr: Some(attr::VTable::<T>::setattr),
-        getattr: Some(attr::VTable::<T>::getattr),
-        get_inode_acl: Some(acl::VTable::<T>::get),
-        set_acl: Some(acl::VTable::<T>::set),
-        fileattr_get: Some(flags::VTable::<T>::get),
-        fileattr_set: Some(flags::VTable::<T>::set),
-        listxattr: Some(xattr::VTable::<T>::listxattr),
-        ..pin_init::zeroed()
+        ..Self::SPECIAL_INODE_OPERATIONS
     };
 
     /// The operations of a directory.
@@ -114,24 +111,14 @@ impl<T: FileSystem> VTable<T> {
     /// The operations of a symbolic link.
     const LINK_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         get_link: Some(bindings::simple_get_link),
-        setattr: Some(attr::VTable::<T>::setattr),
-        getattr: Some(attr::VTable::<T>::getattr),
-        fileattr_get: Some(flags::VTable::<T>::get),
-        fileattr_set: Some(flags::VTable::<T>::set),
-        listxattr: Some(xattr::VTable::<T>::listxattr),
-        ..pin_init::zeroed()
+        ..Self::ANY_INODE_OPERATIONS
     };
 
-    /// The operations of a special file.
+    /// Those that all types have but symbolic links, and all of a special file.
     const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
-        setattr: Some(attr::VTable::<T>::setattr),
-        getattr: Some(attr::VTable::<T>::getattr),
         get_inode_acl: Some(acl::VTable::<T>::get),
         set_acl: Some(acl::VTable::<T>::set),
-        fileattr_get: Some(flags::VTable::<T>::get),
-        fileattr_set: Some(flags::VTable::<T>::set),
-        listxattr: Some(xattr::VTable::<T>::listxattr),
-        ..pin_init::zeroed()
+        ..Self::ANY_INODE_OPERATIONS
     };
 
     const REGULAR: Operations = Operations {
