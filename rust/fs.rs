@@ -24,10 +24,12 @@ mod attr;
 mod attributes;
 mod blocks;
 mod delayed_iput;
+mod delayed_work;
 mod dentry;
 mod directory;
 mod export;
 mod extents;
+mod failed_pages;
 mod fallocate;
 mod file_system;
 mod flags;
@@ -42,9 +44,7 @@ mod invalidate;
 mod ioctl;
 mod iomap;
 mod lock;
-mod losses;
 mod mapping;
-mod mender;
 mod mmap;
 mod mount;
 mod namei;
@@ -58,10 +58,10 @@ mod readdir;
 mod registration;
 mod remap_range;
 mod rename;
+mod revoke;
 mod security;
 mod seek;
 mod segment;
-mod settle;
 mod super_block;
 mod super_operations;
 mod symlink;
@@ -74,6 +74,10 @@ pub use self::{
     attributes::{
         Attributes,
         Time, //
+    },
+    delayed_work::{
+        FailedAt,
+        Mending, //
     },
     directory::{
         Entry,
@@ -92,10 +96,6 @@ pub use self::{
         Mapping,
         Place,
         Purpose, //
-    },
-    mender::{
-        FailedAt,
-        Mending, //
     },
     no_reclaim::without_reclaim,
     registration::Registration,

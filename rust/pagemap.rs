@@ -107,7 +107,10 @@ impl Frames<'_> {
 /// # Safety
 ///
 /// Both must be mapped by `memremap_pages()`, `reserved` as what its altmap reserves.
-unsafe fn name_node(reserved: PageRange<space::Physical>, data: PageRange<space::Physical>) {
+unsafe fn set_node_and_zone(
+    reserved: PageRange<space::Physical>,
+    data: PageRange<space::Physical>,
+) {
     // SAFETY: The frames of all that is mapped have a place in the array of `struct page`s, and
     // `memmap_init_zone_device()` has initialized those of the data. Nobody uses the others.
     unsafe {
@@ -218,7 +221,7 @@ impl<T: Operations> PageMap<T> {
 
                 if let (Some(reserved), true) = (reserved, layout.altmap.is_some()) {
                     // SAFETY: The memory has just been mapped.
-                    unsafe { name_node(reserved.pages(), data.pages()) };
+                    unsafe { set_node_and_zone(reserved.pages(), data.pages()) };
                 }
 
                 let offset = reserved.map_or(0, ByteRange::len);
@@ -348,7 +351,7 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
     fn drop(self: Pin<&mut Self>) {
         // SAFETY: By the type invariants. Access to the memory has ended with its last user: the
         // DAX device on top is dead.
-        unsafe { users::take_from_users(self.frames) };
+        unsafe { users::revoke(self.frames) };
 
         let has_passed = {
             let mut gate = self.gate.lock();

@@ -134,14 +134,14 @@ impl Disk {
             }
         };
 
-        match self.recall(frames) {
+        match self.cached_pages(frames) {
             Some(pages) => found(pages),
             None => self.search(frames, found),
         }
     }
 
     /// Where the last survey has found `frames`, if they are still there.
-    fn recall(&self, frames: &Frames) -> Option<PageRange<space::Device>> {
+    fn cached_pages(&self, frames: &Frames) -> Option<PageRange<space::Device>> {
         let frames = frames.in_a_row()?;
         let pages = self.layout.lock().as_ref()?.pages_of(frames)?;
 

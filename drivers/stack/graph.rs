@@ -105,7 +105,7 @@ impl<D: PartialEq> Graph<D> {
         edges
             .insert_within_capacity(place, edge)
             .map_err(|_| ENOMEM)?;
-        if let Err(error) = plan_anew(&edges, &lower) {
+        if let Err(error) = replan(&edges, &lower) {
             let _ = edges.remove(place);
             return Err(error);
         }
@@ -131,7 +131,7 @@ impl<D> Drop for Attached<D> {
         edges.retain(|edge| edge.key() != self.key);
         // Where memory is short, some plans have the device until they are made the next time. That
         // of the device below goes without memory if nothing else is above it.
-        let _ = plan_anew(&edges, &self.lower);
+        let _ = replan(&edges, &self.lower);
     }
 }
 
@@ -141,7 +141,7 @@ impl<D> Drop for Attached<D> {
 ///
 /// - `ELOOP` if there are too many levels.
 /// - `ENOMEM` if memory is short.
-fn plan_anew<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
+fn replan<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
     if above(edges, node).is_empty() {
         *node.plan.lock() = None;
     }

@@ -91,13 +91,13 @@ impl<D> Plan<D> {
                     all = Some(all.map_or(*outcome, |all| all.and(*outcome)));
                 }),
                 Some(received) => has(&step.device)
-                    .then(|| put_together(&step.links, &outcomes, all).or(unused))
+                    .then(|| combine(&step.links, &outcomes, all).or(unused))
                     .flatten()
                     .map(|outcome| received.count(|| outcome)),
             };
             let _ = outcomes.push_within_capacity(outcome);
         }
-        put_together(&self.links, &outcomes, all).or(unused)
+        combine(&self.links, &outcomes, all).or(unused)
     }
 }
 
@@ -105,11 +105,7 @@ impl<D> Plan<D> {
 /// if it has no part in any of them.
 ///
 /// `all` stands for an outcome that is not there.
-fn put_together(
-    links: &[Link],
-    outcomes: &[Option<Outcome>],
-    all: Option<Outcome>,
-) -> Option<Outcome> {
+fn combine(links: &[Link], outcomes: &[Option<Outcome>], all: Option<Outcome>) -> Option<Outcome> {
     links
         .iter()
         .filter_map(|link| {

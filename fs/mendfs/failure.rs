@@ -84,7 +84,7 @@ impl Mendfs {
         let told = match owners {
             Ok(owners) => owners
                 .iter()
-                .map(|lost| super_block.tell_owners(lost.inode, lost.pages, flags))
+                .map(|lost| super_block.notify_owners(lost.inode, lost.pages, flags))
                 .fold(Ok(()), Result::and),
             Err(_) => self.tell_one_by_one(super_block, &bad, flags),
         };
@@ -103,7 +103,7 @@ impl Mendfs {
         let mut next = (0, 0);
 
         while let Some((place, lost)) = self.change_any(|state| Ok(state.owner_from(bad, next)))? {
-            result = result.and(super_block.tell_owners(lost.inode, lost.pages, flags));
+            result = result.and(super_block.notify_owners(lost.inode, lost.pages, flags));
             next = place;
         }
         result

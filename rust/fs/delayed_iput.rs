@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! References to inodes that are given up from a work item.
+//! Last references to inodes, which a work item drops.
 
 use core::ptr::{
     self,
@@ -17,27 +17,27 @@ use kernel::{
 
 use crate::bindings;
 
-/// The last references to inodes, which are still to be given up. That needs no memory: they are
-/// linked by `i_private`.
+/// Last references to inodes, which are to be dropped. The list needs no memory: `i_private` links
+/// the inodes.
 #[pin_data]
-pub(super) struct LastRefs {
+pub(super) struct DelayedIputs {
     #[pin]
-    first: Mutex<First>,
+    head: Mutex<Head>,
 }
 
 /// # Invariants
 ///
 /// It is null, or the first of a list of inodes, each of which the list owns a reference to.
-struct First(*mut bindings::inode);
+struct Head(*mut bindings::inode);
 
 // SAFETY: `iput()` may be called on any thread.
-unsafe impl Send for First {}
+unsafe impl Send for Head {}
 
-impl LastRefs {
+impl DelayedIputs {
     pub(super) fn new() -> impl PinInit<Self> {
         // INVARIANT: It is null.
         pin_init!(Self {
-            first <- new_mutex!(First(ptr::null_mut())),
+            head <- new_mutex!(Head(ptr::null_mut())),
         })
     }
 
@@ -46,32 +46,32 @@ impl LastRefs {
     /// The caller must own a reference to `inode`, of a filesystem of this crate. It is the list's
     /// from now on.
     pub(super) unsafe fn add(&self, inode: NonNull<bindings::inode>) {
-        let mut first = self.first.lock();
+        let mut head = self.head.lock();
 
         // INVARIANT: It was not in the list: it would have two references then, of which ours was
         // not the last one.
         // SAFETY: By the safety requirements. Nobody else uses the field of our inodes.
-        unsafe { (*inode.as_ptr()).i_private = first.0.cast() };
-        first.0 = inode.as_ptr();
+        unsafe { (*inode.as_ptr()).i_private = head.0.cast() };
+        head.0 = inode.as_ptr();
     }
 
     /// Takes a reference from the list, which is the caller's then.
     fn take(&self) -> Option<NonNull<bindings::inode>> {
-        let mut first = self.first.lock();
-        let inode = NonNull::new(first.0)?;
+        let mut head = self.head.lock();
+        let inode = NonNull::new(head.0)?;
 
         // INVARIANT: The next one takes its place.
         // SAFETY: By the type invariants.
         unsafe {
-            first.0 = (*inode.as_ptr()).i_private.cast();
+            head.0 = (*inode.as_ptr()).i_private.cast();
             (*inode.as_ptr()).i_private = ptr::null_mut();
         }
         Some(inode)
     }
 
-    /// Gives up all of them. Inodes are evicted then, which sleeps, takes the locks of the
+    /// Drops all of them. Inodes are evicted then, which sleeps, takes the locks of the
     /// filesystem, and waits while that is frozen.
-    pub(super) fn give_up(&self) {
+    pub(super) fn run(&self) {
         while let Some(inode) = self.take() {
             // SAFETY: The reference is ours, and not used afterwards.
             unsafe { bindings::iput(inode.as_ptr()) };

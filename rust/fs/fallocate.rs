@@ -33,7 +33,7 @@ use super::{
     },
     invalidate::Dirty,
     lock::{
-        Frozen,
+        InvalidateLock,
         Locked,
         LockedInode, //
     },
@@ -109,16 +109,16 @@ impl<T: FileSystem> VTable<T> {
         to_result(unsafe { bindings::file_modified(file) })?;
 
         let now = inode.changed();
-        let mut frozen = Frozen::new(&inode);
+        let mut invalidate_lock = InvalidateLock::new(&inode);
 
-        inode.zero_up_to(size, &mut frozen)?;
+        inode.zero_up_to(size, &mut invalidate_lock)?;
         match kind {
-            PUNCH | ZERO => inode.punch(range, now, &mut frozen)?,
-            UNSHARE => inode.unshare(range, &mut frozen)?,
+            PUNCH | ZERO => inode.punch(range, now, &mut invalidate_lock)?,
+            UNSHARE => inode.unshare(range, &mut invalidate_lock)?,
             _ => (),
         }
         if kind != PUNCH {
-            inode.allocate(range, now, &mut frozen)?;
+            inode.allocate(range, now, &mut invalidate_lock)?;
         }
         inode.grow(size, now)
     }
@@ -158,11 +158,11 @@ impl<T: FileSystem> VTable<T> {
         to_result(unsafe { bindings::file_modified(file) })?;
 
         let now = inode.changed();
-        let mut frozen = Frozen::new(&inode);
+        let mut invalidate_lock = InvalidateLock::new(&inode);
 
         match is_inserted {
-            true => inode.insert(range, now, &mut frozen),
-            false => inode.collapse(range, now, &mut frozen),
+            true => inode.insert(range, now, &mut invalidate_lock),
+            false => inode.collapse(range, now, &mut invalidate_lock),
         }
     }
 }
@@ -193,20 +193,25 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// - `EIO` if a block that it is a part of is bad: the rest is lost. Nothing has changed.
     /// - The errors of [`zero()`](Self::zero) and [`punch_blocks()`](Self::punch_blocks).
-    fn punch(&self, range: ByteRange<space::File>, now: Time, frozen: &mut Frozen<'_>) -> Result {
+    fn punch(
+        &self,
+        range: ByteRange<space::File>,
+        now: Time,
+        invalidate_lock: &mut InvalidateLock<'_>,
+    ) -> Result {
         let edges = range.edges().into_iter().flatten();
 
         for edge in edges.clone() {
             self.check_good(edge)?;
         }
         for edge in edges {
-            self.zero(edge, frozen)?;
+            self.zero(edge, invalidate_lock)?;
         }
 
         match range.whole_blocks() {
             Some(blocks) => {
-                self.unmap(blocks, Dirty::Discarded, frozen)?;
-                self.punch_blocks(blocks, now, frozen)
+                self.unmap(blocks, Dirty::Discarded, invalidate_lock)?;
+                self.punch_blocks(blocks, now, invalidate_lock)
             }
             None => Ok(()),
         }
@@ -223,18 +228,18 @@ impl<T: FileSystem> LockedInode<T> {
         &self,
         blocks: ByteRange<space::File>,
         now: Time,
-        frozen: &mut Frozen<'_>,
+        invalidate_lock: &mut InvalidateLock<'_>,
     ) -> Result {
         let size = self.size().saturating_sub(blocks.len());
         let raw_size = loff(size)?;
 
-        self.unmap(all_from(blocks.start())?, Dirty::Kept, frozen)?;
-        self.punch_blocks(blocks, now, frozen)?;
+        self.unmap(all_from(blocks.start())?, Dirty::Kept, invalidate_lock)?;
+        self.punch_blocks(blocks, now, invalidate_lock)?;
         self.fs()
             .move_contents(self, blocks.end(), blocks.start(), size, now)?;
 
-        // SAFETY: The inode is valid, and locked by the type invariants. `frozen` is the lock of
-        // its mapping.
+        // SAFETY: The inode is valid, and locked by the type invariants. `invalidate_lock` is that
+        // of its mapping.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }
@@ -246,15 +251,20 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// - The errors of [`unmap()`](Self::unmap), [`zero()`](Self::zero) and
     ///   [`FileSystem::move_contents()`].
-    fn insert(&self, blocks: ByteRange<space::File>, now: Time, frozen: &mut Frozen<'_>) -> Result {
+    fn insert(
+        &self,
+        blocks: ByteRange<space::File>,
+        now: Time,
+        invalidate_lock: &mut InvalidateLock<'_>,
+    ) -> Result {
         let size = self.size().checked_add(blocks.len()).ok_or(EFBIG)?;
         let raw_size = loff(size)?;
 
         // It will not be behind the end any more until it was moved.
         if let Some(tail) = block_rest(self.size()) {
-            self.zero(tail, frozen)?;
+            self.zero(tail, invalidate_lock)?;
         }
-        self.unmap(all_from(blocks.start())?, Dirty::Kept, frozen)?;
+        self.unmap(all_from(blocks.start())?, Dirty::Kept, invalidate_lock)?;
         self.fs()
             .move_contents(self, blocks.start(), blocks.end(), size, now)?;
 
@@ -283,7 +293,7 @@ impl<T: FileSystem> LockedInode<T> {
         &self,
         blocks: ByteRange<space::File>,
         now: Time,
-        _frozen: &Frozen<'_>,
+        _invalidate_lock: &InvalidateLock<'_>,
     ) -> Result {
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Hole => Ok(()),
@@ -302,7 +312,7 @@ impl<T: FileSystem> LockedInode<T> {
         &self,
         range: ByteRange<space::File>,
         now: Time,
-        frozen: &mut Frozen<'_>,
+        invalidate_lock: &mut InvalidateLock<'_>,
     ) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
         let mut count = 0_u64;
@@ -321,7 +331,7 @@ impl<T: FileSystem> LockedInode<T> {
             Place::Hole => {
                 // Who reads a hole through a mapping has the kernel's page of zeroes mapped, which
                 // nobody would take away any more when the file is written to.
-                self.unmap(piece, Dirty::Kept, frozen)?;
+                self.unmap(piece, Dirty::Kept, invalidate_lock)?;
                 self.allocate_hole(piece, now)
             }
             _ => Ok(()),

@@ -106,7 +106,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// is loaded, and not any more when the last inode goes.
     ///
     /// First [`map()`](Self::map) must say that the range is bad, then
-    /// [`SuperBlock::tell_owners()`] is called for each owner. With [`Flags::MEM_PRE_REMOVE`] all
+    /// [`SuperBlock::notify_owners()`] is called for each owner. With [`Flags::MEM_PRE_REMOVE`] all
     /// methods fail from before that on.
     fn notify_failure(
         &self,

@@ -42,7 +42,7 @@ pub(super) type Notify = unsafe fn(
 /// `notify` may be called for `super_block`, in a callback of a holder, as long as a registration
 /// of this holder exists.
 #[pin_data]
-pub(super) struct Notified {
+pub(super) struct MountedHolder {
     super_block: NonNull<bindings::super_block>,
     notify: Notify,
     wants_found: bool,
@@ -53,12 +53,12 @@ pub(super) struct Notified {
 }
 
 // SAFETY: The superblock may be used on any thread.
-unsafe impl Send for Notified {}
+unsafe impl Send for MountedHolder {}
 
 // SAFETY: As above.
-unsafe impl Sync for Notified {}
+unsafe impl Sync for MountedHolder {}
 
-impl Notified {
+impl MountedHolder {
     /// # Safety
     ///
     /// `notify` may be called for `super_block`, in a callback of a holder, as long as a
@@ -78,7 +78,7 @@ impl Notified {
     }
 }
 
-impl Holder for Notified {
+impl Holder for MountedHolder {
     fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
         // What is hit comes under `mf_mutex`, what is found does not. Nothing is marked before
         // memory is removed.

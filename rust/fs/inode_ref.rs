@@ -48,7 +48,7 @@ impl<'a, T: FileSystem> InodeRef<'a, T> {
         ManuallyDrop::new(self).0.as_ptr()
     }
 
-    /// Gives it up where the inode may be evicted, and not where it is dropped.
+    /// The same, to be dropped where the inode must not be evicted.
     pub(super) fn deferred(self) -> DeferredRef<'a, T> {
         DeferredRef(ManuallyDrop::new(self))
     }
@@ -70,9 +70,9 @@ impl<T: FileSystem> Drop for InodeRef<'_, T> {
     }
 }
 
-/// A reference to an inode that a callback of a memory failure may drop: if it is the last one, it
-/// is given up from a work item. An eviction waits while the filesystem is frozen, and with it the
-/// failures of the whole machine would.
+/// A reference to an inode that a callback of a memory failure may drop: if it is the last one, a
+/// work item drops it. An eviction waits while the filesystem is frozen, and with it the failures
+/// of the whole machine would.
 pub(super) struct DeferredRef<'a, T: FileSystem>(ManuallyDrop<InodeRef<'a, T>>);
 
 impl<T: FileSystem> Deref for DeferredRef<'_, T> {
@@ -96,7 +96,7 @@ impl<T: FileSystem> Drop for DeferredRef<'_, T> {
         let super_block = unsafe { SuperBlock::<T>::from_raw((*inode.as_ptr()).i_sb) };
 
         // SAFETY: The reference is ours, and not used afterwards.
-        unsafe { super_block.last_refs().add(inode) };
-        super_block.settler().ask();
+        unsafe { super_block.delayed_iputs().add(inode) };
+        super_block.failure_work().queue();
     }
 }

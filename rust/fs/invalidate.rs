@@ -22,7 +22,7 @@ use crate::{
 
 use super::{
     blocks::MAX_SIZE,
-    lock::Frozen,
+    lock::InvalidateLock,
     volume::HUGE,
     FileSystem,
     Inode,
@@ -40,7 +40,7 @@ pub(super) enum Dirty {
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// Unmaps a range, and forgets what was mapped there, so that it can get another place.
+    /// Unmaps a range, and invalidates its pages, so that it can get another place.
     ///
     /// This waits for those who use a page through others than the mapping, as direct I/O does.
     /// Page faults may go on then, so it comes before looking where the range lies.
@@ -52,10 +52,10 @@ impl<T: FileSystem> Inode<T> {
         &self,
         range: ByteRange<space::File>,
         dirty: Dirty,
-        frozen: &mut Frozen<'_>,
+        invalidate_lock: &mut InvalidateLock<'_>,
     ) -> Result {
-        while !self.try_unmap(range, dirty, frozen)? {
-            frozen.wait()?;
+        while !self.try_unmap(range, dirty, invalidate_lock)? {
+            invalidate_lock.wait()?;
         }
         Ok(())
     }
@@ -69,12 +69,12 @@ impl<T: FileSystem> Inode<T> {
         &self,
         range: ByteRange<space::File>,
         dirty: Dirty,
-        frozen: &Frozen<'_>,
+        invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<bool> {
         let (start, last) = raw(range);
 
         if dirty == Dirty::Kept {
-            if !self.settle(frozen) {
+            if !self.invalidate_failed(invalidate_lock) {
                 return Ok(false);
             }
             // Whatever is written back is also write-protected, and nobody can change that in a
@@ -98,65 +98,75 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Whether pages of the file have failed that the kernel may have entries for.
-    pub(super) fn is_unsettled(&self) -> bool {
-        self.super_block().losses().known(self.number()).is_some()
+    pub(super) fn has_failed_pages(&self) -> bool {
+        self.super_block()
+            .failed_pages()
+            .of_inode(self.number())
+            .is_some()
     }
 
-    /// Has the kernel forget the pages of the file that have failed. Returns false if somebody uses
-    /// them.
-    pub(super) fn settle(&self, frozen: &Frozen<'_>) -> bool {
-        let losses = self.super_block().losses();
+    /// Invalidates the pages of the file that have failed. Returns false if somebody uses them.
+    pub(super) fn invalidate_failed(&self, invalidate_lock: &InvalidateLock<'_>) -> bool {
+        let failed = self.super_block().failed_pages();
 
-        while let Some((index, noted)) = losses.known(self.number()) {
-            if !self.forget(noted.lost.pages, frozen) {
+        while let Some((index, recorded)) = failed.of_inode(self.number()) {
+            if !self.invalidate_bad(recorded.failed.pages, invalidate_lock) {
                 return false;
             }
-            losses.remove(index, noted);
+            failed.remove(index, recorded);
         }
         true
     }
 
-    /// Has the kernel forget those of `pages` that are bad, and unmaps them. It would write them
-    /// back, which is an access to memory that is not there any more after a machine check. Returns
-    /// false if somebody uses them.
+    /// Unmaps and invalidates those of `pages` that are bad. The kernel would write them back, an
+    /// access to memory that is not there any more after a machine check. Returns false if somebody
+    /// uses them.
     ///
     /// Of pages that have failed, some may lie elsewhere by now, and have been stored to there.
-    pub(super) fn forget(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
+    pub(super) fn invalidate_bad(
+        &self,
+        pages: PageRange<space::File>,
+        invalidate_lock: &InvalidateLock<'_>,
+    ) -> bool {
         let Some(range) = pages.bytes() else {
             return true;
         };
-        let mut is_forgotten = true;
+        let mut is_done = true;
         let found = self.for_each_piece(range, |piece, place| {
             if let Place::Bad { .. } = place {
-                is_forgotten &= self.forget_bad(piece.pages(), frozen);
+                is_done &= self.invalidate_pages(piece.pages(), invalidate_lock);
             }
             Ok(())
         });
 
         match found {
-            Ok(()) => is_forgotten,
+            Ok(()) => is_done,
             Err(EINTR) => false,
             // The filesystem is at its end, and does not say.
-            Err(_) => self.forget_bad(pages, frozen),
+            Err(_) => self.invalidate_pages(pages, invalidate_lock),
         }
     }
 
-    /// Has the kernel forget pages that are bad, see [`forget()`](Self::forget).
-    fn forget_bad(&self, pages: PageRange<space::File>, frozen: &Frozen<'_>) -> bool {
+    /// Unmaps and invalidates pages that are bad, see [`invalidate_bad()`](Self::invalidate_bad).
+    fn invalidate_pages(
+        &self,
+        pages: PageRange<space::File>,
+        invalidate_lock: &InvalidateLock<'_>,
+    ) -> bool {
         let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
             return true;
         };
 
         if !self.may_be_huge(range, huge) {
-            return self.try_unmap(range, Dirty::Discarded, frozen) == Ok(true);
+            return self.try_unmap(range, Dirty::Discarded, invalidate_lock) == Ok(true);
         }
 
         // The entry of a huge page goes as a whole, and with it what is known to be written back of
         // the pages that are good.
         self.write_back_good(huge);
-        let is_forgotten = self.try_unmap(huge, Dirty::Discarded, frozen) == Ok(true);
+        let is_done = self.try_unmap(huge, Dirty::Discarded, invalidate_lock) == Ok(true);
         self.write_back_good(huge);
-        is_forgotten
+        is_done
     }
 
     /// Whether there may be an entry for a huge page that `range` is a part of. `huge` is where all

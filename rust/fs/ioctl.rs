@@ -48,7 +48,7 @@ const GET_FSMAP: u32 = _IOWR::<bindings::fsmap_head>(b'X' as u32, 59);
 /// # Errors
 ///
 /// - `EPERM` if the caller is no administrator.
-fn need_admin() -> Result {
+fn check_admin() -> Result {
     // CAST: Numbers of capabilities are small.
     // SAFETY: `current` has credentials.
     match unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
@@ -144,7 +144,7 @@ impl<T: FileSystem> SuperBlock<T> {
     fn set_label(&self, label: &[u8], _access: &WriteAccess<'_>) -> Result {
         let label = label.split(|byte| *byte == 0).next().unwrap_or(label);
 
-        need_admin()?;
+        check_admin()?;
         self.fs().set_label(label)?;
         self.fs().sync()
     }
@@ -158,7 +158,7 @@ impl<T: FileSystem> SuperBlock<T> {
     /// - `EPERM` if the caller is no administrator.
     /// - Those of freezing.
     fn shut_down(&self, how: u32) -> Result {
-        need_admin()?;
+        check_admin()?;
 
         // What cannot be written, also as it is shut down already, is no reason to go on.
         let _frozen = match how {
@@ -200,7 +200,7 @@ impl<T: FileSystem> VTable<T> {
             match command {
                 SHUTDOWN => super_block.shut_down(slice(size_of::<u32>()).reader().read()?)?,
                 GET_FSMAP => {
-                    need_admin()?;
+                    check_admin()?;
                     super_block.answer_fsmap(argument)?;
                 }
                 GET_LABEL => {

@@ -3,10 +3,10 @@
 //! The locks of an inode, and of a superblock that is frozen.
 //!
 //! They are taken in this order: the inode's own, which [`Locked`] and [`SharedLocked`] are, the
-//! start of a page fault, and that of its mapping, [`Frozen`] and [`SharedFrozen`].
+//! start of a page fault, and that of its mapping, [`InvalidateLock`] and [`SharedInvalidateLock`].
 //!
 //! What needs the inode's own lock is a method of [`LockedInode`], what needs that of the mapping
-//! takes a `&Frozen`.
+//! takes a `&InvalidateLock`.
 
 use core::{
     marker::PhantomData,
@@ -267,14 +267,14 @@ impl Drop for InternalWrite<'_> {
 /// Both are valid mappings for the duration of `'a`, or the same, and this thread has locked them.
 ///
 /// C: `filemap_invalidate_lock()`
-pub(super) struct Frozen<'a> {
+pub(super) struct InvalidateLock<'a> {
     one: *mut bindings::address_space,
     other: *mut bindings::address_space,
     _inodes: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
 }
 
-impl<'a> Frozen<'a> {
+impl<'a> InvalidateLock<'a> {
     /// Takes the lock of one mapping.
     pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
         Self::both(inode, inode)
@@ -282,7 +282,7 @@ impl<'a> Frozen<'a> {
 
     /// Takes the locks of two mappings.
     pub(super) fn both<T: FileSystem>(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
-        let frozen = Self {
+        let invalidate_lock = Self {
             one: one.mapping(),
             other: other.mapping(),
             _inodes: PhantomData,
@@ -290,8 +290,8 @@ impl<'a> Frozen<'a> {
         };
 
         // INVARIANT: The locks are taken here.
-        frozen.lock();
-        frozen
+        invalidate_lock.lock();
+        invalidate_lock
     }
 
     /// Takes the lock of one mapping if nobody has it.
@@ -320,7 +320,7 @@ impl<'a> Frozen<'a> {
     }
 
     /// Lets page faults go on for a moment.
-    pub(super) fn thaw(&mut self) {
+    pub(super) fn release_briefly(&mut self) {
         self.unlock();
         fsleep(Delta::from_millis(1));
         self.lock();
@@ -335,12 +335,12 @@ impl<'a> Frozen<'a> {
         if current!().signal_pending() {
             return Err(ERESTARTSYS);
         }
-        self.thaw();
+        self.release_briefly();
         Ok(())
     }
 }
 
-impl Drop for Frozen<'_> {
+impl Drop for InvalidateLock<'_> {
     fn drop(&mut self) {
         self.unlock();
     }
@@ -353,13 +353,13 @@ impl Drop for Frozen<'_> {
 /// `self.mapping` is valid for the duration of `'a`, and this thread has locked it.
 ///
 /// C: `filemap_invalidate_lock_shared()`
-pub(super) struct SharedFrozen<'a> {
+pub(super) struct SharedInvalidateLock<'a> {
     mapping: *mut bindings::address_space,
     _inode: PhantomData<&'a ()>,
     _not_send: NotThreadSafe,
 }
 
-impl<'a> SharedFrozen<'a> {
+impl<'a> SharedInvalidateLock<'a> {
     /// Takes the lock.
     pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
         let mapping = inode.mapping();
@@ -375,7 +375,7 @@ impl<'a> SharedFrozen<'a> {
     }
 }
 
-impl Drop for SharedFrozen<'_> {
+impl Drop for SharedInvalidateLock<'_> {
     fn drop(&mut self) {
         // SAFETY: By the type invariants.
         unsafe { bindings::filemap_invalidate_unlock_shared(self.mapping) };

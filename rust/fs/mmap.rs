@@ -28,8 +28,8 @@ use super::{
     invalidate::Dirty,
     iomap,
     lock::{
-        Frozen,
-        SharedFrozen, //
+        InvalidateLock,
+        SharedInvalidateLock, //
     },
     FileSystem,
     Inode, //
@@ -105,7 +105,7 @@ impl<T: FileSystem> Fault<T> {
     }
 
     /// Maps what is asked for.
-    fn map(&self, _frozen: &SharedFrozen<'_>) -> bindings::vm_fault_t {
+    fn map(&self, _invalidate_lock: &SharedInvalidateLock<'_>) -> bindings::vm_fault_t {
         let mut pfn = MaybeUninit::uninit();
 
         // SAFETY: `vmf` is valid by the type invariants, the operations are static, and nobody asks
@@ -128,7 +128,7 @@ impl<T: FileSystem> Fault<T> {
     }
 
     fn read(&self) -> bindings::vm_fault_t {
-        self.map(&SharedFrozen::new(self.inode()))
+        self.map(&SharedInvalidateLock::new(self.inode()))
     }
 
     fn write(&self) -> bindings::vm_fault_t {
@@ -144,24 +144,24 @@ impl<T: FileSystem> Fault<T> {
         // SAFETY: The file is open.
         unsafe { bindings::file_update_time(self.file()) };
 
-        let answer = self.map(&SharedFrozen::new(self.inode()));
+        let answer = self.map(&SharedInvalidateLock::new(self.inode()));
 
         if answer & FAILED != 0 {
-            self.forget();
+            self.invalidate();
         }
         answer
     }
 
     /// Forgets where the kernel believes the page to be: where a copy has failed, that is the new
     /// place, while the file still lies in the old one.
-    fn forget(&self) {
+    fn invalidate(&self) {
         let Some(range) = self.range() else {
             return;
         };
-        let frozen = Frozen::new(self.inode());
+        let invalidate_lock = InvalidateLock::new(self.inode());
 
         // If somebody uses the page it is the old place, for nobody could map the new one.
-        let _ = self.inode().try_unmap(range, Dirty::Kept, &frozen);
+        let _ = self.inode().try_unmap(range, Dirty::Kept, &invalidate_lock);
     }
 }
 
@@ -264,8 +264,9 @@ impl<T: FileSystem> VTable<T> {
 
         // A page may have failed that is still known to be written back. That would be an access to
         // memory that a machine check has taken from the kernel's linear map.
-        if inode.is_unsettled()
-            && !Frozen::try_new(inode).is_some_and(|frozen| inode.settle(&frozen))
+        if inode.has_failed_pages()
+            && !InvalidateLock::try_new(inode)
+                .is_some_and(|invalidate_lock| inode.invalidate_failed(&invalidate_lock))
         {
             return EIO.to_errno();
         }

@@ -34,15 +34,15 @@ use crate::{
 };
 
 use super::{
-    delayed_iput::LastRefs,
+    delayed_iput::DelayedIputs,
+    delayed_work::DelayedWork,
     export,
+    failed_pages::FailedPages,
     fs_context::{
         parse,
         Context, //
     },
-    holder::Notified,
-    losses::Losses,
-    mender::Mender,
+    holder::MountedHolder,
     notify,
     operations,
     super_block::Mount,
@@ -163,22 +163,22 @@ impl<T: FileSystem> VTable<T> {
             _ => (),
         })?;
         // SAFETY: The superblock is complete when it is loaded, and stays so until `kill_sb()`.
-        let (mender, settler) = unsafe {
+        let (repair_work, failure_work) = unsafe {
             (
-                Mender::new(super_block, notify::mend::<T>)?,
-                Mender::new(super_block, notify::settle::<T>)?,
+                DelayedWork::new(super_block, notify::mend::<T>)?,
+                DelayedWork::new(super_block, notify::finish_failures::<T>)?,
             )
         };
-        let fs = T::new(volume.volume().clone(), mender.mending())?;
+        let fs = T::new(volume.volume().clone(), repair_work.mending())?;
         let mount = KBox::new(
             Mount {
                 fs,
                 operations_of: operations::VTable::<T>::of,
                 volume,
-                mender,
-                settler,
-                losses: KBox::pin_init(Losses::new(), GFP_KERNEL)?,
-                last_refs: KBox::pin_init(LastRefs::new(), GFP_KERNEL)?,
+                repair_work,
+                failure_work,
+                failed_pages: KBox::pin_init(FailedPages::new(), GFP_KERNEL)?,
+                delayed_iputs: KBox::pin_init(DelayedIputs::new(), GFP_KERNEL)?,
                 registration: None,
             },
             GFP_KERNEL,
@@ -192,7 +192,7 @@ impl<T: FileSystem> VTable<T> {
 
         // SAFETY: `kill_sb()` drops the registration first.
         let holder =
-            unsafe { Notified::new(super_block, notify::notify_failure::<T>, T::WANTS_FOUND) };
+            unsafe { MountedHolder::new(super_block, notify::notify_failure::<T>, T::WANTS_FOUND) };
         let registration = holder::Registration::new(bdev, Arc::pin_init(holder, GFP_KERNEL)?)
             .inspect_err(|error| {
                 if *error == EBUSY {
@@ -246,8 +246,8 @@ impl<T: FileSystem> VTable<T> {
         let fs = super_block.fs();
 
         fs.load()?;
-        super_block.settler().start();
-        super_block.mender().start();
+        super_block.failure_work().start();
+        super_block.repair_work().start();
 
         let uuid = fs.statistics().uuid;
         let root = match super_block.inode(T::ROOT) {
@@ -290,10 +290,10 @@ impl<T: FileSystem> VTable<T> {
             // From now on nobody asks for more.
             // SAFETY: The fields do not change.
             unsafe {
-                (*mount).settler.finish();
-                (*mount).mender.finish();
+                (*mount).failure_work.finish();
+                (*mount).repair_work.finish();
                 // And nobody leaves a reference for later.
-                (*mount).last_refs.give_up();
+                (*mount).delayed_iputs.run();
             }
             // SAFETY: By the safety requirements. The field does not change.
             unsafe {

@@ -97,8 +97,8 @@ impl<T: FileSystem> NewInode<T> {
     /// # Errors
     ///
     /// - `EBUSY` if the number is in use.
-    /// - The errors of [`SuperBlock::inode()`](super::SuperBlock::inode). With the `link` of a symbolic link, it allocates
-    ///   nothing: the filesystem has the inode already.
+    /// - The errors of [`SuperBlock::inode()`](super::SuperBlock::inode). With the `link` of a
+    ///   symbolic link, it allocates nothing: the filesystem has the inode already.
     pub(super) fn insert(self, number: u64, link: Option<Link>) -> Result<*mut bindings::inode> {
         let inode = self.0.as_ptr();
 

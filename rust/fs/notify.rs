@@ -53,8 +53,8 @@ pub(super) unsafe fn notify_failure<T: FileSystem>(
     let _marks = unsafe { super_block.volume().mark(range) };
     let outcome = super_block.fs().notify_failure(super_block, range, flags);
 
-    super_block.settler().ask();
-    super_block.mender().ask();
+    super_block.failure_work().queue();
+    super_block.repair_work().queue();
     outcome
 }
 
@@ -70,16 +70,16 @@ pub(super) unsafe fn mend<T: FileSystem>(super_block: NonNull<bindings::super_bl
     match InternalWrite::try_new(super_block) {
         Some(_write) => super_block.fs().mend(super_block),
         // Until it is thawed.
-        None => super_block.mender().ask(),
+        None => super_block.repair_work().queue(),
     }
 }
 
-/// Calls [`SuperBlock::settle()`].
+/// Calls [`SuperBlock::finish_failures()`].
 ///
 /// # Safety
 ///
 /// As [`mend()`].
-pub(super) unsafe fn settle<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
+pub(super) unsafe fn finish_failures<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
     // SAFETY: By the safety requirements.
-    unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) }.settle();
+    unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) }.finish_failures();
 }

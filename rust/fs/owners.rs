@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The owners of pages that have failed: who is notified, and how.
+//! The owners of pages that have failed: how they are notified, and what is done later.
 //!
 //! C headers: [`include/linux/fserror.h`](srctree/include/linux/fserror.h),
 //! [`include/linux/mm.h`](srctree/include/linux/mm.h)
@@ -20,27 +20,33 @@ use crate::{
 };
 
 use super::{
+    failed_pages::FailedRange,
     inode_ref::InodeRef,
-    losses::Lost,
+    lock::InvalidateLock,
     FileSystem,
     Inode,
     SuperBlock, //
 };
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Tells everybody who uses `pages` of a file that they are lost: processes that have them
-    /// mapped (see [`kill_procs()`](crate::memory_failure::kill_procs)), and those who listen for
-    /// errors of filesystems (`FAN_FS_ERROR`). Processes only if the memory is about to be removed,
-    /// with [`Flags::MEM_PRE_REMOVE`].
+    /// Notifies everybody who uses `pages` of a file that they have failed: processes that have
+    /// them mapped (see [`kill_procs()`](crate::memory_failure::kill_procs)), and those who listen
+    /// for errors of filesystems (`FAN_FS_ERROR`). Processes only if the memory is about to be
+    /// removed, with [`Flags::MEM_PRE_REMOVE`].
     ///
     /// May sleep. The caller holds no lock that [`FileSystem::map()`] takes, nor one that is held
-    /// when it is called. From before the call on, that finds [`Place::Bad`].
+    /// when it is called. From before the call on, that finds [`Place::Bad`](super::Place::Bad).
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short. Processes have been told nevertheless.
     /// - `EBUSY` if a page is not a DAX page any more.
-    pub fn tell_owners(&self, number: u64, pages: PageRange<space::File>, flags: Flags) -> Result {
+    pub fn notify_owners(
+        &self,
+        number: u64,
+        pages: PageRange<space::File>,
+        flags: Flags,
+    ) -> Result {
         // The caller holds `dax_srcu`, and maybe `mf_mutex`.
         let inode = self.find(number).map(InodeRef::deferred);
 
@@ -48,10 +54,10 @@ impl<T: FileSystem> SuperBlock<T> {
             return inode.map_or(Ok(()), |inode| inode.kill_procs(pages, flags));
         }
 
-        let noted = self.losses().add(Lost {
+        let recorded = self.failed_pages().add(FailedRange {
             number,
             pages,
-            is_known: inode.is_some(),
+            was_cached: inode.is_some(),
         });
 
         // What is not in memory nobody has mapped. To read it takes time, and waits for one that
@@ -60,7 +66,43 @@ impl<T: FileSystem> SuperBlock<T> {
             inode.report_data_lost(pages);
             inode.kill_procs(pages, flags)?;
         }
-        noted
+        recorded
+    }
+
+    /// Invalidates the pages that have failed, and reports those that were not yet. Called a second
+    /// after the failure.
+    pub(super) fn finish_failures(&self) {
+        let mut next = usize::MAX;
+
+        self.failed_pages().merge();
+        while let Some((index, recorded)) = self.failed_pages().before(next) {
+            if self.finish_failure(recorded.failed) {
+                self.failed_pages().remove(index, recorded);
+            }
+            next = index;
+        }
+        // Somebody uses a page in the way of direct I/O, or there was no memory.
+        if !self.failed_pages().is_empty() {
+            self.failure_work().queue();
+        }
+        self.delayed_iputs().run();
+    }
+
+    /// Returns false if it is to be tried again.
+    fn finish_failure(&self, failed: FailedRange) -> bool {
+        if !failed.was_cached {
+            return match self.inode(failed.number) {
+                Ok(inode) => {
+                    inode.report_data_lost(failed.pages);
+                    true
+                }
+                Err(error) => error != ENOMEM,
+            };
+        }
+
+        // There is no entry without an inode.
+        self.find(failed.number)
+            .is_none_or(|inode| inode.invalidate_bad(failed.pages, &InvalidateLock::new(&inode)))
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
     iomap,
     lock::{
         AnyLock,
-        Frozen,
+        InvalidateLock,
         Locked,
         LockedInode,
         SharedLocked, //
@@ -81,7 +81,7 @@ impl<T: FileSystem> Request<T> {
     }
 
     /// Whether it must not wait for a lock.
-    fn is_impatient(&self) -> bool {
+    fn is_nowait(&self) -> bool {
         // SAFETY: By the type invariants.
         unsafe { (*self.iocb).ki_flags & bindings::IOCB_NOWAIT != 0 }
     }
@@ -93,7 +93,7 @@ impl<T: FileSystem> Request<T> {
     }
 
     fn read(&self) -> Result<u64> {
-        let locked = match self.is_impatient() {
+        let locked = match self.is_nowait() {
             true => SharedLocked::try_new(self.inode()).ok_or(EAGAIN)?,
             false => SharedLocked::new(self.inode()),
         };
@@ -107,7 +107,7 @@ impl<T: FileSystem> Request<T> {
 
     fn write(&self) -> Result<u64> {
         let count = {
-            let locked = match self.is_impatient() {
+            let locked = match self.is_nowait() {
                 true => Locked::try_new(self.inode()).ok_or(EAGAIN)?,
                 false => Locked::new(self.inode()),
             };
@@ -148,8 +148,8 @@ impl<T: FileSystem> Request<T> {
     /// - The errors of [`LockedInode::zero_up_to()`].
     fn zero_up_to(&self, inode: &LockedInode<T>, start: u64) -> Result {
         // The lock of the mapping keeps page faults away: only who needs it takes it.
-        match (start > inode.size(), self.is_impatient()) {
-            (true, false) => inode.zero_up_to(start, &mut Frozen::new(inode)),
+        match (start > inode.size(), self.is_nowait()) {
+            (true, false) => inode.zero_up_to(start, &mut InvalidateLock::new(inode)),
             (true, true) => Err(EAGAIN),
             (false, _) => Ok(()),
         }

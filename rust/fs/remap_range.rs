@@ -26,7 +26,7 @@ use super::{
     iomap,
     lock::{
         BothLocked,
-        Frozen,
+        InvalidateLock,
         LockedInode, //
     },
     read_write::from_count,
@@ -70,9 +70,9 @@ impl Remap {
         let (from, to) = unsafe { (Inode::<T>::of_file(self.from), Inode::<T>::of_file(self.to)) };
         let locked = BothLocked::new(from, to);
         let (from, to) = locked.inodes();
-        let mut frozen = Frozen::both(from, to);
+        let mut invalidate_lock = InvalidateLock::both(from, to);
 
-        self.unmap(from, to, &mut frozen)?;
+        self.unmap(from, to, &mut invalidate_lock)?;
 
         let Some(len) = self.prepare(&locked)? else {
             return Ok(0);
@@ -80,11 +80,11 @@ impl Remap {
         let start = u64::try_from(self.start).map_err(|_| EINVAL)?;
         let to_start = u64::try_from(self.to_start).map_err(|_| EINVAL)?;
 
-        to.zero_up_to(to_start, &mut frozen)?;
+        to.zero_up_to(to_start, &mut invalidate_lock)?;
 
         let range = ByteRange::new(start, len).ok_or(EINVAL)?;
 
-        self.share(from, range, to, to_start, &frozen)
+        self.share(from, range, to, to_start, &invalidate_lock)
     }
 
     /// Unmaps both ranges at once: what is compared must not change until it is shared.
@@ -96,19 +96,19 @@ impl Remap {
         &self,
         from: &Inode<T>,
         to: &Inode<T>,
-        frozen: &mut Frozen<'_>,
+        invalidate_lock: &mut InvalidateLock<'_>,
     ) -> Result {
         let range = self.range(self.start)?;
         let to_range = self.range(self.to_start)?;
 
         loop {
-            let is_unmapped = from.try_unmap(range, Dirty::Kept, frozen)?
-                && to.try_unmap(to_range, Dirty::Kept, frozen)?;
+            let is_unmapped = from.try_unmap(range, Dirty::Kept, invalidate_lock)?
+                && to.try_unmap(to_range, Dirty::Kept, invalidate_lock)?;
 
             if is_unmapped {
                 return Ok(());
             }
-            frozen.wait()?;
+            invalidate_lock.wait()?;
         }
     }
 
@@ -160,7 +160,7 @@ impl Remap {
         range: ByteRange<space::File>,
         to: &LockedInode<T>,
         to_start: u64,
-        frozen: &Frozen<'_>,
+        invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<u64> {
         let now = to.changed();
         let blocks = range.blocks().ok_or(EINVAL)?;
@@ -170,7 +170,7 @@ impl Remap {
                 check_killed()?;
 
                 let start = to_start.checked_add(done).ok_or(EINVAL)?;
-                let len = Self::share_some(from, rest, to, start, now, frozen)?;
+                let len = Self::share_some(from, rest, to, start, now, invalidate_lock)?;
 
                 done = done.saturating_add(len);
             }
@@ -201,14 +201,18 @@ impl Remap {
         to: &LockedInode<T>,
         start: u64,
         now: Time,
-        frozen: &Frozen<'_>,
+        invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<u64> {
         let found = from.find(blocks, Purpose::Read)?;
 
         if let Place::Hole = found.place {
             let len = found.range.clip(blocks).ok_or(EUCLEAN)?.len();
 
-            to.punch_blocks(ByteRange::new(start, len).ok_or(EINVAL)?, now, frozen)?;
+            to.punch_blocks(
+                ByteRange::new(start, len).ok_or(EINVAL)?,
+                now,
+                invalidate_lock,
+            )?;
             return Ok(len);
         }
 

@@ -18,10 +18,10 @@ use crate::{
 };
 
 use super::{
-    delayed_iput::LastRefs,
-    holder::Notified,
-    losses::Losses,
-    mender::Mender,
+    delayed_iput::DelayedIputs,
+    delayed_work::DelayedWork,
+    failed_pages::FailedPages,
+    holder::MountedHolder,
     volume::{
         Devices,
         Mounted, //
@@ -86,26 +86,26 @@ impl<T> SuperBlock<T> {
         unsafe { &(*self.mount()).volume }.devices()
     }
 
-    /// Who calls [`FileSystem::mend()`](super::FileSystem::mend).
-    pub(super) fn mender(&self) -> &Mender {
+    /// Calls [`FileSystem::mend()`](super::FileSystem::mend).
+    pub(super) fn repair_work(&self) -> &DelayedWork {
         // SAFETY: By the type invariants. The field does not change.
-        unsafe { &(*self.mount()).mender }
+        unsafe { &(*self.mount()).repair_work }
     }
 
-    /// Who calls [`settle()`](Self::settle).
-    pub(super) fn settler(&self) -> &Mender {
+    /// Calls [`finish_failures()`](Self::finish_failures).
+    pub(super) fn failure_work(&self) -> &DelayedWork {
         // SAFETY: By the type invariants. The field does not change.
-        unsafe { &(*self.mount()).settler }
+        unsafe { &(*self.mount()).failure_work }
     }
 
-    pub(super) fn losses(&self) -> &Losses {
+    pub(super) fn failed_pages(&self) -> &FailedPages {
         // SAFETY: By the type invariants. The field does not change.
-        unsafe { &(*self.mount()).losses }
+        unsafe { &(*self.mount()).failed_pages }
     }
 
-    pub(super) fn last_refs(&self) -> &LastRefs {
+    pub(super) fn delayed_iputs(&self) -> &DelayedIputs {
         // SAFETY: By the type invariants. The field does not change.
-        unsafe { &(*self.mount()).last_refs }
+        unsafe { &(*self.mount()).delayed_iputs }
     }
 }
 
@@ -123,10 +123,10 @@ pub(super) struct Mount<T> {
     /// The operations of inodes of a type, one of the `S_IF…` numbers.
     pub(super) operations_of: fn(format: u32) -> &'static Operations,
     pub(super) volume: Mounted,
-    pub(super) mender: Mender,
-    pub(super) settler: Mender,
-    pub(super) losses: Pin<KBox<Losses>>,
-    pub(super) last_refs: Pin<KBox<LastRefs>>,
+    pub(super) repair_work: DelayedWork,
+    pub(super) failure_work: DelayedWork,
+    pub(super) failed_pages: Pin<KBox<FailedPages>>,
+    pub(super) delayed_iputs: Pin<KBox<DelayedIputs>>,
     /// Belongs to who mounts and who unmounts; nobody else looks at it.
-    pub(super) registration: Option<Registration<Notified>>,
+    pub(super) registration: Option<Registration<MountedHolder>>,
 }

@@ -33,7 +33,7 @@ use super::{
     invalidate::Dirty,
     iomap,
     lock::{
-        Frozen,
+        InvalidateLock,
         LockedInode, //
     },
     FileSystem,
@@ -48,8 +48,12 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// - `EIO` if it lies in bad memory.
     /// - The errors of [`unshare()`](Self::unshare).
-    pub(super) fn zero(&self, range: ByteRange<space::File>, frozen: &mut Frozen<'_>) -> Result {
-        self.unshare(range, frozen)?;
+    pub(super) fn zero(
+        &self,
+        range: ByteRange<space::File>,
+        invalidate_lock: &mut InvalidateLock<'_>,
+    ) -> Result {
+        self.unshare(range, invalidate_lock)?;
 
         let start = loff(range.start())?;
         let len = loff(range.len())?;
@@ -73,9 +77,9 @@ impl<T: FileSystem> LockedInode<T> {
     /// # Errors
     ///
     /// - The errors of [`zero()`](Self::zero).
-    pub(super) fn zero_up_to(&self, end: u64, frozen: &mut Frozen<'_>) -> Result {
+    pub(super) fn zero_up_to(&self, end: u64, invalidate_lock: &mut InvalidateLock<'_>) -> Result {
         match ByteRange::between(self.size(), end) {
-            Some(range) => self.zero(range, frozen),
+            Some(range) => self.zero(range, invalidate_lock),
             None => Ok(()),
         }
     }
@@ -108,10 +112,10 @@ impl<T: FileSystem> LockedInode<T> {
     /// - The errors of [`unmap()`](Self::unmap), [`zero()`](Self::zero) and
     ///   [`FileSystem::resize()`].
     pub(super) fn resize(&self, size: u64, now: Time) -> Result {
-        let mut frozen = Frozen::new(self);
+        let mut invalidate_lock = InvalidateLock::new(self);
 
         if size > self.size() {
-            self.zero_up_to(size, &mut frozen)?;
+            self.zero_up_to(size, &mut invalidate_lock)?;
             return self.grow(size, now);
         }
 
@@ -121,15 +125,15 @@ impl<T: FileSystem> LockedInode<T> {
             .and_then(|start| ByteRange::between(start, MAX_SIZE));
 
         if let Some(behind) = behind {
-            self.unmap(behind, Dirty::Discarded, &mut frozen)?;
+            self.unmap(behind, Dirty::Discarded, &mut invalidate_lock)?;
         }
         if let Some(tail) = block_rest(size) {
-            self.zero(tail, &mut frozen)?;
+            self.zero(tail, &mut invalidate_lock)?;
         }
         self.fs().resize(self, size, now)?;
 
-        // SAFETY: The inode is valid, and locked by the type invariants. `frozen` is the lock of
-        // its mapping.
+        // SAFETY: The inode is valid, and locked by the type invariants. `invalidate_lock` is that
+        // of its mapping.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }

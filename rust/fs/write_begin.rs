@@ -13,7 +13,7 @@ use crate::range::{
 use super::{
     invalidate::Dirty,
     lock::{
-        Frozen,
+        InvalidateLock,
         LockedInode, //
     },
     FileSystem,
@@ -70,14 +70,18 @@ impl<T: FileSystem> LockedInode<T> {
     /// # Errors
     ///
     /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::unshare()`].
-    pub(super) fn unshare(&self, range: ByteRange<space::File>, frozen: &mut Frozen<'_>) -> Result {
+    pub(super) fn unshare(
+        &self,
+        range: ByteRange<space::File>,
+        invalidate_lock: &mut InvalidateLock<'_>,
+    ) -> Result {
         let blocks = range.blocks().ok_or(EFBIG)?;
 
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Mapped {
                 is_shared: true, ..
             } => {
-                self.unmap(piece, Dirty::Kept, frozen)?;
+                self.unmap(piece, Dirty::Kept, invalidate_lock)?;
                 self.fs().unshare(self, piece)
             }
             _ => Ok(()),
@@ -91,7 +95,7 @@ impl<T: FileSystem> LockedInode<T> {
     /// - The errors of [`unshare()`](Self::unshare), [`rewrite()`](Self::rewrite) and
     ///   [`find()`](Inode::find).
     fn copy_shared(&self, range: ByteRange<space::File>) -> Result<Mapping> {
-        self.unshare(range, &mut Frozen::new(self))?;
+        self.unshare(range, &mut InvalidateLock::new(self))?;
 
         let found = self.find(range, Purpose::Read)?;
 
@@ -118,11 +122,11 @@ impl<T: FileSystem> LockedInode<T> {
             return Err(EIO);
         }
 
-        let mut frozen = Frozen::new(self);
+        let mut invalidate_lock = InvalidateLock::new(self);
 
         // Nobody can map it again.
-        while !self.forget(block.pages(), &frozen) {
-            frozen.wait()?;
+        while !self.invalidate_bad(block.pages(), &invalidate_lock) {
+            invalidate_lock.wait()?;
         }
         self.find(block, Purpose::Rewrite)
     }
@@ -136,7 +140,7 @@ impl<T: FileSystem> LockedInode<T> {
         // Who reads a hole through a mapping has the kernel's page of zeroes mapped. `fs/dax.c`
         // would see to it if it were told that the place is new, but it has no lock then, and warns
         // if somebody maps the new place in between.
-        let frozen = Frozen::new(self);
+        let invalidate_lock = InvalidateLock::new(self);
         let mut mapping = self.find(hole, Purpose::Write)?;
 
         if let Place::Mapped { is_new, .. } = &mut mapping.place {
@@ -145,7 +149,7 @@ impl<T: FileSystem> LockedInode<T> {
         // Nobody uses the page of zeroes in the way of direct I/O.
         let hole = mapping.range.clip(hole).ok_or(EUCLEAN)?;
 
-        self.try_unmap(hole, Dirty::Kept, &frozen)?;
+        self.try_unmap(hole, Dirty::Kept, &invalidate_lock)?;
         Ok(mapping)
     }
 }

@@ -32,7 +32,7 @@ use crate::{
 /// How often is looked. Who lets go of a page wakes nobody.
 const INTERVAL: Delta = Delta::from_millis(20);
 
-/// The number of looks after which it is said what is waited for: 2 s.
+/// The number of rounds after which it is said what is waited for: 2 s.
 const PATIENCE: u32 = 100;
 
 /// Who uses a page.
@@ -53,8 +53,8 @@ enum User {
 ///
 /// Each frame must have a page until this returns. No file may get one any more: the DAX device on
 /// top must be dead.
-pub(super) unsafe fn take_from_users(frames: PageRange<space::Physical>) {
-    let mut looks = 0;
+pub(super) unsafe fn revoke(frames: PageRange<space::Physical>) {
+    let mut rounds = 0;
 
     // A page fault got its frame before the device died, and enters it into the file a little
     // later. It may be preempted in between, but does not wait for anything: after this it has.
@@ -71,7 +71,7 @@ pub(super) unsafe fn take_from_users(frames: PageRange<space::Physical>) {
             };
 
             if !is_dropped {
-                wait(frames, &mut looks);
+                wait(frames, &mut rounds);
             }
         }
         // SAFETY: No spinlock is held.
@@ -79,9 +79,9 @@ pub(super) unsafe fn take_from_users(frames: PageRange<space::Physical>) {
     }
 }
 
-fn wait(frames: PageRange<space::Physical>, looks: &mut u32) {
-    *looks = looks.saturating_add(1);
-    if *looks == PATIENCE {
+fn wait(frames: PageRange<space::Physical>, rounds: &mut u32) {
+    *rounds = rounds.saturating_add(1);
+    if *rounds == PATIENCE {
         pr_warn!(
             "removal of frames {:#x} to {:#x} waits: close the files that have their pages, or \
              unmount\n",

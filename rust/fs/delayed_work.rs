@@ -64,7 +64,7 @@ impl FailedAt {
 /// use daxmf::fs::Mending;
 ///
 /// /// A block that has been bad is nobody's now.
-/// fn give_up(suspects: &mut KVec<u64>, block: u64, mending: &Mending) -> Result {
+/// fn free_block(suspects: &mut KVec<u64>, block: u64, mending: &Mending) -> Result {
 ///     suspects.push(block, GFP_KERNEL)?;
 ///     mending.ask();
 ///     Ok(())
@@ -77,18 +77,18 @@ impl Mending {
     /// Asks for a call in a second, unless there will be one before. Nothing comes of it before the
     /// filesystem is loaded, when there is a call anyway, and after it was unmounted.
     pub fn ask(&self) {
-        self.0.ask();
+        self.0.queue();
     }
 }
 
 /// Calls a function some time after it was asked to. When finished or dropped, nothing is called
 /// any more.
 ///
-/// What is mended and what is settled must not wait for each other: who changes a file waits for
-/// metadata to be mended, with the locks held that settling the pages of the file takes.
-pub(super) struct Mender(Arc<Work>);
+/// Repairing memory and finishing failures must not wait for each other: who changes a file waits
+/// for metadata to be repaired, with the locks held that invalidating pages of the file takes.
+pub(super) struct DelayedWork(Arc<Work>);
 
-impl Mender {
+impl DelayedWork {
     /// Calls `run` with `super_block`.
     ///
     /// # Errors
@@ -97,8 +97,8 @@ impl Mender {
     ///
     /// # Safety
     ///
-    /// `run` may be called for `super_block` from when [`start()`](Self::start) is called until
-    /// the mender was finished or dropped.
+    /// `run` may be called for `super_block` from [`start()`](Self::start) until this was finished
+    /// or dropped.
     pub(super) unsafe fn new(
         super_block: NonNull<bindings::super_block>,
         run: Run,
@@ -122,22 +122,22 @@ impl Mender {
     }
 
     /// Asks for a call in a second, unless there will be one before.
-    pub(super) fn ask(&self) {
-        self.0.ask();
+    pub(super) fn queue(&self) {
+        self.0.queue();
     }
 
     /// From now on there are calls. Asks for the first one.
     pub(super) fn start(&self) {
         // SAFETY: The work is valid by its type invariants.
         unsafe { bindings::enable_delayed_work(self.0.work.get()) };
-        self.0.ask();
+        self.0.queue();
     }
 
     /// Does at once what was asked for, and waits until it is done. What cannot be done before a
     /// second has passed is given this second. There are no calls any more.
     pub(super) fn finish(&self) {
         self.flush();
-        if self.0.is_asked() {
+        if self.0.is_pending() {
             fsleep(FailedAt::DELAY);
             self.flush();
         }
@@ -151,7 +151,7 @@ impl Mender {
     }
 }
 
-impl Drop for Mender {
+impl Drop for DelayedWork {
     fn drop(&mut self) {
         self.finish();
     }
@@ -172,7 +172,7 @@ struct Work {
 }
 
 impl Work {
-    fn ask(&self) {
+    fn queue(&self) {
         // One more than it takes, for the one at this moment is not a whole one.
         let jiffies = msecs_to_jiffies(FailedAt::MSECS).saturating_add(1);
 
@@ -191,7 +191,7 @@ impl Work {
     }
 
     /// Whether there is to be a call, or is one.
-    fn is_asked(&self) -> bool {
+    fn is_pending(&self) -> bool {
         // SAFETY: The work is valid by its type invariants, and the first field of a delayed work.
         unsafe { bindings::work_busy(self.work.get().cast()) != 0 }
     }
@@ -235,14 +235,14 @@ unsafe fn init(slot: *mut bindings::delayed_work) {
             &raw mut (*slot).work,
             Some(call),
             false,
-            c"daxmf_mender".as_char_ptr(),
+            c"daxmf_fs".as_char_ptr(),
             static_lock_class!().as_ptr(),
         );
         bindings::timer_init_key(
             &raw mut (*slot).timer,
             Some(bindings::delayed_work_timer_fn),
             bindings::TIMER_IRQSAFE,
-            c"daxmf_mender_timer".as_char_ptr(),
+            c"daxmf_fs_timer".as_char_ptr(),
             static_lock_class!().as_ptr(),
         );
         bindings::disable_delayed_work(slot);

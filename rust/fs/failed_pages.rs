@@ -20,29 +20,29 @@ use super::without_reclaim;
 
 /// Pages of a file that have failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(super) struct FailedRange {
     pub(super) number: u64,
     pub(super) pages: PageRange<space::File>,
     /// The inode was in memory: those who listen for errors have been told, and the kernel may have
     /// entries for the pages.
-    pub(super) is_known: bool,
+    pub(super) was_cached: bool,
 }
 
-impl Lost {
+impl FailedRange {
     fn key(&self) -> (u64, bool, u64, u64) {
         (
             self.number,
-            self.is_known,
+            self.was_cached,
             self.pages.start(),
             self.pages.end(),
         )
     }
 }
 
-/// What is noted of pages that have failed.
+/// What is recorded of pages that have failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Noted {
-    pub(super) lost: Lost,
+pub(super) struct Recorded {
+    pub(super) failed: FailedRange,
     /// How often they have failed again since.
     repeats: u64,
 }
@@ -51,23 +51,23 @@ pub(super) struct Noted {
 ///
 /// To add one takes no look at the others: a page may have very many owners.
 #[pin_data]
-pub(super) struct Losses {
+pub(super) struct FailedPages {
     #[pin]
-    all: Mutex<KVVec<Noted>>,
+    all: Mutex<KVVec<Recorded>>,
 }
 
-impl Losses {
+impl FailedPages {
     pub(super) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             all <- new_mutex!(KVVec::new()),
         })
     }
 
-    pub(super) fn add(&self, lost: Lost) -> Result {
-        let noted = Noted { lost, repeats: 0 };
+    pub(super) fn add(&self, failed: FailedRange) -> Result {
+        let recorded = Recorded { failed, repeats: 0 };
 
         // An inode that is reclaimed is written back first, which looks here.
-        without_reclaim(|| Ok(self.all.lock().push(noted, GFP_KERNEL)?))
+        without_reclaim(|| Ok(self.all.lock().push(recorded, GFP_KERNEL)?))
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -80,20 +80,20 @@ impl Losses {
         let mut all = self.all.lock();
         let mut kept = 0_usize;
 
-        all.sort_unstable_by_key(|noted| noted.lost.key());
+        all.sort_unstable_by_key(|recorded| recorded.failed.key());
         for index in 0..all.len() {
-            let Some(noted) = all.get(index).copied() else {
+            let Some(recorded) = all.get(index).copied() else {
                 break;
             };
             let last = kept.checked_sub(1).and_then(|last| all.get_mut(last));
 
-            match last.filter(|last| last.lost == noted.lost) {
+            match last.filter(|last| last.failed == recorded.failed) {
                 Some(last) => {
-                    last.repeats = last.repeats.wrapping_add(noted.repeats).wrapping_add(1);
+                    last.repeats = last.repeats.wrapping_add(recorded.repeats).wrapping_add(1);
                 }
                 None => {
                     if let Some(place) = all.get_mut(kept) {
-                        *place = noted;
+                        *place = recorded;
                     }
                     kept = kept.saturating_add(1);
                 }
@@ -103,30 +103,30 @@ impl Losses {
     }
 
     /// The one before `index`, or the last one, and its index.
-    pub(super) fn before(&self, index: usize) -> Option<(usize, Noted)> {
+    pub(super) fn before(&self, index: usize) -> Option<(usize, Recorded)> {
         let all = self.all.lock();
         let index = index.min(all.len()).checked_sub(1)?;
 
-        all.get(index).map(|noted| (index, *noted))
+        all.get(index).map(|recorded| (index, *recorded))
     }
 
     /// Pages of an inode that the kernel may have entries for, and their index.
-    pub(super) fn known(&self, number: u64) -> Option<(usize, Noted)> {
+    pub(super) fn of_inode(&self, number: u64) -> Option<(usize, Recorded)> {
         let all = self.all.lock();
         let index = all
             .iter()
-            .rposition(|noted| noted.lost.is_known && noted.lost.number == number)?;
+            .rposition(|recorded| recorded.failed.was_cached && recorded.failed.number == number)?;
 
-        all.get(index).map(|noted| (index, *noted))
+        all.get(index).map(|recorded| (index, *recorded))
     }
 
     /// Removes what was dealt with, which is or was at `index`, unless it has failed again
     /// meanwhile.
-    pub(super) fn remove(&self, index: usize, noted: Noted) {
+    pub(super) fn remove(&self, index: usize, recorded: Recorded) {
         let mut all = self.all.lock();
-        let index = match all.get(index) == Some(&noted) {
+        let index = match all.get(index) == Some(&recorded) {
             true => Some(index),
-            false => all.iter().position(|other| *other == noted),
+            false => all.iter().position(|other| *other == recorded),
         };
         let Some((index, last)) = index.and_then(|index| Some((index, all.pop()?))) else {
             return;
@@ -139,51 +139,54 @@ impl Losses {
     }
 }
 
-#[kunit_tests(daxmf_fs_losses)]
+#[kunit_tests(daxmf_fs_failed_pages)]
 mod tests {
     use super::*;
 
-    fn lost(number: u64, is_known: bool, first: u64) -> Result<Lost> {
-        Ok(Lost {
+    fn failed(number: u64, was_cached: bool, first: u64) -> Result<FailedRange> {
+        Ok(FailedRange {
             number,
             pages: PageRange::new(first, 1).ok_or(EINVAL)?,
-            is_known,
+            was_cached,
         })
     }
 
     #[test]
     fn merged() -> Result {
-        let losses = KBox::pin_init(Losses::new(), GFP_KERNEL)?;
+        let failed_pages = KBox::pin_init(FailedPages::new(), GFP_KERNEL)?;
 
         for page in [3, 5, 3, 4, 3] {
-            losses.add(lost(7, true, page)?)?;
+            failed_pages.add(failed(7, true, page)?)?;
         }
-        losses.add(lost(7, false, 3)?)?;
-        losses.merge();
+        failed_pages.add(failed(7, false, 3)?)?;
+        failed_pages.merge();
 
         let mut found = KVec::new();
 
-        while let Some((index, noted)) = losses.known(7) {
-            found.push((noted.lost.pages.start(), noted.repeats), GFP_KERNEL)?;
-            losses.remove(index, noted);
+        while let Some((index, recorded)) = failed_pages.of_inode(7) {
+            found.push(
+                (recorded.failed.pages.start(), recorded.repeats),
+                GFP_KERNEL,
+            )?;
+            failed_pages.remove(index, recorded);
         }
         assert_eq!(&found[..], &[(5, 0), (4, 0), (3, 2)]);
-        assert!(!losses.is_empty());
+        assert!(!failed_pages.is_empty());
         Ok(())
     }
 
     #[test]
     fn failed_again_while_dealt_with() -> Result {
-        let losses = KBox::pin_init(Losses::new(), GFP_KERNEL)?;
+        let failed_pages = KBox::pin_init(FailedPages::new(), GFP_KERNEL)?;
 
-        losses.add(lost(7, true, 3)?)?;
-        let (index, noted) = losses.known(7).ok_or(EINVAL)?;
-        losses.add(lost(7, true, 3)?)?;
-        losses.merge();
-        losses.remove(index, noted);
-        let (index, noted) = losses.known(7).ok_or(EINVAL)?;
-        losses.remove(index, noted);
-        assert!(losses.is_empty());
+        failed_pages.add(failed(7, true, 3)?)?;
+        let (index, recorded) = failed_pages.of_inode(7).ok_or(EINVAL)?;
+        failed_pages.add(failed(7, true, 3)?)?;
+        failed_pages.merge();
+        failed_pages.remove(index, recorded);
+        let (index, recorded) = failed_pages.of_inode(7).ok_or(EINVAL)?;
+        failed_pages.remove(index, recorded);
+        assert!(failed_pages.is_empty());
         Ok(())
     }
 }
