@@ -15,8 +15,8 @@
 //! writes), [`block`] (disks) and [`badblocks`]. It learns of failed reads from [`mce`] (records of
 //! machine checks), and takes its time with them in [`work`] (work items).
 //!
-//! A consumer that owns files in the memory needs [`fs`], and [`wait`] for what takes its time
-//! there.
+//! A consumer that owns files in the memory needs [`fs`], [`wait`] for what takes its time there,
+//! and [`single_writer`] for those who need not wait.
 //!
 //! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; the
 //! modules that use it link against its symbols.
@@ -38,6 +38,7 @@ pub mod numa;
 pub mod nvdimm;
 pub mod pagemap;
 pub mod range;
+pub mod single_writer;
 pub mod siphash;
 mod sysfs;
 pub mod wait;
