@@ -12,6 +12,7 @@ use daxmf::{
         Time,
         Volume, //
     },
+    interval_tree::Vacant,
     range::{
         space,
         ByteRange,
@@ -35,7 +36,6 @@ use crate::{
     },
     inodes::{
         from_vfs,
-        Copy,
         Node,
         Piece, //
     },
@@ -43,6 +43,7 @@ use crate::{
     owners::Owner,
     space::HUGE,
     state::State,
+    view::View,
     Mendfs, //
 };
 
@@ -127,7 +128,13 @@ struct Plan {
     new: KVec<Piece>,
     /// Blocks of the device that the file has no more where it had them.
     cut: KVec<Range<u64>>,
-    nodes: KVec<RBTreeNodeReservation<u64, Piece>>,
+    rooms: KVec<Room>,
+}
+
+/// Memory for a piece.
+struct Room {
+    node: RBTreeNodeReservation<u64, Piece>,
+    vacant: Vacant<Owner>,
 }
 
 /// What is left to do of moving the end of a file, in blocks of it.
@@ -216,7 +223,7 @@ impl Mendfs {
     /// What is copied stays as it is: the caller has the locks of the inode and of its mapping, and
     /// other files that share it write elsewhere.
     pub(crate) fn unshare_first(&self, number: u64, range: ByteRange<space::File>) -> Result<bool> {
-        let shared = self.read(|state| Ok(state.first_shared(number, blocks(range))))?;
+        let shared = self.look(|view| Ok(view.first_shared(number, blocks(range))))?;
         let Some(shared) = shared else {
             return Ok(false);
         };
@@ -259,7 +266,7 @@ impl State {
             old,
             new: KVec::new(),
             cut: KVec::new(),
-            nodes: KVec::new(),
+            rooms: KVec::new(),
         };
 
         for index in 0..plan.old.len() {
@@ -285,7 +292,7 @@ impl State {
 
     /// The pieces of a file that touch blocks, not too many, and the blocks as far as these go.
     fn pieces_in(&self, number: u64, mut file: Range<u64>) -> Result<(KVec<Piece>, Range<u64>)> {
-        let node = self.node(number)?;
+        let node = self.view.node(number)?;
         let max = self.max_pieces();
         let mut pieces = KVec::new();
         let mut next = file.start;
@@ -330,7 +337,7 @@ impl State {
             }
         }
         match address {
-            Some(address) => self.metadata.remove(address),
+            Some(address) => self.metadata.remove(&self.view, address),
             None => Ok(()),
         }
     }
@@ -366,6 +373,7 @@ impl State {
         plan: &mut Plan,
     ) -> Result {
         let before = self
+            .view
             .node(number)?
             .piece_before(file.start)
             .filter(|_| extent.file_block == file.start)
@@ -390,10 +398,15 @@ impl State {
         });
 
         self.suspects.reserve(suspects)?;
-        self.owners.reserve(plan.new.len())?;
-        for _ in 0..plan.new.len() {
-            plan.nodes
-                .push(RBTreeNodeReservation::new(GFP_KERNEL)?, GFP_KERNEL)?;
+        plan.rooms.reserve(plan.new.len(), GFP_KERNEL)?;
+        // The pieces that go leave theirs.
+        for _ in plan.old.len()..plan.new.len() {
+            let room = Room {
+                node: RBTreeNodeReservation::new(GFP_KERNEL)?,
+                vacant: Vacant::new(GFP_KERNEL)?,
+            };
+
+            plan.rooms.push(room, GFP_KERNEL)?;
         }
         Ok(())
     }
@@ -403,22 +416,24 @@ impl State {
         let mut rest = blocks.clone();
         let mut count = 0_usize;
 
-        while let Some(bad) = self.bad.first_in(&rest) {
-            count = count.saturating_add(self.owners.most_gaps(&bad));
+        while let Some(bad) = self.view.bad.first_in(&rest) {
+            count = count
+                .saturating_add(self.view.owners.most_gaps(&bad))
+                .saturating_add(self.view.readers.count(&bad));
             rest.start = bad.end;
         }
         count
     }
 
-    /// Makes those of some blocks free that no file has. What is bad of them is mended first: there
+    /// Makes those of some blocks free that nobody has. What is bad of them is mended first: there
     /// is room for it among the suspects.
     pub(crate) fn release(&mut self, blocks: Range<u64>) {
-        let (bad, space) = (&self.bad, &mut self.space);
+        let (view, space) = (&*self.view, &mut self.space);
         let (suspects, mending) = (&mut self.suspects, &self.mending);
 
-        self.owners.for_each_gap(blocks, |mut gap| {
+        view.for_each_gap(blocks, |mut gap| {
             while !gap.is_empty() {
-                let (run, is_bad) = bad.run(&gap);
+                let (run, is_bad) = view.bad.run(&gap);
 
                 gap.start = run.end;
                 match is_bad {
@@ -432,28 +447,8 @@ impl State {
         });
     }
 
-    /// Carries out what was planned and committed.
-    fn carry_out(&mut self, number: u64, mut plan: Plan) {
-        let Some(node) = self.inodes.get_mut(&number) else {
-            return;
-        };
-
-        for Piece { extent, .. } in &plan.old {
-            node.pieces.remove(&extent.file_end());
-            node.blocks = node.blocks.saturating_sub(extent.count);
-            self.owners.remove(extent.blocks(), extent.owner(number));
-        }
-        for piece in &plan.new {
-            let extent = piece.extent;
-
-            if let Some(reservation) = plan.nodes.pop() {
-                node.pieces
-                    .insert(reservation.into_node(extent.file_end(), *piece));
-            }
-            node.blocks = node.blocks.saturating_add(extent.count);
-            self.owners.add(extent.blocks(), extent.owner(number));
-        }
-
+    /// Makes free what a plan has cut, once it is published.
+    fn release_cut(&mut self, plan: Plan) {
         for blocks in plan.cut {
             self.release(blocks);
         }
@@ -468,7 +463,7 @@ impl State {
         new: &[Extent],
         now: Option<Time>,
     ) -> Result<u64> {
-        let (plan, done) = self.plan(number, file, new)?;
+        let (mut plan, done) = self.plan(number, file, new)?;
 
         if let Some(now) = now {
             self.edit(number, |inode| {
@@ -476,11 +471,14 @@ impl State {
                 inode.changed = from_vfs(now);
             })?;
         }
+
+        let publish = |view: &mut View| view.publish(number, &mut plan);
+
         match new.is_empty() {
-            true => self.commit()?,
-            false => self.commit_contents()?,
+            true => self.commit(publish)?,
+            false => self.commit_contents(publish)?,
         }
-        self.carry_out(number, plan);
+        self.release_cut(plan);
         Ok(done.end)
     }
 
@@ -489,9 +487,43 @@ impl State {
         self.begin()?;
         self.replace(number, file, &[], now)
     }
+}
 
-    // Mapping
-    // ---------------------------------------------------------------------------------------------
+// Mapping
+// -------------------------------------------------------------------------------------------------
+
+impl View {
+    /// Carries out what was planned and committed.
+    fn publish(&mut self, number: u64, plan: &mut Plan) {
+        let Some(node) = self.inodes.get_mut(&number) else {
+            return;
+        };
+
+        for Piece { extent, .. } in &plan.old {
+            let piece = node.pieces.remove_node(&extent.file_end());
+            let vacant = self.owners.remove(extent.blocks(), extent.owner(number));
+
+            node.blocks = node.blocks.saturating_sub(extent.count);
+            if let (Some(piece), Some(vacant)) = (piece, vacant) {
+                let node = piece.into_reservation();
+
+                // Without room for it, it is freed.
+                let _ = plan.rooms.push_within_capacity(Room { node, vacant });
+            }
+        }
+        for piece in &plan.new {
+            let extent = piece.extent;
+
+            // There is one: it was reserved.
+            if let Some(room) = plan.rooms.pop() {
+                node.pieces
+                    .insert(room.node.into_node(extent.file_end(), *piece));
+                node.blocks = node.blocks.saturating_add(extent.count);
+                self.owners
+                    .add(room.vacant, extent.blocks(), extent.owner(number));
+            }
+        }
+    }
 
     /// Finds the piece of a file that the first byte of `range` lies in.
     pub(crate) fn find(&self, number: u64, range: ByteRange<space::File>) -> Result<Mapping> {
@@ -519,7 +551,7 @@ impl State {
         let start = extent.block << BLOCK_SHIFT;
         let (run, is_bad) = self.bad.run(&extent.blocks());
         let (run, is_shared) = match node.shares && !is_bad {
-            true => self.owners.shared_run(run, extent.owner(number)),
+            true => self.shared_run(run, extent.owner(number)),
             false => (run, false),
         };
 
@@ -534,31 +566,6 @@ impl State {
                 },
             },
         })
-    }
-
-    /// Finds the piece of a file that the first byte of `range` lies in, and begins to copy it
-    /// where that is needed. Returns [`None`] for a hole that is to be filled.
-    pub(crate) fn map(
-        &mut self,
-        number: u64,
-        range: ByteRange<space::File>,
-        purpose: Purpose,
-    ) -> Result<Option<Mapping>> {
-        let found = self.find(number, range)?;
-
-        if is_answer(&found, range, purpose) {
-            return Ok(Some(found));
-        }
-        match found.place {
-            Place::Hole => Ok(None),
-            Place::Bad { .. } => self
-                .begin_rewrite(number, blocks(found.range).start)
-                .map(Some),
-            Place::Mapped { start, .. } => self
-                .begin_copy(number, blocks(found.range).start, start)
-                .map(Some),
-            Place::Copied { .. } | Place::Moved { .. } => Err(EUCLEAN),
-        }
     }
 
     /// The first hole in blocks of a file.
@@ -577,6 +584,84 @@ impl State {
             }
         }
         Ok(None)
+    }
+
+    /// The first extent of blocks of a file that is shared, and not bad.
+    fn first_shared(&self, number: u64, file: Range<u64>) -> Option<Extent> {
+        let mut next = file.start;
+
+        let node = self.node(number).ok().filter(|node| node.shares)?;
+
+        while next < file.end {
+            let piece = node.piece_from(next)?;
+            let part = common(&piece.extent.file_blocks(), &(next..file.end));
+
+            if part.is_empty() {
+                return None;
+            }
+
+            let extent = piece.extent.part(part);
+            let (run, is_bad) = self.bad.run(&extent.blocks());
+            let end = extent.file_block.saturating_add(count(&run));
+
+            if is_bad {
+                next = end;
+                continue;
+            }
+
+            let extent = extent.part(extent.file_block..end);
+            let (run, is_shared) = self.shared_run(extent.blocks(), extent.owner(number));
+            let end = extent.file_block.saturating_add(count(&run));
+
+            if is_shared {
+                return Some(extent.part(extent.file_block..end));
+            }
+            next = end;
+        }
+        None
+    }
+
+    /// Notes that files share blocks.
+    fn note_sharers(&mut self, numbers: [u64; 2]) -> Result {
+        for number in numbers {
+            self.node_mut(number)?.shares = true;
+        }
+        Ok(())
+    }
+
+    fn remove_attributes(&mut self, number: u64, positions: &[u64]) {
+        if let Ok(node) = self.node_mut(number) {
+            for position in positions {
+                node.attributes.remove(position);
+            }
+        }
+    }
+}
+
+impl State {
+    /// Finds the piece of a file that the first byte of `range` lies in, and begins to copy it
+    /// where that is needed. Returns [`None`] for a hole that is to be filled.
+    pub(crate) fn map(
+        &mut self,
+        number: u64,
+        range: ByteRange<space::File>,
+        purpose: Purpose,
+    ) -> Result<Option<Mapping>> {
+        let found = self.view.find(number, range)?;
+
+        if is_answer(&found, range, purpose) {
+            return Ok(Some(found));
+        }
+        match found.place {
+            Place::Hole => Ok(None),
+            Place::Bad { .. } => self
+                .begin_rewrite(number, blocks(found.range).start)
+                .map(Some),
+            Place::Mapped { start, .. } => self
+                .begin_copy(number, blocks(found.range).start, start)
+                .map(Some),
+            Place::Copied { .. } | Place::Moved { .. } => Err(EUCLEAN),
+        }
     }
 
     /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
@@ -604,7 +689,7 @@ impl State {
     /// Makes blocks that were taken those of a file, unless they have failed. Returns whether they
     /// are.
     fn use_taken(&mut self, number: u64, taken: &mut Taken<'_>, now: Option<Time>) -> Result<bool> {
-        if self.bad.first_in(&taken.blocks).is_some() {
+        if self.view.bad.first_in(&taken.blocks).is_some() {
             return Ok(false);
         }
         self.begin()?;
@@ -626,9 +711,9 @@ impl State {
     ) -> Result<Option<Mapping>> {
         let start = taken.blocks.start << BLOCK_SHIFT;
 
-        if self.first_hole(number, taken.file.clone())?.as_ref() != Some(&taken.file)
-            || !self.use_taken(number, taken, now)?
-        {
+        let hole = self.view.first_hole(number, taken.file.clone())?;
+
+        if hole.as_ref() != Some(&taken.file) || !self.use_taken(number, taken, now)? {
             return Ok(None);
         }
         Ok(Some(Mapping {
@@ -691,6 +776,7 @@ impl State {
         };
         let wanted = count(&file).min(limit).min(MAX_ALLOCATION);
         let goal = self
+            .view
             .node(number)?
             .piece_before(file.start)
             .map_or(0, |before| before.extent.end());
@@ -735,15 +821,10 @@ impl State {
         file_block: u64,
         check: impl Fn(&Volume, ByteRange<space::Volume>) -> Result,
     ) -> Result<u64> {
-        let known = self
-            .node(number)?
-            .copies
-            .iter()
-            .find(|copy| copy.file_block == file_block)
-            .map(|copy| copy.block);
+        let known = self.copies.get(&(number, file_block)).copied();
 
         match known {
-            Some(block) if self.bad.contains(block) => Err(EIO),
+            Some(block) if self.view.bad.contains(block) => Err(EIO),
             Some(block) => {
                 check(&self.volume, bytes(block..block.saturating_add(1))?)?;
                 Ok(block)
@@ -758,35 +839,24 @@ impl State {
         file_block: u64,
         check: impl Fn(&Volume, ByteRange<space::Volume>) -> Result,
     ) -> Result<u64> {
-        self.node_mut(number)?.copies.reserve(1, GFP_KERNEL)?;
-
+        let room = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let file = file_block..file_block.saturating_add(1);
         let block = self.take_sound(number, file, check)?.0.start;
 
         self.space.keep();
-        // There is room: it was reserved.
-        let _ = self
-            .node_mut(number)?
-            .copies
-            .push_within_capacity(Copy { file_block, block });
+        self.copies
+            .insert(room.into_node((number, file_block), block));
         Ok(block)
     }
 
     /// Makes the block that was copied the file's own.
     pub(crate) fn end_copy(&mut self, number: u64, range: ByteRange<space::File>) -> Result {
         let file_block = blocks(range).start;
-        let node = self.node(number)?;
-
-        let Some(index) = node
-            .copies
-            .iter()
-            .position(|copy| copy.file_block == file_block)
-        else {
+        let Some(block) = self.copies.get(&(number, file_block)).copied() else {
             return Ok(());
         };
-        let block = node.copies.get(index).map_or(0, |copy| copy.block);
 
-        if self.bad.contains(block) {
+        if self.view.bad.contains(block) {
             return Err(EIO);
         }
         let file = file_block..file_block.saturating_add(1);
@@ -794,61 +864,24 @@ impl State {
 
         self.begin()?;
         self.replace(number, file, &[extent], None)?;
-        let _ = self.node_mut(number)?.copies.remove(index);
+        self.copies.remove(&(number, file_block));
         Ok(())
     }
 
     /// Gives up the blocks that were to be copied to, which no page table entry points to any more.
     fn drop_copies(&mut self, number: u64, file: &Range<u64>) -> Result {
-        while let Some(index) = self
-            .node(number)?
-            .copies
-            .iter()
-            .position(|copy| file.contains(&copy.file_block))
-        {
-            self.suspects.reserve(1)?;
-            if let Ok(copy) = self.node_mut(number)?.copies.remove(index) {
-                self.release(copy.block..copy.block.saturating_add(1));
+        while let Some(cursor) = self.copies.cursor_lower_bound(&(number, file.start)) {
+            let (key, block) = cursor.current();
+            let (key, block) = (*key, *block);
+
+            if key.0 != number || key.1 >= file.end {
+                break;
             }
+            self.suspects.reserve(1)?;
+            self.copies.remove(&key);
+            self.release(block..block.saturating_add(1));
         }
         Ok(())
-    }
-
-    /// The first extent of blocks of a file that is shared, and not bad.
-    fn first_shared(&self, number: u64, file: Range<u64>) -> Option<Extent> {
-        let mut next = file.start;
-
-        let node = self.node(number).ok().filter(|node| node.shares)?;
-
-        while next < file.end {
-            let piece = node.piece_from(next)?;
-            let part = common(&piece.extent.file_blocks(), &(next..file.end));
-
-            if part.is_empty() {
-                return None;
-            }
-
-            let extent = piece.extent.part(part);
-            let (run, is_bad) = self.bad.run(&extent.blocks());
-            let end = extent.file_block.saturating_add(count(&run));
-
-            if is_bad {
-                next = end;
-                continue;
-            }
-
-            let extent = extent.part(extent.file_block..end);
-            let (run, is_shared) = self
-                .owners
-                .shared_run(extent.blocks(), extent.owner(number));
-            let end = extent.file_block.saturating_add(count(&run));
-
-            if is_shared {
-                return Some(extent.part(extent.file_block..end));
-            }
-            next = end;
-        }
-        None
     }
 
     // Changes
@@ -857,7 +890,7 @@ impl State {
     /// Sets the size of a file, and cuts off what lies beyond unless it grows, as much as one
     /// transaction can. Returns whether there is more.
     pub(crate) fn resize(&mut self, number: u64, size: u64, now: Time) -> Result<bool> {
-        let old_size = self.node(number)?.inode.size;
+        let old_size = self.view.node(number)?.inode.size;
         let end = size.div_ceil(1 << BLOCK_SHIFT);
 
         self.begin()?;
@@ -870,7 +903,7 @@ impl State {
             })?;
         }
         if size > old_size {
-            return self.commit_contents().map(|()| false);
+            return self.commit_contents(|_| {}).map(|()| false);
         }
 
         let next = self.replace(number, end..Extent::MAX_FILE_BLOCK, &[], None)?;
@@ -911,7 +944,8 @@ impl State {
     ) -> Result<Moving> {
         let (from, to) = (from >> BLOCK_SHIFT, to >> BLOCK_SHIFT);
         let distance = to.saturating_sub(from);
-        let last = self.node(number)?.last_piece_until(Extent::MAX_FILE_BLOCK);
+        let node = self.view.node(number)?;
+        let last = node.last_piece_until(Extent::MAX_FILE_BLOCK);
 
         if last.is_some_and(|last| {
             last.extent.file_end() > Extent::MAX_FILE_BLOCK.saturating_sub(distance)
@@ -940,7 +974,7 @@ impl State {
     /// whether there may be more.
     pub(crate) fn go_on_moving(&mut self, number: u64, moving: &mut Moving) -> Result<bool> {
         let Moving { from, to, next } = *moving;
-        let node = self.node(number)?;
+        let node = self.view.node(number)?;
         let max = self.max_pieces();
         let mut old = KVec::new();
         let mut next = next;
@@ -976,7 +1010,7 @@ impl State {
             old,
             new: KVec::new(),
             cut: KVec::new(),
-            nodes: KVec::new(),
+            rooms: KVec::new(),
         };
 
         self.begin()?;
@@ -991,8 +1025,8 @@ impl State {
             }
         }
         self.reserve(&mut plan)?;
-        self.commit()?;
-        self.carry_out(number, plan);
+        self.commit(|view| view.publish(number, &mut plan))?;
+        self.release_cut(plan);
         Ok(())
     }
 
@@ -1028,8 +1062,7 @@ impl State {
             next = self.cut(to, next..end, Some(now))?;
         }
 
-        self.node_mut(from)?.shares = true;
-        self.node_mut(to)?.shares = true;
+        self.view.change().note_sharers([from, to])?;
         self.begin()?;
         self.replace(to, target..end, &new, Some(now))?;
         self.drop_copies(to, &(target..end))?;
@@ -1044,11 +1077,11 @@ impl State {
     /// mended first, so that nobody has to wait.
     pub(crate) fn evict(&mut self, number: u64) -> Result<bool> {
         self.drop_copies(number, &(0..Extent::MAX_FILE_BLOCK))?;
-        if self.node(number)?.inode.links != 0 {
+        if self.view.node(number)?.inode.links != 0 {
             return Ok(false);
         }
         if self.must_mend_first() {
-            self.node_mut(number)?.is_left = true;
+            self.view.change().node_mut(number)?.is_left = true;
             self.left_from = Some(self.left_from.map_or(number, |first| first.min(number)));
             return Ok(false);
         }
@@ -1059,7 +1092,7 @@ impl State {
     /// Returns whether there is more.
     pub(crate) fn evict_left(&mut self) -> Result<bool> {
         while let Some(first) = self.left_from {
-            let Some(cursor) = self.inodes.cursor_lower_bound(&first) else {
+            let Some(cursor) = self.view.inodes.cursor_lower_bound(&first) else {
                 break;
             };
             let (number, node) = cursor.current();
@@ -1091,18 +1124,18 @@ impl State {
     /// Plans to remove attributes of an inode. Returns the positions of as many as a transaction
     /// has room for, or [`None`] if these are all.
     fn plan_attributes(&mut self, number: u64) -> Result<Option<KVec<u64>>> {
-        let node = self.inodes.get(&number).ok_or(ESTALE)?;
+        let node = self.view.node(number)?;
         let mut room = UNITS;
         let mut removed = KVec::new();
 
         for position in node.attributes.keys() {
             let address = address(*position);
-            let count = self.metadata.record(address)?.unit_count();
+            let count = self.view.table.record(address)?.unit_count();
             let Some(rest) = room.checked_sub(count) else {
                 return Ok(Some(removed));
             };
 
-            self.metadata.remove(address)?;
+            self.metadata.remove(&self.view, address)?;
             removed.push(*position, GFP_KERNEL)?;
             room = rest;
         }
@@ -1113,27 +1146,27 @@ impl State {
     fn remove_inode(&mut self, number: u64) -> Result<bool> {
         self.begin()?;
         if let Some(removed) = self.plan_attributes(number)? {
-            self.commit()?;
-            for position in removed {
-                self.node_mut(number)?.attributes.remove(&position);
-            }
+            self.commit(|view| view.remove_attributes(number, &removed))?;
             return Ok(true);
         }
 
-        let (plan, _) = self.plan(number, 0..Extent::MAX_FILE_BLOCK, &[])?;
-        let node = self.inodes.get(&number).ok_or(ESTALE)?;
+        let (mut plan, _) = self.plan(number, 0..Extent::MAX_FILE_BLOCK, &[])?;
 
-        if let Some(address) = node.target {
-            self.metadata.remove(address)?;
+        if let Some(address) = self.view.node(number)?.target {
+            self.metadata.remove(&self.view, address)?;
         }
-        self.metadata.remove(number)?;
+        self.metadata.remove(&self.view, number)?;
 
-        self.commit()?;
-        self.carry_out(number, plan);
-        self.inodes.remove(&number);
+        self.commit(|view| {
+            view.publish(number, &mut plan);
+            view.inodes.remove(&number);
+        })?;
+        self.release_cut(plan);
         Ok(false)
     }
+}
 
+impl View {
     /// Adds a piece that is on the media.
     ///
     /// # Errors
@@ -1142,12 +1175,11 @@ impl State {
     /// - `ENOMEM` if memory is short.
     pub(crate) fn load_piece(&mut self, number: u64, piece: Piece) -> Result {
         let extent = piece.extent;
-        let data = self.metadata.geometry().data();
+        let data = self.superblock.geometry.data();
 
         if extent.block < data.start || extent.end() > data.end {
             return Err(EUCLEAN);
         }
-        self.owners.reserve(1)?;
 
         let node = self.inodes.get_mut(&number).ok_or(EUCLEAN)?;
         let is_overlapping = node
@@ -1162,7 +1194,11 @@ impl State {
             .insert(RBTreeNode::new(extent.file_end(), piece, GFP_KERNEL)?);
         node.blocks = node.blocks.saturating_add(extent.count);
 
-        self.owners.add(extent.blocks(), extent.owner(number));
+        self.owners.add(
+            Vacant::new(GFP_KERNEL)?,
+            extent.blocks(),
+            extent.owner(number),
+        );
         Ok(())
     }
 }

@@ -36,6 +36,7 @@ use crate::{
         BLOCK_SIZE, //
     },
     state::State,
+    view::View,
     Mendfs, //
 };
 
@@ -74,11 +75,14 @@ impl Mendfs {
         // `mf_dax_kill_procs()` waits for.
         let (noted, owners) = self.change_any(|state| {
             if flags.contains(Flags::MEM_PRE_REMOVE) {
-                state.metadata.stop("device is about to be removed");
+                state
+                    .view
+                    .change()
+                    .shut_down("device is about to be removed");
                 self.mended.notify_all();
-                return Ok((Ok(()), state.owners_of(&bad)));
+                return Ok((Ok(()), state.view.owners_of(&bad)));
             }
-            Ok((state.note_failure(&bad), state.owners_of(&bad)))
+            Ok((state.note_failure(&bad), state.view.owners_of(&bad)))
         })?;
 
         let told = match owners {
@@ -102,7 +106,7 @@ impl Mendfs {
         let mut result = Ok(());
         let mut next = (0, 0);
 
-        while let Some((place, lost)) = self.change_any(|state| Ok(state.owner_from(bad, next)))? {
+        while let Some((place, lost)) = self.look_any(|view| view.owner_from(bad, next))? {
             result = result.and(super_block.notify_owners(lost.inode, lost.pages, flags));
             next = place;
         }
@@ -115,7 +119,7 @@ impl Mendfs {
         while let Ok(true) = self.change_any(|state| {
             // They go on when the lock is given up.
             self.mended.notify_all();
-            state.metadata.check()?;
+            state.view.check()?;
             match state.mend_some() {
                 true => Ok(true),
                 false => state.end_mending(),
@@ -124,7 +128,7 @@ impl Mendfs {
     }
 }
 
-impl State {
+impl View {
     /// The files that own a part of `blocks`.
     fn owners_of(&self, blocks: &Range<u64>) -> Result<KVVec<Lost>> {
         let mut all = KVVec::new();
@@ -171,7 +175,9 @@ impl State {
         }
         None
     }
+}
 
+impl State {
     /// Notes that blocks are bad: what is free of them is not any more, and what no file owns is
     /// to be mended. What could not be mended is not tried again.
     ///
@@ -193,7 +199,7 @@ impl State {
     /// The same for blocks among the data.
     fn note_data(&mut self, mut rest: Range<u64>) -> Result {
         while !rest.is_empty() {
-            let (run, chunk) = self.owners.metadata_run(&rest);
+            let (run, chunk) = self.view.owners.metadata_run(&rest);
 
             rest.start = run.end;
             match chunk {
@@ -254,7 +260,7 @@ impl State {
     /// Notes that data is bad.
     fn retire(&mut self, bad: &Range<u64>) -> Result {
         self.space.prepare(bad)?;
-        self.bad.add(bad, None)?;
+        self.view.change().bad.add(bad, None)?;
         // What an operation has taken and not used is free.
         self.space.begin();
         self.suspects.reserve(1)?;
@@ -340,7 +346,7 @@ impl State {
     fn mend_datum(&self, block: u64) -> Result<bool> {
         let blocks = block..block.saturating_add(1);
 
-        if !self.bad.contains(block) || self.owners.of(blocks).next().is_some() {
+        if !self.view.bad.contains(block) || self.view.owners.of(blocks).next().is_some() {
             return Ok(false);
         }
 
@@ -365,7 +371,7 @@ impl State {
                 self.volume.fence()?;
                 self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?;
             }
-            Place::Metadata(copy, number) => self.metadata.mend(copy, number)?,
+            Place::Metadata(copy, number) => self.metadata.mend(&self.view, copy, number)?,
             Place::Data | Place::Unused => {}
         }
 
@@ -376,7 +382,8 @@ impl State {
 
     /// What a block is for.
     fn place(&self, block: u64) -> Place {
-        let (start, owner) = match self.owners.metadata_run(&(block..block.saturating_add(1))) {
+        let one = block..block.saturating_add(1);
+        let (start, owner) = match self.view.owners.metadata_run(&one) {
             (run, Some(owner)) => (run.start, owner),
             _ => return self.metadata.geometry().place(block),
         };
@@ -430,8 +437,9 @@ impl State {
             return Ok(());
         };
 
-        self.metadata
-            .stop(fmt!("block {block:#x} is bad, and so is its other copy"));
+        self.view
+            .change()
+            .shut_down(fmt!("block {block:#x} is bad, and so is its other copy"));
         Err(EIO)
     }
 
@@ -452,7 +460,12 @@ impl State {
     fn forgive(&mut self, good: Range<u64>) {
         let mut rest = good;
 
-        while let Some(range) = self.bad.around(rest.start).filter(|_| !rest.is_empty()) {
+        while let Some(range) = self
+            .view
+            .bad
+            .around(rest.start)
+            .filter(|_| !rest.is_empty())
+        {
             let part = common(&range.blocks, &rest);
 
             rest.start = part.end;
@@ -483,12 +496,11 @@ impl State {
             }
         }
         if let Some(address) = address {
-            self.metadata.remove(address)?;
+            self.metadata.remove(&self.view, address)?;
         }
 
-        self.bad.reserve()?;
-        self.commit_contents()?;
-        self.bad.replace(range.blocks.start, parts);
+        self.view.change().bad.reserve()?;
+        self.commit_contents(|view| view.bad.replace(range.blocks.start, parts))?;
         self.space.give(good);
         Ok(())
     }
@@ -513,7 +525,7 @@ impl State {
             return Ok(());
         }
 
-        while let Some(blocks) = self.bad.first_unrecorded() {
+        while let Some(blocks) = self.view.bad.first_unrecorded() {
             let volume = self.volume.clone();
 
             self.record(&blocks).inspect_err(|error| {
@@ -528,8 +540,6 @@ impl State {
 
         let address = self.plan_bad(None, blocks)?;
 
-        self.commit()?;
-        self.bad.set_address(blocks.start, address);
-        Ok(())
+        self.commit(|view| view.bad.set_address(blocks.start, address))
     }
 }

@@ -6,10 +6,7 @@ use daxmf::fs::{
     self,
     Attributes, //
 };
-use kernel::{
-    prelude::*,
-    rbtree::RBTree, //
-};
+use kernel::rbtree::RBTree;
 
 use crate::format::{
     Extent,
@@ -32,13 +29,6 @@ pub(crate) struct Name {
     pub(crate) kind: u32,
 }
 
-/// A block of a file that is about to be copied, because it is shared.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Copy {
-    pub(crate) file_block: u64,
-    pub(crate) block: u64,
-}
-
 /// An inode and all that belongs to it.
 pub(crate) struct Node {
     pub(crate) inode: Inode,
@@ -52,7 +42,6 @@ pub(crate) struct Node {
     pub(crate) attributes: RBTree<u64, ()>,
     /// The address of a symbolic link's target.
     pub(crate) target: Option<u64>,
-    pub(crate) copies: KVec<Copy>,
     /// Whether it shares blocks with another, or with itself, or did so since it was loaded.
     pub(crate) shares: bool,
     /// Whether it is to be removed as soon as that is possible; nobody uses it any more.
@@ -79,7 +68,6 @@ impl Node {
             names: RBTree::new(),
             attributes: RBTree::new(),
             target: None,
-            copies: KVec::new(),
             shares: false,
             is_left: false,
             found: Found::default(),

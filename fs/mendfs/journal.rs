@@ -13,7 +13,6 @@ use daxmf::{
 };
 use kernel::{
     alloc::KVVec,
-    fmt,
     prelude::*, //
 };
 
@@ -46,8 +45,6 @@ pub(crate) struct Journal {
     uuid: Uuid,
     sequence: u64,
     image: KVVec<u8>,
-    /// A change could not be written.
-    is_broken: bool,
 }
 
 impl Journal {
@@ -60,7 +57,6 @@ impl Journal {
             sequence: 0,
             image: KVVec::from_elem(0, geometry.slot_size(), GFP_KERNEL)?,
             geometry,
-            is_broken: false,
         })
     }
 
@@ -68,27 +64,9 @@ impl Journal {
         self.sequence
     }
 
-    /// # Errors
-    ///
-    /// - `EIO` if a change could not be written.
-    pub(crate) fn check(&self) -> Result {
-        if self.is_broken {
-            return Err(EIO);
-        }
-        Ok(())
-    }
-
     /// Goes on after a transaction, if that is later than what the journal has.
     pub(crate) fn go_on_after(&mut self, sequence: u64) {
         self.sequence = self.sequence.max(sequence);
-    }
-
-    /// Lets no change happen any more, and says why.
-    pub(crate) fn stop(&mut self, volume: &Volume, why: impl fmt::Display) {
-        if !self.is_broken {
-            pr_err!("{volume}: {why}, shutting down\n");
-        }
-        self.is_broken = true;
     }
 
     /// The number of units that fit a slot.
@@ -116,13 +94,8 @@ impl Journal {
     ///
     /// # Errors
     ///
-    /// - `EIO` if that fails; then nothing can be changed any more.
+    /// - `EIO` if that fails; then nothing may be changed any more.
     pub(crate) fn write(&mut self, volume: &Volume, bad: &Bad, units: &[(u64, Unit)]) -> Result {
-        self.try_write(volume, bad, units)
-            .inspect_err(|_| self.stop(volume, "journal cannot be written"))
-    }
-
-    fn try_write(&mut self, volume: &Volume, bad: &Bad, units: &[(u64, Unit)]) -> Result {
         let sequence = self.sequence.checked_add(1).ok_or(EOVERFLOW)?;
         let starts = [self.start(0, sequence), self.start(1, sequence)];
         let size = Transaction::size(units.len());

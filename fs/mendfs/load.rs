@@ -10,6 +10,7 @@ use daxmf::{
         Mending,
         Volume, //
     },
+    interval_tree::Vacant, //
 };
 use kernel::{
     alloc::KVVec,
@@ -48,7 +49,8 @@ use crate::{
         Metadata, //
     },
     owners::Owner,
-    state::State, //
+    state::State,
+    view::View, //
 };
 
 /// Reads the filesystem of a volume.
@@ -79,16 +81,24 @@ pub(crate) fn load(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
 
     let mut state = loader.state;
 
-    read_inodes(&mut state)?;
-    read_records(&mut state)?;
-    state.check_tree()?;
-    find_sharers(&mut state)?;
+    let State { view, metadata, .. } = &mut state;
+
+    // Nobody else looks at it yet.
+    load_view(&mut view.change(), metadata)?;
     find_space(&mut state)?;
     state.note_unreadable(superblock.geometry.data())?;
     if !volume.is_read_only() {
         mend_superblocks(&state);
     }
     Ok(state)
+}
+
+/// Makes known what the table has.
+fn load_view(view: &mut View, metadata: &Metadata) -> Result {
+    read_inodes(view)?;
+    read_records(view, metadata)?;
+    view.check_tree()?;
+    find_sharers(view, metadata)
 }
 
 /// Reads the superblock from the first copy that is whole. The other one must not say otherwise
@@ -171,12 +181,12 @@ impl Loader {
     fn read_chunks(&mut self) -> Result {
         let first = self.geometry().first_chunk();
 
-        self.state.metadata.insert(first, 0)?;
+        self.state.metadata.insert(&mut self.state.view, first, 0)?;
         self.read_blocks(&first)?;
 
         let mut last = first.number;
 
-        while let Some(chunk) = self.state.metadata.next_chunk(last)? {
+        while let Some(chunk) = self.state.metadata.next_chunk(&self.state.view, last)? {
             self.add_chunk(&chunk, last)?;
             self.read_blocks(&chunk)?;
             last = chunk.number;
@@ -195,16 +205,18 @@ impl Loader {
 
         // Nobody else has blocks yet.
         for blocks in chunk.blocks() {
-            if state.owners.of(blocks).next().is_some() {
-                return Err(state.bad(
+            if state.view.owners.of(blocks).next().is_some() {
+                return Err(state.view.bad(
                     self.superblock.geometry.link(before),
                     "record of a chunk over another",
                 ));
             }
         }
-        state.owners.reserve(COPIES as usize)?;
-        state.metadata.insert(*chunk, before)?;
-        state.own_chunk(chunk);
+
+        let vacant = [Vacant::new(GFP_KERNEL)?, Vacant::new(GFP_KERNEL)?];
+
+        state.metadata.insert(&mut state.view, *chunk, before)?;
+        state.view.change().own_chunk(chunk, vacant);
         Ok(())
     }
 
@@ -228,7 +240,9 @@ impl Loader {
                 }
             };
 
-            self.state.metadata.load(number, block)?;
+            self.state
+                .metadata
+                .load(&mut self.state.view, number, block)?;
             self.state.metadata.go_on_after(newest.unwrap_or(0));
             self.mend(chunk, number, copies, newest, block);
         }
@@ -327,15 +341,15 @@ fn put_unit(block: &mut Block, logged: &Logged) {
 }
 
 /// Makes the inodes known.
-fn read_inodes(state: &mut State) -> Result {
-    let State {
-        metadata,
+fn read_inodes(view: &mut View) -> Result {
+    let View {
+        table,
         inodes,
         volume,
         ..
-    } = state;
+    } = view;
 
-    metadata.for_each(|address, number, record| {
+    table.for_each(|address, number, record| {
         if let Record::Inode(inode) = record {
             if number != address {
                 return Err(damaged(volume, address, "inode of another number"));
@@ -374,11 +388,11 @@ struct Owned {
 }
 
 /// Gives the inodes what belongs to them.
-fn read_records(state: &mut State) -> Result {
+fn read_records(view: &mut View, metadata: &Metadata) -> Result {
     let mut parts = KVVec::new();
     let mut bad_ranges = KVVec::new();
 
-    state.metadata.for_each(|address, number, record| {
+    view.table.for_each(|address, number, record| {
         let part = match record {
             Record::Inode(_) => return Ok(()),
             Record::Extent(extent) => Part::Piece(Piece { extent, address }),
@@ -391,11 +405,11 @@ fn read_records(state: &mut State) -> Result {
                 return Ok(bad_ranges.push((address, number, range), GFP_KERNEL)?);
             }
             // The loader has followed it.
-            Record::Chunk(_) if state.metadata.is_link(address) => return Ok(()),
+            Record::Chunk(_) if metadata.is_link(address) => return Ok(()),
             Record::Chunk(_) => {
                 let what = "record of a chunk that is not in the last unit of one";
 
-                return Err(damaged(&state.volume, address, what));
+                return Err(damaged(&view.volume, address, what));
             }
         };
 
@@ -410,7 +424,7 @@ fn read_records(state: &mut State) -> Result {
 
     // As long as nobody but chunks has blocks.
     for (address, number, range) in bad_ranges {
-        state.add_bad(address, number, range)?;
+        view.add_bad(address, number, range)?;
     }
     for Owned {
         address,
@@ -418,12 +432,12 @@ fn read_records(state: &mut State) -> Result {
         part,
     } in parts
     {
-        state.add_part(address, number, part)?;
+        view.add_part(address, number, part)?;
     }
     Ok(())
 }
 
-impl State {
+impl View {
     fn add_part(&mut self, address: u64, number: u64, part: Part) -> Result {
         let Some(node) = self.inodes.get_mut(&number) else {
             return Err(self.bad(address, "belongs to no inode"));
@@ -507,7 +521,7 @@ impl State {
     }
 
     fn add_bad(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
-        let data = self.metadata.geometry().data();
+        let data = self.superblock.geometry.data();
         let is_known =
             self.bad.count(&range) != 0 || self.owners.of(range.clone()).next().is_some();
 
@@ -527,15 +541,14 @@ impl State {
 /// # Errors
 ///
 /// - `EUCLEAN` if a file has blocks of the metadata.
-fn find_sharers(state: &mut State) -> Result {
-    let data = state.metadata.geometry().data();
-    let State {
+fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
+    let data = metadata.geometry().data();
+    let View {
         owners,
         inodes,
-        metadata,
         volume,
         ..
-    } = state;
+    } = view;
     let mut farthest: (u64, Option<Owner>) = (0, None);
 
     for (range, owner) in owners.of(data) {
@@ -564,22 +577,21 @@ fn find_sharers(state: &mut State) -> Result {
 fn find_space(state: &mut State) -> Result {
     let data = state.metadata.geometry().data();
     let State {
-        owners,
+        view,
         space,
-        bad,
         suspects,
         ..
     } = state;
     let mut result = Ok(());
     let mut next = data.start;
 
-    owners.for_each_gap(data.clone(), |mut gap| {
+    view.for_each_gap(data.clone(), |mut gap| {
         if result.is_ok() {
             result = space.occupy(next..gap.start);
         }
         next = gap.end;
         while result.is_ok() && !gap.is_empty() {
-            let (run, is_bad) = bad.run(&gap);
+            let (run, is_bad) = view.bad.run(&gap);
 
             gap.start = run.end;
             if is_bad {
@@ -604,17 +616,17 @@ pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
     let mut stay = 0_u64;
     let mut last_error = None;
 
-    state.metadata.check()?;
+    state.view.check()?;
     if state.must_mend_first() {
         return Ok(false);
     }
 
-    while let Some(number) = state.orphan_from(next) {
+    while let Some(number) = state.view.orphan_from(next) {
         match state.evict(number) {
             Ok(true) => {}
             Ok(false) => next = number.saturating_add(1),
             Err(error) => {
-                state.metadata.check()?;
+                state.view.check()?;
                 stay = stay.saturating_add(1);
                 last_error = Some(error);
                 next = number.saturating_add(1);

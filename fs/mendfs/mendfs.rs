@@ -19,7 +19,9 @@ mod segments;
 mod space;
 mod state;
 mod suspects;
+mod table;
 mod tree;
+mod view;
 
 use daxmf::{
     fs::{
@@ -41,6 +43,7 @@ use daxmf::{
         Time,
         Volume, //
     },
+    interval_tree::Vacant,
     memory_failure::{
         Flags,
         Outcome, //
@@ -49,6 +52,7 @@ use daxmf::{
         self,
         ByteRange, //
     },
+    single_writer::Reader,
     wait::WaitQueue, //
 };
 use kernel::{
@@ -57,7 +61,8 @@ use kernel::{
         new_mutex,
         Arc,
         Mutex,
-        MutexGuard, //
+        MutexGuard,
+        SetOnce, //
     },
     time::{
         delay::fsleep,
@@ -67,7 +72,8 @@ use kernel::{
 
 use crate::{
     names::Move,
-    state::State, //
+    state::State,
+    view::View, //
 };
 
 module! {
@@ -98,8 +104,11 @@ impl kernel::InPlaceModule for Module {
 pub(crate) struct Mendfs {
     volume: Arc<Volume>,
     mending: Mending,
+    /// Held by who changes something, as long as that takes.
     #[pin]
     phase: Mutex<Phase>,
+    /// What all others see, once it is loaded.
+    view: SetOnce<Reader<View>>,
     /// Where changes wait for what must be mended before them.
     #[pin]
     mended: WaitQueue,
@@ -134,30 +143,37 @@ impl Mendfs {
         fs::without_reclaim(|| f(&mut self.phase.lock()))
     }
 
-    /// Looks at the state.
+    /// Looks at what readers see, even if the filesystem is shut down, and without memory to
+    /// allocate: who reclaims memory may need to change it.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the filesystem is shut down.
-    /// - What `read` returns.
-    fn read<R>(&self, read: impl FnOnce(&State) -> Result<R>) -> Result<R> {
-        self.change_any(|state| {
-            state.metadata.check()?;
-            read(state)
-        })
+    /// - `EAGAIN` if it is not loaded yet.
+    fn look_any<R>(&self, look: impl FnOnce(&View) -> R) -> Result<R> {
+        Ok(look(&self.view.as_ref().ok_or(EAGAIN)?.read()))
     }
 
-    /// Looks at the state, without memory to allocate.
+    /// Looks at what readers see, without memory to allocate.
     ///
     /// # Errors
     ///
     /// - As [`read()`](Self::read).
-    fn look<R>(&self, look: impl FnOnce(&State) -> Result<R>) -> Result<R> {
-        let mut phase = self.phase.lock();
-        let state = phase.loaded()?;
+    fn look<R>(&self, look: impl FnOnce(&View) -> Result<R>) -> Result<R> {
+        self.look_any(|view| {
+            view.check()?;
+            look(view)
+        })?
+    }
 
-        state.metadata.check()?;
-        look(state)
+    /// Looks at what readers see.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the filesystem is shut down.
+    /// - `EAGAIN` if it is not loaded yet.
+    /// - What `read` returns.
+    fn read<R>(&self, read: impl FnOnce(&View) -> Result<R>) -> Result<R> {
+        fs::without_reclaim(|| self.look(read))
     }
 
     /// Changes the state. Waits while both copies of something that it may write are bad.
@@ -172,7 +188,7 @@ impl Mendfs {
             let mut phase = self.phase.lock();
             let state = phase.loaded()?;
 
-            state.metadata.check()?;
+            state.view.check()?;
             match state.time_to_wait()? {
                 None => {
                     let result = change(state);
@@ -181,6 +197,7 @@ impl Mendfs {
                     if result.is_err() {
                         let _ = state.begin();
                     }
+                    state.count();
                     return result;
                 }
                 Some(rest) => self.mended.wait(rest, || drop(phase))?,
@@ -195,7 +212,13 @@ impl Mendfs {
     /// - `EAGAIN` if it is not loaded yet.
     /// - What `change` returns.
     fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        self.with_phase(|phase| change(phase.loaded()?))
+        self.with_phase(|phase| {
+            let state = phase.loaded()?;
+            let result = change(state);
+
+            state.count();
+            result
+        })
     }
 
     /// Keeps a failure until the filesystem is loaded. Returns false if it is.
@@ -228,6 +251,8 @@ impl Mendfs {
                     state.note_failure(&contents::blocks(*range))?;
                 }
             }
+            state.count();
+            self.view.populate(state.view.reader());
             **phase = Phase::Loaded(state);
             Ok(())
         })
@@ -250,6 +275,7 @@ impl FileSystem for Mendfs {
             pin_init!(Self {
                 volume,
                 mending,
+                view: SetOnce::new(),
                 phase <- new_mutex!(Phase::Loading {
                     failures: KVec::new(),
                     is_removed: false,
@@ -261,7 +287,10 @@ impl FileSystem for Mendfs {
     }
 
     fn load(&self) -> Result {
-        self.begin(load::load(&self.volume, &self.mending)?)?;
+        let load = || load::load(&self.volume, &self.mending);
+
+        // It fills what readers see, with their lock.
+        self.begin(fs::without_reclaim(load)?)?;
 
         if self.volume.is_read_only() {
             return Ok(());
@@ -294,29 +323,28 @@ impl FileSystem for Mendfs {
     }
 
     fn statistics(&self) -> Statistics {
-        self.read(|state| Ok(state.statistics()))
-            .unwrap_or_default()
+        self.look(|view| Ok(view.statistics())).unwrap_or_default()
     }
 
     fn sync(&self) -> Result {
-        self.read(|_| Ok(()))?;
+        self.look(|_| Ok(()))?;
         self.volume.flush()
     }
 
     fn shut_down(&self) {
         self.with_phase(|phase| {
             if let Ok(state) = phase.loaded() {
-                state.metadata.stop("FS_IOC_SHUTDOWN");
+                state.view.change().shut_down("FS_IOC_SHUTDOWN");
             }
         });
         self.mended.notify_all();
     }
 
     fn label(&self) -> Result<[u8; fs::FSLABEL_MAX]> {
-        self.read(|state| {
+        self.look(|view| {
             let mut label = [0; fs::FSLABEL_MAX];
 
-            for (to, from) in label.iter_mut().zip(state.metadata.superblock().label) {
+            for (to, from) in label.iter_mut().zip(view.superblock.label) {
                 *to = from;
             }
             Ok(label)
@@ -328,11 +356,11 @@ impl FileSystem for Mendfs {
     }
 
     fn segments(&self, from: SegmentPosition, emit: &mut dyn FnMut(Segment) -> bool) -> Result {
-        self.read(|state| state.segments(from, emit))
+        self.read(|view| view.segments(from, emit))
     }
 
     fn read_inode(&self, number: u64) -> Result<Attributes> {
-        self.read(|state| match state.node(number)? {
+        self.look(|view| match view.node(number)? {
             node if node.is_left => Err(ESTALE),
             node => Ok(node.attributes()),
         })
@@ -352,7 +380,7 @@ impl FileSystem for Mendfs {
         // The lock is given up in between.
         while let Ok(true) = result {
             result = self.change_any(|state| {
-                state.metadata.check()?;
+                state.view.check()?;
                 state.evict(number)
             });
         }
@@ -367,8 +395,8 @@ impl FileSystem for Mendfs {
     }
 
     fn lookup(&self, directory: &Inode<Self>, name: &[u8]) -> Result<Option<u64>> {
-        self.read(|state| {
-            let found = state.find_name(directory.number(), name)?;
+        self.look(|view| {
+            let found = view.find_name(directory.number(), name)?;
 
             Ok(found.map(|(_, name)| name.target))
         })
@@ -380,11 +408,11 @@ impl FileSystem for Mendfs {
         position: u64,
         emit: &mut dyn FnMut(Entry<'_>) -> bool,
     ) -> Result {
-        self.read(|state| state.read_directory(directory.number(), position, emit))
+        self.read(|view| view.read_directory(directory.number(), position, emit))
     }
 
     fn parent(&self, directory: &Inode<Self>) -> Result<u64> {
-        self.read(|state| Ok(state.node(directory.number())?.inode.parent))
+        self.look(|view| Ok(view.node(directory.number())?.inode.parent))
     }
 
     fn create(
@@ -432,11 +460,11 @@ impl FileSystem for Mendfs {
     }
 
     fn target(&self, number: u64) -> Result<KVec<u8>> {
-        self.read(|state| state.target(number))
+        self.read(|view| view.target(number))
     }
 
     fn attribute(&self, inode: &Inode<Self>, name: &[u8]) -> Result<KVec<u8>> {
-        self.read(|state| state.attribute(inode.number(), name))
+        self.read(|view| view.attribute(inode.number(), name))
     }
 
     fn set_attribute(
@@ -451,7 +479,7 @@ impl FileSystem for Mendfs {
     }
 
     fn attributes(&self, inode: &Inode<Self>, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result {
-        self.read(|state| state.attributes(inode.number(), emit))
+        self.read(|view| view.attributes(inode.number(), emit))
     }
 
     fn map(
@@ -463,7 +491,7 @@ impl FileSystem for Mendfs {
         let number = inode.number();
 
         loop {
-            let found = self.look(|state| state.find(number, range))?;
+            let found = self.look(|view| view.find(number, range))?;
 
             if contents::is_answer(&found, range, purpose) {
                 return Ok(found);
@@ -490,21 +518,27 @@ impl FileSystem for Mendfs {
         inode: &Inode<Self>,
         range: ByteRange<range::space::File>,
     ) -> Result<Mapping> {
-        let found = self.look(|state| state.find(inode.number(), range))?;
+        let number = inode.number();
+        let found = self.look(|view| view.find(number, range))?;
 
         match found.place {
-            // It may not be so any more.
             Place::Mapped {
                 is_shared: true, ..
-            } => self.change_any(|state| state.begin_read(inode.number(), range)),
+            } => {
+                let room = Vacant::new(GFP_KERNEL)?;
+
+                // It may lie elsewhere by now.
+                self.look(|view| view.begin_read(number, range, room))
+            }
             _ => Ok(found),
         }
     }
 
-    fn end_read(&self, inode: &Inode<Self>, range: ByteRange<range::space::File>, start: u64) {
-        let ended = self.change_any(|state| state.end_read(inode.number(), range, start));
-
-        if let Err(error) = ended {
+    fn end_read(&self, _inode: &Inode<Self>, range: ByteRange<range::space::File>, start: u64) {
+        if let Ok(true) = self.look_any(|view| view.end_read(range, start)) {
+            return;
+        }
+        if let Err(error) = self.change_any(|state| state.end_read(range, start)) {
             pr_warn!(
                 "{}: blocks that were read stay reserved until the next mount: {error:?}\n",
                 self.volume
@@ -553,7 +587,7 @@ impl FileSystem for Mendfs {
     ) -> Result {
         let (number, file) = (inode.number(), contents::blocks(range));
 
-        while let Some(hole) = self.read(|state| state.first_hole(number, file.clone()))? {
+        while let Some(hole) = self.look(|view| view.first_hole(number, file.clone()))? {
             self.fill(number, hole, Some(now))?;
         }
         Ok(())

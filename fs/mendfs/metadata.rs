@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The table of records, in memory and on the media.
-//!
-//! Each metadata block that holds a record is kept in memory as it is on the media. What is in
-//! memory is what counts: the media is only read when the filesystem is mounted.
+//! Where a record fits the table of records, and how that changes on the media.
 
 use core::{
     mem,
@@ -13,9 +10,10 @@ use core::{
 use daxmf::{
     crc32c::crc32c,
     fs::{
-        Volume,
-        Writer, //
+        self,
+        Volume, //
     },
+    single_writer::Writer,
 };
 use kernel::{
     alloc::KVVec,
@@ -42,19 +40,17 @@ use crate::{
         UNIT_SIZE, //
     },
     journal::Journal,
+    table::{
+        offset,
+        units_from, //
+    },
+    view::View, //
 };
 
 /// Contents of a unit.
 pub(crate) type Unit = [u8; UNIT_SIZE];
 
-/// A block with its units that are not free, a bit for each.
-struct Cached {
-    /// In an allocation of its own, which is as long as what it holds.
-    bytes: KBox<Block>,
-    used: u64,
-}
-
-/// The bit of the header in [`Cached::used`].
+/// The bit of the header in [`Kept::used`].
 const HEADER: u64 = 1;
 
 /// The bit of the last unit, which in the last block of a chunk is the record of the next chunk.
@@ -66,29 +62,9 @@ const CHUNK_UNITS: u64 = CHUNK_BLOCKS * (UNITS - 1) - 1;
 /// Free units that are left when a chunk is given back: with fewer, the next file would need it.
 const SPARE_UNITS: u64 = UNITS / 2;
 
-impl Cached {
-    /// Takes a block as it is on the media, whose header has been checked.
-    fn new(bytes: &Block, used: u64) -> Result<Self> {
-        let mut copy = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
-
-        copy.copy_from_slice(bytes);
-        Ok(Self { bytes: copy, used })
-    }
-
-    fn unit(&self, number: u64) -> &[u8] {
-        self.bytes.get(offset(number)..).unwrap_or(&[])
-    }
-
-    /// Whether it is what the media has. One without a record gets its header with its first one.
-    fn is_sealed(&self) -> bool {
-        self.bytes.first_chunk() != Some(&[0; UNIT_SIZE])
-    }
-}
-
-/// Where a unit is in its block, in bytes.
-fn offset(unit: u64) -> usize {
-    // CAST: A block has 64 units.
-    (unit % UNITS) as usize * UNIT_SIZE
+/// Whether a block is what the media has. One without a record gets its header with its first one.
+fn is_sealed(block: &Block) -> bool {
+    block.first_chunk() != Some(&[0; UNIT_SIZE])
 }
 
 /// `len` units from unit `first` on, a bit for each.
@@ -123,22 +99,23 @@ struct Kept {
     /// The chunk that has its record, and the one that it has the record of.
     before: u64,
     next: Option<u64>,
-    blocks: KVVec<Option<Cached>>,
+    /// For each block its units that are not free, a bit for each.
+    used: KVVec<u64>,
     /// Number of units that records have, but those of chunks.
-    used: u64,
+    count: u64,
 }
 
 impl Kept {
     /// Number of units for records.
     fn units(&self) -> u64 {
         // CAST: A `usize` is a `u64`.
-        let blocks = self.blocks.len() as u64;
+        let blocks = self.used.len() as u64;
 
         blocks.saturating_mul(UNITS - 1).saturating_sub(1)
     }
 
     fn is_full(&self) -> bool {
-        self.used == self.units()
+        self.count == self.units()
     }
 }
 
@@ -155,11 +132,14 @@ struct Change {
     units: KVec<(u64, Unit)>,
     added: KVec<Run>,
     freed: KVec<Run>,
+    /// Those units of records that go, as they were, that somebody may read as long as they are
+    /// there.
+    read: KVec<(u64, Unit)>,
     /// The blocks that it is in, once it is complete.
     touched: KVec<u64>,
 }
 
-/// The table of records.
+/// What it takes to change the table of records.
 ///
 /// It is changed in three steps: [`begin()`](Self::begin), any number of records added, replaced
 /// and removed, [`commit()`](Self::commit). A change that is not committed is undone by the next
@@ -230,18 +210,6 @@ impl Metadata {
     /// Goes on after a transaction, if that is later than what the journal has.
     pub(crate) fn go_on_after(&mut self, sequence: u64) {
         self.journal.go_on_after(sequence);
-    }
-
-    /// # Errors
-    ///
-    /// - `EIO` if nothing can be changed any more.
-    pub(crate) fn check(&self) -> Result {
-        self.journal.check()
-    }
-
-    /// Lets nothing be changed or read any more.
-    pub(crate) fn stop(&mut self, why: impl fmt::Display) {
-        self.journal.stop(&self.volume, why);
     }
 
     /// Whether both copies of something at the ends of the device are bad that is written now and
@@ -349,6 +317,24 @@ impl Metadata {
             == address
     }
 
+    /// The index of a block in its chunk.
+    fn index(&self, block: u64) -> usize {
+        let chunk = self.geometry().chunk_of(block);
+        let first = self.geometry().chunk_blocks(chunk).start;
+
+        // CAST: The format limits the number.
+        block.saturating_sub(first) as usize
+    }
+
+    /// The units of a block that are not free, a bit for each.
+    fn used_mut(&mut self, block: u64) -> Option<&mut u64> {
+        let index = self.index(block);
+
+        self.chunk_mut(self.geometry().chunk_of(block))?
+            .used
+            .get_mut(index)
+    }
+
     /// The units of a block that no record of other kinds than a chunk's may have.
     fn reserved(&self, number: u64) -> u64 {
         match self.is_link(number.saturating_mul(UNITS).saturating_add(UNITS - 1)) {
@@ -362,22 +348,25 @@ impl Metadata {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn insert(&mut self, chunk: Chunk, before: u64) -> Result {
+    pub(crate) fn insert(&mut self, view: &mut Writer<View>, chunk: Chunk, before: u64) -> Result {
         let number = chunk.number;
         let blocks = self.geometry().chunk_blocks(number);
         // CAST: The format limits the number.
         let count = blocks.end.saturating_sub(blocks.start) as usize;
+        let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
         let mut kept = Kept {
             chunk,
             before,
             next: None,
-            blocks: KVVec::with_capacity(count, GFP_KERNEL)?,
-            used: 0,
+            used: KVVec::with_capacity(count, GFP_KERNEL)?,
+            count: 0,
         };
 
-        for _ in 0..count {
-            kept.blocks.push(None, GFP_KERNEL)?;
+        for block in blocks.clone() {
+            slots.push(None, GFP_KERNEL)?;
+            kept.used.push(self.reserved(block), GFP_KERNEL)?;
         }
+        view.change().table.insert(number, slots)?;
         // CAST: The format limits the number.
         while self.chunks.len() <= number as usize {
             self.chunks.push(None, GFP_KERNEL)?;
@@ -407,7 +396,7 @@ impl Metadata {
     }
 
     /// Forgets a chunk without a record.
-    fn forget(&mut self, number: u64) {
+    fn forget(&mut self, view: &mut Writer<View>, number: u64) {
         // CAST: The format limits the number.
         let slot = self.chunks.get_mut(number as usize);
         let Some(kept) = slot.and_then(Option::take) else {
@@ -423,6 +412,7 @@ impl Metadata {
         while let Some(None) = self.chunks.last() {
             self.chunks.pop();
         }
+        view.change().table.remove(number);
         self.vacant = self.vacant.min(number);
         self.empty = self.empty.saturating_sub(1);
         self.units = self.units.saturating_sub(CHUNK_UNITS);
@@ -434,12 +424,12 @@ impl Metadata {
     /// # Errors
     ///
     /// - `EUCLEAN` if it cannot be.
-    pub(crate) fn next_chunk(&self, number: u64) -> Result<Option<Chunk>> {
+    pub(crate) fn next_chunk(&self, view: &View, number: u64) -> Result<Option<Chunk>> {
         let link = self.geometry().link(number);
-        let Some(cached) = self.cached(link / UNITS) else {
+        let Some(block) = view.table.block(link / UNITS) else {
             return Ok(None);
         };
-        let unit = cached.bytes.last_chunk().ok_or(EUCLEAN)?;
+        let unit = block.last_chunk().ok_or(EUCLEAN)?;
 
         self.geometry()
             .next_chunk(number, unit)
@@ -458,7 +448,7 @@ impl Metadata {
     ///
     /// - `EIO` if memory is bad, or nothing can be changed any more.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn add_chunk(&mut self, chunk: Chunk) -> Result {
+    pub(crate) fn add_chunk(&mut self, view: &mut Writer<View>, chunk: Chunk) -> Result {
         let before = chunk.number.checked_sub(1).ok_or(EINVAL)?;
         let next = self.chunk(before).and_then(|before| before.next);
         let next = next.and_then(|next| Some(self.chunk(next)?.chunk));
@@ -466,10 +456,10 @@ impl Metadata {
         // Where its record is durable, so are its blocks.
         self.write_chunk(&chunk, next)?;
         self.volume.fence()?;
-        self.insert(chunk, before)?;
-        self.keep_link(&chunk, next)
-            .and_then(|()| self.link(before, Some(chunk)))
-            .inspect_err(|_| self.forget(chunk.number))
+        self.insert(view, chunk, before)?;
+        self.keep_link(view, &chunk, next)
+            .and_then(|()| self.link(view, before, Some(chunk)))
+            .inspect_err(|_| self.forget(view, chunk.number))
     }
 
     /// Writes the blocks of a chunk, without a record but that of the next chunk.
@@ -506,7 +496,7 @@ impl Metadata {
     }
 
     /// Keeps the last block of a new chunk in memory as it was written, if it has a record.
-    fn keep_link(&mut self, chunk: &Chunk, next: Option<Chunk>) -> Result {
+    fn keep_link(&mut self, view: &mut Writer<View>, chunk: &Chunk, next: Option<Chunk>) -> Result {
         if next.is_none() {
             return Ok(());
         }
@@ -518,14 +508,14 @@ impl Metadata {
             *unit = link_unit(next);
         }
         self.seal_block(chunk, number, &mut block);
-        self.load(number, &block)
+        self.load(view, number, &block)
     }
 
     /// Writes the record of the chunk that follows another, by a transaction of its own.
-    fn link(&mut self, number: u64, next: Option<Chunk>) -> Result {
+    fn link(&mut self, view: &mut Writer<View>, number: u64, next: Option<Chunk>) -> Result {
         let address = self.geometry().link(number);
 
-        self.keep_block(address / UNITS)?;
+        keep_block(view, address / UNITS)?;
 
         let pending = mem::take(&mut self.change);
         let result = self
@@ -533,7 +523,7 @@ impl Metadata {
             .units
             .push((address, link_unit(next)), GFP_KERNEL)
             .map_err(Error::from)
-            .and_then(|()| self.commit());
+            .and_then(|()| self.commit(view, |_| {}));
 
         self.change = pending;
         result
@@ -549,7 +539,7 @@ impl Metadata {
             .iter()
             .flatten()
             .rev()
-            .filter(|kept| kept.used == 0 && kept.chunk.number != 0)
+            .filter(|kept| kept.count == 0 && kept.chunk.number != 0)
             .map(|kept| kept.chunk)
             .find(|chunk| chunk.blocks().iter().all(|it| self.bad.count(it) == 0))
     }
@@ -561,57 +551,18 @@ impl Metadata {
     ///
     /// - `EIO` if nothing can be changed any more.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn remove_chunk(&mut self, number: u64) -> Result {
+    pub(crate) fn remove_chunk(&mut self, view: &mut Writer<View>, number: u64) -> Result {
         let kept = self.chunk(number).ok_or(EINVAL)?;
         let before = kept.before;
         let next = kept.next.and_then(|next| Some(self.chunk(next)?.chunk));
 
-        self.link(before, next)?;
-        self.forget(number);
+        self.link(view, before, next)?;
+        self.forget(view, number);
         Ok(())
     }
 
     // Records
     // ---------------------------------------------------------------------------------------------
-
-    fn slot(&self, block: u64) -> Option<&Option<Cached>> {
-        let chunk = self.geometry().chunk_of(block);
-        let first = self.geometry().chunk_blocks(chunk).start;
-
-        // CAST: The format limits the number.
-        self.chunk(chunk)?
-            .blocks
-            .get(block.saturating_sub(first) as usize)
-    }
-
-    fn slot_mut(&mut self, block: u64) -> Option<&mut Option<Cached>> {
-        let chunk = self.geometry().chunk_of(block);
-        let first = self.geometry().chunk_blocks(chunk).start;
-
-        // CAST: The format limits the number.
-        self.chunk_mut(chunk)?
-            .blocks
-            .get_mut(block.saturating_sub(first) as usize)
-    }
-
-    fn cached(&self, block: u64) -> Option<&Cached> {
-        self.slot(block)?.as_ref()
-    }
-
-    fn cached_mut(&mut self, block: u64) -> Option<&mut Cached> {
-        self.slot_mut(block)?.as_mut()
-    }
-
-    /// A block in memory, if need be without a record.
-    fn keep_block(&mut self, number: u64) -> Result<&mut Cached> {
-        let reserved = self.reserved(number);
-        let slot = self.slot_mut(number).ok_or(EINVAL)?;
-
-        match slot {
-            Some(cached) => Ok(cached),
-            None => Ok(slot.insert(Cached::new(&[0; BLOCK_SIZE], reserved)?)),
-        }
-    }
 
     /// Takes a block that was read from the media. Its header has been checked; the records are
     /// checked for their lengths. A free unit must be zeroes: a block without a record is not kept,
@@ -621,7 +572,7 @@ impl Metadata {
     ///
     /// - `EUCLEAN` if a record is longer than the block, or a free unit is not zeroes.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn load(&mut self, number: u64, bytes: &Block) -> Result {
+    pub(crate) fn load(&mut self, view: &mut Writer<View>, number: u64, bytes: &Block) -> Result {
         let first = number.saturating_mul(UNITS);
         let reserved = self.reserved(number);
         let mut used = reserved;
@@ -655,10 +606,12 @@ impl Metadata {
         let has_link = end != UNITS && bytes.last_chunk() != Some(&[0; UNIT_SIZE]);
 
         if used != reserved || has_link {
-            let cached = Cached::new(bytes, used)?;
+            let mut copy = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
-            if let Some(slot) = self.slot_mut(number) {
-                *slot = Some(cached);
+            copy.copy_from_slice(bytes);
+            view.change().table.keep(number, copy);
+            if let Some(old) = self.used_mut(number) {
+                *old = used;
             }
             self.count_used(number, (used ^ reserved).count_ones().into(), true);
         }
@@ -671,14 +624,14 @@ impl Metadata {
         let Some(kept) = self.chunk_mut(number) else {
             return;
         };
-        let was_empty = kept.used == 0;
+        let was_empty = kept.count == 0;
 
-        kept.used = match is_used {
-            true => kept.used.saturating_add(count),
-            false => kept.used.saturating_sub(count),
+        kept.count = match is_used {
+            true => kept.count.saturating_add(count),
+            false => kept.count.saturating_sub(count),
         };
 
-        let is_empty = kept.used == 0;
+        let is_empty = kept.count == 0;
 
         self.free = match is_used {
             true => self.free.saturating_sub(count),
@@ -691,92 +644,21 @@ impl Metadata {
         }
     }
 
-    /// Calls `f` with the address of each record, the inode that it belongs to, and the record.
-    ///
-    /// # Errors
-    ///
-    /// - `EUCLEAN` if a record is damaged.
-    /// - What `f` returns.
-    pub(crate) fn for_each(&self, mut f: impl FnMut(u64, u64, Record<'_>) -> Result) -> Result {
-        let blocks = self.chunks.iter().flatten().flat_map(|kept| {
-            let first = self.geometry().chunk_blocks(kept.chunk.number).start;
-
-            (first..).zip(&kept.blocks)
-        });
-
-        for (number, cached) in blocks {
-            let Some(cached) = cached else {
-                continue;
-            };
-            let mut unit = 1;
-
-            while unit < UNITS {
-                let address = number.saturating_mul(UNITS).saturating_add(unit);
-
-                match self.record_in(cached, unit, address)? {
-                    None => unit = unit.saturating_add(1),
-                    Some((len, inode, record)) => {
-                        f(address, inode, record)?;
-                        unit = unit.saturating_add(len);
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn record_in<'a>(
-        &self,
-        cached: &'a Cached,
-        unit: u64,
-        address: u64,
-    ) -> Result<Option<(u64, u64, Record<'a>)>> {
-        let bytes = cached.unit(unit);
-        let describe = |fault: Fault| damaged(&self.volume, address, fault);
-
-        let Some(len) = Record::units(bytes).map_err(describe)? else {
-            return Ok(None);
-        };
-        // CAST: A record has less than 64 units.
-        let bytes = bytes.get(..len as usize * UNIT_SIZE).unwrap_or(&[]);
-        let (inode, record) = Record::read(bytes).map_err(describe)?;
-
-        Ok(Some((len, inode, record)))
-    }
-
-    /// The record at an address.
-    ///
-    /// # Errors
-    ///
-    /// - `EUCLEAN` if there is none.
-    pub(crate) fn record(&self, address: u64) -> Result<Record<'_>> {
-        let cached = self.cached(address / UNITS).ok_or(EUCLEAN)?;
-        let (_, _, record) = self
-            .record_in(cached, address % UNITS, address)?
-            .ok_or(EUCLEAN)?;
-
-        Ok(record)
-    }
-
     /// Begins a change. One that was begun and not committed is undone.
-    ///
-    /// # Errors
-    ///
-    /// - `EIO` if a change could not be written, so that no other may follow.
-    pub(crate) fn begin(&mut self) -> Result {
+    pub(crate) fn begin(&mut self) {
         while let Some(run) = self.change.added.pop() {
             self.release(run);
         }
         self.change.units.clear();
         self.change.freed.clear();
-        self.journal.check()
+        self.change.read.clear();
     }
 
     fn release(&mut self, run: Run) {
         let block = run.address / UNITS;
 
-        if let Some(cached) = self.cached_mut(block) {
-            cached.used &= !mask(run.address, run.len);
+        if let Some(used) = self.used_mut(block) {
+            *used &= !mask(run.address, run.len);
             self.count_used(block, run.len, false);
         }
         for hint in &mut self.hints {
@@ -785,7 +667,7 @@ impl Metadata {
     }
 
     /// Finds room for `len` units.
-    fn allocate(&mut self, len: u64) -> Result<u64> {
+    fn allocate(&mut self, view: &mut Writer<View>, len: u64) -> Result<u64> {
         // CAST: A record has less than 64 units.
         let mut number = *self.hints.get(len as usize).ok_or(ENOSPC)?;
         let mut found = None;
@@ -794,21 +676,16 @@ impl Metadata {
             let chunk = self.geometry().chunk_of(number);
 
             // CAST: The format limits the number.
-            match self.chunks.get(chunk as usize) {
+            let used = match self.chunks.get(chunk as usize) {
                 None => break,
-                Some(Some(kept)) if !kept.is_full() => {}
+                Some(Some(kept)) if !kept.is_full() => kept.used.get(self.index(number)),
                 Some(_) => {
                     number = self.geometry().chunk_blocks(chunk).end;
                     continue;
                 }
-            }
-
-            let used = match self.cached(number) {
-                Some(cached) => cached.used,
-                None => self.reserved(number),
             };
 
-            found = find_free(used, len);
+            found = find_free(used.copied().unwrap_or(u64::MAX), len);
             if found.is_some() {
                 break;
             }
@@ -823,7 +700,10 @@ impl Metadata {
         let address = number.saturating_mul(UNITS).saturating_add(unit);
 
         self.change.added.reserve(1, GFP_KERNEL)?;
-        self.keep_block(number)?.used |= mask(unit, len);
+        keep_block(view, number)?;
+        if let Some(used) = self.used_mut(number) {
+            *used |= mask(unit, len);
+        }
         self.count_used(number, len, true);
         // There is room: it was reserved.
         let _ = self.change.added.push_within_capacity(Run { address, len });
@@ -836,8 +716,13 @@ impl Metadata {
     ///
     /// - `ENOSPC` if there is no room.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn add(&mut self, inode: u64, record: &Record<'_>) -> Result<u64> {
-        let address = self.allocate(record.unit_count())?;
+    pub(crate) fn add(
+        &mut self,
+        view: &mut Writer<View>,
+        inode: u64,
+        record: &Record<'_>,
+    ) -> Result<u64> {
+        let address = self.allocate(view, record.unit_count())?;
 
         self.replace(address, inode, record)?;
         Ok(address)
@@ -848,14 +733,18 @@ impl Metadata {
     /// # Errors
     ///
     /// - As [`add()`](Self::add).
-    pub(crate) fn add_inode(&mut self, record: &Record<'_>) -> Result<u64> {
-        let number = self.allocate(record.unit_count())?;
+    pub(crate) fn add_inode(
+        &mut self,
+        view: &mut Writer<View>,
+        record: &Record<'_>,
+    ) -> Result<u64> {
+        let number = self.allocate(view, record.unit_count())?;
 
         self.replace(number, number, record)?;
         Ok(number)
     }
 
-    /// Puts a record in the place of one that has the same length.
+    /// Puts a record in the place of one that has the same length. What of it is read is the same.
     ///
     /// # Errors
     ///
@@ -879,27 +768,40 @@ impl Metadata {
     ///
     /// - `EUCLEAN` if there is none.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn remove(&mut self, address: u64) -> Result {
-        let len = self.record(address)?.unit_count();
+    pub(crate) fn remove(&mut self, view: &View, address: u64) -> Result {
+        let record = view.table.record(address)?;
+        let len = record.unit_count();
+        let end = address.saturating_add(len);
 
-        for number in 0..len {
-            let unit = (address.saturating_add(number), [0; UNIT_SIZE]);
+        for unit in address..end {
+            self.change.units.push((unit, [0; UNIT_SIZE]), GFP_KERNEL)?;
+        }
+        if record.is_read() {
+            let block = view.table.block(address / UNITS).ok_or(EUCLEAN)?;
+            let units = units_from(block, address).as_chunks_of_units();
 
-            self.change.units.push(unit, GFP_KERNEL)?;
+            for unit in (address..end).zip(units).map(|(at, unit)| (at, *unit)) {
+                self.change.read.push(unit, GFP_KERNEL)?;
+            }
         }
         self.change.freed.push(Run { address, len }, GFP_KERNEL)?;
         Ok(())
     }
 
-    /// Makes the change durable, all of it or nothing.
+    /// Makes the change durable, all of it or nothing, and then visible, with what `publish` does.
     ///
     /// # Errors
     ///
     /// - `EIO` if it cannot be written. Then nothing can be changed any more.
     /// - `E2BIG` if it is too large for the journal, and `ENOMEM` if memory is short. Then nothing
     ///   has happened.
-    pub(crate) fn commit(&mut self) -> Result {
+    pub(crate) fn commit(
+        &mut self,
+        view: &mut Writer<View>,
+        publish: impl FnOnce(&mut View),
+    ) -> Result {
         if self.change.units.is_empty() {
+            publish(&mut view.change());
             return Ok(());
         }
 
@@ -911,14 +813,16 @@ impl Metadata {
         self.journal.check_room(count)?;
         self.change.units.reserve(headers, GFP_KERNEL)?;
 
-        self.apply();
-        self.seal();
+        self.seal(&mut view.change());
         self.journal
-            .write(&self.volume, &self.bad, &self.change.units)?;
-        self.write_in_place();
+            .write(&self.volume, &self.bad, &self.change.units)
+            .inspect_err(|_| view.change().shut_down("journal cannot be written"))?;
+        self.publish(&mut view.change(), publish);
+        self.write_in_place(view);
 
         self.change.units.clear();
         self.change.added.clear();
+        self.change.read.clear();
         while let Some(run) = self.change.freed.pop() {
             self.release(run);
         }
@@ -940,38 +844,25 @@ impl Metadata {
         Ok(())
     }
 
-    /// Changes the blocks in memory.
-    fn apply(&mut self) {
-        let units = mem::take(&mut self.change.units);
+    /// Changes the blocks in memory, writes their headers anew, and adds these to the change. What
+    /// somebody may read stays as it is.
+    fn seal(&mut self, view: &mut View) {
+        view.table.put(&self.change.units);
 
-        for (address, unit) in &units {
-            let cached = self.cached_mut(address / UNITS);
-            let bytes = cached.and_then(|cached| cached.bytes.get_mut(offset(*address)..));
-
-            if let Some(to) = bytes.and_then(|bytes| bytes.first_chunk_mut()) {
-                *to = *unit;
-            }
-        }
-        self.change.units = units;
-    }
-
-    /// Writes the headers of the blocks anew, in memory, and adds them to the change.
-    fn seal(&mut self) {
         let superblock = self.superblock;
         let sequence = self.journal.sequence().saturating_add(1);
         let touched = mem::take(&mut self.change.touched);
 
         for block in &touched {
             let kept = self.chunk(self.geometry().chunk_of(*block));
-            let (Some(chunk), Some(cached)) =
-                (kept.map(|kept| kept.chunk), self.cached_mut(*block))
+            let (Some(Kept { chunk, .. }), Some(bytes)) = (kept, view.table.block_mut(*block))
             else {
                 continue;
             };
 
-            chunk.seal(&superblock, *block, sequence, &mut cached.bytes, crc32c);
+            chunk.seal(&superblock, *block, sequence, bytes, crc32c);
 
-            if let Some(unit) = cached.bytes.first_chunk().copied() {
+            if let Some(unit) = bytes.first_chunk().copied() {
                 // There is room: `commit()` has reserved it.
                 let _ = self
                     .change
@@ -980,11 +871,18 @@ impl Metadata {
             }
         }
         self.change.touched = touched;
+        view.table.swap(&mut self.change.read);
+    }
+
+    /// Makes the change visible.
+    fn publish(&mut self, view: &mut View, publish: impl FnOnce(&mut View)) {
+        view.table.swap(&mut self.change.read);
+        publish(view);
     }
 
     /// Writes the units of the change where they belong, in both copies. Memory that is bad and
     /// cannot be mended is put up with in one of them.
-    fn write_in_place(&mut self) {
+    fn write_in_place(&mut self, view: &mut Writer<View>) {
         // Those in a row of one block are written at once.
         let is_next = |(address, _): &(u64, Unit), (next, _): &(u64, Unit)| {
             address.saturating_add(1) == *next && next % UNITS != 0
@@ -995,8 +893,8 @@ impl Metadata {
 
             for copy in 0..COPIES {
                 for run in self.change.units.chunk_by(is_next) {
-                    let is_written = self.write_run(writer, copy, run)
-                        || (0..COPIES).any(|copy| self.write_run(writer, copy, run));
+                    let is_written = self.write_run(view, writer, copy, run)
+                        || (0..COPIES).any(|copy| self.write_run(view, writer, copy, run));
 
                     has_failed |= !is_written;
                 }
@@ -1005,13 +903,18 @@ impl Metadata {
         });
 
         if has_failed.unwrap_or(true) {
-            self.journal
-                .stop(&self.volume, "metadata cannot be written");
+            view.change().shut_down("metadata cannot be written");
         }
     }
 
     /// Writes units in a row, as they are in memory.
-    fn write_run(&self, writer: &mut Writer<'_>, copy: u64, run: &[(u64, Unit)]) -> bool {
+    fn write_run(
+        &self,
+        view: &View,
+        writer: &mut fs::Writer<'_>,
+        copy: u64,
+        run: &[(u64, Unit)],
+    ) -> bool {
         let Some((address, _)) = run.first() else {
             return true;
         };
@@ -1021,16 +924,15 @@ impl Metadata {
         };
         // CAST: A `usize` is a `u64`.
         let start = (block << BLOCK_SHIFT).saturating_add(offset(*address) as u64);
-        let bytes = self.cached(number).and_then(|cached| {
-            cached
-                .unit(*address)
-                .get(..run.len().checked_mul(UNIT_SIZE)?)
-        });
+        let bytes = view
+            .table
+            .block(number)
+            .and_then(|bytes| units_from(bytes, *address).get(..run.len().checked_mul(UNIT_SIZE)?));
 
         // A block that is bad is written as a whole when it is mended.
         match bytes {
             Some(bytes) if !self.bad.contains(block) => {
-                writer.write(start, bytes).is_ok() || self.mend(copy, number).is_ok()
+                writer.write(start, bytes).is_ok() || self.mend(view, copy, number).is_ok()
             }
             _ => false,
         }
@@ -1042,9 +944,9 @@ impl Metadata {
     ///
     /// - `EIO` if the memory cannot be mended.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn mend(&self, copy: u64, number: u64) -> Result {
-        match self.cached(number).filter(|cached| cached.is_sealed()) {
-            Some(cached) => self.write_copy(copy, number, &cached.bytes),
+    pub(crate) fn mend(&self, view: &View, copy: u64, number: u64) -> Result {
+        match view.table.block(number).filter(|block| is_sealed(block)) {
+            Some(block) => self.write_copy(copy, number, block),
             None => self.mend_empty(copy, number),
         }
     }
@@ -1069,6 +971,26 @@ impl Metadata {
         let block = self.place(copy, number).ok_or(EINVAL)?;
 
         self.volume.mend(block << BLOCK_SHIFT, bytes)
+    }
+}
+
+/// Keeps a block in memory, if need be without a record.
+fn keep_block(view: &mut Writer<View>, number: u64) -> Result {
+    if view.table.block(number).is_none() {
+        let block = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+        view.change().table.keep(number, block);
+    }
+    Ok(())
+}
+
+impl Record<'_> {
+    /// Whether somebody may read it: all others are in memory in another way, too.
+    fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::Name { .. } | Self::Attribute { .. } | Self::Target(_)
+        )
     }
 }
 

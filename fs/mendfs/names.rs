@@ -30,6 +30,7 @@ use crate::{
         Node, //
     },
     state::State,
+    view::View, //
 };
 
 /// Bits of an address of a record, which is in the lower part of a position.
@@ -69,7 +70,7 @@ struct Planned {
     node: RBTreeNode<u64, Node>,
 }
 
-impl State {
+impl View {
     /// The position of the first name, or attribute, with the hash of `name`.
     fn first_position(&self, name: &[u8]) -> u64 {
         let hash = self.key.hash(name) >> (u64::BITS - HASH_BITS);
@@ -91,7 +92,7 @@ impl State {
 
     /// The name in the record at an address.
     pub(crate) fn name_at(&self, address: u64) -> Result<&[u8]> {
-        match self.metadata.record(address)? {
+        match self.table.record(address)? {
             Record::Name { name, .. } | Record::Attribute { name, .. } => Ok(name),
             _ => Err(EUCLEAN),
         }
@@ -160,29 +161,6 @@ impl State {
         Ok(())
     }
 
-    /// Says that the names of a directory change.
-    fn touch(&mut self, directory: u64, now: Time) -> Result {
-        self.edit(directory, |inode| {
-            inode.modified = from_vfs(now);
-            inode.changed = from_vfs(now);
-        })
-    }
-
-    /// Plans a name, for which memory is allocated.
-    fn add_name(
-        &mut self,
-        directory: u64,
-        name: &[u8],
-        target: u64,
-        kind: u32,
-    ) -> Result<RBTreeNode<u64, Name>> {
-        let record = Record::Name { target, kind, name };
-        let address = self.add(directory, &record)?;
-        let position = self.position(name, address);
-
-        RBTreeNode::new(position, Name { target, kind }, GFP_KERNEL)
-    }
-
     fn insert_name(&mut self, directory: u64, name: RBTreeNode<u64, Name>) {
         if let Ok(node) = self.node_mut(directory) {
             node.names.insert(name);
@@ -203,6 +181,57 @@ impl State {
                 name.kind = kind;
             }
         }
+    }
+
+    pub(crate) fn target(&self, number: u64) -> Result<KVec<u8>> {
+        let address = self.node(number)?.target.ok_or(EINVAL)?;
+
+        match self.table.record(address)? {
+            Record::Target(target) => copy(target),
+            _ => Err(EUCLEAN),
+        }
+    }
+
+    pub(crate) fn attribute(&self, number: u64, name: &[u8]) -> Result<KVec<u8>> {
+        let attributes = &self.node(number)?.attributes;
+        let position = self.find_in(attributes, name)?.ok_or(ENODATA)?;
+
+        match self.table.record(address(position))? {
+            Record::Attribute { value, .. } => copy(value),
+            _ => Err(EUCLEAN),
+        }
+    }
+
+    pub(crate) fn attributes(&self, number: u64, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result {
+        for position in self.node(number)?.attributes.keys() {
+            emit(self.name_at(address(*position))?)?;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Says that the names of a directory change.
+    fn touch(&mut self, directory: u64, now: Time) -> Result {
+        self.edit(directory, |inode| {
+            inode.modified = from_vfs(now);
+            inode.changed = from_vfs(now);
+        })
+    }
+
+    /// Plans a name, for which memory is allocated.
+    fn add_name(
+        &mut self,
+        directory: u64,
+        name: &[u8],
+        target: u64,
+        kind: u32,
+    ) -> Result<RBTreeNode<u64, Name>> {
+        let record = Record::Name { target, kind, name };
+        let address = self.add(directory, &record)?;
+        let position = self.view.position(name, address);
+
+        RBTreeNode::new(position, Name { target, kind }, GFP_KERNEL)
     }
 
     /// Plans the same for its record.
@@ -250,11 +279,12 @@ impl State {
             None => None,
         };
 
-        self.commit()?;
-        self.inodes.insert(node);
-        if let Some((directory, name)) = name {
-            self.insert_name(directory, name);
-        }
+        self.commit(|view| {
+            view.inodes.insert(node);
+            if let Some((directory, name)) = name {
+                view.insert_name(directory, name);
+            }
+        })?;
         Ok(number)
     }
 
@@ -313,7 +343,7 @@ impl State {
     pub(crate) fn link(&mut self, number: u64, directory: u64, name: &[u8], now: Time) -> Result {
         self.begin()?;
 
-        let inode = self.node(number)?.inode;
+        let inode = self.view.node(number)?.inode;
         let links = inode.links.checked_add(1).ok_or(EMLINK)?;
 
         self.edit(number, |inode| {
@@ -323,14 +353,12 @@ impl State {
         self.touch(directory, now)?;
         let name = self.add_name(directory, name, number, inode.kind())?;
 
-        self.commit()?;
-        self.insert_name(directory, name);
-        Ok(())
+        self.commit(|view| view.insert_name(directory, name))
     }
 
     /// Plans that an inode loses a name in `directory`.
     fn drop_link(&mut self, directory: u64, number: u64, now: Time) -> Result {
-        let node = self.node(number)?;
+        let node = self.view.node(number)?;
         let is_directory = node.inode.is_directory();
 
         if is_directory && !node.names.is_empty() {
@@ -355,20 +383,18 @@ impl State {
     pub(crate) fn unlink(&mut self, directory: u64, name: &[u8], number: u64, now: Time) -> Result {
         self.begin()?;
 
-        let position = self.name(directory, name)?;
+        let position = self.view.name(directory, name)?;
 
-        self.metadata.remove(address(position))?;
+        self.metadata.remove(&self.view, address(position))?;
         self.touch(directory, now)?;
         self.drop_link(directory, number, now)?;
 
-        self.commit()?;
-        self.remove_name(directory, position);
-        Ok(())
+        self.commit(|view| view.remove_name(directory, position))
     }
 
     /// Plans that an inode comes from one directory to another.
     fn move_inode(&mut self, number: u64, from: u64, to: u64, now: Time) -> Result {
-        let is_directory = self.node(number)?.inode.is_directory();
+        let is_directory = self.view.node(number)?.inode.is_directory();
 
         self.edit(number, |inode| {
             inode.changed = from_vfs(now);
@@ -386,7 +412,7 @@ impl State {
     /// Plans that a name is there no more, or that of a whiteout from now on. Returns that.
     fn plan_old_name(&mut self, it: &Move<'_>, position: u64) -> Result<Option<Planned>> {
         let Some(Whiteout { attributes, labels }) = it.whiteout else {
-            self.metadata.remove(address(position))?;
+            self.metadata.remove(&self.view, address(position))?;
             return Ok(None);
         };
         let planned = self.plan_inode(Some(it.from), attributes, None, labels)?;
@@ -399,10 +425,10 @@ impl State {
     pub(crate) fn rename(&mut self, it: &Move<'_>) -> Result {
         self.begin()?;
 
-        let kind = self.node(it.inode)?.inode.kind();
-        let position = self.name(it.from, it.name)?;
+        let kind = self.view.node(it.inode)?.inode.kind();
+        let position = self.view.name(it.from, it.name)?;
         let replaced = match it.replaced {
-            Some(number) => Some((number, self.name(it.to, it.new_name)?)),
+            Some(number) => Some((number, self.view.name(it.to, it.new_name)?)),
             None => None,
         };
         let whiteout = self.plan_old_name(it, position)?;
@@ -420,34 +446,34 @@ impl State {
             None => Some(self.add_name(it.to, it.new_name, it.inode, kind)?),
         };
 
-        self.commit()?;
-        match whiteout {
-            Some(Planned {
-                number,
-                inode,
-                node,
-            }) => {
-                self.inodes.insert(node);
-                self.point_name(it.from, position, number, inode.kind());
+        self.commit(|view| {
+            match whiteout {
+                Some(Planned {
+                    number,
+                    inode,
+                    node,
+                }) => {
+                    view.inodes.insert(node);
+                    view.point_name(it.from, position, number, inode.kind());
+                }
+                None => view.remove_name(it.from, position),
             }
-            None => self.remove_name(it.from, position),
-        }
-        match (new_name, replaced) {
-            (Some(name), _) => self.insert_name(it.to, name),
-            (None, Some((_, position))) => self.point_name(it.to, position, it.inode, kind),
-            (None, None) => (),
-        }
-        Ok(())
+            match (new_name, replaced) {
+                (Some(name), _) => view.insert_name(it.to, name),
+                (None, Some((_, position))) => view.point_name(it.to, position, it.inode, kind),
+                (None, None) => (),
+            }
+        })
     }
 
     /// Exchanges two names.
     pub(crate) fn exchange(&mut self, it: &Move<'_>, other: u64) -> Result {
         self.begin()?;
 
-        let kind = self.node(it.inode)?.inode.kind();
-        let other_kind = self.node(other)?.inode.kind();
-        let position = self.name(it.from, it.name)?;
-        let new_position = self.name(it.to, it.new_name)?;
+        let kind = self.view.node(it.inode)?.inode.kind();
+        let other_kind = self.view.node(other)?.inode.kind();
+        let position = self.view.name(it.from, it.name)?;
+        let new_position = self.view.name(it.to, it.new_name)?;
 
         self.replace_name(it.from, position, it.name, other, other_kind)?;
         self.replace_name(it.to, new_position, it.new_name, it.inode, kind)?;
@@ -456,36 +482,10 @@ impl State {
         self.move_inode(it.inode, it.from, it.to, it.now)?;
         self.move_inode(other, it.to, it.from, it.now)?;
 
-        self.commit()?;
-        self.point_name(it.from, position, other, other_kind);
-        self.point_name(it.to, new_position, it.inode, kind);
-        Ok(())
-    }
-
-    pub(crate) fn target(&self, number: u64) -> Result<KVec<u8>> {
-        let address = self.node(number)?.target.ok_or(EINVAL)?;
-
-        match self.metadata.record(address)? {
-            Record::Target(target) => copy(target),
-            _ => Err(EUCLEAN),
-        }
-    }
-
-    pub(crate) fn attribute(&self, number: u64, name: &[u8]) -> Result<KVec<u8>> {
-        let attributes = &self.node(number)?.attributes;
-        let position = self.find_in(attributes, name)?.ok_or(ENODATA)?;
-
-        match self.metadata.record(address(position))? {
-            Record::Attribute { value, .. } => copy(value),
-            _ => Err(EUCLEAN),
-        }
-    }
-
-    pub(crate) fn attributes(&self, number: u64, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result {
-        for position in self.node(number)?.attributes.keys() {
-            emit(self.name_at(address(*position))?)?;
-        }
-        Ok(())
+        self.commit(|view| {
+            view.point_name(it.from, position, other, other_kind);
+            view.point_name(it.to, new_position, it.inode, kind);
+        })
     }
 
     /// Plans to add an extended attribute. Returns what the inode gets.
@@ -506,7 +506,7 @@ impl State {
         let record = Record::Attribute { name, value };
         let address = self.add(number, &record)?;
 
-        RBTreeNode::new(self.position(name, address), (), GFP_KERNEL)
+        RBTreeNode::new(self.view.position(name, address), (), GFP_KERNEL)
     }
 
     pub(crate) fn set_attribute(
@@ -519,7 +519,8 @@ impl State {
     ) -> Result {
         self.begin()?;
 
-        let found = self.find_in(&self.node(number)?.attributes, name)?;
+        let attributes = &self.view.node(number)?.attributes;
+        let found = self.view.find_in(attributes, name)?;
 
         match (is_there, found) {
             (Some(true), None) => return Err(ENODATA),
@@ -535,20 +536,22 @@ impl State {
             .transpose()?;
 
         if let Some(position) = found {
-            self.metadata.remove(address(position))?;
+            self.metadata.remove(&self.view, address(position))?;
         }
         self.edit(number, |inode| inode.changed = from_vfs(now))?;
 
-        self.commit()?;
-        let attributes = &mut self.node_mut(number)?.attributes;
+        self.commit(|view| {
+            let Ok(node) = view.node_mut(number) else {
+                return;
+            };
 
-        if let Some(position) = found {
-            attributes.remove(&position);
-        }
-        if let Some(added) = added {
-            attributes.insert(added);
-        }
-        Ok(())
+            if let Some(position) = found {
+                node.attributes.remove(&position);
+            }
+            if let Some(added) = added {
+                node.attributes.insert(added);
+            }
+        })
     }
 }
 

@@ -49,42 +49,23 @@ const _: () = assert!(IntervalTree::<Owner>::NODE_SIZE <= 64);
 /// All owners of all blocks. A block is shared if it has more than one.
 pub(crate) struct Owners {
     tree: IntervalTree<Owner>,
-    vacant: KVec<Vacant<Owner>>,
 }
 
 impl Owners {
     pub(crate) fn new() -> Self {
         Self {
             tree: IntervalTree::new(),
-            vacant: KVec::new(),
         }
     }
 
-    /// Makes sure that `count` owners can be added without an allocation.
-    ///
-    /// # Errors
-    ///
-    /// - `ENOMEM` if memory is short.
-    pub(crate) fn reserve(&mut self, count: usize) -> Result {
-        while self.vacant.len() < count {
-            self.vacant.push(Vacant::new(GFP_KERNEL)?, GFP_KERNEL)?;
-        }
-        Ok(())
+    /// Adds an owner.
+    pub(crate) fn add(&mut self, vacant: Vacant<Owner>, blocks: Range<u64>, owner: Owner) {
+        self.tree.insert(vacant, blocks, owner);
     }
 
-    /// Adds an owner. [`reserve()`](Self::reserve) has been called for it.
-    pub(crate) fn add(&mut self, blocks: Range<u64>, owner: Owner) {
-        match self.vacant.pop() {
-            Some(vacant) => self.tree.insert(vacant, blocks, owner),
-            None => pr_warn!("no memory for the owner of blocks {blocks:x?}\n"),
-        }
-    }
-
-    pub(crate) fn remove(&mut self, blocks: Range<u64>, owner: Owner) {
-        if let Some(vacant) = self.tree.remove(blocks, &owner) {
-            // Without room for it, it is freed.
-            let _ = self.vacant.push_within_capacity(vacant);
-        }
+    /// Removes an owner, and hands back its memory.
+    pub(crate) fn remove(&mut self, blocks: Range<u64>, owner: Owner) -> Option<Vacant<Owner>> {
+        self.tree.remove(blocks, &owner)
     }
 
     /// The owners of a part of `blocks`, in the order of where their ranges start.
@@ -132,22 +113,9 @@ impl Owners {
         }
     }
 
-    /// Calls `f` with each part of `blocks` that nobody owns. However many own one block, it is
-    /// looked up for one of them only.
-    pub(crate) fn for_each_gap(&self, blocks: Range<u64>, mut f: impl FnMut(Range<u64>)) {
-        let mut start = blocks.start;
-
-        while start < blocks.end {
-            let owned = match self.of(start..blocks.end).next() {
-                Some((range, _)) => range,
-                None => blocks.end..blocks.end,
-            };
-
-            if owned.start > start {
-                f(start..owned.start);
-            }
-            start = owned.end;
-        }
+    /// Calls `f` with each part of `blocks` that nobody owns.
+    pub(crate) fn for_each_gap(&self, blocks: Range<u64>, f: impl FnMut(Range<u64>)) {
+        for_each_gap(&self.tree, blocks, f);
     }
 
     /// The most parts of `blocks` that nobody may own once some owners are gone: one between two
@@ -163,6 +131,28 @@ impl Owners {
     }
 }
 
+/// Calls `f` with each part of `range` that no value has. However many have one number, it is
+/// looked up for one of them only.
+pub(crate) fn for_each_gap<V>(
+    tree: &IntervalTree<V>,
+    range: Range<u64>,
+    mut f: impl FnMut(Range<u64>),
+) {
+    let mut start = range.start;
+
+    while start < range.end {
+        let found = match tree.overlaps(start..range.end).next() {
+            Some((found, _)) => found,
+            None => range.end..range.end,
+        };
+
+        if found.start > start {
+            f(start..found.start);
+        }
+        start = found.end;
+    }
+}
+
 #[kunit_tests(daxmf_mendfs_owners)]
 mod tests {
     use super::*;
@@ -174,9 +164,8 @@ mod tests {
     fn owners(of: &[(Range<u64>, Owner)]) -> Result<Owners> {
         let mut owners = Owners::new();
 
-        owners.reserve(of.len())?;
         for (blocks, owner) in of {
-            owners.add(blocks.clone(), *owner);
+            owners.add(Vacant::new(GFP_KERNEL)?, blocks.clone(), *owner);
         }
         Ok(owners)
     }

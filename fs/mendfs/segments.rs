@@ -18,7 +18,7 @@ use crate::{
     contents::bytes,
     format::BLOCK_SHIFT,
     owners::Owner,
-    state::State, //
+    view::View, //
 };
 
 /// Who wants segments, and where the next one starts.
@@ -67,13 +67,13 @@ impl Walk<'_> {
     }
 }
 
-impl State {
+impl View {
     pub(crate) fn segments(
         &self,
         from: SegmentPosition,
         emit: &mut dyn FnMut(Segment) -> bool,
     ) -> Result {
-        let geometry = self.metadata.geometry();
+        let geometry = self.superblock.geometry;
         let data = geometry.data();
         let [[super_0, super_1], [journal_0, journal_1], [metadata_0, metadata_1]] =
             geometry.copies();
@@ -107,11 +107,6 @@ impl State {
         let mut group: KVVec<(Owner, Range<u64>)> = KVVec::new();
 
         for (blocks, owner) in self.owners.of(first..data.end) {
-            // Who only reads blocks owns nothing.
-            if !owner.is_file() && owner.chunk().is_none() {
-                continue;
-            }
-
             let is_behind = group
                 .first()
                 .is_some_and(|(_, first)| first.start != blocks.start);

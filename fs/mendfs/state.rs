@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of a mounted filesystem, and how it changes.
+//! How a mounted filesystem changes.
 
 use core::ops::Range;
 
@@ -8,11 +8,11 @@ use daxmf::{
     fs::{
         Attributes,
         Mending,
-        Statistics,
         Time,
         Volume, //
     },
-    siphash::Key, //
+    interval_tree::Vacant,
+    single_writer::Writer, //
 };
 use kernel::{
     prelude::*,
@@ -26,7 +26,6 @@ use kernel::{
 };
 
 use crate::{
-    bad::Bad,
     contents::bytes,
     format::{
         Chunk,
@@ -35,36 +34,30 @@ use crate::{
         Superblock,
         COPIES, //
     },
-    inodes::{
-        from_vfs,
-        Node, //
-    },
+    inodes::from_vfs,
     metadata::Metadata,
-    owners::{
-        Owner,
-        Owners, //
-    },
+    owners::Owner,
     space::Space,
-    suspects::Suspects, //
+    suspects::Suspects,
+    view::View, //
 };
 
-/// All of a mounted filesystem, behind one lock.
+/// Who changes a mounted filesystem, behind one lock.
 ///
 /// An operation changes it in four steps. It begins, which undoes what one before has left behind
 /// when it failed. It plans: adds and replaces records, takes blocks, and reserves memory for what
-/// will follow. It commits. Then it brings what is kept in memory up to date, which cannot fail.
+/// will follow. It commits: the transaction becomes durable. Then it publishes the change, which
+/// cannot fail. Only then readers wait.
 pub(crate) struct State {
     pub(crate) volume: Arc<Volume>,
+    pub(crate) view: Writer<View>,
     pub(crate) metadata: Metadata,
     pub(crate) space: Space,
-    pub(crate) owners: Owners,
-    pub(crate) inodes: RBTree<u64, Node>,
-    /// What the hashes of names are computed with.
-    pub(crate) key: Key,
+    /// Blocks that are not those of a file yet, by the inode and the block of it that is about to
+    /// be copied to them.
+    pub(crate) copies: RBTree<(u64, u64), u64>,
     /// Inodes that change with the next commit.
     edits: KVec<(u64, Inode)>,
-    /// Data that is bad. What no file has of it is not free either.
-    pub(crate) bad: Bad,
     pub(crate) suspects: Suspects,
     pub(crate) mending: Mending,
     /// A number before which no inode is to be removed as soon as that is possible, if any is.
@@ -83,33 +76,17 @@ impl State {
     /// - `ENOMEM` if memory is short.
     pub(crate) fn new(volume: Arc<Volume>, mending: Mending, metadata: Metadata) -> Result<Self> {
         Ok(Self {
-            volume,
+            view: Writer::new(View::new(volume.clone(), *metadata.superblock())?)?,
             space: Space::new(metadata.geometry().data())?,
-            key: Key::new(metadata.superblock().secret.0),
             metadata,
-            owners: Owners::new(),
-            inodes: RBTree::new(),
+            volume,
+            copies: RBTree::new(),
             edits: KVec::new(),
-            bad: Bad::new(),
             suspects: Suspects::new(),
             mending,
             left_from: None,
             waiting: None,
         })
-    }
-
-    /// # Errors
-    ///
-    /// - `ESTALE` if there is no inode of this number.
-    pub(crate) fn node(&self, number: u64) -> Result<&Node> {
-        self.inodes.get(&number).ok_or(ESTALE)
-    }
-
-    /// # Errors
-    ///
-    /// - `ESTALE` if there is no inode of this number.
-    pub(crate) fn node_mut(&mut self, number: u64) -> Result<&mut Node> {
-        self.inodes.get_mut(&number).ok_or(ESTALE)
     }
 
     /// Whether nothing may be changed before what is bad was mended: a transaction or metadata
@@ -148,7 +125,8 @@ impl State {
     pub(crate) fn begin(&mut self) -> Result {
         self.edits.clear();
         self.space.begin();
-        self.metadata.begin()?;
+        self.metadata.begin();
+        self.view.check()?;
         self.shrink();
         Ok(())
     }
@@ -177,33 +155,37 @@ impl State {
             return Ok(());
         }
 
-        let mut inode = self.node(number)?.inode;
+        let mut inode = self.view.node(number)?.inode;
 
         edit(&mut inode);
         self.edits.push((number, inode), GFP_KERNEL)?;
         Ok(())
     }
 
-    /// Makes what was planned durable.
+    /// Makes what was planned durable, and then visible: inodes that were edited, and what
+    /// `publish` changes.
     ///
     /// # Errors
     ///
     /// - `EIO` if it cannot be written. Then the filesystem is shut down.
     /// - `E2BIG` and `ENOMEM`. Then nothing has happened.
-    pub(crate) fn commit(&mut self) -> Result {
+    pub(crate) fn commit(&mut self, publish: impl FnOnce(&mut View)) -> Result {
         for (number, inode) in &self.edits {
             self.metadata
                 .replace(*number, *number, &Record::Inode(*inode))?;
         }
 
-        self.metadata.commit()?;
-        self.space.keep();
+        let edits = &mut self.edits;
 
-        while let Some((number, inode)) = self.edits.pop() {
-            if let Some(node) = self.inodes.get_mut(&number) {
-                node.inode = inode;
+        self.metadata.commit(&mut self.view, |view| {
+            while let Some((number, inode)) = edits.pop() {
+                if let Some(node) = view.inodes.get_mut(&number) {
+                    node.inode = inode;
+                }
             }
-        }
+            publish(view);
+        })?;
+        self.space.keep();
         self.shrink();
         Ok(())
     }
@@ -214,9 +196,9 @@ impl State {
     /// # Errors
     ///
     /// - As [`commit()`](Self::commit), and `EIO` if the device cannot be flushed.
-    pub(crate) fn commit_contents(&mut self) -> Result {
+    pub(crate) fn commit_contents(&mut self, publish: impl FnOnce(&mut View)) -> Result {
         self.volume.fence()?;
-        self.commit()
+        self.commit(publish)
     }
 }
 
@@ -233,7 +215,7 @@ impl State {
     /// - `EIO` if the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn add(&mut self, inode: u64, record: &Record<'_>) -> Result<u64> {
-        self.with_room(|metadata| metadata.add(inode, record))
+        self.with_room(|metadata, view| metadata.add(view, inode, record))
     }
 
     /// The same for the record of an inode. Returns its number.
@@ -242,15 +224,18 @@ impl State {
     ///
     /// - As [`add()`](Self::add).
     pub(crate) fn add_inode(&mut self, record: &Record<'_>) -> Result<u64> {
-        self.with_room(|metadata| metadata.add_inode(record))
+        self.with_room(|metadata, view| metadata.add_inode(view, record))
     }
 
     /// Calls `add`, and again with more metadata if there is no room.
-    fn with_room(&mut self, add: impl Fn(&mut Metadata) -> Result<u64>) -> Result<u64> {
-        match add(&mut self.metadata) {
+    fn with_room(
+        &mut self,
+        add: impl Fn(&mut Metadata, &mut Writer<View>) -> Result<u64>,
+    ) -> Result<u64> {
+        match add(&mut self.metadata, &mut self.view) {
             Err(ENOSPC) => {
                 self.grow()?;
-                add(&mut self.metadata)
+                add(&mut self.metadata, &mut self.view)
             }
             result => result,
         }
@@ -262,19 +247,18 @@ impl State {
         loop {
             let number = self.metadata.vacant_chunk().ok_or(ENOSPC)?;
 
-            self.owners.reserve(COPIES as usize)?;
-
+            let vacant = [Vacant::new(GFP_KERNEL)?, Vacant::new(GFP_KERNEL)?];
             let copies = self.space.take_chunk()?;
             let chunk = Chunk { number, copies };
-            let result = self.metadata.add_chunk(chunk);
+            let result = self.metadata.add_chunk(&mut self.view, chunk);
 
             match result {
                 Ok(()) => {
-                    self.own_chunk(&chunk);
+                    self.view.change().own_chunk(&chunk, vacant);
                     return Ok(());
                 }
                 // Nobody has told us that some of it is bad.
-                Err(EIO) if self.metadata.check().is_ok() => match self.set_bad_aside(&chunk)? {
+                Err(EIO) if self.view.check().is_ok() => match self.set_bad_aside(&chunk)? {
                     true => {}
                     false => return Err(EIO),
                 },
@@ -283,13 +267,6 @@ impl State {
                     return Err(error);
                 }
             }
-        }
-    }
-
-    /// Makes a chunk known to be metadata. [`Owners::reserve()`] has been called.
-    pub(crate) fn own_chunk(&mut self, chunk: &Chunk) {
-        for (copy, blocks) in (0..).zip(chunk.blocks()) {
-            self.owners.add(blocks, Owner::metadata(chunk.number, copy));
         }
     }
 
@@ -319,7 +296,7 @@ impl State {
     /// Notes that a block is bad that was taken.
     fn note_unwritable(&mut self, block: Range<u64>) -> Result {
         self.suspects.reserve(1)?;
-        self.bad.add(&block, None)?;
+        self.view.change().bad.add(&block, None)?;
         self.suspects.add(block);
         self.mending.ask();
         Ok(())
@@ -329,32 +306,50 @@ impl State {
     /// next operation.
     pub(crate) fn shrink(&mut self) {
         while let Some(chunk) = self.metadata.empty_chunk() {
-            if self.metadata.remove_chunk(chunk.number).is_err() {
+            if self
+                .metadata
+                .remove_chunk(&mut self.view, chunk.number)
+                .is_err()
+            {
                 return;
             }
-            for (copy, blocks) in (0..).zip(chunk.blocks()) {
-                self.owners
-                    .remove(blocks.clone(), Owner::metadata(chunk.number, copy));
+            self.view.change().disown_chunk(&chunk);
+            for blocks in chunk.blocks() {
                 self.space.give(blocks);
             }
         }
     }
 }
 
+impl View {
+    /// Makes a chunk known to be metadata.
+    pub(crate) fn own_chunk(&mut self, chunk: &Chunk, vacant: [Vacant<Owner>; COPIES as usize]) {
+        for ((copy, blocks), vacant) in (0..).zip(chunk.blocks()).zip(vacant) {
+            self.owners
+                .add(vacant, blocks, Owner::metadata(chunk.number, copy));
+        }
+    }
+
+    fn disown_chunk(&mut self, chunk: &Chunk) {
+        for (copy, blocks) in (0..).zip(chunk.blocks()) {
+            let _ = self
+                .owners
+                .remove(blocks, Owner::metadata(chunk.number, copy));
+        }
+    }
+}
+
 impl State {
-    pub(crate) fn statistics(&self) -> Statistics {
-        let data = self.metadata.geometry().data();
+    /// Counts anew what `statfs()` tells.
+    pub(crate) fn count(&self) {
         // What is free may become metadata.
         let more = self.metadata.units_of_more(self.space.free());
-        let record = Record::Inode(Inode::default()).unit_count();
 
-        Statistics {
-            blocks: data.end.saturating_sub(data.start),
-            free_blocks: self.space.free(),
-            inodes: self.metadata.units().saturating_add(more) / record,
-            free_inodes: self.metadata.free().saturating_add(more) / record,
-            uuid: self.metadata.superblock().mount_uuid,
-        }
+        self.view.counts.set(
+            self.space.free(),
+            self.metadata.units().saturating_add(more),
+            self.metadata.free().saturating_add(more),
+        );
     }
 
     /// Sets the label, in one copy of the superblock after the other: whole as they are, the first
@@ -386,6 +381,7 @@ impl State {
             self.metadata.set_superblock(before);
             return Err(EIO);
         }
+        self.view.change().superblock = *self.metadata.superblock();
         Ok(())
     }
 
@@ -401,7 +397,7 @@ impl State {
             inode.modified = from_vfs(attributes.modified);
             inode.changed = from_vfs(attributes.changed);
         })?;
-        self.commit()
+        self.commit(|_| {})
     }
 
     /// Sets the flags of an inode.
@@ -411,6 +407,6 @@ impl State {
             inode.flags = flags;
             inode.changed = from_vfs(now);
         })?;
-        self.commit()
+        self.commit(|_| {})
     }
 }

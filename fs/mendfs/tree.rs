@@ -20,10 +20,10 @@ use crate::{
         address,
         has_same_hash, //
     },
-    state::State, //
+    view::View, //
 };
 
-impl State {
+impl View {
     /// Says that the record at an address is damaged.
     pub(crate) fn bad(&self, address: u64, what: impl fmt::Display) -> Error {
         damaged(&self.volume, address, what)
