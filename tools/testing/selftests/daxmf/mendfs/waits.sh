@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# While blocks are zeroed or copied for one file, nobody who reads another, stores to it, looks it up or asks
-# for its attributes waits for that. How long it waits for mutexes the tracepoints of contention tell.
+# While blocks are zeroed or copied for one file, or it is changed, nobody who reads another, stores to it,
+# looks it up or asks for its attributes waits for that. How long it waits for locks that sleep the tracepoints
+# of contention tell.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -28,6 +29,24 @@ hardly_waits() {
 		        fcntl.ioctl(busy.fileno(), FICLONE, source.fileno())
 		        os.pwrite(busy.fileno(), bytes(LEN), 0)
 
+		def appended():
+		    with open("busy", "wb", 0) as busy:
+		        for _ in range(200):
+		            os.pwrite(busy.fileno(), bytes(4096), os.fstat(busy.fileno()).st_size)
+		            os.fsync(busy.fileno())
+
+		def named():
+		    for number in range(100):
+		        open(f"names/{number}", "w").close()
+		        os.rename(f"names/{number}", f"names/new{number}")
+		        os.unlink(f"names/new{number}")
+
+		# Of single blocks, so that there is much to change.
+		def cut():
+		    with open("pieces", "rb") as pieces, open("busy", "wb", 0) as busy:
+		        fcntl.ioctl(busy.fileno(), FICLONE, pieces.fileno())
+		        os.ftruncate(busy.fileno(), 0)
+
 		def put(path, text):
 		    with open(path, "w") as file:
 		        file.write(text)
@@ -36,6 +55,10 @@ hardly_waits() {
 		    for name in "source", "other":
 		        with open(name, "wb", 0) as file:
 		            file.write(bytes(LEN))
+		    os.makedirs("names", exist_ok=True)
+		    with open("pieces", "wb", 0) as pieces:
+		        for number in range(2000):
+		            os.pwrite(pieces.fileno(), bytes(4096), 8192 * number)
 
 		def use(file, memory, number):
 		    os.pread(file.fileno(), 4096, 4096 * (number % 1000))
@@ -60,9 +83,9 @@ hardly_waits() {
 		                total += float(at) - since.pop(lock)
 		    return total
 
-		# What we wait for, of mutexes; the end does not say of what.
+		# What we wait for: mutexes, also while they spin, and what does not spin. The end does not say of what.
 		def trace(is_on):
-		    for event, kind in ("contention_begin", " && flags & 32"), ("contention_end", ""):
+		    for event, kind in ("contention_begin", " && (flags & 32 || !(flags & 1))"), ("contention_end", ""):
 		        own = f"common_pid == {os.getpid()}{kind}"
 		        put(f"{EVENTS}{event}/filter", own if is_on else "0")
 		        put(f"{EVENTS}{event}/enable", "1" if is_on else "0")
@@ -80,7 +103,7 @@ hardly_waits() {
 		    put(TRACING + "trace", "")
 		    trace(True)
 		    with open("other", "r+b", 0) as file, mmap.mmap(file.fileno(), LEN) as memory:
-		        while time.monotonic() < start + 5:
+		        while time.monotonic() < start + 5 or rounds < 100:
 		            use(file, memory, rounds)
 		            rounds += 1
 		finally:
@@ -100,7 +123,7 @@ trace() {
 	echo "$1" >/sys/kernel/tracing/trace_clock && echo "$2" >/sys/kernel/tracing/buffer_size_kb
 }
 
-begin 2
+begin 5
 [ -e /sys/kernel/tracing/events/lock/contention_begin ] || skip_all "needs the tracepoint contention_begin"
 # Who waits may go on on another processor: one clock for all. The defaults come back.
 on_exit trace local 1408
@@ -112,4 +135,7 @@ on_exit cd /
 
 check "blocks of another file are zeroed" hardly_waits zeroed
 check "blocks of another file are copied" hardly_waits copied
+check "another file is appended to" hardly_waits appended
+check "names change elsewhere" hardly_waits named
+check "another file is cloned to and cut off" hardly_waits cut
 finish
