@@ -37,7 +37,7 @@ pub(super) unsafe fn notify_failure<T: FileSystem>(
     // SAFETY: By the safety requirements.
     let super_block = unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) };
 
-    // The block device may have grown, the volume does not.
+    // The block device may have grown, and the volume not yet.
     let Some(range) = range.clip(super_block.volume().window().inner()) else {
         return Outcome::Declined(Reason::Unused);
     };

@@ -29,7 +29,8 @@ use kernel::{
     sync::{
         atomic::{
             Acquire,
-            Atomic, //
+            Atomic,
+            Relaxed, //
         },
         srcu,
         Arc,
@@ -39,6 +40,7 @@ use kernel::{
 
 use crate::{
     bindings,
+    block::window_of,
     dax::{
         device::AccessMode,
         Memory,
@@ -61,11 +63,10 @@ use crate::{
 ///
 /// # Invariants
 ///
-/// `window` is where the block device lies in the DAX device. It is whole pages.
+/// It is whole pages.
 #[derive(Clone)]
 pub struct Volume {
     shared: Arc<Shared>,
-    window: Window<space::Device, space::Volume>,
     is_read_only: bool,
     is_synchronous: bool,
 }
@@ -74,13 +75,17 @@ pub struct Volume {
 ///
 /// # Invariants
 ///
-/// `devices` is null, or points to what [`Mounted`] owns: that sets it to null, and then waits for
-/// those who read it in a section of `users`.
+/// - `devices` is null, or points to what [`Mounted`] owns: that sets it to null, and then waits
+///   for those who read it in a section of `users`.
+/// - `place` is where the block device lay in the DAX device when it was mounted, and `end` where
+///   it ends now, as far as it has [grown](Volume::grow). Both are whole pages.
 #[pin_data]
 struct Shared {
     #[pin]
     users: Srcu,
     devices: Atomic<*const Devices>,
+    place: ByteRange<space::Device>,
+    end: Atomic<u64>,
     name: CString,
 }
 
@@ -102,7 +107,35 @@ impl Volume {
     /// The number of bytes, a multiple of the size of a page, and not 0.
     #[allow(clippy::len_without_is_empty, reason = "a volume is never empty")]
     pub fn len(&self) -> u64 {
-        self.window.outer().len()
+        self.window().outer().len()
+    }
+
+    /// Takes what the block device has grown by, in whole pages. Failures there come from now on.
+    /// What has failed before is for the caller to [find](Self::check).
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO` if the filesystem is unmounted, or the device is being removed.
+    ///
+    /// C: `bdev_nr_bytes()`
+    pub fn grow(&self) -> Result {
+        let devices = self.devices()?;
+        // SAFETY: The block device is valid by the type invariants of `Devices`.
+        let end = unsafe { window_of(devices.block()) }
+            .ok_or(ENXIO)?
+            .outer()
+            .end();
+        let end = end & !(PAGE_SIZE - 1);
+        let mut known = self.shared.end.load(Relaxed);
+
+        // INVARIANT: It becomes later only, and lies at the end of a page.
+        while known < end {
+            match self.shared.end.cmpxchg(known, end, Relaxed) {
+                Ok(_) => break,
+                Err(other) => known = other,
+            }
+        }
+        Ok(())
     }
 
     /// Whether the block device could not be written when the filesystem was mounted. It cannot
@@ -125,7 +158,12 @@ impl Volume {
 
     /// Where the volume lies in the DAX device.
     pub(super) fn window(&self) -> Window<space::Device, space::Volume> {
-        self.window
+        let Shared { place, end, .. } = &*self.shared;
+        // Nothing goes by the order of this and another access: who is given a place in what it
+        // has grown by was given it after that.
+        let now = ByteRange::between(place.start(), end.load(Relaxed));
+
+        Window::at(now.unwrap_or(*place))
     }
 
     /// Uses the devices.
@@ -153,7 +191,7 @@ impl Volume {
         &self,
         range: ByteRange<space::Volume>,
     ) -> Result<ByteRange<space::Device>> {
-        self.window.outward(range).ok_or(ERANGE)
+        self.window().outward(range).ok_or(ERANGE)
     }
 
     /// Reads the bytes from `start` on.
@@ -234,7 +272,7 @@ impl Volume {
         let devices = self.devices()?;
         let lock = ReadLock::new();
 
-        Ok(f(&mut Writer::new(self.window, &devices, &lock)))
+        Ok(f(&mut Writer::new(self.window(), &devices, &lock)))
     }
 
     /// Zeroes whole pages, and mends bad ones where the device can.

@@ -67,7 +67,7 @@ impl TestDisk {
         Ok(disk)
     }
 
-    pub(super) fn resize(&self, pages: u64) {
+    pub(crate) fn resize(&self, pages: u64) {
         // SAFETY: The disk is valid.
         unsafe { bindings::set_capacity(self.disk.as_ptr(), pages * 8) };
     }

@@ -70,7 +70,9 @@ impl Mounted {
             )
         };
 
-        if !window.outer().is_aligned(PAGE_SIZE) {
+        let place = window.outer();
+
+        if !place.is_aligned(PAGE_SIZE) {
             return Err(EINVAL);
         }
 
@@ -79,18 +81,18 @@ impl Mounted {
         // INVARIANT: By the safety requirements.
         let devices = KBox::new(Devices { dax, block }, GFP_KERNEL)?;
         let pointer = ptr::from_ref(&*devices);
-        // INVARIANT: `Mounted` owns them from now on.
+        // INVARIANT: `Mounted` owns them from now on. The place was checked above.
         let shared = try_pin_init!(Shared {
             users <- new_srcu!("Volume::users"),
             devices: Atomic::new(pointer),
+            place,
+            end: Atomic::new(place.end()),
             name,
         });
 
-        // INVARIANT: The window was checked above.
         Ok(Self {
             volume: Volume {
                 shared: Arc::pin_init(shared, GFP_KERNEL)?,
-                window,
                 is_read_only,
                 is_synchronous,
             },
@@ -148,6 +150,14 @@ mod tests {
         let page = ByteRange::new(0, PAGE_SIZE).ok_or(EINVAL)?;
         let mut bytes = [0; 8];
 
+        // What it grows by is taken when somebody asks for it, and stays.
+        for (pages, known, taken) in [(20, 16, 20), (18, 20, 20), (24, 20, 24)] {
+            disk.resize(pages);
+            assert_eq!(volume.len(), known * PAGE_SIZE);
+            assert_eq!(volume.grow(), Ok(()));
+            assert_eq!(volume.len(), taken * PAGE_SIZE);
+        }
+
         // This device has no memory.
         assert_eq!(volume.read(0, &mut bytes), Err(EOPNOTSUPP));
         assert_eq!(volume.write(0, &bytes), Err(EOPNOTSUPP));
@@ -162,10 +172,11 @@ mod tests {
         assert_eq!(volume.write_back(page), Err(ENXIO));
         assert_eq!(volume.mend(0, &[0; PAGE_SIZE as usize]), Err(ENXIO));
         assert_eq!(volume.flush(), Err(ENXIO));
+        assert_eq!(volume.grow(), Err(ENXIO));
         assert!(volume.frames(page).is_none());
 
         // What does not need the device is still known.
-        assert_eq!(volume.len(), 16 * PAGE_SIZE);
+        assert_eq!(volume.len(), 24 * PAGE_SIZE);
         Ok(())
     }
 }
