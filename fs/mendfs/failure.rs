@@ -233,9 +233,23 @@ impl State {
     /// - `ENOMEM` if memory is short.
     /// - `ENXIO` if the device is dead.
     pub(crate) fn note_unreadable(&mut self, blocks: Range<u64>) -> Result<bool> {
+        let bad = self.unreadable(blocks)?;
+
+        for block in &bad {
+            self.note_failure(block)?;
+        }
+        Ok(!bad.is_empty())
+    }
+
+    /// Those of some blocks that the device knows to be bad, one by one.
+    ///
+    /// # Errors
+    ///
+    /// - As [`note_unreadable()`](Self::note_unreadable).
+    pub(crate) fn unreadable(&self, blocks: Range<u64>) -> Result<KVVec<Range<u64>>> {
         let mut start = blocks.start;
         let mut len = count(&blocks);
-        let mut is_one_bad = false;
+        let mut bad = KVVec::new();
 
         while start < blocks.end {
             let part = start..start.saturating_add(len).min(blocks.end);
@@ -246,15 +260,14 @@ impl State {
                     len = len.saturating_mul(2);
                 }
                 Err(EIO) if len == 1 => {
-                    self.note_failure(&part)?;
-                    is_one_bad = true;
                     start = part.end;
+                    bad.push(part, GFP_KERNEL)?;
                 }
                 Err(EIO) => len /= 2,
                 Err(error) => return Err(error),
             }
         }
-        Ok(is_one_bad)
+        Ok(bad)
     }
 
     /// Notes that data is bad.
@@ -445,7 +458,12 @@ impl State {
 
     /// Writes a copy of the superblock anew, unless it is as it should be.
     pub(crate) fn mend_superblock(&self, copy: u64) -> Result {
-        let start = self.metadata.geometry().superblock(copy) << BLOCK_SHIFT;
+        self.write_superblock(self.metadata.geometry().superblock(copy))
+    }
+
+    /// The same for the block that is to be a copy.
+    pub(crate) fn write_superblock(&self, block: u64) -> Result {
+        let start = block << BLOCK_SHIFT;
         let mut found: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
         let mut wanted: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 

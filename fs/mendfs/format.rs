@@ -342,8 +342,24 @@ impl Geometry {
         self.metadata
     }
 
-    /// The blocks at either end that hold a copy of everything.
-    fn copy_blocks(&self) -> u64 {
+    /// The sizes of the filesystem on a device of `blocks` blocks, which is longer now. The new
+    /// second copies lie behind the old ones: these are there until the others are.
+    ///
+    /// # Errors
+    ///
+    /// - [`Fault::Geometry`] if it is not longer by [`copy_blocks()`](Self::copy_blocks), or too
+    ///   long.
+    pub fn grown(&self, blocks: u64) -> Result<Self, Fault> {
+        match blocks.checked_sub(self.blocks) {
+            Some(more) if more >= self.copy_blocks() => {
+                Self::new(blocks, self.journal, self.metadata)
+            }
+            _ => Err(Fault::Geometry),
+        }
+    }
+
+    /// The blocks at either end that hold a copy of everything. It grows by as many at least.
+    pub fn copy_blocks(&self) -> u64 {
         1_u64
             .saturating_add(self.journal)
             .saturating_add(self.metadata)
@@ -565,6 +581,15 @@ impl Superblock {
             mount_uuid,
             ..*self
         } == *other
+    }
+
+    /// Whether another one is that of the same filesystem once it has grown, as it is when that was
+    /// interrupted. Then the second copy of this one is still there.
+    pub fn may_grow_to(&self, other: &Self) -> bool {
+        let geometry = other.geometry;
+
+        self.geometry.grown(geometry.blocks) == Ok(geometry)
+            && Self { geometry, ..*self }.is_same_but_named(other)
     }
 
     /// Reads a superblock.

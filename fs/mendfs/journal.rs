@@ -60,6 +60,11 @@ impl Journal {
         })
     }
 
+    /// Takes the sizes of a filesystem that has grown. Slots are as long as they were.
+    pub(crate) fn set_geometry(&mut self, geometry: Geometry) {
+        self.geometry = geometry;
+    }
+
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }

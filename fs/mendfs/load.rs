@@ -102,7 +102,8 @@ fn load_view(view: &mut View, metadata: &Metadata) -> Result {
 }
 
 /// Reads the superblock from the first copy that is whole. The other one must not say otherwise
-/// but for what it is called: which is right only `fsck.mendfs` finds out.
+/// but for what it is called, or that it has grown when the machine stopped: which is right only
+/// `fsck.mendfs` finds out.
 fn read_superblock(volume: &Volume) -> Result<Superblock> {
     let blocks = volume.len() >> BLOCK_SHIFT;
     let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
@@ -122,7 +123,9 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
             Ok(one) if one.geometry.blocks() > blocks => worst = Fault::Geometry,
             Ok(other)
                 if found.is_some_and(|one| {
-                    one.uuid == other.uuid && !one.is_same_but_named(&other)
+                    one.uuid == other.uuid
+                        && !one.is_same_but_named(&other)
+                        && !was_growing(volume, &one, &other, &mut block)
                 }) =>
             {
                 pr_err!("{volume}: superblock: the copies are not the same\n");
@@ -143,8 +146,21 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
     })
 }
 
-/// Writes the copies of the superblock that are not as they should be.
+/// Whether the machine stopped when one superblock, the first copy, was about to become the other.
+/// Nobody has had the blocks of its second copy then. `block` is overwritten.
+fn was_growing(volume: &Volume, one: &Superblock, other: &Superblock, block: &mut Block) -> bool {
+    let start = one.geometry.superblock(1) << BLOCK_SHIFT;
+
+    one.may_grow_to(other)
+        && volume.read(start, block).is_ok()
+        && Superblock::read(block, crc32c).is_ok_and(|second| one.is_same_but_named(&second))
+}
+
+/// Writes the copies of the superblock that are not as they should be, and clears what a growth
+/// that was interrupted has left.
 fn mend_superblocks(state: &State) {
+    let mut are_whole = true;
+
     for copy in 0..COPIES {
         // What is bad is mended later: it may just have failed.
         if state
@@ -152,6 +168,7 @@ fn mend_superblocks(state: &State) {
             .bad
             .contains(state.metadata.geometry().superblock(copy))
         {
+            are_whole = false;
             continue;
         }
         if let Err(error) = state.mend_superblock(copy) {
@@ -159,7 +176,18 @@ fn mend_superblocks(state: &State) {
                 "{}: superblock {copy}: cannot be mended: {error:?}\n",
                 state.volume
             );
+            are_whole = false;
         }
+    }
+    // It may be the only one that there is.
+    if !are_whole {
+        return;
+    }
+    if let Err(error) = state.clear_last_block() {
+        pr_warn!(
+            "{}: what is left of a growth cannot be cleared: {error:?}\n",
+            state.volume
+        );
     }
 }
 

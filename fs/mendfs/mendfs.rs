@@ -8,6 +8,7 @@ mod bad;
 mod contents;
 mod failure;
 pub mod format;
+mod grow;
 mod inodes;
 mod journal;
 mod load;
@@ -353,6 +354,10 @@ impl FileSystem for Mendfs {
 
     fn set_label(&self, label: &[u8]) -> Result {
         self.change(|state| state.set_label(label))
+    }
+
+    fn grow(&self, blocks: u64) -> Result {
+        self.change(|state| state.grow_to(blocks))
     }
 
     fn segments(&self, from: SegmentPosition, emit: &mut dyn FnMut(Segment) -> bool) -> Result {

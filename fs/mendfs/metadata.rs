@@ -193,9 +193,14 @@ impl Metadata {
         &self.superblock
     }
 
-    /// Sets what the superblock is to be. The caller writes it.
+    /// Sets what the superblock is to be. The caller writes it, and has written what lies elsewhere
+    /// by it.
     pub(crate) fn set_superblock(&mut self, superblock: Superblock) {
         self.superblock = superblock;
+        self.journal.set_geometry(superblock.geometry);
+        if let Some(first) = self.chunk_mut(0) {
+            first.chunk = superblock.geometry.first_chunk();
+        }
     }
 
     pub(crate) fn geometry(&self) -> &Geometry {
@@ -965,6 +970,49 @@ impl Metadata {
             let _ = self.write_copy(other, number, &empty);
         }
         self.write_copy(copy, number, &empty)
+    }
+
+    /// Writes the second copy of the first chunk to where it lies in a filesystem that has grown.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if it cannot be written, or an empty block be read.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn write_second_copy(&self, view: &View, grown: &Geometry) -> Result {
+        let chunk = grown.first_chunk();
+        let mut empty: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+        for number in grown.chunk_blocks(chunk.number) {
+            let start = chunk.place(grown, 1, number) << BLOCK_SHIFT;
+            let bytes = match view.table.block(number).filter(|block| is_sealed(block)) {
+                Some(block) => block,
+                None => {
+                    self.read_empty(number, &mut empty)?;
+                    &*empty
+                }
+            };
+
+            self.volume
+                .write(start, bytes)
+                .or_else(|_| self.volume.mend(start, bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a block of the first chunk that is not kept in memory, from a copy that is whole.
+    fn read_empty(&self, number: u64, block: &mut Block) -> Result {
+        let chunk = self.geometry().first_chunk();
+
+        for copy in 0..COPIES {
+            let place = chunk.place(self.geometry(), copy, number);
+            let is_read =
+                !self.bad.contains(place) && self.volume.read(place << BLOCK_SHIFT, block).is_ok();
+
+            if is_read && chunk.open(&self.superblock, number, block, crc32c).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(EIO)
     }
 
     fn write_copy(&self, copy: u64, number: u64, bytes: &Block) -> Result {

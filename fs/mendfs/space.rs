@@ -146,6 +146,13 @@ pub(crate) struct Space {
 /// most, if all files are of one block.
 const END: u64 = 16;
 
+/// What of the data files get first.
+fn middle(data: &Range<u64>) -> Range<u64> {
+    let end = count(data) / END;
+
+    data.start.saturating_add(end)..data.end.saturating_sub(end)
+}
+
 impl Space {
     /// All blocks are free.
     ///
@@ -165,8 +172,7 @@ impl Space {
             parts.push(part, GFP_KERNEL)?;
         }
 
-        let end = count(&data) / END;
-        let middle = data.start.saturating_add(end)..data.end.saturating_sub(end);
+        let middle = middle(&data);
 
         Ok(Self {
             next: middle.start,
@@ -176,6 +182,46 @@ impl Space {
             parts,
             taken: KVec::new(),
         })
+    }
+
+    /// Allocates the memory that it needs for data that ends at `end`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn reserve(&mut self, end: u64) -> Result {
+        // CAST: The format limits the number.
+        let more = (end.div_ceil(PART) as usize).saturating_sub(self.parts.len());
+
+        Ok(self.parts.reserve(more, GFP_KERNEL)?)
+    }
+
+    /// Takes more data, up to `end`, all of which is free. [`reserve()`](Self::reserve) has been
+    /// called.
+    pub(crate) fn grow(&mut self, end: u64) {
+        let new = self.data.end..end;
+
+        // CAST: The format limits the number.
+        for _ in self.parts.len()..end.div_ceil(PART) as usize {
+            let _ = self.parts.push_within_capacity(Part {
+                free: 0,
+                bits: None,
+            });
+        }
+        // CAST: A part is small.
+        for (start, part) in (0..).step_by(PART as usize).zip(self.parts.iter_mut()) {
+            let added = common(&around(start, PART), &new);
+
+            part.free = part.free.saturating_add(count(&added));
+            if let Some(bits) = &mut part.bits {
+                for_each_word(added, |block, mask| {
+                    bits.set(block, mask, true);
+                });
+            }
+        }
+        self.free = self.free.saturating_add(count(&new));
+        self.data.end = end;
+        self.middle = middle(&self.data);
     }
 
     /// Number of free blocks.
@@ -545,6 +591,40 @@ mod tests {
             space.take(8, middle.end, false)?,
             middle.end..middle.end + 8
         );
+        Ok(())
+    }
+
+    #[test]
+    fn what_it_grows_by_is_free() -> Result {
+        // To the middle of a word, the end of a part, and over a part that nobody has used.
+        for end in [DATA.end + 3, 3 * PART, 5 * PART + 77] {
+            for is_used in [false, true] {
+                let mut space = Space::new(DATA)?;
+
+                if is_used {
+                    space.occupy(DATA)?;
+                }
+
+                let free = space.free();
+
+                space.reserve(end)?;
+                assert_eq!(space.free(), free);
+                space.grow(end);
+                assert_eq!(space.free(), free + end - DATA.end);
+                assert_eq!(space.first_free(DATA.end..u64::MAX), Some(DATA.end));
+                assert_eq!(space.end_of_free(DATA.end..u64::MAX), end);
+                assert_eq!(space.middle, middle(&(DATA.start..end)));
+
+                space.occupy(DATA.end..end)?;
+                assert_eq!(space.free(), free);
+                space.give(0..u64::MAX);
+                assert_eq!(space.free(), end - DATA.start);
+                assert_eq!(
+                    space.last_chunk(),
+                    Some((end / CHUNK_BLOCKS - 1) * CHUNK_BLOCKS)
+                );
+            }
+        }
         Ok(())
     }
 

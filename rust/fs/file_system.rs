@@ -150,6 +150,18 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if it cannot be written.
     fn set_label(&self, label: &[u8]) -> Result;
 
+    /// Makes the filesystem as long as so many blocks of 4 KiB of its device
+    /// (`EXT4_IOC_RESIZE_FS`), which [may have grown](Volume::grow). If it is that already, there
+    /// is nothing to do. Nobody has frozen it.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if it would become shorter, or cannot be as long as that.
+    /// - `ENOSPC` if the device is shorter than that.
+    /// - `EIO` if the filesystem is shut down, or memory is bad.
+    /// - `ENOMEM` if memory is short.
+    fn grow(&self, blocks: u64) -> Result;
+
     /// Calls `emit` with the segments of the volume from a position on, in the order of their
     /// positions, until it returns false. Each byte of the filesystem is in one; a segment that no
     /// file owns may start where the position says.

@@ -42,6 +42,9 @@ const GET_LABEL: u32 = _IOR::<[u8; FSLABEL_MAX]>(0x94, 49);
 /// C: `FS_IOC_SETFSLABEL`
 const SET_LABEL: u32 = _IOW::<[u8; FSLABEL_MAX]>(0x94, 50);
 
+/// C: `EXT4_IOC_RESIZE_FS`
+const RESIZE: u32 = _IOW::<u64>(b'f' as u32, 16);
+
 /// C: `FS_IOC_GETFSMAP`
 const GET_FSMAP: u32 = _IOWR::<bindings::fsmap_head>(b'X' as u32, 59);
 
@@ -149,6 +152,16 @@ impl<T: FileSystem> SuperBlock<T> {
         self.fs().sync()
     }
 
+    /// Makes the filesystem as long as so many blocks of 4 KiB. The caller is an administrator.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`FileSystem::grow()`] and [`FileSystem::sync()`].
+    fn grow(&self, blocks: u64, _access: &WriteAccess<'_>) -> Result {
+        self.fs().grow(blocks)?;
+        self.fs().sync()
+    }
+
     /// Shuts the filesystem down, and makes durable before what `how` says: all that was written
     /// and done (`FS_SHUTDOWN_FLAGS_DEFAULT`), what was done (`…_LOGFLUSH`), or nothing.
     ///
@@ -214,6 +227,15 @@ impl<T: FileSystem> VTable<T> {
                     let access = unsafe { WriteAccess::new(file) }?;
 
                     super_block.set_label(&label, &access)?;
+                }
+                RESIZE => {
+                    check_admin()?;
+
+                    let blocks = slice(size_of::<u64>()).reader().read()?;
+                    // SAFETY: By the safety requirements, `file` is open for the whole call.
+                    let access = unsafe { WriteAccess::new(file) }?;
+
+                    super_block.grow(blocks, &access)?;
                 }
                 _ => return Err(ENOTTY),
             }
