@@ -65,6 +65,21 @@ fn attribute(path: &str, name: &str) -> Option<String> {
     Some(value.trim().into())
 }
 
+/// The node of the block device of this number.
+///
+/// # Errors
+///
+/// - A sentence if there is none.
+pub fn node(number: u64) -> Result<String, String> {
+    let path = format!("/sys/dev/block/{}:{}/uevent", major(number), minor(number));
+    let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
+
+    text.lines()
+        .find_map(|line| line.strip_prefix("DEVNAME="))
+        .map(|name| format!("/dev/{name}"))
+        .ok_or_else(|| format!("{path}: the device has no name"))
+}
+
 /// Why a device is not what one wants to have a filesystem on.
 pub fn objections(path: &str) -> Vec<&'static str> {
     let is_device = fs::metadata(path).is_ok_and(|m| m.file_type().is_block_device());

@@ -9,6 +9,7 @@ mod chunks;
 pub mod device;
 #[path = "../../../fs/mendfs/format.rs"]
 pub mod format;
+pub mod growth;
 pub mod info;
 mod journal;
 pub mod make;

@@ -2,13 +2,32 @@
 
 //! Finds the superblock.
 
+use std::io;
+
 use crate::checksum;
+use crate::device;
 use crate::format::{Block, Superblock, BLOCK_SIZE, COPIES};
-use crate::media::Media;
+use crate::media::{FileMedia, Media};
 use crate::report::{Class, Report};
 
 /// Blocks of the metadata that are looked at to tell which of two superblocks is right.
 const PROBED: u64 = 8;
+
+/// Finds the superblock on a device that may be mounted. Returns it, and how many blocks the device
+/// has.
+///
+/// # Errors
+///
+/// - A sentence with the device if it cannot be opened, or there is no superblock.
+pub fn on_device(device: &str) -> Result<(Superblock, u64), String> {
+    let found = || {
+        let media = FileMedia::new(device::open(device, false)?).map_err(|e| e.to_string())?;
+
+        Ok((find(&media, &mut Report::default())?, media.blocks()))
+    };
+
+    found().map_err(|error: String| format!("{device}: {error}"))
+}
 
 /// Finds the superblock, and reports what is wrong with its copies.
 ///
@@ -82,6 +101,36 @@ fn compare(media: &dyn Media, superblock: &Superblock, report: &mut Report) {
         };
 
         report.add(class, format!("superblock {copy}"), what);
+    }
+    if let Some((block, left)) = left_of_growth(media, superblock) {
+        report.add(
+            Class::Note,
+            format!("block {block}"),
+            format!(
+                "left of a growth to {} blocks that was interrupted; the next mount clears it",
+                left.geometry.blocks()
+            ),
+        );
+    }
+}
+
+/// The last block of the device, if it is behind the filesystem and has a superblock of it.
+fn left_of_growth(media: &dyn Media, superblock: &Superblock) -> Option<(u64, Superblock)> {
+    let last = media.blocks().checked_sub(1)?;
+    let left = read(media, last).ok()?;
+
+    (last >= superblock.geometry.blocks() && left.uuid == superblock.uuid).then_some((last, left))
+}
+
+/// Clears what a growth that was interrupted has left. All copies of the superblock are whole.
+///
+/// # Errors
+///
+/// - What the media fails with.
+pub fn clear_growth(media: &mut dyn Media, superblock: &Superblock) -> io::Result<()> {
+    match left_of_growth(media, superblock) {
+        Some((block, _)) => media.write(block, &[0; BLOCK_SIZE]),
+        None => Ok(()),
     }
 }
 

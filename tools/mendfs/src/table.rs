@@ -600,6 +600,8 @@ impl Repair {
                 media.write(block, image.as_slice())?;
             }
         }
+        media.sync()?;
+        crate::superblock::clear_growth(media, &self.superblock)?;
         media.sync()
     }
 

@@ -7,12 +7,14 @@ use std::ops::Range;
 use mendfs::check::{self, Checked};
 use mendfs::checksum;
 use mendfs::format::{
-    Chunk, Extent, Inode, Record, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, MAX_METADATA, ROOT, UNITS,
-    UNIT_SIZE,
+    Chunk, Extent, Inode, Record, Superblock, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, MAX_METADATA, ROOT,
+    UNITS, UNIT_SIZE,
 };
 use mendfs::make;
 use mendfs::media::Media;
 use mendfs::report::Class::{self, Damage, Loss, Note};
+use mendfs::report::Report;
+use mendfs::superblock;
 use mfmend::image::{
     extent, name, Image, BLOCKS, CLONE, DIRECTORY, FIFO, FILE, FIRST_BLOCKS, FIRST_FREE, INNER,
     LINK, NOW, SECOND, SECOND_ATTRIBUTE, TARGET, UUID,
@@ -137,6 +139,79 @@ fn grown_device_has_superblock_inside() {
 
     image.media.blocks += 100;
     image.expect_clean();
+}
+
+/// What is on the media when the machine stops while the filesystem grows, and all is there but the
+/// first superblock. The device is `behind` blocks longer still.
+fn growing(image: &mut Image, behind: u64) {
+    let grown = image
+        .superblock
+        .geometry
+        .grown(BLOCKS + 100)
+        .expect("it fits");
+    let superblock = Superblock {
+        geometry: grown,
+        ..image.superblock
+    };
+
+    image.media.blocks = grown.blocks() + behind;
+    for number in 0..FIRST_BLOCKS {
+        let block = image
+            .media
+            .read_block(image.place(0, number))
+            .expect("memory is good");
+
+        image
+            .media
+            .write(grown.first_chunk().place(&grown, 1, number), &*block)
+            .expect("memory is good");
+    }
+    for block in [grown.superblock(1), image.media.blocks - 1] {
+        image
+            .media
+            .write(block, &*superblock::image(&superblock))
+            .expect("memory is good");
+    }
+}
+
+#[test]
+fn growth_that_was_interrupted() {
+    for behind in [0, 1, 5] {
+        let what = format!("block {}: left of a growth to", BLOCKS + 99 + behind);
+        let image = found(|i| growing(i, behind), &[(Note, &what)]);
+
+        assert_eq!(image.list(), Image::populated().list());
+        assert!(!image.media.contents.contains_key(&(BLOCKS + 99 + behind)));
+
+        // The first superblock was being written.
+        let mut image = Image::populated();
+
+        growing(&mut image, behind);
+        image.flip(0, 50);
+        image
+            .media
+            .write(BLOCKS - 1, &[5; BLOCK_SIZE])
+            .expect("memory is good");
+
+        let Checked { report, repair } = image.check();
+        let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
+
+        assert!(
+            findings[0].contains("superblock 0: wrong checksum"),
+            "{findings:?}"
+        );
+        assert_eq!(
+            findings.len(),
+            if behind == 0 { 1 } else { 2 },
+            "{findings:?}"
+        );
+        repair.write(&mut image.media).expect("memory is good");
+        image.superblock =
+            superblock::find(&image.media, &mut Report::default()).expect("it is there");
+        assert_eq!(image.superblock.geometry.blocks(), BLOCKS + 100);
+        image.expect_clean();
+        assert_eq!(image.list(), Image::populated().list());
+    }
 }
 
 #[test]

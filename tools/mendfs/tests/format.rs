@@ -336,6 +336,70 @@ proptest! {
 }
 
 #[test]
+fn second_copies_lie_behind_the_old_ones_after_growth() {
+    let geometry = Geometry::new(4096, 8, 2).expect("it fits");
+    let superblock = Superblock {
+        uuid: [1; 16],
+        geometry,
+        label: [0; 32],
+        secret: Secret([2; 16]),
+        mount_uuid: [1; 16],
+    };
+
+    for (blocks, may) in [
+        (0, false),
+        (4095, false),
+        (4096, false),
+        (4106, false),
+        (4107, true),
+        (1 << 36, true),
+        ((1 << 36) + 1, false),
+        (u64::MAX, false),
+    ] {
+        let grown = geometry.grown(blocks);
+
+        assert_eq!(grown.is_ok(), may, "{blocks}");
+        let Ok(grown) = grown else {
+            continue;
+        };
+
+        for ([first, _], [same, second]) in geometry.copies().iter().zip(grown.copies()) {
+            assert_eq!(*first, same);
+            assert!(second.start >= 4096 && second.end <= blocks);
+        }
+        assert_eq!(geometry.data().start, grown.data().start);
+
+        let other = Superblock {
+            geometry: grown,
+            label: [3; 32],
+            ..superblock
+        };
+
+        assert!(superblock.may_grow_to(&other) && !other.may_grow_to(&superblock));
+        for wrong in [
+            Superblock {
+                uuid: [4; 16],
+                ..other
+            },
+            Superblock {
+                secret: Secret([4; 16]),
+                ..other
+            },
+            Superblock {
+                geometry: Geometry::new(blocks, 10, 2).expect("it fits"),
+                ..other
+            },
+            Superblock {
+                geometry: Geometry::new(blocks, 8, 3).expect("it fits"),
+                ..other
+            },
+        ] {
+            assert!(!superblock.may_grow_to(&wrong));
+        }
+    }
+}
+
+#[test]
 fn geometry_has_limits() {
     assert!(Geometry::new(1040, 8, 1).is_ok());
     assert_eq!(Geometry::new(1040, 6, 1), Err(Fault::Geometry));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shows and changes what a mendfs filesystem is called.
+//! Shows and changes what a mendfs filesystem is called, and makes it larger.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -10,12 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mendfs::format::Superblock;
+use mendfs::growth::{self, Growing};
 use mendfs::media::FileMedia;
-use mendfs::report::Report;
 use mendfs::{device, info, superblock};
+use serde_json::json;
 use uuid::Uuid;
 
-/// Show and change what a mendfs filesystem is called.
+/// Show and change what a mendfs filesystem is called, and make it larger.
 #[derive(Parser)]
 #[command(name = "mendfs", version)]
 struct Cli {
@@ -51,6 +52,18 @@ enum Action {
         /// The new UUID, or `random`.
         #[arg(value_parser = parse_uuid)]
         uuid: Option<Uuid>,
+    },
+    /// Make a mounted filesystem as large as its device, which has grown.
+    Grow {
+        /// Where it is mounted.
+        directory: String,
+        /// How large, in blocks of 4 KiB, or in bytes with K, M, G or T; as the device if it is not
+        /// given.
+        #[arg(value_parser = growth::parse_size)]
+        size: Option<u64>,
+        /// Say how large it was and is as JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -97,18 +110,40 @@ fn main() -> ExitCode {
             })?;
             Ok(0)
         }
+        Action::Grow {
+            directory,
+            size,
+            json,
+        } => {
+            let grow = || {
+                let growing = Growing::open(Path::new(&directory))?;
+
+                Ok((growing.geometry().blocks(), growing.grow(size)?))
+            };
+            let (before, after) =
+                grow().map_err(|error: Box<dyn Error>| format!("{directory}: {error}"))?;
+
+            match (json, before == after) {
+                (true, _) => cli::print(json!({
+                    "directory": directory,
+                    "blocks_before": before,
+                    "blocks": after,
+                }))?,
+                (_, true) => cli::print(format_args!(
+                    "{directory}: {after} blocks of 4 KiB already, nothing to do"
+                ))?,
+                _ => cli::print(format_args!(
+                    "{directory}: from {before} to {after} blocks of 4 KiB"
+                ))?,
+            }
+            Ok(0)
+        }
     })
 }
 
 /// The superblock of a device.
 fn read(device: &str) -> Result<Superblock, String> {
-    let found = || {
-        let media = FileMedia::new(device::open(device, false)?).map_err(|e| e.to_string())?;
-
-        superblock::find(&media, &mut Report::default())
-    };
-
-    found().map_err(|error| format!("{device}: {error}"))
+    superblock::on_device(device).map(|(superblock, _)| superblock)
 }
 
 /// udev asks of each device with DAX, and most have something else on them.
