@@ -117,12 +117,12 @@ boot() # as start
 	return 1
 }
 
-# All short sequences of operations, on a small filesystem: all of it is looked at each time. The memory is
-# not zeroes here, either.
+# All short sequences of operations, on a small filesystem: all of it is looked at each time. It grows in some.
+# The memory is not zeroes here, either.
 do_sequences()
 {
 	head -c $SMALL /dev/zero | tr '\0' U >"$small/nvdimm0" &&
-		tool mkfs.mendfs -q --metadata 2 --journal 8 "$small/nvdimm0" &&
+		tool mkfs.mendfs -q --metadata 2 --journal 8 --blocks 1024 "$small/nvdimm0" &&
 		cp "$small/nvdimm0" "$small/first" &&
 		boot sequences.sh "$LONGER $SEED" "$small" 1 $SMALL '' \
 			"-plugin $work/lines.so,memory=$small/nvdimm0,base=$BASE,record=$small/trace" &&

@@ -324,6 +324,7 @@ impl Part<'_> {
             // Where something was not durable before, it may be there in part.
             is_whole: running.versions.len() == 1
                 && matches!(operation, Some(Operation::Transfer(Transfer::Clone, ..))),
+            is_growing: matches!(operation, Some(Operation::Grow)),
         };
 
         self.checked.moments += 1;
@@ -371,12 +372,14 @@ struct Judge<'a> {
     versions: Vec<&'a Model>,
     /// The operation changes contents as a whole.
     is_whole: bool,
+    /// The filesystem grows: its first superblock is written.
+    is_growing: bool,
 }
 
 impl Judge<'_> {
     fn check(&self, durable: &[u8], lines: &Lines) -> Result<(), String> {
         let left = Left::new(durable, lines);
-        let image = Image::read(&left)?;
+        let image = Image::read(&left, self.is_growing)?;
         let folder = image.folder(&self.folder)?;
         let found = image.list(folder)?;
         let Some(names) = [Some(self.before), self.after]

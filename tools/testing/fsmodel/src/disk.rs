@@ -13,6 +13,7 @@ use std::os::unix::fs::{symlink, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use mendfs::growth::Growing;
 use nix::fcntl::{self, FallocateFlags, RenameFlags};
 use nix::unistd::{self, Whence};
 
@@ -120,6 +121,7 @@ impl Disk {
             }
             Operation::Remount => self.remount(model),
             Operation::Compare => self.compare_all(model),
+            Operation::Grow => self.grow(),
             Operation::Fail(id, page) => self.fail(model, id, page),
             Operation::Mode(..) | Operation::SetAttribute(..) | Operation::RemoveAttribute(..) => {
                 self.apply_attribute(model, operation)
@@ -231,6 +233,17 @@ impl Disk {
             Operation::Sync(id) => self.sync(model, id),
             _ => return None,
         })
+    }
+
+    fn grow(&self) -> Result<(), Wrong> {
+        let growing = Growing::open(&self.folder).map_err(|e| e.to_string())?;
+        let geometry = growing.geometry();
+        let blocks = geometry.blocks() + geometry.copy_blocks();
+
+        if blocks <= growing.of_device() {
+            growing.grow(Some(blocks)).map_err(|e| e.to_string())?;
+        }
+        Ok(())
     }
 
     fn sync(&mut self, model: &Model, id: Id) -> Result<(), Wrong> {

@@ -109,6 +109,8 @@ pub enum Operation {
     Fail(Id, usize),
     /// Compare all.
     Compare,
+    /// The filesystem grows by as little as it can, as long as its device has room for that.
+    Grow,
     /// Close all, and mount again if that is possible.
     Remount,
 }
@@ -664,7 +666,8 @@ impl Model {
             | Operation::MapRead(..)
             | Operation::Seek(_)
             | Operation::Sync(_)
-            | Operation::Compare => {}
+            | Operation::Compare
+            | Operation::Grow => {}
         }
     }
 

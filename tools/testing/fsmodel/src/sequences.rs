@@ -54,7 +54,7 @@ const BEFORE: [Operation; 11] = [
 ];
 
 /// How many operations there are in the set.
-const OPERATIONS: usize = 40;
+const OPERATIONS: usize = 41;
 
 /// One of the set; [`None`] if it is not possible.
 fn operation(model: &Model, number: usize) -> Option<Operation> {
@@ -140,6 +140,7 @@ fn operation(model: &Model, number: usize) -> Option<Operation> {
         37 => within(middle.end(), Operation::MapWrite(FILE, middle, fill, true)),
         38 => file(Operation::Mode(FILE, 0o600)),
         39 => file(Operation::Sync(FILE)),
+        40 => Some(Operation::Grow),
         _ => None,
     }
 }

@@ -9,6 +9,7 @@ use mendfs::check;
 use mendfs::device;
 use mendfs::format::{Block, Extent, Inode, Record, BLOCK_SHIFT, BLOCK_SIZE, ROOT};
 use mendfs::media::Media;
+use mendfs::report::{Class, Finding};
 
 use crate::model::{self, Kind, Model, PLACES};
 use crate::state;
@@ -174,11 +175,15 @@ pub struct Image {
 }
 
 impl Image {
-    /// Reads a filesystem, in which there is nothing to repair.
-    pub fn read(media: &dyn Media) -> Result<Self, String> {
+    /// Reads a filesystem, in which there is nothing to repair but, if it may be torn, the first
+    /// superblock.
+    pub fn read(media: &dyn Media, may_be_torn: bool) -> Result<Self, String> {
         let report = check::check(media, device::now())?.report;
+        let is_torn = |finding: &Finding| {
+            finding.class == Class::Note || may_be_torn && finding.place == "superblock 0"
+        };
 
-        if !report.is_clean() {
+        if !report.is_clean() && !report.findings.iter().all(is_torn) {
             let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
 
             return Err(format!("fsck finds {}", findings.join("; ")));
