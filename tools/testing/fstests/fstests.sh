@@ -26,12 +26,16 @@ build()
 	[ -x "$suite/src/godown" ] || in_root make -C "$suite" || return
 	cp "$here/common-mendfs" "$suite/common/mendfs"
 	echo '. ./common/mendfs' >>"$suite/common/rc"
+	# A test that hangs does not stop those after it. The guest expands the variable.
+	# shellcheck disable=SC2016
+	sed -i 's|; exec \./\$seq"|; exec timeout -k 9 $TEST_TIMEOUT ./$seq"|' "$suite/check"
+	grep -q TEST_TIMEOUT "$suite/check" || return
 	tar -C "$suite" -cf "$host/suite.tar" --exclude=.git .
 }
 
 "$top/scripts/root"
 mkdir -p "$host"
-key=$({ realpath "$XFSTESTS"; stat -c %Y "$XFSTESTS"; cat "$here/common-mendfs"; } | hash_of)
+key=$({ realpath "$XFSTESTS"; stat -c %Y "$XFSTESTS"; cat "$here/common-mendfs" "$0"; } | hash_of)
 if [ "$(cat "$work/key" 2>/dev/null)" != "$key" ]; then
 	step "building the suite" build
 	echo "$key" >"$work/key"
@@ -56,7 +60,8 @@ trap 'rm -f "$counts"' EXIT
 	start=$(milliseconds) status=0
 	echo "#:test fstests"
 	SCRIPT=$here/guest.sh FILES=$host PMEM=nvdimm,virtio \
-		NVDIMM_SIZE=${NVDIMM_SIZE:-2G} APPEND=bdev_allow_write_mounted=1 \
+		NVDIMM_SIZE=${NVDIMM_SIZE:-2G} \
+		APPEND="bdev_allow_write_mounted=1 TEST_TIMEOUT=${TEST_TIMEOUT:-1800}" \
 		TIMEOUT=${TIMEOUT:-36000} CONSOLE=$work/console.log \
 		"$top/scripts/vm" | awk_at_once "$here/ktap.awk" "$here/skips" "$here/failures" || status=$?
 	echo "#:exit fstests $status $(($(milliseconds) - start))"
