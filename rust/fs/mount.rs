@@ -325,7 +325,7 @@ impl<T: FileSystem> VTable<T> {
     pub(super) const TYPE: bindings::file_system_type = bindings::file_system_type {
         name: as_char_ptr_in_const_context(T::NAME),
         // CAST: The flags are bits.
-        fs_flags: bindings::FS_REQUIRES_DEV as c_int,
+        fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP) as c_int,
         init_fs_context: Some(Self::init_fs_context),
         kill_sb: Some(Self::kill_sb),
         owner: this_module::<T::OwnerModule>().as_ptr(),

@@ -94,8 +94,10 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// # Safety
     ///
-    /// The dentry must be one that has a [`name()`].
+    /// - The dentry must be one that has a [`name()`].
+    /// - `idmap` must be the mapping of a mount, as the VFS passes it.
     unsafe fn make(
+        idmap: *mut bindings::mnt_idmap,
         directory: &LockedInode<T>,
         dentry: Option<*const bindings::dentry>,
         mode: bindings::umode_t,
@@ -105,7 +107,8 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements.
         let name = dentry.map(|dentry| unsafe { (qstr(dentry), name(dentry)) });
         // All that can fail for lack of memory comes before the inode is there.
-        let inode = NewInode::new(directory, mode)?;
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { NewInode::new(idmap, directory, mode) }?;
         let link = target.map(Link::copy).transpose()?;
         let labels = inode.labels(directory, name.map(|(qstr, _)| qstr))?;
         let attributes = inode.attributes(device, directory.now());
@@ -123,7 +126,9 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - The caller must hold the lock of `dir`, a directory of a superblock of type `T`.
     /// - `dentry` must be a name in it that has no inode.
+    /// - `idmap` must be the mapping of a mount, as the VFS passes it.
     unsafe fn make_at(
+        idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: u32,
@@ -135,7 +140,7 @@ impl<T: FileSystem> VTable<T> {
         let mode = bindings::umode_t::try_from(mode)?;
 
         // SAFETY: By the safety requirements.
-        let inode = unsafe { Self::make(directory, Some(dentry), mode, device, target) }?;
+        let inode = unsafe { Self::make(idmap, directory, Some(dentry), mode, device, target) }?;
 
         // SAFETY: The dentry has no inode, the inode is new. Its reference is the dentry's now.
         unsafe { bindings::d_instantiate_new(dentry, inode) };
@@ -146,7 +151,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
     pub(super) unsafe extern "C" fn create(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: bindings::umode_t,
@@ -154,28 +159,30 @@ impl<T: FileSystem> VTable<T> {
         let mode = bindings::S_IFREG | u32::from(mode);
 
         // SAFETY: As the VFS calls us.
-        from_result(|| unsafe { Self::make_at(dir, dentry, mode, 0, None) }.map(|()| 0))
+        from_result(|| unsafe { Self::make_at(idmap, dir, dentry, mode, 0, None) }.map(|()| 0))
     }
 
     /// # Safety
     ///
     /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
     pub(super) unsafe extern "C" fn mknod(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: bindings::umode_t,
         device: bindings::dev_t,
     ) -> c_int {
-        // SAFETY: As the VFS calls us.
-        from_result(|| unsafe { Self::make_at(dir, dentry, mode.into(), device, None) }.map(|()| 0))
+        from_result(|| {
+            // SAFETY: As the VFS calls us.
+            unsafe { Self::make_at(idmap, dir, dentry, mode.into(), device, None) }.map(|()| 0)
+        })
     }
 
     /// # Safety
     ///
     /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
     pub(super) unsafe extern "C" fn mkdir(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         mode: bindings::umode_t,
@@ -183,7 +190,7 @@ impl<T: FileSystem> VTable<T> {
         let mode = bindings::S_IFDIR | u32::from(mode);
 
         // SAFETY: As the VFS calls us.
-        match unsafe { Self::make_at(dir, dentry, mode, 0, None) } {
+        match unsafe { Self::make_at(idmap, dir, dentry, mode, 0, None) } {
             // The VFS goes on with its own dentry.
             Ok(()) => ptr::null_mut(),
             Err(error) => error.to_ptr(),
@@ -195,7 +202,7 @@ impl<T: FileSystem> VTable<T> {
     /// - Called by the VFS only, as [`make_at()`](Self::make_at) requires.
     /// - `target` is a valid C string.
     pub(super) unsafe extern "C" fn symlink(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
         target: *const c_char,
@@ -205,8 +212,10 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: By the safety requirements.
         let target = unsafe { CStr::from_char_ptr(target) }.to_bytes();
 
-        // SAFETY: As the VFS calls us.
-        from_result(|| unsafe { Self::make_at(dir, dentry, MODE, 0, Some(target)) }.map(|()| 0))
+        from_result(|| {
+            // SAFETY: As the VFS calls us.
+            unsafe { Self::make_at(idmap, dir, dentry, MODE, 0, Some(target)) }.map(|()| 0)
+        })
     }
 
     /// # Safety
@@ -215,7 +224,7 @@ impl<T: FileSystem> VTable<T> {
     /// - `dir` is a directory of a superblock of type `T`, `file` a file that is being opened, with
     ///   a dentry of its own that has no inode.
     pub(super) unsafe extern "C" fn tmpfile(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         file: *mut bindings::file,
         mode: bindings::umode_t,
@@ -223,8 +232,8 @@ impl<T: FileSystem> VTable<T> {
         from_result(|| {
             // SAFETY: By the safety requirements.
             let directory = unsafe { locked::<T>(dir) };
-            // SAFETY: There is no dentry.
-            let inode = unsafe { Self::make(directory, None, mode, 0, None) }?;
+            // SAFETY: There is no dentry, and the mapping is the VFS's.
+            let inode = unsafe { Self::make(idmap, directory, None, mode, 0, None) }?;
 
             // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` takes the one link
             // from it and hands its reference to the dentry, which the file has.

@@ -32,25 +32,27 @@ use super::{
 pub(super) struct NewInode<T: FileSystem>(NonNull<bindings::inode>, PhantomData<T>);
 
 impl<T: FileSystem> NewInode<T> {
-    /// Allocates an inode with mode and owners as one has that is created in `directory`.
+    /// Allocates an inode with mode and owners as one has that is created in `directory` through a
+    /// mount with the mapping `idmap`.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(super) fn new(directory: &Inode<T>, mode: bindings::umode_t) -> Result<Self> {
+    ///
+    /// # Safety
+    ///
+    /// `idmap` must be the mapping of a mount, as the VFS passes it.
+    pub(super) unsafe fn new(
+        idmap: *mut bindings::mnt_idmap,
+        directory: &Inode<T>,
+        mode: bindings::umode_t,
+    ) -> Result<Self> {
         // SAFETY: The superblock is valid by its type invariants.
         let inode = unsafe { bindings::new_inode(directory.super_block().as_raw()) };
         let inode = NonNull::new(inode).ok_or(ENOMEM)?;
 
-        // SAFETY: Both inodes are valid, and mounts with a mapping of owners are not supported.
-        unsafe {
-            bindings::inode_init_owner(
-                &raw mut bindings::nop_mnt_idmap,
-                inode.as_ptr(),
-                directory.as_raw(),
-                mode,
-            )
-        };
+        // SAFETY: Both inodes are valid, and so is the mapping by the safety requirements.
+        unsafe { bindings::inode_init_owner(idmap, inode.as_ptr(), directory.as_raw(), mode) };
 
         // INVARIANT: The inode was just allocated.
         Ok(Self(inode, PhantomData))

@@ -41,7 +41,7 @@ impl<T: FileSystem> VTable<T> {
     /// - `old_dir` and `new_dir` are directories of one superblock of type `T`; `old` is a name
     ///   with an inode in the first, `new` one in the second.
     pub(super) unsafe extern "C" fn rename(
-        _idmap: *mut bindings::mnt_idmap,
+        idmap: *mut bindings::mnt_idmap,
         old_dir: *mut bindings::inode,
         old: *mut bindings::dentry,
         new_dir: *mut bindings::inode,
@@ -59,7 +59,7 @@ impl<T: FileSystem> VTable<T> {
             }
             let whiteout = (flags & bindings::RENAME_WHITEOUT != 0)
                 // SAFETY: By the safety requirements.
-                .then(|| unsafe { Self::whiteout(Inode::from_raw(old_dir), qstr(old)) })
+                .then(|| unsafe { Self::whiteout(idmap, Inode::from_raw(old_dir), qstr(old)) })
                 .transpose()?;
 
             // SAFETY: By the safety requirements.
@@ -92,10 +92,20 @@ impl<T: FileSystem> VTable<T> {
     /// # Errors
     ///
     /// - The errors of [`NewInode::new()`] and [`NewInode::labels()`].
-    fn whiteout(directory: &Inode<T>, name: &bindings::qstr) -> Result<Whiteout> {
+    ///
+    /// # Safety
+    ///
+    /// `idmap` must be the mapping of a mount, as the VFS passes it.
+    unsafe fn whiteout(
+        idmap: *mut bindings::mnt_idmap,
+        directory: &Inode<T>,
+        name: &bindings::qstr,
+    ) -> Result<Whiteout> {
         const MODE: u32 = bindings::S_IFCHR | bindings::WHITEOUT_MODE;
 
-        let inode = NewInode::new(directory, bindings::umode_t::try_from(MODE)?)?;
+        let mode = bindings::umode_t::try_from(MODE)?;
+        // SAFETY: By the safety requirements.
+        let inode = unsafe { NewInode::new(idmap, directory, mode) }?;
 
         let labels = inode.labels(directory, Some(name))?;
 
