@@ -4,25 +4,16 @@
 //!
 //! See `Documentation/mendfs.rst`.
 
-mod bad;
-mod contents;
-mod failure;
+mod blocks;
+mod change;
+mod damage;
 pub mod format;
-mod grow;
-mod inodes;
-mod journal;
-mod load;
-mod metadata;
-mod names;
-mod owners;
-mod readers;
-mod segments;
-mod space;
-mod state;
-mod suspects;
-mod table;
-mod tree;
-mod view;
+mod incore;
+mod mount;
+mod mounted;
+mod ops;
+mod poison;
+mod store;
 
 use daxmf::{
     fs::{
@@ -53,18 +44,10 @@ use daxmf::{
         self,
         ByteRange, //
     },
-    single_writer::Reader,
-    wait::WaitQueue, //
 };
 use kernel::{
     prelude::*,
-    sync::{
-        new_mutex,
-        Arc,
-        Mutex,
-        MutexGuard,
-        SetOnce, //
-    },
+    sync::Arc,
     time::{
         delay::fsleep,
         Delta, //
@@ -72,9 +55,19 @@ use kernel::{
 };
 
 use crate::{
-    names::Move,
-    state::State,
-    view::View, //
+    blocks::{
+        blocks,
+        common, //
+    },
+    mount::{
+        load::read_filesystem,
+        orphans::remove_orphans, //
+    },
+    mounted::Mendfs,
+    ops::{
+        map::is_sufficient,
+        rename::Move, //
+    },
 };
 
 module! {
@@ -100,166 +93,6 @@ impl kernel::InPlaceModule for Module {
     }
 }
 
-/// A mounted filesystem.
-#[pin_data]
-pub(crate) struct Mendfs {
-    volume: Arc<Volume>,
-    mending: Mending,
-    /// Held by who changes something, as long as that takes.
-    #[pin]
-    phase: Mutex<Phase>,
-    /// What all others see, once it is loaded.
-    view: SetOnce<Reader<View>>,
-    /// Where changes wait for what must be mended before them.
-    #[pin]
-    mended: WaitQueue,
-}
-
-/// What a filesystem is doing.
-enum Phase {
-    /// It is being loaded. Memory has failed in the meantime, or is about to be removed.
-    Loading {
-        failures: KVec<ByteRange<range::space::Volume>>,
-        is_removed: bool,
-    },
-    /// It can be used.
-    Loaded(State),
-}
-
-impl Phase {
-    /// # Errors
-    ///
-    /// - `EAGAIN` if it is not loaded yet.
-    fn loaded(&mut self) -> Result<&mut State> {
-        match self {
-            Self::Loading { .. } => Err(EAGAIN),
-            Self::Loaded(state) => Ok(state),
-        }
-    }
-}
-
-impl Mendfs {
-    /// Calls `f` with the phase, locked. Who reclaims memory may need the lock.
-    fn with_phase<R>(&self, f: impl FnOnce(&mut MutexGuard<'_, Phase>) -> R) -> R {
-        fs::without_reclaim(|| f(&mut self.phase.lock()))
-    }
-
-    /// Looks at what readers see, even if the filesystem is shut down, and without memory to
-    /// allocate: who reclaims memory may need to change it.
-    ///
-    /// # Errors
-    ///
-    /// - `EAGAIN` if it is not loaded yet.
-    fn look_any<R>(&self, look: impl FnOnce(&View) -> R) -> Result<R> {
-        Ok(look(&self.view.as_ref().ok_or(EAGAIN)?.read()))
-    }
-
-    /// Looks at what readers see, without memory to allocate.
-    ///
-    /// # Errors
-    ///
-    /// - As [`read()`](Self::read).
-    fn look<R>(&self, look: impl FnOnce(&View) -> Result<R>) -> Result<R> {
-        self.look_any(|view| {
-            view.check()?;
-            look(view)
-        })?
-    }
-
-    /// Looks at what readers see.
-    ///
-    /// # Errors
-    ///
-    /// - `EIO` if the filesystem is shut down.
-    /// - `EAGAIN` if it is not loaded yet.
-    /// - What `read` returns.
-    fn read<R>(&self, read: impl FnOnce(&View) -> Result<R>) -> Result<R> {
-        fs::without_reclaim(|| self.look(read))
-    }
-
-    /// Changes the state. Waits while both copies of something that it may write are bad.
-    ///
-    /// # Errors
-    ///
-    /// - `EINTR` if somebody kills us while we wait.
-    /// - `EIO` if it takes too long.
-    /// - As [`read()`](Self::read).
-    fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        fs::without_reclaim(|| loop {
-            let mut phase = self.phase.lock();
-            let state = phase.loaded()?;
-
-            state.view.check()?;
-            match state.time_to_wait()? {
-                None => {
-                    let result = change(state);
-
-                    // What it has left behind is free at once. If not, the next one says why.
-                    if result.is_err() {
-                        let _ = state.begin();
-                    }
-                    state.count();
-                    return result;
-                }
-                Some(rest) => self.mended.wait(rest, || drop(phase))?,
-            }
-        })
-    }
-
-    /// Changes the state, even if the filesystem is shut down.
-    ///
-    /// # Errors
-    ///
-    /// - `EAGAIN` if it is not loaded yet.
-    /// - What `change` returns.
-    fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
-        self.with_phase(|phase| {
-            let state = phase.loaded()?;
-            let result = change(state);
-
-            state.count();
-            result
-        })
-    }
-
-    /// Keeps a failure until the filesystem is loaded. Returns false if it is.
-    fn keep(&self, range: ByteRange<range::space::Volume>, flags: Flags) -> Result<bool> {
-        self.with_phase(|phase| match &mut **phase {
-            Phase::Loading {
-                failures,
-                is_removed,
-            } => {
-                *is_removed |= flags.contains(Flags::MEM_PRE_REMOVE);
-                failures.push(range, GFP_KERNEL)?;
-                Ok(true)
-            }
-            Phase::Loaded(_) => Ok(false),
-        })
-    }
-
-    /// Begins to use what was loaded, and deals with what has failed in the meantime.
-    fn begin(&self, mut state: State) -> Result {
-        self.with_phase(|phase| {
-            if let Phase::Loading {
-                failures,
-                is_removed,
-            } = &**phase
-            {
-                if *is_removed {
-                    return Err(ENXIO);
-                }
-                for range in failures {
-                    state.note_failure(&contents::blocks(*range))?;
-                }
-            }
-            state.count();
-            self.view.populate(state.view.reader());
-            **phase = Phase::Loaded(state);
-            Ok(())
-        })
-    }
-}
-
 impl FileSystem for Mendfs {
     const NAME: &'static CStr = c"mendfs";
     const MAGIC: u32 = u32::from_le_bytes(*b"mend");
@@ -270,36 +103,22 @@ impl FileSystem for Mendfs {
     type OwnerModule = LocalModule;
 
     fn new(volume: Volume, mending: Mending) -> Result<Arc<Self>> {
-        let volume = Arc::new(volume, GFP_KERNEL)?;
-
-        Arc::pin_init(
-            pin_init!(Self {
-                volume,
-                mending,
-                view: SetOnce::new(),
-                phase <- new_mutex!(Phase::Loading {
-                    failures: KVec::new(),
-                    is_removed: false,
-                }),
-                mended <- WaitQueue::new(),
-            }),
-            GFP_KERNEL,
-        )
+        Self::loading(volume, mending)
     }
 
     fn load(&self) -> Result {
-        let load = || load::load(&self.volume, &self.mending);
+        let load = || read_filesystem(&self.volume, &self.mending);
 
         // It fills what readers see, with their lock.
-        self.begin(fs::without_reclaim(load)?)?;
+        self.finish_load(fs::without_reclaim(load)?)?;
 
         if self.volume.is_read_only() {
             return Ok(());
         }
         // Nobody mends it for us yet. What has just failed is mended a second later.
-        while !self.change_any(load::remove_orphans)? {
+        while !self.change_any(remove_orphans)? {
             fsleep(Delta::from_secs(1));
-            self.mend_all();
+            self.repair_all();
         }
         Ok(())
     }
@@ -311,8 +130,8 @@ impl FileSystem for Mendfs {
         flags: Flags,
     ) -> Outcome {
         // Nobody has anything mapped before it is loaded.
-        let result = match self.keep(range, flags) {
-            Ok(false) => self.deal_with(super_block, range, flags),
+        let result = match self.defer_failure(range, flags) {
+            Ok(false) => self.notify_owners(super_block, range, flags),
             kept => kept.map(|_| ()),
         };
 
@@ -320,15 +139,16 @@ impl FileSystem for Mendfs {
     }
 
     fn mend(&self, _super_block: &SuperBlock<Self>) {
-        self.mend_all();
+        self.repair_all();
     }
 
     fn statistics(&self) -> Statistics {
-        self.look(|view| Ok(view.statistics())).unwrap_or_default()
+        self.read_noalloc(|view| Ok(view.statistics()))
+            .unwrap_or_default()
     }
 
     fn sync(&self) -> Result {
-        self.look(|_| Ok(()))?;
+        self.read_noalloc(|_| Ok(()))?;
         self.volume.flush()
     }
 
@@ -338,11 +158,11 @@ impl FileSystem for Mendfs {
                 state.view.change().shut_down("FS_IOC_SHUTDOWN");
             }
         });
-        self.mended.notify_all();
+        self.repaired.notify_all();
     }
 
     fn label(&self) -> Result<[u8; fs::FSLABEL_MAX]> {
-        self.look(|view| {
+        self.read_noalloc(|view| {
             let mut label = [0; fs::FSLABEL_MAX];
 
             for (to, from) in label.iter_mut().zip(view.superblock.label) {
@@ -365,8 +185,8 @@ impl FileSystem for Mendfs {
     }
 
     fn read_inode(&self, number: u64) -> Result<Attributes> {
-        self.look(|view| match view.node(number)? {
-            node if node.is_left => Err(ESTALE),
+        self.read_noalloc(|view| match view.node(number)? {
+            node if node.awaits_eviction => Err(ESTALE),
             node => Ok(node.attributes()),
         })
     }
@@ -400,7 +220,7 @@ impl FileSystem for Mendfs {
     }
 
     fn lookup(&self, directory: &Inode<Self>, name: &[u8]) -> Result<Option<u64>> {
-        self.look(|view| {
+        self.read_noalloc(|view| {
             let found = view.find_name(directory.number(), name)?;
 
             Ok(found.map(|(_, name)| name.target))
@@ -417,7 +237,7 @@ impl FileSystem for Mendfs {
     }
 
     fn parent(&self, directory: &Inode<Self>) -> Result<u64> {
-        self.look(|view| Ok(view.node(directory.number())?.inode.parent))
+        self.read_noalloc(|view| Ok(view.node(directory.number())?.inode.parent))
     }
 
     fn create(
@@ -496,18 +316,16 @@ impl FileSystem for Mendfs {
         let number = inode.number();
 
         loop {
-            let found = self.look(|view| view.find(number, range))?;
+            let found = self.read_noalloc(|view| view.find(number, range))?;
 
-            if contents::is_answer(&found, range, purpose) {
+            if is_sufficient(&found, range, purpose) {
                 return Ok(found);
             }
 
             let made = match found.place {
-                Place::Hole => self.fill(
-                    number,
-                    contents::common(&contents::blocks(found.range), &contents::blocks(range)),
-                    None,
-                ),
+                Place::Hole => {
+                    self.fill(number, common(&blocks(found.range), &blocks(range)), None)
+                }
                 _ => self.change(|state| state.map(number, range, purpose)),
             };
 
@@ -524,7 +342,7 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::File>,
     ) -> Result<Mapping> {
         let number = inode.number();
-        let found = self.look(|view| view.find(number, range))?;
+        let found = self.read_noalloc(|view| view.find(number, range))?;
 
         match found.place {
             Place::Mapped {
@@ -533,14 +351,14 @@ impl FileSystem for Mendfs {
                 let room = Vacant::new(GFP_KERNEL)?;
 
                 // It may lie elsewhere by now.
-                self.look(|view| view.begin_read(number, range, room))
+                self.read_noalloc(|view| view.begin_read(number, range, room))
             }
             _ => Ok(found),
         }
     }
 
     fn end_read(&self, _inode: &Inode<Self>, range: ByteRange<range::space::File>, start: u64) {
-        if let Ok(true) = self.look_any(|view| view.end_read(range, start)) {
+        if let Ok(true) = self.read_noalloc_any(|view| view.end_read(range, start)) {
             return;
         }
         if let Err(error) = self.change_any(|state| state.end_read(range, start)) {
@@ -590,9 +408,9 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::File>,
         now: Time,
     ) -> Result {
-        let (number, file) = (inode.number(), contents::blocks(range));
+        let (number, file) = (inode.number(), blocks(range));
 
-        while let Some(hole) = self.look(|view| view.first_hole(number, file.clone()))? {
+        while let Some(hole) = self.read_noalloc(|view| view.first_hole(number, file.clone()))? {
             self.fill(number, hole, Some(now))?;
         }
         Ok(())
@@ -607,10 +425,10 @@ impl FileSystem for Mendfs {
         now: Time,
     ) -> Result {
         let number = inode.number();
-        let mut moving = self.change(|state| state.begin_move(number, from, to, size, now))?;
+        let mut shift = self.change(|state| state.start_shift(number, from, to, size, now))?;
 
         // The lock is given up in between.
-        while self.change(|state| state.go_on_moving(number, &mut moving))? {}
+        while self.change(|state| state.continue_shift(number, &mut shift))? {}
         match to < from {
             true => self.resize(inode, size, now),
             false => Ok(()),

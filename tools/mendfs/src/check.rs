@@ -252,7 +252,7 @@ impl Checker<'_, '_> {
 
         for number in numbers {
             let was = self.model.inodes[&number];
-            let inode = was.without_strays();
+            let inode = was.normalized();
             let wrong: Vec<_> = [
                 ("size", was.size, inode.size),
                 ("device number", was.device, inode.device),

@@ -7,8 +7,6 @@ use crc::{Crc, Table, CRC_32_ISCSI};
 pub mod check;
 mod chunks;
 pub mod device;
-#[path = "../../../fs/mendfs/format.rs"]
-pub mod format;
 pub mod growth;
 pub mod info;
 mod journal;
@@ -17,6 +15,14 @@ pub mod media;
 pub mod report;
 pub mod superblock;
 mod table;
+
+pub use kernel::format;
+
+/// What is also built into the module.
+#[path = "../../../fs/mendfs"]
+mod kernel {
+    pub mod format;
+}
 
 /// The checksum of the format, crc32c.
 pub fn checksum(bytes: &[u8]) -> u32 {

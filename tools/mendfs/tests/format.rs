@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks `fs/mendfs/format.rs`: what is written is read, and anything can be read.
+//! Checks `fs/mendfs/format/`: what is written is read, and anything can be read.
 
 use mendfs::checksum;
 use mendfs::format::{

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Notes which blocks are bad.
+
+use core::ops::Range;
+
+use kernel::{
+    alloc::KVVec,
+    prelude::*, //
+};
+
+use crate::{
+    blocks::{
+        bytes,
+        common,
+        count, //
+    },
+    change::state::State, //
+};
+
+impl State {
+    /// Notes that blocks are bad: what is free of them is not any more, and what no file owns is
+    /// to be mended. What could not be mended is not tried again.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn note_failure(&mut self, bad: &Range<u64>) -> Result {
+        let data = self.metadata.geometry().data();
+        let ends = [0..data.start, data.end..self.metadata.geometry().blocks()];
+
+        self.mending.ask();
+        self.repairs.postpone(bad)?;
+        for end in ends {
+            self.note_bad_copies(common(bad, &end))?;
+        }
+        self.note_data(common(bad, &data))
+    }
+
+    /// The same for blocks among the data.
+    fn note_data(&mut self, mut rest: Range<u64>) -> Result {
+        while !rest.is_empty() {
+            let (run, chunk) = self.view.owners.metadata_run(&rest);
+
+            rest.start = run.end;
+            match chunk {
+                Some(_) => self.note_bad_copies(run)?,
+                None => self.retire(&run)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes that those of some blocks that there are two copies of are bad.
+    fn note_bad_copies(&mut self, mut rest: Range<u64>) -> Result {
+        while !rest.is_empty() {
+            let (run, is_known) = self.metadata.bad.run(&rest);
+
+            rest.start = run.end;
+            if !is_known {
+                self.repairs.reserve(1)?;
+                self.metadata.bad.add(&run, None)?;
+                self.repairs.add(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes which of some blocks the device knows to be bad, without having told us: they may have
+    /// failed while it had no holder. Returns whether there are such.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `ENXIO` if the device is dead.
+    pub(crate) fn note_unreadable(&mut self, blocks: Range<u64>) -> Result<bool> {
+        let bad = self.unreadable(blocks)?;
+
+        for block in &bad {
+            self.note_failure(block)?;
+        }
+        Ok(!bad.is_empty())
+    }
+
+    /// Those of some blocks that the device knows to be bad, one by one.
+    ///
+    /// # Errors
+    ///
+    /// - As [`note_unreadable()`](Self::note_unreadable).
+    pub(crate) fn unreadable(&self, blocks: Range<u64>) -> Result<KVVec<Range<u64>>> {
+        let mut start = blocks.start;
+        let mut len = count(&blocks);
+        let mut bad = KVVec::new();
+
+        while start < blocks.end {
+            let part = start..start.saturating_add(len).min(blocks.end);
+
+            match self.volume.check(bytes(part.clone())?) {
+                Ok(()) => {
+                    start = part.end;
+                    len = len.saturating_mul(2);
+                }
+                Err(EIO) if len == 1 => {
+                    start = part.end;
+                    bad.push(part, GFP_KERNEL)?;
+                }
+                Err(EIO) => len /= 2,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(bad)
+    }
+
+    /// Notes that data is bad.
+    fn retire(&mut self, bad: &Range<u64>) -> Result {
+        self.space.prepare(bad)?;
+        self.view.change().bad.add(bad, None)?;
+        // What an operation has taken and not used is free.
+        self.space.rollback();
+        self.repairs.reserve(1)?;
+        while let Some(retired) = self.space.mark_bad(bad) {
+            self.repairs.add(retired);
+            self.repairs.reserve(1)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Frees blocks that nobody owns any more.
+
+use core::ops::Range;
+
+use kernel::prelude::*;
+
+use crate::change::state::State;
+
+impl State {
+    /// The most ranges of bad blocks that [`release()`](Self::release) may find.
+    pub(crate) fn max_repairs(&self, blocks: &Range<u64>) -> usize {
+        let mut rest = blocks.clone();
+        let mut count = 0_usize;
+
+        while let Some(bad) = self.view.bad.first_in(&rest) {
+            count = count
+                .saturating_add(self.view.owners.most_gaps(&bad))
+                .saturating_add(self.view.readers.count(&bad));
+            rest.start = bad.end;
+        }
+        count
+    }
+
+    /// Makes those of some blocks free that nobody has. What is bad of them is mended first: there
+    /// is room for it among the repairs.
+    pub(crate) fn release(&mut self, blocks: Range<u64>) {
+        let (view, space) = (&*self.view, &mut self.space);
+        let (repairs, mending) = (&mut self.repairs, &self.mending);
+
+        view.for_each_gap(blocks, |mut gap| {
+            while !gap.is_empty() {
+                let (run, is_bad) = view.bad.run(&gap);
+
+                gap.start = run.end;
+                match is_bad {
+                    true => {
+                        repairs.add(run);
+                        mending.ask();
+                    }
+                    false => space.free(run),
+                }
+            }
+        });
+    }
+
+    /// Gives up blocks that no file has.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short. Then they are given up by the next mount.
+    pub(crate) fn try_release(&mut self, blocks: Range<u64>) -> Result {
+        self.repairs.reserve(self.max_repairs(&blocks))?;
+        self.release(blocks);
+        Ok(())
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reports of damaged metadata.
+
+use daxmf::fs::Volume;
+use kernel::{
+    fmt,
+    prelude::*, //
+};
+
+use crate::format::{
+    Fault,
+    UNITS, //
+};
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        core::fmt::Display::fmt(self, f)
+    }
+}
+
+/// Says that the record at an address is damaged.
+pub(crate) fn damaged(volume: &Volume, address: u64, what: impl fmt::Display) -> Error {
+    let (block, unit) = (address / UNITS, address % UNITS);
+
+    pr_err!("{volume}: metadata block {block}, unit {unit}: {what}\n");
+    EUCLEAN
+}

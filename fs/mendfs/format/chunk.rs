@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Chunks of the metadata, and the headers of their blocks.
+
+use core::ops::Range;
+
+use super::{
+    bytes::{
+        put,
+        u32_at,
+        u64_at, //
+    },
+    fault::Fault,
+    geometry::Geometry,
+    header::{
+        Header,
+        Magic, //
+    },
+    sizes::{
+        Block,
+        CHUNK_BLOCKS,
+        COPIES,
+        MAX_METADATA,
+        UNIT_SIZE, //
+    },
+    superblock::Superblock, //
+};
+
+/// A chunk of the metadata: some blocks of it in a row, and where their copies lie.
+///
+/// Number 0 lies at the ends of the device. The others, of [`CHUNK_BLOCKS`], lie anywhere in the
+/// data, and are found one by one: the last unit of each is the record of the one with the next
+/// greater number, or zeroes.
+///
+/// The header of a metadata block goes on with the secret of the filesystem (16 bytes at 40), and
+/// where the two copies of the chunk start, in units of [`CHUNK_BLOCKS`] (`u32` at 56 and 60, both
+/// 0 in chunk 0). So a block that is whole is metadata of this filesystem at this very place:
+/// nobody who writes to a file knows the secret.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// The number, in the order of the metadata blocks in it.
+    pub number: u64,
+    /// The first block of the device of each copy.
+    pub copies: [u64; COPIES as usize],
+}
+
+/// Where what [`Chunk::proof()`] returns is in the header of a metadata block.
+const PROOF_AT: usize = 40;
+
+impl Chunk {
+    /// The blocks of the device of each copy. Not for the first chunk, which has another length.
+    pub fn blocks(&self) -> [Range<u64>; COPIES as usize] {
+        self.copies
+            .map(|start| start..start.saturating_add(CHUNK_BLOCKS))
+    }
+
+    /// The block of the device that a copy of metadata block `number` lies in.
+    pub fn place(&self, geometry: &Geometry, copy: u64, number: u64) -> u64 {
+        let distance = number.saturating_sub(geometry.chunk_blocks(self.number).start);
+        let [first, second] = self.copies;
+
+        match copy {
+            0 => first.saturating_add(distance),
+            _ => second.saturating_add(distance),
+        }
+    }
+
+    /// What the header of its blocks has behind the sequence.
+    fn proof(&self, superblock: &Superblock) -> [u8; UNIT_SIZE - PROOF_AT] {
+        let mut proof = [0; UNIT_SIZE - PROOF_AT];
+
+        put(&mut proof, 0, &superblock.secret.0);
+        if self.number != 0 {
+            for (at, start) in [16, 20].into_iter().zip(self.copies) {
+                // CAST: A device has not more than 2^36 blocks.
+                put(
+                    &mut proof,
+                    at,
+                    &((start / CHUNK_BLOCKS) as u32).to_le_bytes(),
+                );
+            }
+        }
+        proof
+    }
+
+    /// Seals metadata block `number`, which is in the chunk.
+    pub fn seal(
+        &self,
+        superblock: &Superblock,
+        number: u64,
+        sequence: u64,
+        block: &mut Block,
+        checksum: impl FnOnce(&[u8]) -> u32,
+    ) {
+        put(block, PROOF_AT, &self.proof(superblock));
+        Header {
+            magic: Magic::Metadata,
+            uuid: superblock.uuid,
+            address: number,
+            sequence,
+        }
+        .seal(block, checksum);
+    }
+
+    /// Checks that a block is metadata block `number`, which is in the chunk. Returns the
+    /// transaction that has last changed it.
+    ///
+    /// # Errors
+    ///
+    /// - As [`Header::open()`], [`Fault::Foreign`] if it is of another filesystem, and
+    ///   [`Fault::Address`] if it is of another chunk.
+    pub fn open(
+        &self,
+        superblock: &Superblock,
+        number: u64,
+        block: &Block,
+        checksum: impl FnOnce(&[u8]) -> u32,
+    ) -> Result<u64, Fault> {
+        let header = Header::open(block, Magic::Metadata, number, checksum)?;
+        let proof = self.proof(superblock);
+        let found = block.get(PROOF_AT..UNIT_SIZE).unwrap_or(&[]);
+
+        if header.uuid != superblock.uuid || found.get(..16) != proof.get(..16) {
+            return Err(Fault::Foreign);
+        }
+        match found == proof {
+            true => Ok(header.sequence),
+            false => Err(Fault::Address),
+        }
+    }
+
+    /// The chunk that a block says that it is of. Whether that is true says [`open()`](Self::open).
+    pub fn claimed(geometry: &Geometry, block: &Block) -> Self {
+        Self {
+            number: geometry.chunk_of(u64_at(block, 24)),
+            copies: [56, 60].map(|at| u64::from(u32_at(block, at)).saturating_mul(CHUNK_BLOCKS)),
+        }
+    }
+
+    pub(super) fn read(bytes: &[u8]) -> Result<Self, Fault> {
+        let chunk = Self {
+            number: u64_at(bytes, 16),
+            copies: [24, 32].map(|at| u64_at(bytes, at)),
+        };
+
+        chunk.is_sane().then_some(chunk).ok_or(Fault::Value)
+    }
+
+    /// Whether there can be such a chunk, which is not the first.
+    pub fn is_sane(&self) -> bool {
+        let [first, second] = self.copies;
+
+        self.number != 0
+            && self.number <= MAX_METADATA
+            && first % CHUNK_BLOCKS == 0
+            && second % CHUNK_BLOCKS == 0
+            && first < second
+            && second < Geometry::MAX_BLOCKS
+    }
+
+    pub(super) fn write(&self, bytes: &mut [u8]) {
+        put(bytes, 16, &self.number.to_le_bytes());
+        for (at, start) in [24, 32].into_iter().zip(self.copies) {
+            put(bytes, at, &start.to_le_bytes());
+        }
+    }
+}
+
+impl Geometry {
+    /// The first chunk of the metadata.
+    pub fn first_chunk(&self) -> Chunk {
+        Chunk {
+            number: 0,
+            copies: self.metadata_starts(),
+        }
+    }
+}

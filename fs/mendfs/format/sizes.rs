@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Version, sizes and limits.
+
+/// The version of the format. No other is read.
+pub const VERSION: u32 = 2;
+
+/// The features of the format: none. A filesystem that has another is not read.
+pub const FEATURES: u64 = 0;
+
+/// Binary logarithm of the size of a block in bytes.
+pub const BLOCK_SHIFT: u32 = 12;
+
+/// Size of a block in bytes.
+pub const BLOCK_SIZE: usize = 1 << BLOCK_SHIFT;
+
+/// Size of a unit in bytes. The smallest thing that is written.
+pub const UNIT_SIZE: usize = 64;
+
+/// Number of units in a metadata block, with the header, which is unit 0.
+pub const UNITS: u64 = (BLOCK_SIZE / UNIT_SIZE) as u64;
+
+/// Number of copies of the superblock, the journal and the metadata.
+pub const COPIES: u64 = 2;
+
+/// Number of blocks of a chunk of the metadata but the first, and what its copies are aligned to.
+pub const CHUNK_BLOCKS: u64 = 16;
+
+/// Most blocks of one copy of the metadata.
+pub const MAX_METADATA: u64 = 1 << 26;
+
+/// Number of slots of a journal. A transaction goes to slot `sequence % SLOTS`.
+pub const SLOTS: u64 = 2;
+
+/// The last transaction that there can be. What is behind it does not come by counting.
+pub const LAST_SEQUENCE: u64 = 1 << 62;
+
+/// The inode of the root directory, whose record is the first of metadata block 0.
+pub const ROOT: u64 = 1;
+
+/// Length in bytes of the longest name.
+pub const NAME_MAX: usize = 255;
+
+/// A block of an image.
+pub type Block = [u8; BLOCK_SIZE];
+
+/// A universally unique identifier.
+pub type Uuid = [u8; 16];

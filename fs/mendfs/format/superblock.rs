@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The superblock.
+
+use core::fmt;
+
+use super::{
+    bytes::{
+        put,
+        u32_at,
+        u64_at, //
+    },
+    fault::Fault,
+    geometry::Geometry,
+    header::{
+        Header,
+        Magic, //
+    },
+    sizes::{
+        Block,
+        Uuid,
+        FEATURES,
+        VERSION, //
+    },
+};
+
+/// A secret of a filesystem: the key of the hash that orders names. Whoever knows it can choose
+/// names that have the same hash, and make others wait.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// The superblock.
+///
+/// Behind the header: version (`u32` at 40), 4 bytes of zeroes, number of blocks of the device (48)
+/// and of a copy of the metadata (56) and the journal (64), label (72, 32 bytes, padded with
+/// zeroes), secret (104, 16 bytes), features (120), UUID for mounting (128).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Superblock {
+    /// UUID of the filesystem, which its blocks have in their headers.
+    pub uuid: Uuid,
+    /// The sizes.
+    pub geometry: Geometry,
+    /// What the owner calls it, padded with zeroes.
+    pub label: [u8; 32],
+    /// What orders names.
+    pub secret: Secret,
+    /// UUID that it is known by. The same as the other one, unless the owner has changed it.
+    pub mount_uuid: Uuid,
+}
+
+impl Superblock {
+    /// A label of these bytes, [`None`] if they are too many.
+    pub fn padded_label(bytes: &[u8]) -> Option<[u8; 32]> {
+        let mut label = [0; 32];
+
+        put(&mut label, 0, bytes);
+        (bytes.len() <= label.len()).then_some(label)
+    }
+
+    /// Writes the superblock to a block.
+    pub fn write(&self, block: &mut Block, checksum: impl FnOnce(&[u8]) -> u32) {
+        block.fill(0);
+        put(block, 40, &VERSION.to_le_bytes());
+        put(block, 48, &self.geometry.blocks().to_le_bytes());
+        put(block, 56, &self.geometry.metadata_blocks().to_le_bytes());
+        put(block, 64, &self.geometry.journal_blocks().to_le_bytes());
+        put(block, 72, &self.label);
+        put(block, 104, &self.secret.0);
+        put(block, 128, &self.mount_uuid);
+
+        Header {
+            magic: Magic::Super,
+            uuid: self.uuid,
+            address: 0,
+            sequence: 0,
+        }
+        .seal(block, checksum);
+    }
+
+    /// Whether another one is the same but for the label and the UUID for mounting, as it is when a
+    /// change of these was interrupted.
+    pub fn is_same_but_named(&self, other: &Self) -> bool {
+        let Self {
+            label, mount_uuid, ..
+        } = *other;
+
+        Self {
+            label,
+            mount_uuid,
+            ..*self
+        } == *other
+    }
+
+    /// Whether another one is that of the same filesystem once it has grown, as it is when that was
+    /// interrupted. Then the second copy of this one is still there.
+    pub fn may_grow_to(&self, other: &Self) -> bool {
+        let geometry = other.geometry;
+
+        self.geometry.grown(geometry.blocks) == Ok(geometry)
+            && Self { geometry, ..*self }.is_same_but_named(other)
+    }
+
+    /// Reads a superblock.
+    ///
+    /// # Errors
+    ///
+    /// - As [`Header::open()`] and [`Geometry::new()`].
+    /// - [`Fault::Version`] and [`Fault::Features`] if this code cannot read the rest.
+    pub fn read(block: &Block, checksum: impl FnOnce(&[u8]) -> u32) -> Result<Self, Fault> {
+        let header = Header::open(block, Magic::Super, 0, checksum)?;
+
+        match u32_at(block, 40) {
+            VERSION => {}
+            other => return Err(Fault::Version(other)),
+        }
+        match u64_at(block, 120) & !FEATURES {
+            0 => {}
+            unknown => return Err(Fault::Features(unknown)),
+        }
+
+        let mut label = [0; 32];
+        put(&mut label, 0, block.get(72..104).unwrap_or(&[]));
+
+        let mut secret = [0; 16];
+        put(&mut secret, 0, block.get(104..120).unwrap_or(&[]));
+
+        let mut mount_uuid = [0; 16];
+        put(&mut mount_uuid, 0, block.get(128..144).unwrap_or(&[]));
+
+        Ok(Self {
+            uuid: header.uuid,
+            geometry: Geometry::new(u64_at(block, 48), u64_at(block, 64), u64_at(block, 56))?,
+            label,
+            secret: Secret(secret),
+            mount_uuid,
+        })
+    }
+}

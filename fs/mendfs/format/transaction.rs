@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A transaction in the journal.
+
+use super::{
+    bytes::{
+        put,
+        u32_at,
+        u64_at, //
+    },
+    sizes::{
+        MAX_METADATA,
+        UNITS,
+        UNIT_SIZE, //
+    },
+};
+
+/// The layout of a transaction in a slot of the journal.
+///
+/// The header has the number of units (`u32` at 40). The addresses of the units follow (`u64`
+/// each), padded to a whole unit, and then the units themselves. The checksum covers them all.
+///
+/// The units include the headers of all metadata blocks that change, sealed with the change.
+pub struct Transaction;
+
+impl Transaction {
+    /// The size in bytes of the header and the addresses of `count` units.
+    fn head(count: usize) -> usize {
+        let addresses = count.saturating_mul(8).saturating_add(UNIT_SIZE - 1);
+
+        (addresses & !(UNIT_SIZE - 1)).saturating_add(UNIT_SIZE)
+    }
+
+    /// The size in bytes of a transaction of `count` units.
+    pub fn size(count: usize) -> usize {
+        Self::head(count).saturating_add(count.saturating_mul(UNIT_SIZE))
+    }
+
+    /// The number of units of the transaction in a slot, and its size; [`None`] if that is more
+    /// than the slot can hold.
+    pub fn count(slot: &[u8]) -> Option<(usize, usize)> {
+        // CAST: A `u32` is a `usize`.
+        let count = u32_at(slot, 40) as usize;
+        let size = Self::size(count);
+
+        (size <= slot.len()).then_some((count, size))
+    }
+
+    /// Says how many units there are. To be done before the slot is sealed.
+    pub fn set_count(slot: &mut [u8], count: u32) {
+        put(slot, 40, &count.to_le_bytes());
+    }
+
+    /// Puts unit number `index` of `count` in.
+    pub fn set_unit(
+        slot: &mut [u8],
+        count: usize,
+        index: usize,
+        address: u64,
+        unit: &[u8; UNIT_SIZE],
+    ) {
+        let at = Self::head(count).saturating_add(index.saturating_mul(UNIT_SIZE));
+
+        put(
+            slot,
+            UNIT_SIZE.saturating_add(index.saturating_mul(8)),
+            &address.to_le_bytes(),
+        );
+        put(slot, at, unit);
+    }
+
+    /// The address and contents of unit number `index` of `count`.
+    pub fn unit(slot: &[u8], count: usize, index: usize) -> Option<(u64, &[u8; UNIT_SIZE])> {
+        let at = Self::head(count).saturating_add(index.saturating_mul(UNIT_SIZE));
+        let address = u64_at(slot, UNIT_SIZE.saturating_add(index.saturating_mul(8)));
+
+        Some((address, slot.get(at..)?.first_chunk()?))
+    }
+
+    /// The index of the first unit of `count` that cannot be in the metadata. Such a transaction is
+    /// bad, all of it.
+    pub fn misplaced(slot: &[u8], count: usize) -> Option<usize> {
+        (0..count).find(|index| {
+            Self::unit(slot, count, *index)
+                .is_none_or(|(address, _)| address / UNITS >= MAX_METADATA)
+        })
+    }
+}

@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Takes free blocks, for files and for the metadata.
+
+use core::ops::Range;
+
+use kernel::prelude::*;
+
+use crate::{
+    format::{
+        CHUNK_BLOCKS,
+        COPIES, //
+    },
+    incore::{
+        bitmap::HUGE,
+        free_space::FreeSpace, //
+    },
+};
+
+impl FreeSpace {
+    /// Gives back what was taken since the last [`commit()`](Self::commit).
+    pub(crate) fn rollback(&mut self) {
+        while let Some(range) = self.taken.pop() {
+            self.free(range);
+        }
+    }
+
+    /// Keeps what was taken.
+    pub(crate) fn commit(&mut self) {
+        self.taken.clear();
+    }
+
+    /// Takes up to `count` blocks in a row, from `goal` on if that is free. If `align`, the first
+    /// is aligned as a huge page is, as far as there are such blocks.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there is none.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn allocate(&mut self, count: u64, goal: u64, align: bool) -> Result<Range<u64>> {
+        // The lower end next, then the upper one.
+        let areas = [
+            self.middle.clone(),
+            self.data.start..self.middle.end,
+            self.data.clone(),
+        ];
+        let (start, area) = areas
+            .into_iter()
+            .find_map(|area| Some((self.find(&area, count, goal, align)?, area)))
+            .ok_or(ENOSPC)?;
+        let end = start.saturating_add(count).min(area.end);
+        let found = start..self.end_of_free(start..end);
+
+        self.taken.reserve(1, GFP_KERNEL)?;
+        self.mark_used(found.clone())?;
+        self.next = found.end;
+        let _ = self.taken.push_within_capacity(found.clone());
+        Ok(found)
+    }
+
+    /// Takes blocks for both copies of a chunk of the metadata: as far apart as there are.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOSPC` if there are none.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn allocate_chunk(&mut self) -> Result<[u64; COPIES as usize]> {
+        let (first, last) = (self.first_chunk(), self.last_chunk());
+        let (Some(first), Some(last)) = (first, last.filter(|last| first != Some(*last))) else {
+            return Err(ENOSPC);
+        };
+        let blocks = |start: u64| start..start.saturating_add(CHUNK_BLOCKS);
+
+        self.prepare(&blocks(last))?;
+        self.mark_used(blocks(first))?;
+        self.mark_used(blocks(last))?;
+        Ok([first, last])
+    }
+
+    /// What follows the goal makes an extent longer; else go on where the last search ended, so
+    /// that it does not see the same few blocks again.
+    fn find(&self, area: &Range<u64>, count: u64, goal: u64, align: bool) -> Option<u64> {
+        let is_huge = align && count >= HUGE;
+        let goal = Some(goal).filter(|goal| area.contains(goal));
+        let aligned = [goal.unwrap_or(self.next), self.next, area.start]
+            .into_iter()
+            .filter(|_| is_huge)
+            .find_map(|from| self.first_huge(from.max(area.start)..area.end));
+
+        aligned
+            .or_else(|| goal.filter(|goal| self.first_free(*goal..area.end) == Some(*goal)))
+            .or_else(|| self.first_free(self.next.max(area.start)..area.end))
+            .or_else(|| self.first_free(area.clone()))
+    }
+
+    /// Takes what is free of some blocks away, because it is bad. Returns the first such range.
+    /// [`prepare()`](Self::prepare) has been called.
+    pub(crate) fn mark_bad(&mut self, blocks: &Range<u64>) -> Option<Range<u64>> {
+        let start = self.first_free(blocks.clone())?;
+        let found = start..self.end_of_free(start..blocks.end);
+
+        self.set(found.clone(), false);
+        Some(found)
+    }
+}
+
+#[kunit_tests(daxmf_mendfs_space)]
+mod tests {
+    use super::*;
+    use crate::incore::{
+        bitmap::PART,
+        free_space::{
+            middle,
+            END, //
+        },
+    };
+
+    /// Data from the second huge page of the first part to the middle of a word of the third.
+    const DATA: Range<u64> = HUGE..2 * PART + 100;
+
+    fn space(free: &[Range<u64>]) -> Result<FreeSpace> {
+        let mut space = FreeSpace::new(DATA)?;
+
+        space.mark_used(0..u64::MAX)?;
+        for blocks in free {
+            space.free(blocks.clone());
+        }
+        Ok(space)
+    }
+
+    #[test]
+    fn what_is_no_data_is_never_free() -> Result {
+        let mut space = space(&[0..u64::MAX])?;
+
+        assert_eq!(space.free_blocks(), DATA.end - DATA.start);
+        // Nobody else has what files get last.
+        space.mark_used(space.middle.clone())?;
+        assert_eq!(space.allocate(8, 0, false)?, HUGE..HUGE + 8);
+        space.mark_used(DATA.start..space.middle.end)?;
+        space.next = DATA.end - 3;
+        assert_eq!(space.allocate(8, 0, false)?, DATA.end - 3..DATA.end);
+        Ok(())
+    }
+
+    #[test]
+    fn files_get_the_middle_first() -> Result {
+        let mut space = space(&[DATA])?;
+        let middle = space.middle.clone();
+        let end = middle.start - DATA.start;
+
+        assert_eq!(end, (DATA.end - DATA.start) / END);
+        assert_eq!(middle.end, DATA.end - end);
+        assert_eq!(space.allocate(8, 0, false)?, middle.start..middle.start + 8);
+        assert_eq!(
+            space.allocate(8, DATA.start, false)?.start,
+            middle.start + 8
+        );
+        assert_eq!(
+            space.allocate(8, middle.end - 2, false)?,
+            middle.end - 2..middle.end
+        );
+        assert_eq!(
+            space.allocate(8, middle.end, false)?.start,
+            middle.start + 16
+        );
+        assert!(space.allocate(HUGE, 0, true)?.start < middle.start + 2 * HUGE);
+        space.mark_used(middle.clone())?;
+        assert_eq!(
+            space.allocate(8, DATA.start, false)?,
+            DATA.start..DATA.start + 8
+        );
+        // The upper end comes last.
+        space.mark_used(DATA.start..middle.end)?;
+        assert_eq!(
+            space.allocate(8, middle.end, false)?,
+            middle.end..middle.end + 8
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_it_grows_by_is_free() -> Result {
+        // To the middle of a word, the end of a part, and over a part that nobody has used.
+        for end in [DATA.end + 3, 3 * PART, 5 * PART + 77] {
+            for is_used in [false, true] {
+                let mut space = FreeSpace::new(DATA)?;
+
+                if is_used {
+                    space.mark_used(DATA)?;
+                }
+
+                let free = space.free_blocks();
+
+                space.reserve(end)?;
+                assert_eq!(space.free_blocks(), free);
+                space.grow(end);
+                assert_eq!(space.free_blocks(), free + end - DATA.end);
+                assert_eq!(space.first_free(DATA.end..u64::MAX), Some(DATA.end));
+                assert_eq!(space.end_of_free(DATA.end..u64::MAX), end);
+                assert_eq!(space.middle, middle(&(DATA.start..end)));
+
+                space.mark_used(DATA.end..end)?;
+                assert_eq!(space.free_blocks(), free);
+                space.free(0..u64::MAX);
+                assert_eq!(space.free_blocks(), end - DATA.start);
+                assert_eq!(
+                    space.last_chunk(),
+                    Some((end / CHUNK_BLOCKS - 1) * CHUNK_BLOCKS)
+                );
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn copies_of_chunks_are_far_apart() -> Result {
+        let mut space = space(&[
+            HUGE + 1..HUGE + 31,
+            2 * HUGE + 15..2 * HUGE + 33,
+            PART + 16..PART + 64,
+            2 * PART - 16..2 * PART + 15,
+        ])?;
+
+        assert_eq!(space.allocate_chunk()?, [2 * HUGE + 16, 2 * PART - 16]);
+        assert_eq!(space.allocate_chunk()?, [PART + 16, PART + 48]);
+        // There is only one.
+        let free = space.free_blocks();
+
+        assert_eq!(space.allocate_chunk(), Err(ENOSPC));
+        assert_eq!(space.free_blocks(), free);
+        space.rollback();
+        assert_eq!(space.free_blocks(), free);
+        space.free(PART + 48..PART + 64);
+        assert_eq!(space.allocate_chunk()?, [PART + 32, PART + 48]);
+        assert_eq!(space.allocate_chunk(), Err(ENOSPC));
+        Ok(())
+    }
+
+    #[test]
+    fn parts_that_nobody_uses_take_no_memory() -> Result {
+        let mut space = FreeSpace::new(DATA)?;
+        let has_bits =
+            |space: &FreeSpace| space.parts.iter().filter(|it| it.bits.is_some()).count();
+
+        space.free(0..u64::MAX);
+        assert_eq!(space.free_blocks(), DATA.end - DATA.start);
+        assert_eq!(space.first_free(PART + 5..u64::MAX), Some(PART + 5));
+        assert_eq!(space.first_huge(PART + 5..u64::MAX), Some(PART + HUGE));
+        assert_eq!(space.first_huge(2 * PART..u64::MAX), None);
+        assert_eq!(space.first_chunk(), Some(DATA.start));
+        assert_eq!(space.last_chunk(), Some(2 * PART + 80));
+        assert_eq!(space.end_of_free(HUGE..u64::MAX), DATA.end);
+        assert_eq!(has_bits(&space), 0);
+
+        assert_eq!(space.allocate(8, PART, false)?, PART..PART + 8);
+        assert_eq!(has_bits(&space), 1);
+        assert_eq!(space.free_blocks(), DATA.end - DATA.start - 8);
+        assert_eq!(space.allocate(200, PART - 1, false)?, PART - 1..PART);
+        assert_eq!(has_bits(&space), 2);
+        space.rollback();
+        assert_eq!(space.free_blocks(), DATA.end - DATA.start);
+        Ok(())
+    }
+
+    #[test]
+    fn few_are_found_anywhere() -> Result {
+        for block in [
+            HUGE,
+            2 * HUGE - 1,
+            5 * HUGE + 63,
+            PART - 1,
+            PART,
+            2 * PART + 99,
+        ] {
+            let mut space = space(&[block..block + 1])?;
+
+            for next in [0, block, block + 1, PART, DATA.end] {
+                space.next = next;
+                assert_eq!(space.allocate(9, 7, false)?, block..block + 1);
+                assert_eq!(space.free_blocks(), 0);
+                assert_eq!(space.allocate(1, block, false), Err(ENOSPC));
+                // Nobody has kept it.
+                space.rollback();
+                assert_eq!(space.free_blocks(), 1);
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn a_run_goes_on_over_words_and_parts() -> Result {
+        let mut space = space(&[PART - 70..PART + 130])?;
+
+        assert_eq!(
+            space.allocate(1000, PART - 65, false)?,
+            PART - 65..PART + 130
+        );
+        assert_eq!(space.allocate(1000, 0, false)?, PART - 70..PART - 65);
+        space.commit();
+        space.rollback();
+        assert_eq!(space.free_blocks(), 0);
+        space.free(PART - 1..PART + 1);
+        space.free(PART - 2..PART + 1);
+        assert_eq!(space.free_blocks(), 3);
+        assert_eq!(space.mark_bad(&(PART..DATA.end)), Some(PART..PART + 1));
+        assert_eq!(space.mark_bad(&(PART..DATA.end)), None);
+        assert_eq!(space.free_blocks(), 2);
+        Ok(())
+    }
+
+    #[test]
+    fn huge_pages_are_found() -> Result {
+        let mut space = space(&[
+            HUGE..2 * HUGE - 1,
+            3 * HUGE - 1..5 * HUGE,
+            PART..PART + HUGE,
+        ])?;
+        let huge = |block: u64| block..block + HUGE;
+
+        assert_eq!(space.allocate(2 * HUGE, PART - 5, true)?, huge(PART));
+        assert_eq!(space.allocate(HUGE, 0, true)?, huge(3 * HUGE));
+        assert_eq!(space.allocate(HUGE, 0, true)?, huge(4 * HUGE));
+        // There is none any more.
+        assert_eq!(space.allocate(HUGE, HUGE, true)?, HUGE..2 * HUGE - 1);
+        assert_eq!(space.allocate(HUGE, 0, true)?, 3 * HUGE - 1..3 * HUGE);
+        assert_eq!(space.free_blocks(), 0);
+        Ok(())
+    }
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mounts a filesystem: reads it, with what the journal has, and checks all of it.
+
+pub(crate) mod load;
+pub(crate) mod orphans;
+pub(crate) mod records;
+pub(crate) mod recover;
+pub(crate) mod tree;
+pub(crate) mod usage;

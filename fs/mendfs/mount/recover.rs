@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reads the metadata, of which the journal may have what is newer.
+
+use daxmf::{
+    crc32c::crc32c,
+    interval_tree::Vacant, //
+};
+use kernel::prelude::*;
+
+use crate::{
+    change::state::State,
+    format::{
+        Block,
+        Chunk,
+        Fault,
+        Geometry,
+        Superblock,
+        BLOCK_SHIFT,
+        COPIES,
+        UNITS,
+        UNIT_SIZE, //
+    },
+    store::journal::Logged, //
+};
+
+pub(super) struct Loader {
+    pub(super) state: State,
+    pub(super) superblock: Superblock,
+    /// Units of the journal that may not be in place yet, in the order that they were written.
+    pub(super) units: KVec<Logged>,
+    pub(super) block: KBox<Block>,
+    pub(super) other: KBox<Block>,
+}
+
+impl Loader {
+    pub(super) fn geometry(&self) -> Geometry {
+        self.superblock.geometry
+    }
+
+    /// Reads the chunks, one after the other: what there is says where the next one is.
+    pub(super) fn read_chunks(&mut self) -> Result {
+        let first = self.geometry().first_chunk();
+
+        self.state
+            .metadata
+            .insert_chunk(&mut self.state.view, first, 0)?;
+        self.read_blocks(&first)?;
+
+        let mut last = first.number;
+
+        while let Some(chunk) = self.state.metadata.next_chunk(&self.state.view, last)? {
+            self.add_chunk(&chunk, last)?;
+            self.read_blocks(&chunk)?;
+            last = chunk.number;
+        }
+
+        // What was put in place must be durable before the next transaction takes the slot of the
+        // older one that it is from.
+        match self.state.volume.is_read_only() {
+            true => Ok(()),
+            false => self.state.volume.fence(),
+        }
+    }
+
+    fn add_chunk(&mut self, chunk: &Chunk, before: u64) -> Result {
+        let state = &mut self.state;
+
+        // Nobody else has blocks yet.
+        for blocks in chunk.blocks() {
+            if state.view.owners.of(blocks).next().is_some() {
+                return Err(state.view.damaged(
+                    self.superblock.geometry.link(before),
+                    "record of a chunk over another",
+                ));
+            }
+        }
+
+        let vacant = [Vacant::new(GFP_KERNEL)?, Vacant::new(GFP_KERNEL)?];
+
+        state
+            .metadata
+            .insert_chunk(&mut state.view, *chunk, before)?;
+        state.view.change().add_chunk_owners(chunk, vacant);
+        Ok(())
+    }
+
+    fn read_blocks(&mut self, chunk: &Chunk) -> Result {
+        for number in self.geometry().chunk_blocks(chunk.number) {
+            let copies = [
+                self.read_copy(chunk, number, 0)?,
+                self.read_copy(chunk, number, 1)?,
+            ];
+            let newest = copies.iter().flatten().map(|copy| copy.sequence).max();
+
+            let block = match (copies, newest) {
+                ([Ok(first), _], Some(newest)) if first.sequence == newest => &self.block,
+                ([_, Ok(_)], _) => &self.other,
+                ([Ok(_), _], _) => &self.block,
+                ([Err(fault), _], _) => {
+                    let volume = &self.state.volume;
+
+                    pr_err!("{volume}: metadata block {number}: both copies are bad: {fault}\n");
+                    return Err(EUCLEAN);
+                }
+            };
+
+            self.state
+                .metadata
+                .load(&mut self.state.view, number, block)?;
+            self.state.metadata.advance_to(newest.unwrap_or(0));
+            self.repair(chunk, number, copies, newest, block);
+        }
+        Ok(())
+    }
+
+    /// Reads a copy of a block, with what the journal has of it.
+    fn read_copy(
+        &mut self,
+        chunk: &Chunk,
+        number: u64,
+        copy: u64,
+    ) -> Result<Result<IntactCopy, Fault>> {
+        let place = chunk.place(&self.superblock.geometry, copy, number);
+        let block = match copy {
+            0 => &mut *self.block,
+            _ => &mut *self.other,
+        };
+
+        match self.state.volume.read(place << BLOCK_SHIFT, block) {
+            Ok(()) => {}
+            Err(EIO) => {
+                self.state.note_failure(&(place..place.saturating_add(1)))?;
+                return Ok(Err(Fault::Checksum));
+            }
+            Err(error) => return Err(error),
+        }
+
+        let open = |block: &Block| chunk.open(&self.superblock, number, block, crc32c);
+        // What a whole block has been through it has in it, also if that was long ago: a slot of
+        // the journal may be lost, and the other one be older than what is in place.
+        let found = open(block).unwrap_or(0);
+
+        for logged in &self.units {
+            if logged.address / UNITS == number && logged.sequence > found {
+                put_unit(block, logged);
+            }
+        }
+
+        Ok(open(block).map(|sequence| IntactCopy { found, sequence }))
+    }
+
+    /// Writes the copies of a block that are not as they should be, which is `block`.
+    fn repair(
+        &self,
+        chunk: &Chunk,
+        number: u64,
+        copies: [Result<IntactCopy, Fault>; 2],
+        newest: Option<u64>,
+        block: &Block,
+    ) {
+        if self.state.volume.is_read_only() {
+            return;
+        }
+
+        // Of two that were changed last by the same transaction, the first counts.
+        let are_same = copies.iter().any(Result::is_err) || *self.block == *self.other;
+
+        let volume = &self.state.volume;
+
+        for (copy, state) in (0..COPIES).zip(copies) {
+            if let Err(fault) = state {
+                pr_warn!("{volume}: metadata block {number}, copy {copy}: {fault}, mending it\n");
+            }
+
+            let place = chunk.place(&self.superblock.geometry, copy, number);
+            let is_right = are_same && state.ok().map(|state| state.found) == newest;
+
+            // What is bad is mended later: it may just have failed.
+            if is_right || self.state.metadata.bad.contains(place) {
+                continue;
+            }
+            if let Err(error) = volume.mend(place << BLOCK_SHIFT, block) {
+                pr_warn!(
+                    "{volume}: metadata block {number}, copy {copy}: cannot be mended: {error:?}\n"
+                );
+            }
+        }
+    }
+}
+
+/// A copy of a block that is whole.
+#[derive(Clone, Copy)]
+struct IntactCopy {
+    /// The transaction that was last in place.
+    found: u64,
+    /// The same with what the journal has.
+    sequence: u64,
+}
+
+/// Puts a unit where it belongs in its block.
+fn put_unit(block: &mut Block, logged: &Logged) {
+    // CAST: A block has 64 units.
+    let at = (logged.address % UNITS) as usize * UNIT_SIZE;
+
+    if let Some(bytes) = block.get_mut(at..) {
+        for (to, from) in bytes.iter_mut().zip(&logged.unit) {
+            *to = *from;
+        }
+    }
+}

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a mount checks once all is read: that the names make a tree, with all inodes in it.
+
+use kernel::{
+    alloc::KVVec,
+    prelude::*,
+    rbtree::RBTree, //
+};
+
+use crate::{
+    format::{
+        Inode,
+        ROOT, //
+    },
+    incore::{
+        inode::Node,
+        position::{
+            address,
+            has_same_hash, //
+        },
+        view::View, //
+    },
+};
+
+impl View {
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if an inode has another number of links than it says, a name or an attribute
+    ///   twice, or a symbolic link no target, or if a directory is not below the root.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn check_tree(&self) -> Result {
+        let mut directories = 0_u64;
+        let mut same = KVVec::new();
+
+        for (number, node) in &self.inodes {
+            self.check_names(&node.names, &mut same)?;
+            self.check_names(&node.attributes, &mut same)?;
+            self.check_links(*number, node)?;
+            if node.inode.kind() == Inode::SYMLINK && node.target.is_none() {
+                return Err(self.damaged(*number, "symbolic link without a target"));
+            }
+            if node.inode.is_directory() && node.inode.links != 0 {
+                directories = directories.saturating_add(1);
+            }
+        }
+
+        let reached = self.count_directories()?;
+
+        if reached != directories {
+            return Err(self.damaged(
+                ROOT,
+                fmt!("root of {reached} directories, but there are {directories}"),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks that no two names of a directory, or attributes of an inode, are the same. `same` is
+    /// memory to do it in.
+    fn check_names<V>(&self, names: &RBTree<u64, V>, same: &mut KVVec<u64>) -> Result {
+        same.clear();
+        for position in names.keys() {
+            if same
+                .last()
+                .is_some_and(|last| !has_same_hash(*last, *position))
+            {
+                self.check_different(same)?;
+                same.clear();
+            }
+            same.push(*position, GFP_KERNEL)?;
+        }
+        self.check_different(same)
+    }
+
+    /// Checks that some names with the same hash are not the same. In an image that was made to do
+    /// harm, they can be many.
+    fn check_different(&self, same: &mut [u64]) -> Result {
+        let name = |position: &u64| self.name_at(address(*position)).ok();
+
+        same.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
+
+        match same
+            .windows(2)
+            .find(|pair| pair.first().map(name) == pair.last().map(name))
+        {
+            Some([first, last]) => {
+                Err(self.damaged(address(*first.max(last)), "name that is there twice"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The number of directories below the root, and the root. Each other one has one name, as was
+    /// checked, so that none is met twice.
+    fn count_directories(&self) -> Result<u64> {
+        let mut left = KVVec::new();
+        let mut count = 0_u64;
+
+        left.push(ROOT, GFP_KERNEL)?;
+        while let Some(number) = left.pop() {
+            let node = self.node(number)?;
+
+            count = count.saturating_add(1);
+            if node.link_counts.directories == 0 {
+                continue;
+            }
+            for name in node.names.values() {
+                if name.kind == Inode::DIRECTORY {
+                    left.push(name.target, GFP_KERNEL)?;
+                }
+            }
+        }
+        Ok(count)
+    }
+
+    /// Checks the number of links of an inode. One that was removed while it was in use has none.
+    fn check_links(&self, number: u64, node: &Node) -> Result {
+        let Inode { links, parent, .. } = node.inode;
+        let names = node.link_counts.names;
+        let is_removed = number != ROOT && links == 0 && names == 0 && node.names.is_empty();
+
+        let is_right = match node.inode.is_directory() {
+            _ if is_removed => true,
+            false => links == names,
+            // One is from the name, or of the root in place of that, and one from itself.
+            true => {
+                let is_named = match number {
+                    ROOT => parent == ROOT,
+                    _ => names == 1,
+                };
+
+                is_named && links == node.link_counts.directories.saturating_add(2)
+            }
+        };
+
+        match is_right {
+            true => Ok(()),
+            false => {
+                Err(self.damaged(number, fmt!("{links} links of an inode with {names} names")))
+            }
+        }
+    }
+}

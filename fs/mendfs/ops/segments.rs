@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The whole volume, piece by piece, and who owns each.
+
+use core::ops::Range;
+
+use daxmf::fs::{
+    Segment,
+    SegmentOwner,
+    SegmentPosition, //
+};
+use kernel::{
+    alloc::KVVec,
+    prelude::*, //
+};
+
+use crate::{
+    blocks::bytes,
+    format::BLOCK_SHIFT,
+    incore::{
+        owners::Owner,
+        view::View, //
+    },
+};
+
+/// Who wants segments, and where the next one starts.
+struct Walk<'a> {
+    from: SegmentPosition,
+    emit: &'a mut dyn FnMut(Segment) -> bool,
+    /// All blocks before this one are in a segment that was passed.
+    next: u64,
+}
+
+impl Walk<'_> {
+    /// Emits a segment. Returns false if no more are wanted.
+    fn emit(&mut self, blocks: Range<u64>, owner: SegmentOwner) -> Result<bool> {
+        self.next = self.next.max(blocks.end);
+
+        Ok((self.emit)(Segment {
+            range: bytes(blocks)?,
+            owner,
+        }))
+    }
+
+    /// Passes a piece of a file if it comes before the first segment that is wanted. Returns false
+    /// if it does not.
+    fn passes(&mut self, blocks: &Range<u64>, owner: &Owner) -> bool {
+        let position = SegmentPosition {
+            start: blocks.start << BLOCK_SHIFT,
+            number: owner.inode,
+            offset: owner.file_block << BLOCK_SHIFT,
+        };
+        let is_passed = position < self.from;
+
+        if is_passed {
+            self.next = self.next.max(blocks.end);
+        }
+        is_passed
+    }
+
+    /// Emits what is left of blocks that no file owns.
+    fn emit_rest(&mut self, blocks: Range<u64>, owner: SegmentOwner) -> Result<bool> {
+        let start = blocks.start.max(self.next);
+
+        match start < blocks.end {
+            true => self.emit(start..blocks.end, owner),
+            false => Ok(true),
+        }
+    }
+}
+
+impl View {
+    pub(crate) fn segments(
+        &self,
+        from: SegmentPosition,
+        emit: &mut dyn FnMut(Segment) -> bool,
+    ) -> Result {
+        let geometry = self.superblock.geometry;
+        let data = geometry.data();
+        let [[super_0, super_1], [journal_0, journal_1], [metadata_0, metadata_1]] =
+            geometry.copies();
+        let gap = metadata_0.end..data.start;
+        let mut walk = Walk {
+            from,
+            emit,
+            next: from.start.div_ceil(1 << BLOCK_SHIFT),
+        };
+
+        for blocks in [super_0, journal_0, metadata_0] {
+            if !walk.emit_rest(blocks, SegmentOwner::Metadata)? {
+                return Ok(());
+            }
+        }
+        if !walk.emit_rest(gap, SegmentOwner::Unused)? || !self.emit_data(&data, &mut walk)? {
+            return Ok(());
+        }
+        for blocks in [metadata_1, journal_1, super_1] {
+            if !walk.emit_rest(blocks, SegmentOwner::Metadata)? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits what is left of the data. Returns false if no more is wanted.
+    fn emit_data(&self, data: &Range<u64>, walk: &mut Walk<'_>) -> Result<bool> {
+        let first = (walk.from.start >> BLOCK_SHIFT).max(data.start);
+        // Those that start at the same block are in no order.
+        let mut group: KVVec<(Owner, Range<u64>)> = KVVec::new();
+
+        for (blocks, owner) in self.owners.of(first..data.end) {
+            let is_behind = group
+                .first()
+                .is_some_and(|(_, first)| first.start != blocks.start);
+
+            if is_behind && !self.emit_group(&mut group, walk)? {
+                return Ok(false);
+            }
+            group.push((owner, blocks), GFP_KERNEL)?;
+        }
+
+        Ok(self.emit_group(&mut group, walk)? && self.emit_unowned(data.end, walk)?)
+    }
+
+    /// Emits owners of ranges that start at the same block, in order, and what lies before.
+    fn emit_group(
+        &self,
+        group: &mut KVVec<(Owner, Range<u64>)>,
+        walk: &mut Walk<'_>,
+    ) -> Result<bool> {
+        let start = group.first().map_or(0, |(_, blocks)| blocks.start);
+
+        if !self.emit_unowned(start, walk)? {
+            return Ok(false);
+        }
+
+        group.sort_unstable_by_key(|(owner, _)| *owner);
+        for (owner, blocks) in &*group {
+            if owner.chunk().is_some() {
+                if !walk.emit_rest(blocks.clone(), SegmentOwner::Metadata)? {
+                    return Ok(false);
+                }
+                continue;
+            }
+            if walk.passes(blocks, owner) {
+                continue;
+            }
+
+            let is_alone = (blocks.clone(), false);
+            let shown = SegmentOwner::File {
+                number: owner.inode,
+                offset: owner.file_block << BLOCK_SHIFT,
+                is_shared: self.owners.shared_run(blocks.clone(), *owner) != is_alone,
+            };
+
+            if !walk.emit(blocks.clone(), shown)? {
+                return Ok(false);
+            }
+        }
+        group.clear();
+        Ok(true)
+    }
+
+    /// Emits what lies before block `end` and no file owns.
+    fn emit_unowned(&self, end: u64, walk: &mut Walk<'_>) -> Result<bool> {
+        while walk.next < end {
+            let (run, is_bad) = self.bad.run(&(walk.next..end));
+            let owner = match is_bad {
+                true => SegmentOwner::Unused,
+                false => SegmentOwner::Free,
+            };
+
+            if !walk.emit(run, owner)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Moves the end of a file, to collapse or insert a range.
+
+use daxmf::fs::Time;
+use kernel::prelude::*;
+
+use crate::{
+    change::state::State,
+    format::{
+        Extent,
+        BLOCK_SHIFT, //
+    },
+    incore::inode::Piece,
+    ops::extents::Plan, //
+};
+
+/// What is left to do of moving the end of a file, in blocks of it.
+pub(crate) struct Shift {
+    from: u64,
+    to: u64,
+    /// The pieces before are moved already if all goes down, else those behind.
+    next: u64,
+}
+
+impl State {
+    /// Begins to move what lies from byte `from` of a file on to `to`, and sets the size if that
+    /// grows.
+    pub(crate) fn start_shift(
+        &mut self,
+        number: u64,
+        from: u64,
+        to: u64,
+        size: u64,
+        now: Time,
+    ) -> Result<Shift> {
+        let (from, to) = (from >> BLOCK_SHIFT, to >> BLOCK_SHIFT);
+        let distance = to.saturating_sub(from);
+        let node = self.view.node(number)?;
+        let last = node.last_piece_until(Extent::MAX_FILE_BLOCK);
+
+        if last.is_some_and(|last| {
+            last.extent.file_end() > Extent::MAX_FILE_BLOCK.saturating_sub(distance)
+        }) {
+            return Err(EFBIG);
+        }
+        self.begin_change()?;
+        if from < to {
+            self.edit(number, |inode| inode.size = size)?;
+            self.volume.fence()?;
+        }
+        // A piece that reaches across becomes two.
+        self.replace(number, from..from, &[], Some(now))?;
+        self.drop_cow_blocks(number, &(from..Extent::MAX_FILE_BLOCK))?;
+        Ok(Shift {
+            from,
+            to,
+            next: match to < from {
+                true => from,
+                false => Extent::MAX_FILE_BLOCK,
+            },
+        })
+    }
+
+    /// Moves as many pieces as one transaction can, those first that make room for others. Returns
+    /// whether there may be more.
+    pub(crate) fn continue_shift(&mut self, number: u64, shift: &mut Shift) -> Result<bool> {
+        let Shift { from, to, next } = *shift;
+        let node = self.view.node(number)?;
+        let max = self.max_pieces();
+        let mut old = KVec::new();
+        let mut next = next;
+
+        while old.len() < max {
+            let piece = match to < from {
+                true => node.piece_from(next),
+                false => node.last_piece_until(next),
+            };
+            let Some(piece) = piece.filter(|piece| piece.extent.file_block >= from) else {
+                break;
+            };
+
+            old.push(piece, GFP_KERNEL)?;
+            next = match to < from {
+                true => piece.extent.file_end(),
+                false => piece.extent.file_block,
+            };
+        }
+        if old.is_empty() {
+            return Ok(false);
+        }
+        self.shift_pieces(number, old, |block| {
+            block.saturating_sub(from).saturating_add(to)
+        })?;
+        shift.next = next;
+        Ok(true)
+    }
+
+    /// Gives pieces of a file another place in it.
+    fn shift_pieces(
+        &mut self,
+        number: u64,
+        old: KVec<Piece>,
+        place: impl Fn(u64) -> u64,
+    ) -> Result {
+        let mut plan = Plan {
+            old,
+            new: KVec::new(),
+            cut: KVec::new(),
+            rooms: KVec::new(),
+        };
+
+        self.begin_change()?;
+        for index in 0..plan.old.len() {
+            if let Some(Piece { extent, address }) = plan.old.get(index).copied() {
+                let moved = Extent {
+                    file_block: place(extent.file_block),
+                    ..extent
+                };
+
+                self.plan_extent(number, Some(address), moved, &mut plan)?;
+            }
+        }
+        self.reserve(&mut plan)?;
+        self.commit(|view| view.publish(number, &mut plan))?;
+        self.release_cut(plan);
+        Ok(())
+    }
+}

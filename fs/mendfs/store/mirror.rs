@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The two copies of everything: which are bad, and how one is written anew.
+
+use core::ops::Range;
+
+use daxmf::crc32c::crc32c;
+use kernel::prelude::*;
+
+use crate::{
+    format::{
+        Block,
+        Geometry,
+        BLOCK_SHIFT,
+        BLOCK_SIZE,
+        COPIES,
+        UNIT_SIZE, //
+    },
+    incore::view::View,
+    store::metadata::Metadata, //
+};
+
+/// Whether a block is what the media has. One without a record gets its header with its first one.
+fn is_sealed(block: &Block) -> bool {
+    block.first_chunk() != Some(&[0; UNIT_SIZE])
+}
+
+impl Metadata {
+    /// Whether both copies of something at the ends of the device are bad that is written now and
+    /// then.
+    pub(crate) fn has_bad_pair(&self) -> bool {
+        let [_, others @ ..] = self.geometry().copies();
+
+        others
+            .iter()
+            .any(|copies| self.bad_pair_of(copies).is_some())
+    }
+
+    /// The first block at the ends of the device that is bad, and whose other copy is, too.
+    pub(crate) fn bad_pair(&self) -> Option<u64> {
+        self.geometry()
+            .copies()
+            .iter()
+            .find_map(|copies| self.bad_pair_of(copies))
+    }
+
+    fn bad_pair_of(&self, [first, second]: &[Range<u64>; 2]) -> Option<u64> {
+        let mut rest = first.clone();
+
+        while let Some(bad) = self.bad.first_in(&rest) {
+            let shift = |block: u64| {
+                block
+                    .saturating_sub(first.start)
+                    .saturating_add(second.start)
+            };
+
+            if let Some(other) = self.bad.first_in(&(shift(bad.start)..shift(bad.end))) {
+                return Some(other.start);
+            }
+            rest.start = bad.end;
+        }
+        None
+    }
+
+    /// Writes a copy of a block anew, over bad memory.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the memory cannot be mended.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn repair(&self, view: &View, copy: u64, number: u64) -> Result {
+        match view.table.block(number).filter(|block| is_sealed(block)) {
+            Some(block) => self.write_copy(copy, number, block),
+            None => self.repair_empty(copy, number),
+        }
+    }
+
+    /// The same for a block without a record, which is not kept in memory, or is for a change that
+    /// was not made.
+    fn repair_empty(&self, copy: u64, number: u64) -> Result {
+        let mut empty = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+        let chunk = self.geometry().chunk_of(number);
+
+        if let Some(kept) = self.chunk(chunk) {
+            self.seal_block(&kept.chunk, number, &mut empty);
+        }
+        // The copies must be the same. If the other one is bad, too, there is nothing to lose.
+        for other in (0..COPIES).filter(|other| *other != copy) {
+            let _ = self.write_copy(other, number, &empty);
+        }
+        self.write_copy(copy, number, &empty)
+    }
+
+    /// Writes the second copy of the first chunk to where it lies in a filesystem that has grown.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if it cannot be written, or an empty block be read.
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn write_second_copy(&self, view: &View, grown: &Geometry) -> Result {
+        let chunk = grown.first_chunk();
+        let mut empty: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
+
+        for number in grown.chunk_blocks(chunk.number) {
+            let start = chunk.place(grown, 1, number) << BLOCK_SHIFT;
+            let bytes = match view.table.block(number).filter(|block| is_sealed(block)) {
+                Some(block) => block,
+                None => {
+                    self.read_empty(number, &mut empty)?;
+                    &*empty
+                }
+            };
+
+            self.volume
+                .write(start, bytes)
+                .or_else(|_| self.volume.mend(start, bytes))?;
+        }
+        Ok(())
+    }
+
+    /// Reads a block of the first chunk that is not kept in memory, from a copy that is whole.
+    fn read_empty(&self, number: u64, block: &mut Block) -> Result {
+        let chunk = self.geometry().first_chunk();
+
+        for copy in 0..COPIES {
+            let place = chunk.place(self.geometry(), copy, number);
+            let is_read =
+                !self.bad.contains(place) && self.volume.read(place << BLOCK_SHIFT, block).is_ok();
+
+            if is_read && chunk.open(&self.superblock, number, block, crc32c).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(EIO)
+    }
+
+    fn write_copy(&self, copy: u64, number: u64, bytes: &Block) -> Result {
+        let block = self.place(copy, number).ok_or(EINVAL)?;
+
+        self.volume.mend(block << BLOCK_SHIFT, bytes)
+    }
+}
