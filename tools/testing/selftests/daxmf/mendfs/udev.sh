@@ -25,9 +25,14 @@ make() {
 	mkfs.mendfs -q -f -U $FIRST -L 'my data' "/dev/$DISK" && settle
 }
 
-# mounts TAG -- the device that a link of udev's leads to.
+# mounts TAG -- the device that a link of udev's leads to. udev sees a while later that somebody has written
+# to a device: settling alone may come before that.
 mounts() {
-	mkdir -p $MNT && modprobe mendfs && mount -t mendfs "$1" $MNT &&
+	local link
+
+	link=/dev/disk/$(sed 's/^UUID=/by-uuid\//; s/^LABEL=/by-label\//; s/ /\\x20/g' <<<"$1")
+	udevadm wait --timeout=60 --settle "$link" &&
+		mkdir -p $MNT && modprobe mendfs && mount -t mendfs "$1" $MNT &&
 		is findmnt -n -o SOURCE $MNT "/dev/$DISK" && unmount
 }
 
@@ -38,19 +43,20 @@ found() {
 renamed() {
 	make && mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" other && settle &&
 		mounts UUID=$SECOND && mounts LABEL=other &&
-		[ ! -e /dev/disk/by-uuid/$FIRST ] && [ ! -e '/dev/disk/by-label/my\x20data' ] &&
+		udevadm wait --timeout=60 --removed /dev/disk/by-uuid/$FIRST '/dev/disk/by-label/my\x20data' &&
 		is mendfs uuid "/dev/$DISK" $SECOND && is mendfs label "/dev/$DISK" other &&
 		mend_clean "/dev/$DISK"
 }
 
 # A crash came between the two copies of the superblock: the first one counts, and the next mount
-# writes the other one.
+# writes the other one. udev does not see a write while it deals with one before: it is asked to look.
 interrupted() {
 	make && dd if="/dev/$DISK" of="$TMP/first" bs=$PAGE count=1 iflag=direct status=none &&
 		mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" '' &&
 		dd if="$TMP/first" of="/dev/$DISK" bs=$PAGE count=1 oflag=direct conv=notrunc \
 			status=none && is mendfs uuid "/dev/$DISK" $FIRST &&
-		fsck.mendfs -n "/dev/$DISK" && settle && mounts UUID=$FIRST &&
+		fsck.mendfs -n "/dev/$DISK" && udevadm trigger --action=change --settle "/dev/$DISK" &&
+		mounts UUID=$FIRST &&
 		is same_copies 0 && mend_clean "/dev/$DISK"
 }
 
@@ -64,11 +70,11 @@ same_copies() {
 
 # Whoever makes the label does not write udev's database.
 hostile() {
-	mkfs.mendfs -q -f -U $FIRST -L $'x\nID_FS_TYPE=ext4\n../y' "/dev/$DISK" && settle &&
+	mkfs.mendfs -q -f -U $FIRST -L $'x\nID_FS_TYPE=ext4\n../y' "/dev/$DISK" &&
+		udevadm wait --timeout=60 --settle '/dev/disk/by-label/x\x0aID_FS_TYPE=ext4\x0a..\x2fy' &&
 		udevadm info --query=property "/dev/$DISK" >"$TMP/properties" &&
 		grep -qx ID_FS_TYPE=mendfs "$TMP/properties" &&
-		grep -qxF 'ID_FS_LABEL_ENC=x\x0aID_FS_TYPE=ext4\x0a..\x2fy' "$TMP/properties" &&
-		[ -e '/dev/disk/by-label/x\x0aID_FS_TYPE=ext4\x0a..\x2fy' ]
+		grep -qxF 'ID_FS_LABEL_ENC=x\x0aID_FS_TYPE=ext4\x0a..\x2fy' "$TMP/properties"
 }
 
 in_use() {
