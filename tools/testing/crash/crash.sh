@@ -184,11 +184,18 @@ spoil() # image, list
 # Nothing is to be repaired; but for what has failed, with which nothing is lost.
 look_for_damage() # image, whether something has failed
 {
-	if [ -n "$2" ]; then
-		tool fsck.mendfs -n --json "$1" | grep -q '"losses":0,'
-	else
+	local found
+
+	if [ -z "$2" ]; then
 		tool fsck.mendfs -n "$1"
+		return
 	fi
+	# It fails if there is anything to repair.
+	found=$(tool fsck.mendfs -n --json "$1") || true
+	[[ $found == *'"losses":0,'* ]] || {
+		echo "$found"
+		return 1
+	}
 }
 
 # What is left at a moment: an image for the next guest, with what it was told until then.
