@@ -115,7 +115,7 @@ impl FileSystem for Mendfs {
         if self.volume.is_read_only() {
             return Ok(());
         }
-        // Nobody mends it for us yet. What has just failed is mended a second later.
+        // Nobody repairs it for us yet. What has just failed is repaired a second later.
         while !self.change_any(remove_orphans)? {
             fsleep(Delta::from_secs(1));
             self.repair_all();

@@ -43,7 +43,7 @@ pub(crate) struct Mendfs {
     phase: Mutex<Phase>,
     /// What all others see, once it is loaded.
     pub(crate) view: SetOnce<Reader<View>>,
-    /// Where changes wait for what must be mended before them.
+    /// Where changes wait for what must be repaired before them.
     #[pin]
     pub(crate) repaired: WaitQueue,
 }

@@ -15,12 +15,12 @@ use crate::{
     format::Place, //
 };
 
-/// How long changes wait for what must be mended before them: many times as long as that takes,
+/// How long changes wait for what must be repaired before them: many times as long as that takes,
 /// and much less than the kernel takes for a hang.
 const MAX_WAIT: Delta = Delta::from_secs(30);
 
 impl State {
-    /// Whether nothing may be changed before what is bad was mended: a transaction or metadata
+    /// Whether nothing may be changed before what is bad was repaired: a transaction or metadata
     /// would be in bad memory only.
     pub(crate) fn must_repair_first(&self) -> bool {
         !self.repairs.is_empty()
@@ -28,7 +28,7 @@ impl State {
             && self.repairs.has_copies(&self.metadata.bad)
     }
 
-    /// How long a change has to wait at most for what must be mended before it, if at all.
+    /// How long a change has to wait at most for what must be repaired before it, if at all.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ use crate::{
 
 impl State {
     /// Notes that blocks are bad: what is free of them is not any more, and what no file owns is
-    /// to be mended. What could not be mended is not tried again.
+    /// to be repaired. What could not be repaired is not tried again.
     ///
     /// # Errors
     ///

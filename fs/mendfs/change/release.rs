@@ -23,8 +23,8 @@ impl State {
         count
     }
 
-    /// Makes those of some blocks free that nobody has. What is bad of them is mended first: there
-    /// is room for it among the repairs.
+    /// Makes those of some blocks free that nobody has. What is bad of them is repaired first:
+    /// there is room for it among the repairs.
     pub(crate) fn release(&mut self, blocks: Range<u64>) {
         let (view, space) = (&*self.view, &mut self.space);
         let (repairs, mending) = (&mut self.repairs, &self.mending);

@@ -87,7 +87,7 @@ impl State {
     }
 
     /// Gives back the blocks of a chunk that was not made, but for those that cannot be written:
-    /// they are to be mended. Returns whether there are such.
+    /// they are to be repaired. Returns whether there are such.
     fn free_writable(&mut self, chunk: &Chunk) -> Result<bool> {
         let mut result = Ok(false);
 

@@ -49,7 +49,7 @@ pub(crate) struct State {
     pub(crate) mending: Mending,
     /// A number before which no inode is to be removed as soon as that is possible, if any is.
     pub(crate) evict_from: Option<u64>,
-    /// Since when changes have been waiting for what must be mended before them.
+    /// Since when changes have been waiting for what must be repaired before them.
     pub(crate) waiting_since: Option<Instant<Monotonic>>,
 }
 

@@ -51,7 +51,7 @@ impl State {
         let mut is_written = false;
 
         for copy in 0..COPIES {
-            // What is bad is written when it is mended.
+            // What is bad is written when it is repaired.
             let block = self.metadata.geometry().superblock(copy);
             let is_bad = self.metadata.bad.contains(block);
 

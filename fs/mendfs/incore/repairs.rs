@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bad blocks that are to be mended.
+//! Bad blocks that are to be repaired.
 
 use core::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::{
     incore::bad_blocks::BadBlocks, //
 };
 
-/// How many blocks are mended before others get the lock.
+/// How many blocks are repaired before others get the lock.
 const MAX_REPAIRED: u64 = 64;
 
 struct Repair {
@@ -23,7 +23,7 @@ struct Repair {
     failed: FailedAt,
 }
 
-/// Bad blocks to mend, that no file has, each with the time at which it failed last. `copies` are
+/// Bad blocks to repair, that no file has, each with the time at which it failed last. `copies` are
 /// those bad blocks that there are two copies of.
 pub(crate) struct RepairQueue {
     /// By these times.
@@ -39,7 +39,7 @@ impl RepairQueue {
         self.all.is_empty()
     }
 
-    /// Whether some of `copies` are to be mended.
+    /// Whether some of `copies` are to be repaired.
     pub(crate) fn has_copies(&self, copies: &BadBlocks) -> bool {
         self.all.iter().any(|repair| repair.is_copy(copies))
     }
@@ -61,7 +61,7 @@ impl RepairQueue {
         let _ = self.all.push_within_capacity(Repair { blocks, failed });
     }
 
-    /// Notes that blocks fail at this moment. Those of them that are to be mended wait anew, and
+    /// Notes that blocks fail at this moment. Those of them that are to be repaired wait anew, and
     /// nobody else does.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl RepairQueue {
         }
     }
 
-    /// Takes some blocks that can be mended: `copies` first, without which the others cannot come
+    /// Takes some blocks that can be repaired: `copies` first, without which the others cannot come
     /// back, and no others if `only_copies`.
     pub(crate) fn take(&mut self, copies: &BadBlocks, only_copies: bool) -> Option<Range<u64>> {
         let mut ripe = self.all.iter().take_while(|it| it.failed.is_over());

@@ -151,7 +151,7 @@ fn repair_superblocks(state: &State) {
     let mut are_whole = true;
 
     for copy in 0..COPIES {
-        // What is bad is mended later: it may just have failed.
+        // What is bad is repaired later: it may just have failed.
         if state
             .metadata
             .bad

@@ -27,7 +27,7 @@ impl View {
 }
 
 /// Removes the inodes that were in use without a link when the filesystem was last used. One that
-/// cannot go stays, and is in nobody's way. Returns false if something must be mended first.
+/// cannot go stays, and is in nobody's way. Returns false if something must be repaired first.
 ///
 /// # Errors
 ///

@@ -176,7 +176,7 @@ impl Loader {
             let place = chunk.place(&self.superblock.geometry, copy, number);
             let is_right = are_same && state.ok().map(|state| state.found) == newest;
 
-            // What is bad is mended later: it may just have failed.
+            // What is bad is repaired later: it may just have failed.
             if is_right || self.state.metadata.bad.contains(place) {
                 continue;
             }

@@ -55,7 +55,7 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
     Ok(())
 }
 
-/// What no file has is free, or bad. The device may have been mended since.
+/// What no file has is free, or bad. The device may have been repaired since.
 pub(super) fn find_space(state: &mut State) -> Result {
     let data = state.metadata.geometry().data();
     let State {

@@ -157,7 +157,7 @@ impl State {
     }
 
     /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
-    /// on, for which `check` succeeds or that it mends.
+    /// on, for which `check` succeeds or that it repairs.
     pub(super) fn take_sound(
         &mut self,
         number: u64,
@@ -173,7 +173,7 @@ impl State {
 
             match check(&self.volume, range) {
                 Err(EIO) if self.retire_bad(taken.clone())? => (),
-                // They are mended.
+                // They are repaired.
                 Err(EIO) => return check(&self.volume, range).map(|()| (taken, file)),
                 result => return result.map(|()| (taken, file)),
             }

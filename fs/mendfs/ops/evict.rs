@@ -19,7 +19,7 @@ use crate::{
 impl State {
     /// Gives up what nobody uses any more of an inode: if it has no link all of it, as much as one
     /// transaction can. Returns whether there is more. It is left for later if something must be
-    /// mended first, so that nobody has to wait.
+    /// repaired first, so that nobody has to wait.
     pub(crate) fn evict(&mut self, number: u64) -> Result<bool> {
         self.drop_cow_blocks(number, &(0..Extent::MAX_FILE_BLOCK))?;
         if self.view.node(number)?.inode.links != 0 {

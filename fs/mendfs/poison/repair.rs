@@ -23,7 +23,7 @@ use crate::{
 static ZEROES: Block = [0; BLOCK_SIZE];
 
 impl Mendfs {
-    /// Mends what can be mended at this moment.
+    /// Repairs what can be repaired at this moment.
     pub(crate) fn repair_all(&self) {
         // Nothing of it is an error that one could do anything about.
         while let Ok(true) = self.change_any(|state| {
@@ -39,9 +39,9 @@ impl Mendfs {
 }
 
 impl State {
-    /// Mends some of what can be mended. Returns whether there may be more.
+    /// Repairs some of what can be repaired. Returns whether there may be more.
     ///
-    /// What cannot be mended stays as it is: the other copy of it is used, or it is not used at
+    /// What cannot be repaired stays as it is: the other copy of it is used, or it is not used at
     /// all. If there is no other copy, that is the end.
     fn repair_next(&mut self) -> bool {
         // To use data again is a change.
@@ -50,7 +50,7 @@ impl State {
             return false;
         };
 
-        // Memory that may not be written cannot be mended. Nobody will write it either.
+        // Memory that may not be written cannot be repaired. Nobody will write it either.
         if self.volume.is_read_only() {
             return true;
         }
@@ -71,7 +71,7 @@ impl State {
         true
     }
 
-    /// Does what comes after the last that could be mended at this moment. Returns whether there
+    /// Does what comes after the last that could be repaired at this moment. Returns whether there
     /// is more.
     fn finish_repairs(&mut self) -> Result<bool> {
         // Some have failed less than a second ago. What is left to be removed may lack memory now.
@@ -91,7 +91,7 @@ impl State {
         Ok(is_more)
     }
 
-    /// Mends bad data that no file has. Returns how many blocks cannot be mended.
+    /// Repairs bad data that no file has. Returns how many blocks cannot be repaired.
     fn repair_data(&mut self, blocks: &Range<u64>) -> usize {
         let mut good = blocks.start..blocks.start;
         let mut failed = 0_usize;
@@ -110,7 +110,7 @@ impl State {
         failed
     }
 
-    /// Mends a block of data. Returns false if that was done before, and it is in use again.
+    /// Repairs a block of data. Returns false if that was done before, and it is in use again.
     fn repair_block(&self, block: u64) -> Result<bool> {
         let blocks = block..block.saturating_add(1);
 
@@ -122,7 +122,7 @@ impl State {
         Ok(true)
     }
 
-    /// Mends blocks that there are two copies of. Returns how many cannot be mended.
+    /// Repairs blocks that there are two copies of. Returns how many cannot be repaired.
     fn repair_copies(&mut self, blocks: &Range<u64>) -> usize {
         blocks
             .clone()
@@ -148,7 +148,7 @@ impl State {
         Ok(())
     }
 
-    /// Shuts the filesystem down if both copies of something are bad after all copies were mended
+    /// Shuts the filesystem down if both copies of something are bad after all copies were repaired
     /// that can be.
     fn check_copies(&mut self) -> Result {
         let is_early = self.volume.is_read_only() || self.repairs.has_copies(&self.metadata.bad);

@@ -245,7 +245,7 @@ impl Metadata {
     }
 
     /// A chunk that nobody needs: it has no record, and others have some room. One with bad memory
-    /// is not given back before that was mended.
+    /// is not given back before that was repaired.
     pub(crate) fn empty_chunk(&self) -> Option<Chunk> {
         if self.empty == 0 || self.free < CHUNK_UNITS + SPARE_UNITS {
             return None;

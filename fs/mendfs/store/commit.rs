@@ -44,7 +44,7 @@ use crate::{
 };
 
 impl Metadata {
-    /// Begins a change. One that was begun and not committed is undone.
+    /// Undoes what was changed since the last commit, if anything.
     pub(crate) fn rollback(&mut self) {
         while let Some(run) = self.change.added.pop() {
             self.release(run);
@@ -282,7 +282,7 @@ impl Metadata {
     }
 
     /// Writes the units of the change where they belong, in both copies. Memory that is bad and
-    /// cannot be mended is put up with in one of them.
+    /// cannot be repaired is put up with in one of them.
     fn write_in_place(&mut self, view: &mut Writer<View>) {
         // Those in a row of one block are written at once.
         let is_next = |(address, _): &(u64, Unit), (next, _): &(u64, Unit)| {
@@ -330,7 +330,7 @@ impl Metadata {
             .block(number)
             .and_then(|bytes| units_from(bytes, *address).get(..run.len().checked_mul(UNIT_SIZE)?));
 
-        // A block that is bad is written as a whole when it is mended.
+        // A block that is bad is written as a whole when it is repaired.
         match bytes {
             Some(bytes) if !self.bad.contains(block) => {
                 writer.write(start, bytes).is_ok() || self.repair(view, copy, number).is_ok()

@@ -66,10 +66,9 @@ pub(super) struct Change {
 
 /// What it takes to change the table of records.
 ///
-/// It is changed in three steps: [`rollback()`](Self::rollback), any number of records added,
-/// replaced and removed, [`commit()`](Self::commit). A change that is not committed is undone by
-/// the next
-/// `rollback()`.
+/// A change is any number of records added, replaced and removed, and then
+/// [`commit()`](Self::commit). One that is not committed is undone by
+/// [`rollback()`](Self::rollback), with which the next one begins.
 pub(crate) struct Metadata {
     pub(super) volume: Arc<Volume>,
     pub(super) superblock: Superblock,
@@ -88,7 +87,7 @@ pub(crate) struct Metadata {
     pub(super) scratch: KVec<u8>,
     pub(super) journal: Journal,
     /// Blocks of superblock, journal and metadata that are bad. They are not written until they are
-    /// mended: after a machine check they are not even there for a while.
+    /// repaired: after a machine check they are not even there for a while.
     pub(crate) bad: BadBlocks,
 }
 

@@ -66,7 +66,7 @@ impl Metadata {
     ///
     /// # Errors
     ///
-    /// - `EIO` if the memory cannot be mended.
+    /// - `EIO` if the memory cannot be repaired.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn repair(&self, view: &View, copy: u64, number: u64) -> Result {
         match view.table.block(number).filter(|block| is_sealed(block)) {
