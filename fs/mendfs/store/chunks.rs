@@ -192,9 +192,7 @@ impl Metadata {
             for copy in 0..COPIES {
                 let start = chunk.place(self.geometry(), copy, number) << BLOCK_SHIFT;
 
-                self.volume
-                    .write(start, &*block)
-                    .or_else(|_| self.volume.mend(start, &block))?;
+                self.write_whole(start, &block)?;
             }
         }
         Ok(())

@@ -111,11 +111,16 @@ impl Metadata {
                 }
             };
 
-            self.volume
-                .write(start, bytes)
-                .or_else(|_| self.volume.mend(start, bytes))?;
+            self.write_whole(start, bytes)?;
         }
         Ok(())
+    }
+
+    /// Writes a block from byte `start` of the volume on, also over bad memory.
+    pub(super) fn write_whole(&self, start: u64, block: &Block) -> Result {
+        self.volume
+            .write(start, block)
+            .or_else(|_| self.volume.mend(start, block))
     }
 
     /// Reads a block of the first chunk that is not kept in memory, from a copy that is whole.
