@@ -41,7 +41,7 @@ found() {
 }
 
 renamed() {
-	make && mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" other && settle &&
+	make && mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" other &&
 		mounts UUID=$SECOND && mounts LABEL=other &&
 		udevadm wait --timeout=60 --removed /dev/disk/by-uuid/$FIRST '/dev/disk/by-label/my\x20data' &&
 		is mendfs uuid "/dev/$DISK" $SECOND && is mendfs label "/dev/$DISK" other &&
