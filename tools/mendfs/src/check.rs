@@ -11,15 +11,16 @@ mod tree;
 
 use std::collections::BTreeSet;
 
-use crate::format::{Inode, Record, Time, ROOT, UNITS};
+use crate::format::{Inode, Record, Time, ROOT};
 use crate::info;
 use crate::make;
 use crate::media::Media;
-use crate::report::{Class, Report};
+use crate::report::{place, Class, Report};
 use crate::superblock;
-use crate::table::{Repair, Table};
+use crate::table::repair::Repair;
+use crate::table::Table;
 
-use model::Model;
+use model::{LostAndFound, Model};
 
 /// More rounds than any damage needs.
 const ROUNDS: usize = 32;
@@ -164,22 +165,13 @@ fn describe(record: &Record<'_>) -> String {
     }
 }
 
-/// The place of a record, as people find it.
-pub(crate) fn place(address: u64) -> String {
-    format!(
-        "metadata block {}, unit {}",
-        address / UNITS,
-        address % UNITS
-    )
-}
-
 /// A round.
 struct Checker<'a, 'b> {
     table: &'a mut Table<'b>,
     report: &'a mut Report,
     model: Model,
     now: Time,
-    lost_and_found: Option<tree::LostAndFound>,
+    lost_and_found: Option<LostAndFound>,
 }
 
 impl Checker<'_, '_> {

@@ -6,6 +6,8 @@ use std::fmt;
 
 use serde_json::{json, Value};
 
+use crate::format::UNITS;
+
 /// Messages that are kept. What comes behind them is only counted.
 const KEPT: usize = 10_000;
 
@@ -35,6 +37,15 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.place, self.what)
     }
+}
+
+/// The place of a record, as people find it.
+pub(crate) fn place(address: u64) -> String {
+    format!(
+        "metadata block {}, unit {}",
+        address / UNITS,
+        address % UNITS
+    )
 }
 
 /// How much there is of what.

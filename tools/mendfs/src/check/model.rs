@@ -2,13 +2,11 @@
 
 //! The records of a filesystem, in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::format::{Block, Extent, Inode, Record, UNITS, UNIT_SIZE};
-use crate::report::{Class, Report, Statistics};
+use crate::report::{place, Class, Report, Statistics};
 use crate::table::Table;
-
-use super::place;
 
 /// A record that belongs to an inode, or to none.
 #[derive(Clone, Debug)]
@@ -39,6 +37,12 @@ impl Name {
             self.directory
         )
     }
+}
+
+/// The directory for inodes without a name.
+pub struct LostAndFound {
+    pub number: u64,
+    pub names: BTreeSet<Vec<u8>>,
 }
 
 /// A range of bad blocks.

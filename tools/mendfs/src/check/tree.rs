@@ -7,19 +7,13 @@ use std::mem;
 
 use crate::format::{Inode, Record, ROOT};
 use crate::make;
-use crate::report::Class;
+use crate::report::{place, Class};
 
-use super::model::Name;
-use super::{place, Checker};
+use super::model::{LostAndFound, Name};
+use super::Checker;
 
 /// Where inodes without a name go.
 const LOST_AND_FOUND: &str = "lost+found";
-
-/// The directory of that name.
-pub struct LostAndFound {
-    number: u64,
-    names: BTreeSet<Vec<u8>>,
-}
 
 impl Checker<'_, '_> {
     /// Names are in directories, each once, and what they name is there.
