@@ -15,7 +15,9 @@ use std::thread;
 
 use clap::Args;
 
-use crate::model::{Kind, Model, Operation, Transfer};
+use crate::model::file::Kind;
+use crate::model::Model;
+use crate::operation::{Operation, Transfer};
 use crate::random::Random;
 use crate::sequences::{self, Mark, Sequence};
 

@@ -17,8 +17,11 @@ use mendfs::growth::Growing;
 use nix::fcntl::{self, FallocateFlags, RenameFlags};
 use nix::unistd::{self, Whence};
 
-use crate::model::{Id, Kind, Model, Name, Operation, Reserve, Span, Transfer, PAGE, PLACES};
+use crate::model::file::Kind;
+use crate::model::{Model, PLACES};
+use crate::operation::{Id, Name, Operation, Reserve, Transfer};
 use crate::random;
+use crate::span::{Span, PAGE};
 use crate::state;
 use crate::sys::{self, Mapping};
 

@@ -22,15 +22,19 @@ use cli::Unwritten;
 mod crash;
 mod disk;
 mod model;
+mod operation;
 mod random;
 mod sequences;
+mod span;
 mod state;
 mod stress;
 mod sys;
 
 use disk::Disk;
-use model::{Model, Operation};
+use model::Model;
+use operation::Operation;
 use random::Random;
+use span::PAGE;
 use stress::Stress;
 
 /// How many operations are shown before the one that failed.
@@ -138,7 +142,7 @@ impl Common {
     }
 
     fn limit(&self) -> usize {
-        self.pages.max(1) * model::PAGE
+        self.pages.max(1) * PAGE
     }
 }
 

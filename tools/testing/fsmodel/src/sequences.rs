@@ -10,8 +10,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::disk::{self, Disk};
-use crate::model::{Id, Kind, Model, Name, Operation, Reserve, Span, Transfer, PAGE};
+use crate::model::file::Kind;
+use crate::model::Model;
+use crate::operation::{Id, Name, Operation, Reserve, Transfer};
 use crate::random::Random;
+use crate::span::{Span, PAGE};
 use crate::sys;
 
 /// How many names there are.

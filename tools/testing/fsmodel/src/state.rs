@@ -11,7 +11,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::disk::{is_failure, read_at};
-use crate::model::{Attribute, File, Id, Kind, Model, Name, PAGE, PLACES};
+use crate::model::file::{File, Kind};
+use crate::model::{Model, PLACES};
+use crate::operation::{Attribute, Id, Name};
+use crate::span::PAGE;
 use crate::sys;
 
 /// The path of a name.

@@ -16,8 +16,8 @@ use nix::sys::memfd::{self, MemFdCreateFlag};
 use nix::sys::stat;
 use nix::unistd::{self, Whence};
 
-use crate::model::{Span, PAGE};
 use crate::random::{self, Random};
+use crate::span::{Span, PAGE};
 use crate::sys::{self, Mapping};
 
 /// How many files are open at a time.

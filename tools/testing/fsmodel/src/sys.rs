@@ -17,7 +17,7 @@ use std::ptr::{self, NonNull};
 use nix::sys::mman::{self, MapFlags, MmapAdvise, MsFlags, ProtFlags};
 use nix::sys::signal::{self, SigHandler, Signal};
 
-use crate::model::{Span, PAGE};
+use crate::span::{Span, PAGE};
 
 /// What the processor stores at once, past its caches.
 const WORD: usize = 8;

@@ -11,7 +11,9 @@ use mendfs::format::{Block, Extent, Inode, Record, BLOCK_SHIFT, BLOCK_SIZE, ROOT
 use mendfs::media::Media;
 use mendfs::report::{Class, Finding};
 
-use crate::model::{self, Kind, Model, PLACES};
+use crate::model::file::Kind;
+use crate::model::{Model, PLACES};
+use crate::operation::Id;
 use crate::state;
 
 use super::cache::{Lines, LINE};
@@ -152,7 +154,7 @@ pub fn difference(found: &Listing, expected: &Listing) -> String {
 }
 
 /// The files of a model by their paths, in order.
-pub fn paths(model: &Model) -> BTreeMap<String, model::Id> {
+pub fn paths(model: &Model) -> BTreeMap<String, Id> {
     let names = model.names.iter().enumerate();
 
     names
