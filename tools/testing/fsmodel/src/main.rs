@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand};
 use cli::Unwritten;
 
+mod contents;
 mod crash;
 mod disk;
 mod model;

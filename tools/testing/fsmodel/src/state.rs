@@ -5,16 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::disk::{is_failure, read_at};
+use crate::contents::compare_file;
 use crate::model::file::{File, Kind};
 use crate::model::{Model, PLACES};
 use crate::operation::{Attribute, Id, Name};
-use crate::span::PAGE;
 use crate::sys;
 
 /// The path of a name.
@@ -193,62 +191,4 @@ pub fn compare_inode(file: &fs::File, expected: &File) -> Result<(), String> {
         }
     }
     Ok(())
-}
-
-/// Reads a file, at most `len` bytes. A page that is lost may fail: `expected` takes its place.
-fn read_file(
-    file: &fs::File,
-    len: usize,
-    is_lost: impl Fn(usize) -> bool,
-    expected: &[u8],
-) -> io::Result<Vec<u8>> {
-    let size = file.metadata()?.len() as usize;
-    let mut found = vec![0; size.min(len)];
-
-    for (page, bytes) in (0..).zip(found.chunks_mut(PAGE)) {
-        let at = page * PAGE;
-
-        match read_at(file, bytes, at) {
-            Err(error) if is_failure(&error) && is_lost(page) => {
-                for (to, from) in bytes.iter_mut().zip(&expected[at.min(expected.len())..]) {
-                    *to = *from;
-                }
-            }
-            done => {
-                done?;
-            }
-        }
-    }
-    Ok(found)
-}
-
-/// Compares the contents of a file.
-pub fn compare_file(file: &fs::File, before: &File, after: &File) -> Result<(), String> {
-    let (old, new) = (&before.data, &after.data);
-    let sizes = old.len().min(new.len())..=old.len().max(new.len());
-    let is_lost = |page| before.lost.contains(&page) || after.lost.contains(&page);
-    // One more than there should be.
-    let found = read_file(file, sizes.end() + 1, is_lost, new).map_err(|e| e.to_string())?;
-
-    if !sizes.contains(&found.len()) {
-        return Err(format!("{} bytes, not {sizes:?}", found.len()));
-    }
-    if found == *old || found == *new {
-        return Ok(());
-    }
-
-    let byte = |data: &[u8], at: usize| data.get(at).copied().unwrap_or(0);
-    let is_wrong = |at: &usize| found[*at] != byte(old, *at) && found[*at] != byte(new, *at);
-    let wrong: Vec<_> = (0..found.len()).filter(is_wrong).collect();
-
-    match (wrong.first(), wrong.last()) {
-        (Some(first), Some(last)) => Err(format!(
-            "{} bytes are wrong from {first:#x} to {last:#x}, the first is {:#04x}, not {:#04x} or {:#04x}",
-            wrong.len(),
-            found[*first],
-            byte(old, *first),
-            byte(new, *first)
-        )),
-        _ => Ok(()),
-    }
 }
