@@ -31,7 +31,7 @@ use files::{by_page, Attempt, Filesystem, Inode, Kind, Piece};
 use mounts::Mount;
 use owners::Owner;
 use report::{readable, Finding, Report, State};
-use sys::PAGE;
+use sys::page_cache::PAGE;
 
 /// What to repair, and how.
 #[derive(Args)]

@@ -6,10 +6,8 @@ use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use super::{sys, table};
-
-/// Size of a sector, in bytes.
-pub const SECTOR: u64 = 512;
+use super::sys::mapper;
+use super::table::{self, SECTOR};
 
 /// What a file of sysfs can hold, in bytes. What is longer is cut there.
 const ROOM: usize = 4095;
@@ -43,7 +41,7 @@ impl BadRanges {
 
     fn of_mapped((major, minor): (u64, u64)) -> Result<Self, String> {
         let failed = |why: String| format!("mapped device {major}:{minor}: {why}");
-        let (count, bytes) = sys::table((major, minor)).map_err(|e| failed(e.to_string()))?;
+        let (count, bytes) = mapper::table((major, minor)).map_err(|e| failed(e.to_string()))?;
         let targets =
             table::parse(count, &bytes).ok_or_else(|| failed("its table cannot be read".into()))?;
         let mut ranges = Vec::new();

@@ -16,7 +16,9 @@ use nix::sys::stat::{major, minor, SFlag};
 
 use super::bad::{intersection, BadRanges};
 use super::mounts::Mount;
-use super::sys::{self, Extent, Mapping, PAGE};
+use super::sys::fiemap::{self, Extent};
+use super::sys::page_cache::{self, Mapping, PAGE};
+use super::sys::{handle, xfs};
 
 /// `FIEMAP_EXTENT_UNKNOWN`, `DELALLOC` and `DATA_INLINE`: it has no place of its own.
 const NO_PLACE: u32 = 0x206;
@@ -101,7 +103,7 @@ impl Filesystem {
     pub fn kind(&self, number: u64) -> io::Result<Kind> {
         let regular = SFlag::S_IFREG.bits();
 
-        Ok(match sys::xfs_inode(&self.root, number)? {
+        Ok(match xfs::xfs_inode(&self.root, number)? {
             None => Kind::None,
             Some(found) if u32::from(found.mode) & SFlag::S_IFMT.bits() != regular => Kind::Other,
             Some(found) if found.xflags & FS_XFLAG_REALTIME != 0 => Kind::Elsewhere,
@@ -117,7 +119,7 @@ impl Filesystem {
         let number = file.metadata()?.ino();
 
         if !self.is_xfs {
-            let generation = sys::generation(file)?;
+            let generation = handle::generation(file)?;
 
             return Ok(Some(Inode { number, generation }));
         }
@@ -137,8 +139,8 @@ impl Filesystem {
         let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
 
         match self.is_xfs {
-            true => sys::open_xfs(&self.root, inode.number, inode.generation, flags),
-            false => sys::open_inode(&self.root, inode.number, inode.generation, flags),
+            true => xfs::open_xfs(&self.root, inode.number, inode.generation, flags),
+            false => handle::open_inode(&self.root, inode.number, inode.generation, flags),
         }
     }
 
@@ -164,7 +166,7 @@ impl Filesystem {
         pages: &[u64],
         is_dry: bool,
     ) -> io::Result<BTreeMap<u64, Attempt>> {
-        if sys::has_dax(file)? {
+        if page_cache::has_dax(file)? {
             let lost = Attempt::Lost("a file with DAX is not in the page cache");
 
             return Ok(pages.iter().map(|page| (*page, lost.clone())).collect());
@@ -279,7 +281,7 @@ fn dirty(
 
 fn is_allocated(file: &File, page: u64) -> io::Result<bool> {
     let start = page * PAGE;
-    let extents = sys::extents(file, start..start + PAGE)?;
+    let extents = fiemap::extents(file, start..start + PAGE)?;
 
     Ok(extents.iter().any(|extent| extent.flags & UNWRITTEN == 0))
 }
@@ -302,7 +304,7 @@ pub fn refusal(error: &io::Error) -> String {
 
 /// Which bad pieces a range of a file has.
 pub fn pieces(file: &File, range: &Range<u64>, bad: &BadRanges) -> io::Result<Vec<Piece>> {
-    let extents = sys::extents(file, range.clone())?;
+    let extents = fiemap::extents(file, range.clone())?;
 
     Ok(bad_pieces(&extents, range, bad))
 }

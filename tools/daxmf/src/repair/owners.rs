@@ -7,7 +7,7 @@ use std::io;
 use std::ops::Range;
 
 use super::bad::intersection;
-use super::sys::{self, FsMapRecord};
+use super::sys::fsmap::{fsmap, FsMapRecord};
 
 /// `FMR_OF_*` of linux/fsmap.h.
 const PREALLOCATED: u32 = 0x1;
@@ -39,7 +39,7 @@ pub fn owners(
     device: (u64, u64),
     range: &Range<u64>,
 ) -> io::Result<Vec<(Range<u64>, Owner)>> {
-    Ok(clipped(&sys::fsmap(root, device, range)?, range))
+    Ok(clipped(&fsmap(root, device, range)?, range))
 }
 
 /// What records say of a range. They reach its end, unless the filesystem ends before.

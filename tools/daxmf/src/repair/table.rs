@@ -4,7 +4,8 @@
 
 use std::ops::Range;
 
-use super::bad::SECTOR;
+/// Size of a sector, in bytes.
+pub const SECTOR: u64 = 512;
 
 /// A line of a table.
 #[derive(Debug, PartialEq, Eq)]

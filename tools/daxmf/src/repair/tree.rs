@@ -16,7 +16,7 @@ use nix::fcntl::OFlag;
 
 use super::files::Filesystem;
 use super::report::readable;
-use super::sys;
+use super::sys::lookup::open_below;
 
 /// A name.
 pub struct Entry<'a> {
@@ -73,7 +73,7 @@ fn read(
     act: &mut impl FnMut(&Entry<'_>) -> bool,
 ) -> io::Result<bool> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOATIME | OFlag::O_NONBLOCK;
-    let file = sys::open_below(root, directory, flags)?;
+    let file = open_below(root, directory, flags)?;
     let mut entries = Dir::from_fd(file.into_raw_fd())?;
 
     for entry in entries.iter() {
@@ -104,7 +104,7 @@ pub fn open(filesystem: &Filesystem, entry: &Entry<'_>) -> io::Result<Option<Fil
         return Ok(None);
     }
     // Nothing is opened but what was looked at: to open a device can be to use it.
-    let name = sys::open_below(
+    let name = open_below(
         &filesystem.root,
         entry.path,
         OFlag::O_PATH | OFlag::O_NOFOLLOW,

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Inodes of XFS, by their numbers.
+
+use std::ffi::c_void;
+use std::fs::File;
+use std::io;
+use std::mem;
+use std::os::fd::{AsRawFd, FromRawFd};
+use std::ptr;
+
+use nix::fcntl::OFlag;
+
+/// `struct xfs_bulkstat_req` for one inode.
+#[repr(C)]
+pub struct BulkStat {
+    inode: u64,
+    flags: u32,
+    in_count: u32,
+    out_count: u32,
+    group: u32,
+    reserved: [u64; 5],
+    pub(super) found: XfsInode,
+}
+
+/// `struct xfs_bulkstat`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct XfsInode {
+    number: u64,
+    size: u64,
+    blocks: u64,
+    /// `FS_XFLAG_*`.
+    pub xflags: u64,
+    times: [i64; 4],
+    /// Changes when the number is used for another file.
+    pub generation: u32,
+    ids: [u32; 3],
+    nanoseconds: [u32; 4],
+    sizes: [u32; 4],
+    links: u32,
+    extents: [u32; 2],
+    version_and_fork: [u16; 2],
+    health: [u16; 2],
+    /// `S_IF*` and permissions.
+    pub mode: u16,
+    pad: u16,
+    more_extents: u64,
+    more_pad: [u64; 6],
+}
+
+/// `struct xfs_fsop_handlereq`.
+#[repr(C)]
+pub struct XfsOpen {
+    fd: u32,
+    path: *const c_void,
+    flags: u32,
+    handle: *const XfsHandle,
+    handle_length: u32,
+    out_handle: *mut c_void,
+    out_length: *mut u32,
+}
+
+/// `struct xfs_handle`.
+#[repr(C)]
+pub(super) struct XfsHandle {
+    filesystem: u64,
+    length: u16,
+    pad: u16,
+    generation: u32,
+    inode: u64,
+}
+
+mod ioctls {
+    use super::{BulkStat, XfsOpen};
+
+    // The number has the size of the structure without its array.
+    nix::ioctl_readwrite_bad!(bulkstat, nix::request_code_read!(b'X', 127, 64), BulkStat);
+    nix::ioctl_readwrite!(xfs_open_by_handle, b'X', 107, XfsOpen);
+}
+
+/// An inode of XFS, by its number; [`None`] if it is free, or XFS's own.
+pub fn xfs_inode(root: &File, number: u64) -> io::Result<Option<XfsInode>> {
+    // SAFETY: All of it are integers, for which zero is a value.
+    let mut request: BulkStat = unsafe { mem::zeroed() };
+
+    request.inode = number;
+    request.in_count = 1;
+    // SAFETY: The request has room for one inode, as it says.
+    unsafe { ioctls::bulkstat(root.as_raw_fd(), &mut request) }?;
+    // If the inode cannot be shown, the next one is.
+    Ok((request.out_count == 1 && request.found.number == number).then_some(request.found))
+}
+
+/// Opens an inode of XFS. What is done with the file does not change its times.
+pub fn open_xfs(root: &File, number: u64, generation: u32, flags: OFlag) -> io::Result<File> {
+    let handle = XfsHandle {
+        // XFS does not look at it: the root says which filesystem is meant.
+        filesystem: 0,
+        length: (mem::size_of::<XfsHandle>() - mem::offset_of!(XfsHandle, pad)) as u16,
+        pad: 0,
+        generation,
+        inode: number,
+    };
+    let mut request = XfsOpen {
+        fd: 0,
+        path: ptr::null(),
+        flags: flags.bits() as u32,
+        handle: &handle,
+        handle_length: mem::size_of::<XfsHandle>() as u32,
+        out_handle: ptr::null_mut(),
+        out_length: ptr::null_mut(),
+    };
+
+    // SAFETY: XFS_IOC_OPEN_BY_HANDLE reads the handle, which lives as long, and no other pointer.
+    let fd = unsafe { ioctls::xfs_open_by_handle(root.as_raw_fd(), &mut request) }?;
+    // SAFETY: The descriptor is new, and nobody else has it.
+    Ok(unsafe { File::from_raw_fd(fd) })
+}
