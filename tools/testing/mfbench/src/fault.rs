@@ -10,8 +10,7 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use crate::clock;
-use crate::mapping::Mapping;
-use crate::PAGE_SIZE;
+use crate::mapping::{Mapping, PAGE_SIZE};
 
 const HUGE_SIZE: usize = 512 * PAGE_SIZE;
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 
 use crate::clock;
+use crate::mapping::PAGE_SIZE;
 use crate::random::Random;
-use crate::PAGE_SIZE;
 
 const ROUNDS: usize = 500;
 

@@ -26,9 +26,6 @@ mod transfer;
 use fault::Size;
 use transfer::Operation;
 
-/// The size of a page in bytes.
-const PAGE_SIZE: usize = 4096;
-
 #[derive(Parser)]
 #[command(about, version)]
 struct Cli {

@@ -9,6 +9,9 @@ use std::ptr::NonNull;
 
 use nix::sys::mman::{mmap, mmap_anonymous, munmap, MapFlags, ProtFlags};
 
+/// The size of a page in bytes.
+pub const PAGE_SIZE: usize = 4096;
+
 const READ_WRITE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
 /// Memory that is mapped until this is dropped.

@@ -13,9 +13,8 @@ use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal
 use nix::unistd::syncfs;
 
 use crate::clock;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, PAGE_SIZE};
 use crate::tracer::Tracer;
-use crate::PAGE_SIZE;
 
 /// Each round takes another page of the files, for the last one's page is lost.
 const ROUNDS: usize = 15;

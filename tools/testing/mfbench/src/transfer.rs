@@ -11,9 +11,8 @@ use std::path::Path;
 use clap::ValueEnum;
 
 use crate::clock;
-use crate::mapping::Mapping;
+use crate::mapping::{Mapping, PAGE_SIZE};
 use crate::random::Random;
-use crate::PAGE_SIZE;
 
 const ROUNDS: usize = 500;
 const MIB: usize = 1 << 20;

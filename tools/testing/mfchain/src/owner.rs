@@ -17,10 +17,7 @@ use nix::sys::mman::{mmap, MapFlags, ProtFlags};
 use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal};
 
 use crate::report::{Phase, Report, Sigbus};
-use crate::spec::Spec;
-
-/// Size of the page that an owner maps at least and touches.
-pub const PAGE_SIZE: u64 = 4096;
+use crate::spec::{Spec, PAGE_SIZE};
 
 /// What an owner can be told to do once it has reported [`Report::Ready`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use clap::ValueEnum;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 use crate::device::Device;
-use crate::owner::PAGE_SIZE;
+use crate::spec::PAGE_SIZE;
 
 /// Where a failure comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

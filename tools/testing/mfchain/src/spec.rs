@@ -6,7 +6,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::owner::PAGE_SIZE;
+/// Size of the page that an owner maps at least and touches.
+pub const PAGE_SIZE: u64 = 4096;
 
 /// What an owner must be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
