@@ -92,7 +92,7 @@ shared() {
 	fill s 600 && share s t && share s u && is sum t "$(sum s)" &&
 		xfs_io -c 'pwrite -q -S 1 5000 10' t && ! cmp -s s t &&
 		xfs_io -c 'mmap 0 1m' -c 'mwrite -S 2 9000 10' -c 'msync -s' u && ! cmp -s s u &&
-		is sh -c 'seq -f "daxmf %09.0f" 1000000 | head -c 2457600 | sha256sum' "$(sum s)" &&
+		same_but s -1 &&
 		is sh -c 'cmp -l s t | wc -l' 10 && is sh -c 'cmp -l s u | wc -l' 10
 }
 

@@ -140,7 +140,7 @@ zeroed_in_part() {
 truncated() {
 	fill short 16 && spoil short 5 && truncate -s $((5 * PAGE + 100)) short && cannot_read short 5 &&
 		truncate -s $((6 * PAGE + 100)) short && cannot_read short 5 && echo more >>short &&
-		is tail -c 5 short more && truncate -s $((5 * PAGE)) short && same_but short 99 && mended
+		is tail -c 5 short more && truncate -s $((5 * PAGE)) short && same_but short -1 && mended
 }
 
 removed() {
@@ -247,7 +247,7 @@ target_is_bad() {
 	fill source 16 && share source copy && fill behind 1 && sector=$(file_sector behind 0) &&
 		rm behind && bad_sectors $((sector + 8)) $((32 * 8)) &&
 		is_touched copy 5 write && write_page copy 6 && fill new 300 && same_but copy 6 &&
-		same_but new 999 && mended
+		same_but new -1 && mended
 }
 
 # --- Machine checks ---

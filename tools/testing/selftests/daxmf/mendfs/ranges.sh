@@ -97,7 +97,7 @@ remount() {
 borders() {
 	not_ours $((FROM - MIB)) $MIB && not_ours $((FROM + 128 * MIB)) $((MIB * MIB)) &&
 		fail_range $((FROM - 1)) 2 && mended && fail_range $((FROM + 128 * MIB - 1)) 2 &&
-		mended && fill a 16 && remount && same_but a 99
+		mended && fill a 16 && remount && same_but a -1
 }
 
 # --- Mapped devices ---
