@@ -14,8 +14,7 @@ KIND=${KIND:-memmap}
 SEED=${SEED:-0}
 # Images of one seed.
 ALL=1000000
-COUNT=1000
-[ "${KERNEL:-stock}" = stock ] || COUNT=400
+COUNT=400
 [ -z "${RUNTIME-}" ] || COUNT=$ALL
 # Sectors of an image, see mfmend.
 SECTORS=8320
