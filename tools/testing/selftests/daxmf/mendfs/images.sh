@@ -14,7 +14,7 @@ KIND=${KIND:-memmap}
 SEED=${SEED:-0}
 # Images of one seed.
 ALL=1000000
-COUNT=400
+COUNT=200
 [ -z "${RUNTIME-}" ] || COUNT=$ALL
 # Sectors of an image, see mfmend.
 SECTORS=8320
