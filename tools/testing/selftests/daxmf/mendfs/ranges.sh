@@ -157,7 +157,12 @@ stripes() {
 		attach "$A" "$DM" && attach "$B" "$DM" && on_dm corrupt-pfn
 }
 
-begin 15
+lvm() {
+	volume_group "/dev/$A" "/dev/$B" && volume lv -i 2 -I 64k -L 100M &&
+		daxmf stack attach /dev/vg/lv && on_exit daxmf stack detach "$DM" && on_dm corrupt-pfn
+}
+
+begin 16
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_ns memmap
@@ -189,4 +194,5 @@ check "segments out of order" clean out_of_order
 check "two disks" clean two_disks
 check "stripes of 64 KiB" clean stripes 128
 check "stripes of a page" clean stripes 8
+check "a striped volume of LVM" clean lvm
 finish

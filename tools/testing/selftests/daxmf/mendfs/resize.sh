@@ -279,10 +279,10 @@ has_rest() {
 	fsck.mendfs -nv "/dev/$DM" | grep 'left of a growth'
 }
 
-# The machine stops at each step; the device is longer still.
+# interrupted BEHIND -- the machine stops at each step; the device is by so many blocks longer still.
 interrupted() {
-	local OLD=1024 NEW=2048 DEVICE=2548 copies=81 n
-	local new=$((NEW - copies)) last=$((DEVICE - 1))
+	local OLD=1024 NEW=2048 copies=81 n
+	local DEVICE=$((NEW + $1)) new=$((NEW - copies)) last=$((NEW + $1 - 1))
 
 	blocks $OLD && mkfs.mendfs -q -f "/dev/$DM" && mount_mendfs "/dev/$DM" -o noatime && fill $MNT/before 100 &&
 		mkdir $MNT/many && for ((n = 0; n < 300; n++)); do : >$MNT/many/$n; done && unmount &&
@@ -336,7 +336,7 @@ on_partition() {
 		owners_told 64 && checked && same_but before -1
 }
 
-begin 11
+begin 12
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_disks
@@ -355,5 +355,6 @@ check "a freeze, and several at once" clean at_once
 check "memory that is bad" clean bad_memory
 check "the first superblock is bad" clean first_superblock_bad
 check "while memory fails" clean while_memory_fails
-check "interrupted" clean interrupted
+check "interrupted" clean interrupted 0
+check "interrupted, on a longer device" clean interrupted 500
 finish
