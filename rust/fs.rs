@@ -62,6 +62,7 @@ mod revoke;
 mod security;
 mod seek;
 mod segment;
+mod shared_pages;
 mod super_block;
 mod super_operations;
 mod symlink;

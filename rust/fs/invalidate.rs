@@ -23,6 +23,7 @@ use crate::{
 use super::{
     blocks::MAX_SIZE,
     lock::InvalidateLock,
+    shared_pages::SharedPages,
     volume::HUGE,
     FileSystem,
     Inode,
@@ -37,6 +38,34 @@ pub(super) enum Dirty {
     Kept,
     /// Nobody needs it any more.
     Discarded,
+}
+
+/// Unmaps the pages of a file from byte `start` to byte `last`, and removes them from its mapping.
+///
+/// It does not wait. `dax_break_layout()` with a callback, and `dax_break_layout_final()`, wait
+/// until nobody has a page mapped: another file that shares it may have it mapped for ever.
+///
+/// # Errors
+///
+/// - `ERESTARTSYS` if somebody uses a page through others than a mapping.
+///
+/// # Safety
+///
+/// `inode` must be valid, and no page fault of it may be under way or begin.
+pub(super) unsafe fn break_layout(
+    inode: *mut bindings::inode,
+    start: bindings::loff_t,
+    last: bindings::loff_t,
+    shared_pages: &SharedPages,
+) -> Result {
+    // SAFETY: By the safety requirements.
+    let remove = || to_result(unsafe { bindings::dax_break_layout(inode, start, last, None) });
+
+    // SAFETY: By the safety requirements. Only page faults add pages.
+    match unsafe { (*(*inode).i_mapping).nrpages } {
+        0 => remove(),
+        _ => shared_pages.with_lock(remove),
+    }
 }
 
 impl<T: FileSystem> Inode<T> {
@@ -86,11 +115,10 @@ impl<T: FileSystem> Inode<T> {
             })?;
         }
 
-        // Without a callback it does not wait. Where it waits by itself, it does so until nobody
-        // has the page mapped, and another file may have it mapped for ever.
-        //
-        // SAFETY: The inode is valid.
-        match to_result(unsafe { bindings::dax_break_layout(self.as_raw(), start, last, None) }) {
+        let shared_pages = self.super_block().shared_pages();
+
+        // SAFETY: The inode is valid, and `invalidate_lock` is that of its mapping.
+        match unsafe { break_layout(self.as_raw(), start, last, shared_pages) } {
             Ok(()) => Ok(true),
             Err(ERESTARTSYS) => Ok(false),
             Err(error) => Err(error),

@@ -10,7 +10,10 @@ use core::{
 };
 
 use kernel::{
-    error::from_result,
+    error::{
+        from_result,
+        to_result, //
+    },
     prelude::*, //
 };
 
@@ -202,17 +205,24 @@ impl<T: FileSystem> VTable<T> {
         Ok(())
     }
 
+    /// Fills the maps of what lies at `pos`.
+    ///
+    /// # Errors
+    ///
+    /// - As [`begin_at()`](Self::begin_at).
+    ///
     /// # Safety
     ///
-    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`.
-    unsafe extern "C" fn begin(
+    /// As that of `begin()`.
+    #[inline(always)]
+    unsafe fn begin_any(
         inode: *mut bindings::inode,
         pos: bindings::loff_t,
         length: bindings::loff_t,
         flags: c_uint,
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
-    ) -> c_int {
+    ) -> Result {
         let range = range(pos, length);
         let find = |inode: &Inode<T>, range| {
             if Self::is_read(flags) {
@@ -231,8 +241,54 @@ impl<T: FileSystem> VTable<T> {
         };
 
         // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+        unsafe { Self::begin_at(inode, range, flags, iomap, srcmap, find) }
+    }
+
+    /// # Safety
+    ///
+    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`.
+    unsafe extern "C" fn begin(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        // SAFETY: By the safety requirements.
         from_result(|| unsafe {
-            Self::begin_at(inode, range, flags, iomap, srcmap, find).map(|()| 0)
+            Self::begin_any(inode, pos, length, flags, iomap, srcmap).map(|()| 0)
+        })
+    }
+
+    /// Finds what needs no lock of pages that several files share.
+    ///
+    /// # Errors
+    ///
+    /// - `EDEADLK` if a page is shared, or was until now.
+    ///
+    /// # Safety
+    ///
+    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`.
+    unsafe extern "C" fn begin_unshared(
+        inode: *mut bindings::inode,
+        pos: bindings::loff_t,
+        length: bindings::loff_t,
+        flags: c_uint,
+        iomap: *mut bindings::iomap,
+        srcmap: *mut bindings::iomap,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: By the safety requirements.
+            unsafe { Self::begin_any(inode, pos, length, flags, iomap, srcmap) }?;
+
+            // SAFETY: The map has been filled.
+            if u32::from(unsafe { (*iomap).flags }) & bindings::IOMAP_F_SHARED == 0 {
+                return Ok(0);
+            }
+            // SAFETY: By the safety requirements, and the map has been filled.
+            to_result(unsafe { Self::end(inode, pos, length, 0, flags, iomap) })?;
+            Err(EDEADLK)
         })
     }
 
@@ -306,6 +362,13 @@ impl<T: FileSystem> VTable<T> {
     /// What everybody uses.
     pub(super) const OPS: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(Self::begin),
+        iomap_end: Some(Self::end),
+        iomap_next: None,
+    };
+
+    /// Those of page faults that have no lock of pages that several files share.
+    pub(super) const UNSHARED_OPS: bindings::iomap_ops = bindings::iomap_ops {
+        iomap_begin: Some(Self::begin_unshared),
         iomap_end: Some(Self::end),
         iomap_next: None,
     };

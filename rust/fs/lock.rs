@@ -3,7 +3,8 @@
 //! The locks of an inode, and of a superblock that is frozen.
 //!
 //! They are taken in this order: the inode's own, which [`Locked`] and [`SharedLocked`] are, the
-//! start of a page fault, and that of its mapping, [`InvalidateLock`] and [`SharedInvalidateLock`].
+//! start of a page fault, that of its mapping, [`InvalidateLock`] and [`SharedInvalidateLock`], and
+//! that of pages that lie in several files, [`SharedPages`](super::shared_pages::SharedPages).
 //!
 //! What needs the inode's own lock is a method of [`LockedInode`], what needs that of the mapping
 //! takes a `&InvalidateLock`.

@@ -6,8 +6,7 @@
 
 use core::{
     marker::PhantomData,
-    mem::MaybeUninit,
-    ptr, //
+    mem::MaybeUninit, //
 };
 
 use kernel::{
@@ -105,26 +104,50 @@ impl<T: FileSystem> Fault<T> {
     }
 
     /// Maps what is asked for.
-    fn map(&self, _invalidate_lock: &SharedInvalidateLock<'_>) -> bindings::vm_fault_t {
-        let mut pfn = MaybeUninit::uninit();
+    fn map(&self, invalidate_lock: &SharedInvalidateLock<'_>) -> bindings::vm_fault_t {
+        let (answer, errno) = self.map_by(&iomap::VTable::<T>::UNSHARED_OPS, invalidate_lock);
 
-        // SAFETY: `vmf` is valid by the type invariants, the operations are static, and nobody asks
-        // for the errno.
+        if errno != EDEADLK.to_errno() {
+            return answer;
+        }
+
+        let map_shared = || self.map_by(&iomap::VTable::<T>::OPS, invalidate_lock).0;
+
+        self.inode()
+            .super_block()
+            .shared_pages()
+            .with_lock(map_shared)
+    }
+
+    /// Maps what is asked for, where these operations say that it lies. Returns their errno, too.
+    #[inline(always)]
+    fn map_by(
+        &self,
+        operations: &'static bindings::iomap_ops,
+        _invalidate_lock: &SharedInvalidateLock<'_>,
+    ) -> (bindings::vm_fault_t, c_int) {
+        let mut pfn = MaybeUninit::uninit();
+        let mut errno = 0;
+
+        // SAFETY: `vmf` is valid by the type invariants.
         let answer = unsafe {
             bindings::dax_iomap_fault(
                 self.vmf,
                 self.order,
                 pfn.as_mut_ptr(),
-                ptr::null_mut(),
-                &iomap::VTable::<T>::OPS,
+                &mut errno,
+                operations,
             )
         };
 
         if answer & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC == 0 {
-            return answer;
+            return (answer, errno);
         }
         // SAFETY: `dax_iomap_fault()` sets `pfn` where it gives this answer.
-        unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) }
+        let answer =
+            unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) };
+
+        (answer, errno)
     }
 
     fn read(&self) -> bindings::vm_fault_t {

@@ -22,6 +22,7 @@ use super::{
     delayed_work::DelayedWork,
     failed_pages::FailedPages,
     holder::MountedHolder,
+    shared_pages::SharedPages,
     volume::{
         Devices,
         Mounted, //
@@ -103,6 +104,11 @@ impl<T> SuperBlock<T> {
         unsafe { &(*self.mount()).failed_pages }
     }
 
+    pub(super) fn shared_pages(&self) -> &SharedPages {
+        // SAFETY: By the type invariants. The field does not change.
+        unsafe { &(*self.mount()).shared_pages }
+    }
+
     pub(super) fn delayed_iputs(&self) -> &DelayedIputs {
         // SAFETY: By the type invariants. The field does not change.
         unsafe { &(*self.mount()).delayed_iputs }
@@ -126,6 +132,7 @@ pub(super) struct Mount<T> {
     pub(super) repair_work: DelayedWork,
     pub(super) failure_work: DelayedWork,
     pub(super) failed_pages: Pin<KBox<FailedPages>>,
+    pub(super) shared_pages: Pin<KBox<SharedPages>>,
     pub(super) delayed_iputs: Pin<KBox<DelayedIputs>>,
     /// Belongs to who mounts and who unmounts; nobody else looks at it.
     pub(super) registration: Option<Registration<MountedHolder>>,

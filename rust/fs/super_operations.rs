@@ -23,7 +23,9 @@ use crate::{
 };
 
 use super::{
+    invalidate::break_layout,
     lock::InternalWrite,
+    shared_pages::SharedPages,
     FileSystem,
     Inode,
     SuperBlock, //
@@ -136,7 +138,11 @@ impl<T: FileSystem> VTable<T> {
     /// Called by `evict()` only, for an inode of a superblock of type `T` that has no user.
     unsafe extern "C" fn evict_inode(raw: *mut bindings::inode) {
         // SAFETY: By the safety requirements.
-        unsafe { evict(raw) };
+        unsafe {
+            let super_block = SuperBlock::<T>::from_raw((*raw).i_sb);
+
+            evict(raw, super_block.shared_pages());
+        }
 
         // SAFETY: By the safety requirements.
         let (inode, is_bad) = unsafe { (Inode::<T>::from_raw(raw), bindings::is_bad_inode(raw)) };
@@ -198,12 +204,9 @@ fn fsid(uuid: [u8; 16]) -> [c_int; 2] {
 /// # Safety
 ///
 /// Called by `evict_inode()` only.
-unsafe fn evict(inode: *mut bindings::inode) {
-    // `dax_break_layout_final()` would wait until nobody has a page mapped, also those who have it
-    // mapped by way of another file that shares it.
-    //
-    // SAFETY: The inode is valid by the safety requirements.
-    while unsafe { bindings::dax_break_layout(inode, 0, bindings::loff_t::MAX, None) } != 0 {
+unsafe fn evict(inode: *mut bindings::inode, shared_pages: &SharedPages) {
+    // SAFETY: By the safety requirements, the inode is valid and has no user.
+    while unsafe { break_layout(inode, 0, bindings::loff_t::MAX, shared_pages) }.is_err() {
         fsleep(Delta::from_millis(1));
     }
 
