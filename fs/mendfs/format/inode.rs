@@ -210,6 +210,11 @@ impl Extent {
         self.block.saturating_add(self.count)
     }
 
+    /// Whether `next` begins where the extent ends, in the file and on the device.
+    pub fn is_followed_by(&self, next: &Self) -> bool {
+        self.file_end() == next.file_block && self.end() == next.block
+    }
+
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Fault> {
         let extent = Self {
             file_block: u64_at(bytes, 16),

@@ -190,7 +190,7 @@ impl State {
     }
 
     /// Plans the record of a piece, in the place of another or as a new one.
-    pub(super) fn plan_extent(
+    fn plan_extent(
         &mut self,
         number: u64,
         address: Option<u64>,
@@ -210,8 +210,8 @@ impl State {
         Ok(plan.new.push(Piece { extent, address }, GFP_KERNEL)?)
     }
 
-    /// Plans a new piece among those blocks of a file that are planned. It becomes a part of the
-    /// one before these if both lie in a row.
+    /// Plans a new piece among those blocks of a file that are planned. It becomes one with the
+    /// pieces before and behind these that it lies in a row with.
     fn plan_new(
         &mut self,
         number: u64,
@@ -219,23 +219,53 @@ impl State {
         file: &Range<u64>,
         plan: &mut Plan,
     ) -> Result {
-        let before = self
-            .view
-            .node(number)?
+        let node = self.view.node(number)?;
+        let before = node
             .piece_before(file.start)
-            .filter(|_| extent.file_block == file.start)
-            .filter(|before| before.extent.end() == extent.block);
+            .filter(|before| before.extent.is_followed_by(&extent));
+        let behind = node
+            .piece_from(file.end)
+            .filter(|behind| extent.is_followed_by(&behind.extent));
 
-        let Some(before) = before else {
-            return self.plan_extent(number, None, extent, plan);
-        };
-        let merged = Extent {
-            count: before.extent.count.saturating_add(extent.count),
-            ..before.extent
-        };
+        for piece in [before, behind].into_iter().flatten() {
+            plan.old.push(piece, GFP_KERNEL)?;
+        }
 
-        plan.old.push(before, GFP_KERNEL)?;
-        self.plan_extent(number, Some(before.address), merged, plan)
+        let old = |piece: Piece| (piece.extent, Some(piece.address));
+        let row = [before.map(old), Some((extent, None)), behind.map(old)];
+
+        self.plan_row(number, row.into_iter().flatten(), plan)
+    }
+
+    /// Plans one piece of extents that lie in a row, in the place of the first record that one of
+    /// them has. The others go.
+    pub(super) fn plan_row(
+        &mut self,
+        number: u64,
+        row: impl Iterator<Item = (Extent, Option<u64>)>,
+        plan: &mut Plan,
+    ) -> Result {
+        let mut whole: Option<Extent> = None;
+        let mut place = None;
+
+        for (extent, address) in row {
+            whole = Some(match whole {
+                Some(before) => Extent {
+                    count: before.count.saturating_add(extent.count),
+                    ..before
+                },
+                None => extent,
+            });
+            match (place, address) {
+                (Some(_), Some(address)) => self.metadata.remove(&self.view, address)?,
+                (Some(_), None) => {}
+                (None, _) => place = address,
+            }
+        }
+        match whole {
+            Some(extent) => self.plan_extent(number, place, extent, plan),
+            None => Ok(()),
+        }
     }
 
     /// Reserves the memory that it takes to carry a plan out.

@@ -96,13 +96,35 @@ impl State {
         Ok(true)
     }
 
-    /// Gives pieces of a file another place in it.
+    /// Gives pieces of a file another place in it. What lies in a row there becomes one piece.
     fn shift_pieces(
         &mut self,
         number: u64,
-        old: KVec<Piece>,
+        mut old: KVec<Piece>,
         place: impl Fn(u64) -> u64,
     ) -> Result {
+        let node = self.view.node(number)?;
+        let before = old.first().and_then(|first| {
+            node.piece_before(place(first.extent.file_block))
+                .filter(|before| before.extent.end() == first.extent.block)
+        });
+        let mut moved = KVec::new();
+
+        if let Some(before) = before {
+            moved.push((before.extent, Some(before.address)), GFP_KERNEL)?;
+        }
+        for Piece { extent, address } in &old {
+            let extent = Extent {
+                file_block: place(extent.file_block),
+                ..*extent
+            };
+
+            moved.push((extent, Some(*address)), GFP_KERNEL)?;
+        }
+        if let Some(before) = before {
+            old.push(before, GFP_KERNEL)?;
+        }
+
         let mut plan = Plan {
             old,
             new: KVec::new(),
@@ -111,15 +133,8 @@ impl State {
         };
 
         self.begin_change()?;
-        for index in 0..plan.old.len() {
-            if let Some(Piece { extent, address }) = plan.old.get(index).copied() {
-                let moved = Extent {
-                    file_block: place(extent.file_block),
-                    ..extent
-                };
-
-                self.plan_extent(number, Some(address), moved, &mut plan)?;
-            }
+        for row in moved.chunk_by(|(extent, _), (next, _)| extent.is_followed_by(next)) {
+            self.plan_row(number, row.iter().copied(), &mut plan)?;
         }
         self.reserve(&mut plan)?;
         self.commit(|view| view.publish(number, &mut plan))?;

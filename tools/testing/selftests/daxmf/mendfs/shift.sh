@@ -97,6 +97,26 @@ many_pieces() {
 		shifts "$SEED" && remount && cmp shifted /tmp/wanted
 }
 
+# piece_count FILE
+piece_count() {
+	xfs_io -c fiemap "$1" | grep -c '\.\.[0-9]*$'
+}
+
+# Pieces that lie in a row again become one.
+joined() {
+	local n
+
+	fill whole 50 && fill apart 50 || return
+	for n in {0..24}; do
+		xfs_io -c "finsert $((2 * n * PAGE)) 4k" apart || return
+	done
+	is piece_count apart 25 && remount || return
+	for n in {0..24}; do
+		xfs_io -c "fcollapse $((n * PAGE)) 4k" apart || return
+	done
+	is piece_count apart 1 && cmp whole apart && rm whole apart
+}
+
 # Who owns a page is known by its new place.
 owners_follow() {
 	cd $MNT && fill told 16 && share told clone && xfs_io -c "fcollapse 0 8k" told &&
@@ -121,7 +141,7 @@ lost_follows() {
 		same_as_before lost && mended
 }
 
-begin 6
+begin 7
 require_ns "$KIND"
 check "a file of many pieces, and a small journal" clean many_pieces
 require mendfs_on "$NS"
@@ -131,6 +151,7 @@ on_exit cd /
 check "where it may begin and end" edges
 check "what was hidden behind the end stays hidden" hidden
 check "what is allocated far behind the end" far
+check "pieces that lie in a row again are one" joined
 check "owners are told of pages that were shifted" owners_follow
 check "pages that were lost, and shifted" lost_follows
 finish
