@@ -37,7 +37,12 @@ impl FreeSpace {
     ///
     /// - `ENOSPC` if there is none.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn allocate(&mut self, count: u64, goal: u64, align: bool) -> Result<Range<u64>> {
+    pub(crate) fn allocate(
+        &mut self,
+        count: u64,
+        goal: Option<u64>,
+        align: bool,
+    ) -> Result<Range<u64>> {
         // The lower end next, then the upper one.
         let areas = [
             self.middle.clone(),
@@ -53,9 +58,26 @@ impl FreeSpace {
 
         self.taken.reserve(1, GFP_KERNEL)?;
         self.mark_used(found.clone())?;
-        self.next = found.end;
+        if goal != Some(found.start) {
+            self.next = found.end;
+        }
         let _ = self.taken.push_within_capacity(found.clone());
         Ok(found)
+    }
+
+    /// Finds free blocks that a huge page can map. The search for others goes on behind them.
+    pub(crate) fn next_huge(&mut self) -> Option<u64> {
+        let area = self.middle.clone();
+        let start = [self.next.max(area.start), area.start]
+            .into_iter()
+            .find_map(|from| self.first_huge(from..area.end))?;
+
+        self.next = start.saturating_add(HUGE);
+        Some(start)
+    }
+
+    pub(crate) fn is_free(&self, block: u64) -> bool {
+        self.first_free(block..block.saturating_add(1)).is_some()
     }
 
     /// Takes blocks for both copies of a chunk of the metadata: as far apart as there are.
@@ -79,16 +101,16 @@ impl FreeSpace {
 
     /// What follows the goal makes an extent longer; else go on where the last search ended, so
     /// that it does not see the same few blocks again.
-    fn find(&self, area: &Range<u64>, count: u64, goal: u64, align: bool) -> Option<u64> {
+    fn find(&self, area: &Range<u64>, count: u64, goal: Option<u64>, align: bool) -> Option<u64> {
         let is_huge = align && count >= HUGE;
-        let goal = Some(goal).filter(|goal| area.contains(goal));
+        let goal = goal.filter(|goal| area.contains(goal));
         let aligned = [goal.unwrap_or(self.next), self.next, area.start]
             .into_iter()
             .filter(|_| is_huge)
             .find_map(|from| self.first_huge(from.max(area.start)..area.end));
 
         aligned
-            .or_else(|| goal.filter(|goal| self.first_free(*goal..area.end) == Some(*goal)))
+            .or_else(|| goal.filter(|goal| self.is_free(*goal)))
             .or_else(|| self.first_free(self.next.max(area.start)..area.end))
             .or_else(|| self.first_free(area.clone()))
     }
@@ -135,10 +157,10 @@ mod tests {
         assert_eq!(space.free_blocks(), DATA.end - DATA.start);
         // Nobody else has what files get last.
         space.mark_used(space.middle.clone())?;
-        assert_eq!(space.allocate(8, 0, false)?, HUGE..HUGE + 8);
+        assert_eq!(space.allocate(8, Some(0), false)?, HUGE..HUGE + 8);
         space.mark_used(DATA.start..space.middle.end)?;
         space.next = DATA.end - 3;
-        assert_eq!(space.allocate(8, 0, false)?, DATA.end - 3..DATA.end);
+        assert_eq!(space.allocate(8, Some(0), false)?, DATA.end - 3..DATA.end);
         Ok(())
     }
 
@@ -150,29 +172,32 @@ mod tests {
 
         assert_eq!(end, (DATA.end - DATA.start) / END);
         assert_eq!(middle.end, DATA.end - end);
-        assert_eq!(space.allocate(8, 0, false)?, middle.start..middle.start + 8);
         assert_eq!(
-            space.allocate(8, DATA.start, false)?.start,
+            space.allocate(8, Some(0), false)?,
+            middle.start..middle.start + 8
+        );
+        assert_eq!(
+            space.allocate(8, Some(DATA.start), false)?.start,
             middle.start + 8
         );
         assert_eq!(
-            space.allocate(8, middle.end - 2, false)?,
+            space.allocate(8, Some(middle.end - 2), false)?,
             middle.end - 2..middle.end
         );
         assert_eq!(
-            space.allocate(8, middle.end, false)?.start,
+            space.allocate(8, Some(middle.end), false)?.start,
             middle.start + 16
         );
-        assert!(space.allocate(HUGE, 0, true)?.start < middle.start + 2 * HUGE);
+        assert!(space.allocate(HUGE, Some(0), true)?.start < middle.start + 2 * HUGE);
         space.mark_used(middle.clone())?;
         assert_eq!(
-            space.allocate(8, DATA.start, false)?,
+            space.allocate(8, Some(DATA.start), false)?,
             DATA.start..DATA.start + 8
         );
         // The upper end comes last.
         space.mark_used(DATA.start..middle.end)?;
         assert_eq!(
-            space.allocate(8, middle.end, false)?,
+            space.allocate(8, Some(middle.end), false)?,
             middle.end..middle.end + 8
         );
         Ok(())
@@ -252,10 +277,10 @@ mod tests {
         assert_eq!(space.end_of_free(HUGE..u64::MAX), DATA.end);
         assert_eq!(has_bits(&space), 0);
 
-        assert_eq!(space.allocate(8, PART, false)?, PART..PART + 8);
+        assert_eq!(space.allocate(8, Some(PART), false)?, PART..PART + 8);
         assert_eq!(has_bits(&space), 1);
         assert_eq!(space.free_blocks(), DATA.end - DATA.start - 8);
-        assert_eq!(space.allocate(200, PART - 1, false)?, PART - 1..PART);
+        assert_eq!(space.allocate(200, Some(PART - 1), false)?, PART - 1..PART);
         assert_eq!(has_bits(&space), 2);
         space.rollback();
         assert_eq!(space.free_blocks(), DATA.end - DATA.start);
@@ -276,9 +301,9 @@ mod tests {
 
             for next in [0, block, block + 1, PART, DATA.end] {
                 space.next = next;
-                assert_eq!(space.allocate(9, 7, false)?, block..block + 1);
+                assert_eq!(space.allocate(9, Some(7), false)?, block..block + 1);
                 assert_eq!(space.free_blocks(), 0);
-                assert_eq!(space.allocate(1, block, false), Err(ENOSPC));
+                assert_eq!(space.allocate(1, Some(block), false), Err(ENOSPC));
                 // Nobody has kept it.
                 space.rollback();
                 assert_eq!(space.free_blocks(), 1);
@@ -292,10 +317,10 @@ mod tests {
         let mut space = space(&[PART - 70..PART + 130])?;
 
         assert_eq!(
-            space.allocate(1000, PART - 65, false)?,
+            space.allocate(1000, Some(PART - 65), false)?,
             PART - 65..PART + 130
         );
-        assert_eq!(space.allocate(1000, 0, false)?, PART - 70..PART - 65);
+        assert_eq!(space.allocate(1000, Some(0), false)?, PART - 70..PART - 65);
         space.commit();
         space.rollback();
         assert_eq!(space.free_blocks(), 0);
@@ -317,12 +342,12 @@ mod tests {
         ])?;
         let huge = |block: u64| block..block + HUGE;
 
-        assert_eq!(space.allocate(2 * HUGE, PART - 5, true)?, huge(PART));
-        assert_eq!(space.allocate(HUGE, 0, true)?, huge(3 * HUGE));
-        assert_eq!(space.allocate(HUGE, 0, true)?, huge(4 * HUGE));
+        assert_eq!(space.allocate(2 * HUGE, Some(PART - 5), true)?, huge(PART));
+        assert_eq!(space.allocate(HUGE, Some(0), true)?, huge(3 * HUGE));
+        assert_eq!(space.allocate(HUGE, Some(0), true)?, huge(4 * HUGE));
         // There is none any more.
-        assert_eq!(space.allocate(HUGE, HUGE, true)?, HUGE..2 * HUGE - 1);
-        assert_eq!(space.allocate(HUGE, 0, true)?, 3 * HUGE - 1..3 * HUGE);
+        assert_eq!(space.allocate(HUGE, Some(HUGE), true)?, HUGE..2 * HUGE - 1);
+        assert_eq!(space.allocate(HUGE, Some(0), true)?, 3 * HUGE - 1..3 * HUGE);
         assert_eq!(space.free_blocks(), 0);
         Ok(())
     }

@@ -100,7 +100,7 @@ pub(super) fn behind(number: u64, step: u64) -> u64 {
 }
 
 /// The `step` blocks in a row, a power of two, that `block` is one of.
-pub(super) fn around(block: u64, step: u64) -> Range<u64> {
+pub(crate) fn around(block: u64, step: u64) -> Range<u64> {
     let end = behind(block, step);
 
     end.saturating_sub(step)..end

@@ -28,7 +28,13 @@ use crate::{
         Extent,
         BLOCK_SHIFT, //
     },
-    incore::bitmap::HUGE,
+    incore::{
+        bitmap::{
+            around,
+            HUGE, //
+        },
+        inode::Piece, //
+    },
     mounted::Mendfs, //
 };
 
@@ -205,14 +211,61 @@ impl State {
             _ => HUGE.saturating_sub(file.start % HUGE),
         };
         let wanted = count(&file).min(limit).min(MAX_ALLOCATION);
-        let goal = self
-            .view
-            .node(number)?
-            .piece_before(file.start)
-            .map_or(0, |before| before.extent.end());
+        let goal = match self.view.node(number)?.piece_before(file.start) {
+            Some(before) if self.space.is_free(before.extent.end()) => Some(before.extent.end()),
+            _ => self.copy_goal(number, file.start)?,
+        };
         let taken = self.space.allocate(wanted, goal, is_aligned)?;
         let file = file.start..file.start.saturating_add(count(&taken));
 
         Ok((taken, file))
+    }
+
+    /// Where a block of a piece is to be copied to: as far from a piece beside this one as it is in
+    /// the file. So what is copied of it, in any order, lies in a row in the end. What one huge
+    /// page could map stays together. The first copy that is far from both pieces goes to where
+    /// there is room for others.
+    fn copy_goal(&mut self, number: u64, file_block: u64) -> Result<Option<u64>> {
+        let node = self.view.node(number)?;
+        let Some(Piece { extent: piece, .. }) = node
+            .piece_from(file_block)
+            .filter(|piece| piece.extent.file_block <= file_block)
+        else {
+            return Ok(None);
+        };
+        let before = node.piece_before(piece.file_block).and_then(|before| {
+            let distance = file_block.saturating_sub(piece.file_block);
+
+            before.extent.end().checked_add(distance)
+        });
+        let behind = node
+            .piece_from(piece.file_end())
+            .filter(|behind| behind.extent.file_block == piece.file_end())
+            .and_then(|behind| {
+                let distance = piece.file_end().saturating_sub(file_block);
+
+                behind.extent.block.checked_sub(distance)
+            });
+        let huge = around(file_block, HUGE);
+        let is_near = [
+            piece.file_block > huge.start,
+            piece.file_end() < huge.end, //
+        ];
+        let goal = |is_wanted_near: bool| {
+            [before, behind]
+                .into_iter()
+                .zip(is_near)
+                .filter(|(_, is_near)| *is_near == is_wanted_near)
+                .find_map(|(goal, _)| goal.filter(|goal| self.space.is_free(*goal)))
+        };
+
+        Ok(match goal(true) {
+            None if piece.count >= HUGE => self
+                .space
+                .next_huge()
+                .map(|start| start.saturating_add(file_block % HUGE)),
+            None => goal(false),
+            near => near,
+        })
     }
 }

@@ -1076,6 +1076,11 @@ remount() {
 	cd / && again && cd $MNT || return
 }
 
+# piece_count FILE -- how many extents it has.
+piece_count() {
+	xfs_io -r -c fiemap "$1" | grep -c '\.\.[0-9]*$'
+}
+
 free_pages() {
 	stat -f -c %f $MNT
 }

@@ -96,6 +96,19 @@ shared() {
 		is sh -c 'cmp -l s t | wc -l' 10 && is sh -c 'cmp -l s u | wc -l' 10
 }
 
+# A block after the other, in any order: in the end the copies lie in a row.
+copied_in_any_order() {
+	fill original 2048 && share original shuffled && python3 - shuffled <<-END &&
+		import os, random, sys
+		blocks = list(range(2048))
+		random.Random(1).shuffle(blocks)
+		file = os.open(sys.argv[1], os.O_RDWR)
+		for block in blocks:
+		    os.pwrite(file, b"%d" % block, block * $PAGE)
+	END
+		[ "$(piece_count shuffled)" -le 8 ] && same_but original -1 && rm original shuffled
+}
+
 part_shared() {
 	fill p 64 && fill q 64 && xfs_io -c 'reflink p 0 16384 8192' q &&
 		is cmp -n 8192 -i 16384:0 q p "" && truncate -s 3000 p && truncate -s 8192 p &&
@@ -188,7 +201,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 17
+begin 18
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -202,6 +215,7 @@ check "what is allocated behind the end" allocated_behind
 check "mappings, with and without MAP_SYNC" mapped
 check "MAP_SYNC flushes nothing but where it copies" mapped_synchronously
 check "copies share their blocks until they are written to" shared
+check "copies of blocks in any order lie in a row" copied_in_any_order
 check "copies of a part" part_shared
 check "who must not wait allocates nothing" nowait
 check "huge pages" mapped_huge

@@ -97,11 +97,6 @@ many_pieces() {
 		shifts "$SEED" && remount && cmp shifted /tmp/wanted
 }
 
-# piece_count FILE
-piece_count() {
-	xfs_io -c fiemap "$1" | grep -c '\.\.[0-9]*$'
-}
-
 # Pieces that lie in a row again become one.
 joined() {
 	local n
