@@ -1,34 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Little-endian numbers, at their places in a structure.
+//! Little-endian numbers and bytes, at their places in a structure.
+
+/// The bytes from `at` on; zeroes if the structure ends before the last of them.
+pub(super) fn array_at<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    bytes
+        .get(at..)
+        .and_then(|bytes| bytes.first_chunk())
+        .copied()
+        .unwrap_or([0; N])
+}
 
 pub(super) fn u8_at(bytes: &[u8], at: usize) -> u8 {
     bytes.get(at).copied().unwrap_or(0)
 }
 
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    bytes
-        .get(at..)
-        .and_then(|bytes| bytes.first_chunk())
-        .map_or(0, |bytes| u32::from_le_bytes(*bytes))
+    u32::from_le_bytes(array_at(bytes, at))
 }
 
 pub(super) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    bytes
-        .get(at..)
-        .and_then(|bytes| bytes.first_chunk())
-        .map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    u64::from_le_bytes(array_at(bytes, at))
 }
 
-/// Puts `value` at `at`, as far as there is room.
-#[inline]
-pub(super) fn put(bytes: &mut [u8], at: usize, value: &[u8]) {
-    let room = bytes.get_mut(at..).unwrap_or(&mut []);
-    let len = value.len().min(room.len());
+/// Puts bytes at `at`, if there is room for them. Their number is known when this is compiled, so
+/// that it takes a few stores and no call.
+pub(super) fn put<const N: usize>(bytes: &mut [u8], at: usize, value: &[u8; N]) {
+    if let Some(room) = bytes.get_mut(at..).and_then(|room| room.first_chunk_mut()) {
+        *room = *value;
+    }
+}
 
-    // Where the length is known, there is a copy of this length and no loop.
-    match room.get_mut(..value.len()) {
-        Some(room) => room.copy_from_slice(value),
-        None => room.copy_from_slice(value.get(..len).unwrap_or(&[])),
+/// Puts text at `at`, as far as there is room.
+pub(super) fn put_text(bytes: &mut [u8], at: usize, text: &[u8]) {
+    for (to, from) in bytes.get_mut(at..).unwrap_or(&mut []).iter_mut().zip(text) {
+        *to = *from;
     }
 }

@@ -4,6 +4,7 @@
 
 use super::{
     bytes::{
+        array_at,
         put,
         u32_at,
         u64_at, //
@@ -102,12 +103,9 @@ impl Header {
             return Err(Fault::Value);
         }
 
-        let mut uuid = Uuid::default();
-        put(&mut uuid, 0, bytes.get(8..24).unwrap_or(&[]));
-
         Ok(Self {
             magic,
-            uuid,
+            uuid: array_at(bytes, 8),
             address,
             sequence: u64_at(bytes, 32),
         })

@@ -72,6 +72,9 @@ pub struct Inode {
 }
 
 impl Inode {
+    /// Number of units of its record.
+    pub const UNITS: u64 = 2;
+
     /// The bits of `mode` that are the type.
     pub const TYPE: u32 = 0o170_000;
 

@@ -5,6 +5,7 @@
 use super::{
     bytes::{
         put,
+        put_text,
         u32_at,
         u64_at,
         u8_at, //
@@ -165,7 +166,8 @@ impl<'a> Record<'a> {
     /// The size of the record in bytes, before it is rounded up to units.
     pub(super) fn size(&self) -> usize {
         match self {
-            Self::Inode(_) => 2 * UNIT_SIZE,
+            // CAST: It is 2.
+            Self::Inode(_) => Inode::UNITS as usize * UNIT_SIZE,
             Self::Extent(_) | Self::Bad { .. } | Self::Chunk(_) => UNIT_SIZE,
             Self::Name { name, .. } => NAME_AT.saturating_add(name.len()),
             Self::Attribute { name, value } => {
@@ -208,13 +210,13 @@ impl<'a> Record<'a> {
             Self::Extent(extent) => extent.write(bytes),
             Self::Name { target, name, .. } => {
                 put(bytes, 16, &target.to_le_bytes());
-                put(bytes, NAME_AT, name);
+                put_text(bytes, NAME_AT, name);
             }
             Self::Attribute { name, value } => {
-                put(bytes, HEAD, name);
-                put(bytes, HEAD.saturating_add(name.len()), value);
+                put_text(bytes, HEAD, name);
+                put_text(bytes, HEAD.saturating_add(name.len()), value);
             }
-            Self::Target(target) => put(bytes, HEAD, target),
+            Self::Target(target) => put_text(bytes, HEAD, target),
             Self::Bad { block, count } => {
                 put(bytes, 16, &block.to_le_bytes());
                 put(bytes, 24, &count.to_le_bytes());

@@ -6,7 +6,9 @@ use core::fmt;
 
 use super::{
     bytes::{
+        array_at,
         put,
+        put_text,
         u32_at,
         u64_at, //
     },
@@ -59,7 +61,7 @@ impl Superblock {
     pub fn padded_label(bytes: &[u8]) -> Option<[u8; 32]> {
         let mut label = [0; 32];
 
-        put(&mut label, 0, bytes);
+        put_text(&mut label, 0, bytes);
         (bytes.len() <= label.len()).then_some(label)
     }
 
@@ -124,21 +126,12 @@ impl Superblock {
             unknown => return Err(Fault::Features(unknown)),
         }
 
-        let mut label = [0; 32];
-        put(&mut label, 0, block.get(72..104).unwrap_or(&[]));
-
-        let mut secret = [0; 16];
-        put(&mut secret, 0, block.get(104..120).unwrap_or(&[]));
-
-        let mut mount_uuid = [0; 16];
-        put(&mut mount_uuid, 0, block.get(128..144).unwrap_or(&[]));
-
         Ok(Self {
             uuid: header.uuid,
             geometry: Geometry::new(u64_at(block, 48), u64_at(block, 64), u64_at(block, 56))?,
-            label,
-            secret: Secret(secret),
-            mount_uuid,
+            label: array_at(block, 72),
+            secret: Secret(array_at(block, 104)),
+            mount_uuid: array_at(block, 128),
         })
     }
 }

@@ -30,7 +30,6 @@ use crate::{
     format::{
         Chunk,
         Inode,
-        Record,
         Superblock,
         COPIES, //
     },
@@ -144,13 +143,12 @@ impl View {
     pub(crate) fn statistics(&self) -> Statistics {
         let data = self.superblock.geometry.data();
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let inode = Record::Inode(Inode::default()).unit_count();
 
         Statistics {
             blocks: data.end.saturating_sub(data.start),
             free_blocks: count(&self.counts.free_blocks),
-            inodes: count(&self.counts.units) / inode,
-            free_inodes: count(&self.counts.free_units) / inode,
+            inodes: count(&self.counts.units) / Inode::UNITS,
+            free_inodes: count(&self.counts.free_units) / Inode::UNITS,
             uuid: self.superblock.mount_uuid,
         }
     }
