@@ -105,9 +105,7 @@ impl Metadata {
         while self.chunk(self.vacant).is_some() {
             self.vacant = self.vacant.saturating_add(1);
         }
-        for hint in &mut self.hints {
-            *hint = (*hint).min(blocks.start);
-        }
+        self.has_room_from(blocks.start);
         Ok(())
     }
 

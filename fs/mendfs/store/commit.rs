@@ -61,8 +61,27 @@ impl Metadata {
             *used &= !mask(run.address, run.len);
             self.count_used(block, run.len, false);
         }
-        for hint in &mut self.hints {
-            *hint = (*hint).min(block);
+        self.has_room_from(block);
+    }
+
+    /// Says that a block may have room for any record.
+    pub(super) fn has_room_from(&mut self, block: u64) {
+        for hint in self.hints.iter_mut().rev() {
+            if *hint <= block {
+                break;
+            }
+            *hint = block;
+        }
+    }
+
+    /// Says that no block before this one has room for a record of so many units, or for a longer
+    /// one.
+    fn has_no_room_before(&mut self, block: u64, len: usize) {
+        for hint in self.hints.get_mut(len..).unwrap_or(&mut []) {
+            if *hint >= block {
+                break;
+            }
+            *hint = block;
         }
     }
 
@@ -92,9 +111,7 @@ impl Metadata {
             number = number.saturating_add(1);
         }
         // CAST: A record has less than 64 units.
-        if let Some(hint) = self.hints.get_mut(len as usize) {
-            *hint = number;
-        }
+        self.has_no_room_before(number, len as usize);
 
         let unit = found.ok_or(ENOSPC)?;
         let address = number.saturating_mul(UNITS).saturating_add(unit);

@@ -78,7 +78,8 @@ pub(crate) struct Metadata {
     pub(super) vacant: u64,
     /// Number of chunks without a record, but the first.
     pub(super) empty: u64,
-    /// For each length of a record, the first block that may have room for it.
+    /// For each length of a record, the first block that may have room for it. Not less than that
+    /// for any shorter one.
     pub(super) hints: [u64; UNITS as usize],
     /// Number of units for records, and how many of them are free.
     pub(super) units: u64,
