@@ -148,7 +148,13 @@ impl FileSystem for Mendfs {
     }
 
     fn sync(&self) -> Result {
-        self.read_noalloc(|_| Ok(()))?;
+        self.change_any(|state| {
+            state.view.check()?;
+            match state.must_repair_first() {
+                true => Ok(()),
+                false => state.remove_unused(),
+            }
+        })?;
         self.volume.flush()
     }
 

@@ -144,6 +144,8 @@ impl Mendfs {
             state.view.check()?;
             match state.time_to_wait()? {
                 None => {
+                    state.remove_unused_if_full()?;
+
                     let result = change(state);
 
                     // What it has left behind is free at once. If not, the next one says why.

@@ -67,6 +67,12 @@ impl State {
     /// - `EIO` if it cannot be written. Then the filesystem is shut down.
     /// - `E2BIG` and `ENOMEM`. Then nothing has happened.
     pub(crate) fn commit(&mut self, publish: impl FnOnce(&mut View)) -> Result {
+        // It often lies right before the first inode that is edited: both are written at once.
+        let unused = self.unused.filter(|_| self.metadata.has_room_beside());
+
+        if let Some(number) = unused {
+            self.metadata.remove_inode(number)?;
+        }
         for (number, inode) in &self.edits {
             self.metadata
                 .replace(*number, *number, &Record::Inode(*inode))?;
@@ -80,8 +86,14 @@ impl State {
                     node.inode = inode;
                 }
             }
+            if let Some(number) = unused {
+                view.inodes.remove(&number);
+            }
             publish(view);
         })?;
+        if unused.is_some() {
+            self.unused = None;
+        }
         self.space.commit();
         self.shrink();
         Ok(())

@@ -49,6 +49,9 @@ pub(crate) struct State {
     pub(crate) mending: Mending,
     /// A number before which no inode is to be removed as soon as that is possible, if any is.
     pub(crate) evict_from: Option<u64>,
+    /// An inode without a link, contents and attributes, which nobody uses any more. It is removed
+    /// by the next transaction, whatever that is for.
+    pub(crate) unused: Option<u64>,
     /// Since when changes have been waiting for what must be repaired before them.
     pub(crate) waiting_since: Option<Instant<Monotonic>>,
 }
@@ -68,6 +71,7 @@ impl State {
             repairs: RepairQueue::new(),
             mending,
             evict_from: None,
+            unused: None,
             waiting_since: None,
         })
     }
@@ -76,11 +80,15 @@ impl State {
     pub(crate) fn count(&self) {
         // What is free may become metadata.
         let more = self.metadata.units_of_more(self.space.free_blocks());
+        let unused = self.unused.map_or(0, |_| Inode::UNITS);
 
         self.view.counts.set(
             self.space.free_blocks(),
             self.metadata.units().saturating_add(more),
-            self.metadata.free().saturating_add(more),
+            self.metadata
+                .free()
+                .saturating_add(more)
+                .saturating_add(unused),
         );
     }
 }

@@ -74,6 +74,14 @@ impl Node {
         }
     }
 
+    /// Whether nothing belongs to the inode.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty()
+            && self.names.is_empty()
+            && self.attributes.is_empty()
+            && self.target.is_none()
+    }
+
     /// The piece that `block` of the file lies in, or the first one behind it.
     pub(crate) fn piece_from(&self, block: u64) -> Option<Piece> {
         let cursor = self.pieces.cursor_lower_bound(&block.checked_add(1)?)?;

@@ -54,6 +54,7 @@ pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
             }
         }
     }
+    state.remove_unused()?;
     if let Some(error) = last_error {
         pr_warn!(
             "{}: {stay} inodes without a link cannot be removed: {error:?}; the next mount tries \

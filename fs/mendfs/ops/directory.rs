@@ -174,8 +174,8 @@ impl State {
         let position = self.view.name_position(directory, name)?;
 
         self.metadata.remove(&self.view, address(position))?;
-        self.touch(directory, now)?;
         self.drop_link(directory, number, now)?;
+        self.touch(directory, now)?;
 
         self.commit(|view| view.remove_name(directory, position))
     }

@@ -22,7 +22,11 @@ impl State {
     /// repaired first, so that nobody has to wait.
     pub(crate) fn evict(&mut self, number: u64) -> Result<bool> {
         self.drop_cow_blocks(number, &(0..Extent::MAX_FILE_BLOCK))?;
-        if self.view.node(number)?.inode.links != 0 {
+
+        let node = self.view.node(number)?;
+        let is_empty = node.is_empty();
+
+        if node.inode.links != 0 {
             return Ok(false);
         }
         if self.must_repair_first() {
@@ -30,7 +34,43 @@ impl State {
             self.evict_from = Some(self.evict_from.map_or(number, |first| first.min(number)));
             return Ok(false);
         }
+        if is_empty {
+            // One at a time.
+            self.remove_unused()?;
+            self.view.change().node_mut(number)?.awaits_eviction = true;
+            self.unused = Some(number);
+            self.mending.ask();
+            return Ok(false);
+        }
         self.remove(number)
+    }
+
+    /// Removes the inode that the next transaction was to remove, if there was none.
+    ///
+    /// # Errors
+    ///
+    /// - As [`commit()`](Self::commit).
+    pub(crate) fn remove_unused(&mut self) -> Result {
+        match self.unused {
+            Some(_) => {
+                self.begin_change()?;
+                self.commit(|_| {})
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The same if the metadata cannot grow: the next change may need the room, which is counted
+    /// as free.
+    ///
+    /// # Errors
+    ///
+    /// - As [`commit()`](Self::commit).
+    pub(crate) fn remove_unused_if_full(&mut self) -> Result {
+        match self.metadata.units_of_more(self.space.free_blocks()) {
+            0 => self.remove_unused(),
+            _ => Ok(()),
+        }
     }
 
     /// Removes as much as one transaction can of an inode that was left to be removed later.
@@ -100,7 +140,7 @@ impl State {
         if let Some(address) = self.view.node(number)?.target {
             self.metadata.remove(&self.view, address)?;
         }
-        self.metadata.remove(&self.view, number)?;
+        self.metadata.remove_inode(number)?;
 
         self.commit(|view| {
             view.publish(number, &mut plan);

@@ -85,6 +85,8 @@ impl State {
         self.waiting_since = None;
         self.record_bad_ranges()?;
 
+        self.remove_unused()?;
+
         let is_more = self.evict_waiting()?;
 
         self.shrink();

@@ -14,6 +14,7 @@ use kernel::prelude::*;
 
 use crate::{
     format::{
+        Inode,
         Record,
         BLOCK_SHIFT,
         COPIES,
@@ -188,21 +189,44 @@ impl Metadata {
     pub(crate) fn remove(&mut self, view: &View, address: u64) -> Result {
         let record = view.table.record(address)?;
         let len = record.unit_count();
-        let end = address.saturating_add(len);
 
-        for unit in address..end {
-            self.change.units.push((unit, [0; UNIT_SIZE]), GFP_KERNEL)?;
-        }
         if record.is_read() {
             let block = view.table.block(address / UNITS).ok_or(EUCLEAN)?;
             let units = units_from(block, address).as_chunks_of_units();
+            let end = address.saturating_add(len);
 
             for unit in (address..end).zip(units).map(|(at, unit)| (at, *unit)) {
                 self.change.read.push(unit, GFP_KERNEL)?;
             }
         }
-        self.change.freed.push(Run { address, len }, GFP_KERNEL)?;
-        Ok(())
+        self.remove_run(Run { address, len })
+    }
+
+    /// Removes the record of an inode.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    pub(crate) fn remove_inode(&mut self, number: u64) -> Result {
+        self.remove_run(Run {
+            address: number,
+            len: Inode::UNITS,
+        })
+    }
+
+    fn remove_run(&mut self, run: Run) -> Result {
+        for unit in run.address..run.address.saturating_add(run.len) {
+            self.change.units.push((unit, [0; UNIT_SIZE]), GFP_KERNEL)?;
+        }
+        Ok(self.change.freed.push(run, GFP_KERNEL)?)
+    }
+
+    /// Whether the transaction has room for one more record.
+    pub(crate) fn has_room_beside(&self) -> bool {
+        // As many headers, at most.
+        let most = self.change.units.len().saturating_mul(2);
+
+        most < self.journal.room().saturating_sub(UNITS as usize)
     }
 
     /// Makes the change durable, all of it or nothing, and then visible, with what `publish` does.

@@ -32,7 +32,7 @@ checked() {
 
 # emptied -- without files, all room is back.
 emptied() {
-	rm -rf ./* && is room "$EMPTY" && checked
+	rm -rf ./* && sync -f . && is room "$EMPTY" && checked
 }
 
 # until_full CALL -- a call of Python's, with n from 0 on, until it fails for lack of room.
@@ -83,7 +83,18 @@ make_narrow() {
 full_of_inodes() {
 	make_narrow && until_full "os.mknod(str(n))" && no_room mkdir directory &&
 		no_room ln -s a link && no_room mknod pipe p && no_room cp 0 copy && checked &&
-		rm 0 && mkdir directory && rmdir directory && emptied
+		turnover && no_room touch more && checked && rm new.0 && mkdir directory &&
+		rmdir directory && emptied
+}
+
+# turnover -- the room of a file that is removed is there for the next at once, each time.
+turnover() {
+	python3 - <<-'END'
+		import os
+		for n in range(10):
+		    os.unlink(str(n))
+		    os.mknod(f"new.{n}")
+	END
 }
 
 full_of_names() {
@@ -147,21 +158,39 @@ larger_than_journal() {
 	emptied
 }
 
-# What was removed while it was open is gone after a crash, however much there is of it: here is
-# what is on the media at this moment.
+# copy_media -- what is on the media at this moment.
+copy_media() {
+	dd "if=/dev/$DM" "of=/dev/$COPY" bs=1M oflag=direct status=none
+}
+
+# has_orphans -- the copy has inodes without a link.
+has_orphans() {
+	fsck.mendfs -nv "/dev/$COPY" | grep -q "removed while open"
+}
+
+# What was removed while it was open is gone after a crash, however much there is of it.
 orphans() {
 	make -m 300 && make_many many 4096 && touch file && setfattr -n user.a -v b file &&
-		exec 8<file 9<many && rm file many && sync -f . &&
-		dd "if=/dev/$DM" "of=/dev/$COPY" bs=1M oflag=direct status=none
+		exec 8<file 9<many && rm file many && sync -f . && copy_media
 	local status=$?
 
 	exec 8<&- 9<&-
-	cd / && unmount && [ $status = 0 ] && mend_clean "/dev/$COPY" &&
-		fsck.mendfs -nv "/dev/$COPY" | grep -q "removed while open" &&
+	cd / && unmount && [ $status = 0 ] && mend_clean "/dev/$COPY" && has_orphans &&
 		mount_mendfs "/dev/$COPY" && is room "$EMPTY" && unmount && mend_clean "/dev/$COPY"
 }
 
-begin 7
+no_orphans() {
+	copy_media && ! has_orphans
+}
+
+# The inode of an empty file goes with the next change, when the filesystem is synced, and by itself.
+removed_later() {
+	make && touch a b c d && mkdir e && rm a && touch f && no_orphans &&
+		rm b && sync -f . && no_orphans && rm c d && rmdir e && wait_for no_orphans &&
+		rm f && emptied
+}
+
+begin 8
 require_ns "$KIND"
 require ns_bind "$NS"
 require map copy 0 65536 linear "/dev/$(ns_disk "$NS")" 65536
@@ -175,4 +204,5 @@ check "full of attributes" clean full_of_attributes
 check "full of extents" clean full_of_extents
 check "changes larger than the journal" clean larger_than_journal
 check "files without a name at a mount" clean orphans
+check "inodes of empty files" clean removed_later
 finish

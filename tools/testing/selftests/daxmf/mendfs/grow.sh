@@ -91,7 +91,8 @@ fills_up() {
 	[ $((10 * count)) -ge $((8 * blocks)) ] || fail "these are few files" || return
 	apart && files check "$count" && checked && files check "$count" || return
 	truncate -s 0 dir.0/file.7 && echo new >dir.0/file.7 && rm dir.1/file.1500 &&
-		echo text >other && mv other dir.0 && checked && rm -rf ./* && is room "$EMPTY" && checked
+		echo text >other && mv other dir.0 && checked && rm -rf ./* && sync -f . &&
+		is room "$EMPTY" && checked
 }
 
 # All but every eighth file goes, so that chunks become empty here and there; then the rest.
@@ -104,7 +105,7 @@ gives_back() {
 	done | xargs rm && [ $(($(stat -f -c %f .) - free)) -gt $((count * 7 / 8)) ] ||
 		fail "only what the files had is free" || return
 	checked && mkdir new && cd new && is files make 1000 1000 && cd .. && checked &&
-		cat dir.*/* | wc -c && rm -rf ./* && is room "$EMPTY" && checked
+		cat dir.*/* | wc -c && rm -rf ./* && sync -f . && is room "$EMPTY" && checked
 }
 
 # spoil BLOCK COUNT -- what is there is lost.
