@@ -174,7 +174,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - `EINVAL` if the range is none.
     /// - `EAGAIN` if somebody does not want to wait for what has to be done.
-    /// - The errors of [`Inode::find()`] and [`translate()`](Self::translate).
+    /// - The errors of `find` and [`translate()`](Self::translate).
     ///
     /// # Safety
     ///
@@ -205,43 +205,30 @@ impl<T: FileSystem> VTable<T> {
         Ok(())
     }
 
-    /// Fills the maps of what lies at `pos`.
+    /// Finds what lies in a range, or makes it lie somewhere.
     ///
     /// # Errors
     ///
-    /// - As [`begin_at()`](Self::begin_at).
+    /// - `EUCLEAN` if a shared page lies nowhere.
+    /// - Those of [`Inode::begin_read()`] and [`Inode::find_or_make()`].
     ///
     /// # Safety
     ///
-    /// As that of `begin()`.
+    /// As [`Inode::find_or_make()`].
     #[inline(always)]
-    unsafe fn begin_any(
-        inode: *mut bindings::inode,
-        pos: bindings::loff_t,
-        length: bindings::loff_t,
-        flags: c_uint,
-        iomap: *mut bindings::iomap,
-        srcmap: *mut bindings::iomap,
-    ) -> Result {
-        let range = range(pos, length);
-        let find = |inode: &Inode<T>, range| {
-            if Self::is_read(flags) {
-                return inode.begin_read(range);
-            }
+    unsafe fn find(inode: &Inode<T>, range: ByteRange<space::File>, flags: u32) -> Result<Mapping> {
+        if Self::is_read(flags) {
+            return inode.begin_read(range);
+        }
 
-            let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
-            // SAFETY: It is for a write when `dax_iomap_rw()` asks for it, which `Request::run()`
-            // calls with the lock held.
-            let found = unsafe { inode.find_or_make(range, Self::purpose(flags), may_wait) }?;
+        let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
+        // SAFETY: By the safety requirements.
+        let found = unsafe { inode.find_or_make(range, Self::purpose(flags), may_wait) }?;
 
-            match flags & bindings::IOMAP_FAULT {
-                0 => Ok(found),
-                _ => Self::trim_fault(found, range).ok_or(EUCLEAN),
-            }
-        };
-
-        // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
-        unsafe { Self::begin_at(inode, range, flags, iomap, srcmap, find) }
+        match flags & bindings::IOMAP_FAULT {
+            0 => Ok(found),
+            _ => Self::trim_fault(found, range).ok_or(EUCLEAN),
+        }
     }
 
     /// # Safety
@@ -255,9 +242,13 @@ impl<T: FileSystem> VTable<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: By the safety requirements. It is for a write when `dax_iomap_rw()` asks for it,
+        // which `Request::run()` calls with the lock held.
+        let find = |inode: &Inode<T>, range| unsafe { Self::find(inode, range, flags) };
+
+        // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
         from_result(|| unsafe {
-            Self::begin_any(inode, pos, length, flags, iomap, srcmap).map(|()| 0)
+            Self::begin_at(inode, range(pos, length), flags, iomap, srcmap, find).map(|()| 0)
         })
     }
 
@@ -269,7 +260,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// # Safety
     ///
-    /// Called by `iomap_iter()` only, for an inode of a superblock of type `T`.
+    /// Called by `iomap_iter()` only, for a page fault of an inode of a superblock of type `T`.
     unsafe extern "C" fn begin_unshared(
         inode: *mut bindings::inode,
         pos: bindings::loff_t,
@@ -278,9 +269,12 @@ impl<T: FileSystem> VTable<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
+        // SAFETY: By the safety requirements. No write asks for it.
+        let find = |inode: &Inode<T>, range| unsafe { Self::find(inode, range, flags) };
+
         from_result(|| {
-            // SAFETY: By the safety requirements.
-            unsafe { Self::begin_any(inode, pos, length, flags, iomap, srcmap) }?;
+            // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+            unsafe { Self::begin_at(inode, range(pos, length), flags, iomap, srcmap, find) }?;
 
             // SAFETY: The map has been filled.
             if u32::from(unsafe { (*iomap).flags }) & bindings::IOMAP_F_SHARED == 0 {
