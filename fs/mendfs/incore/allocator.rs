@@ -65,12 +65,10 @@ impl FreeSpace {
         Ok(found)
     }
 
-    /// Finds free blocks that a huge page can map. The search for others goes on behind them.
+    /// Finds free blocks that a huge page can map, where files get them first. The search for
+    /// others goes on behind them.
     pub(crate) fn next_huge(&mut self) -> Option<u64> {
-        let area = self.middle.clone();
-        let start = [self.next.max(area.start), area.start]
-            .into_iter()
-            .find_map(|from| self.first_huge(from..area.end))?;
+        let start = self.find_huge(&self.middle, None)?;
 
         self.next = start.saturating_add(HUGE);
         Some(start)
@@ -102,17 +100,24 @@ impl FreeSpace {
     /// What follows the goal makes an extent longer; else go on where the last search ended, so
     /// that it does not see the same few blocks again.
     fn find(&self, area: &Range<u64>, count: u64, goal: Option<u64>, align: bool) -> Option<u64> {
-        let is_huge = align && count >= HUGE;
         let goal = goal.filter(|goal| area.contains(goal));
-        let aligned = [goal.unwrap_or(self.next), self.next, area.start]
-            .into_iter()
-            .filter(|_| is_huge)
-            .find_map(|from| self.first_huge(from.max(area.start)..area.end));
+        let aligned = match align && count >= HUGE {
+            true => self.find_huge(area, goal),
+            false => None,
+        };
 
         aligned
             .or_else(|| goal.filter(|goal| self.is_free(*goal)))
             .or_else(|| self.first_free(self.next.max(area.start)..area.end))
             .or_else(|| self.first_free(area.clone()))
+    }
+
+    /// Finds free blocks of `area` that a huge page can map: behind the goal, where the last search
+    /// ended, or anywhere.
+    fn find_huge(&self, area: &Range<u64>, goal: Option<u64>) -> Option<u64> {
+        [goal.unwrap_or(self.next), self.next, area.start]
+            .into_iter()
+            .find_map(|from| self.first_huge(from.max(area.start)..area.end))
     }
 
     /// Takes what is free of some blocks away, because it is bad. Returns the first such range.

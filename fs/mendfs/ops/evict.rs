@@ -67,8 +67,10 @@ impl State {
     ///
     /// - As [`commit()`](Self::commit).
     pub(crate) fn remove_unused_if_full(&mut self) -> Result {
-        match self.metadata.units_of_more(self.space.free_blocks()) {
-            0 => self.remove_unused(),
+        match self.unused {
+            Some(_) if self.metadata.units_of_more(self.space.free_blocks()) == 0 => {
+                self.remove_unused()
+            }
             _ => Ok(()),
         }
     }
