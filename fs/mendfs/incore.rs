@@ -7,6 +7,7 @@ pub(crate) mod bad_blocks;
 pub(crate) mod bitmap;
 pub(crate) mod free_space;
 pub(crate) mod inode;
+pub(crate) mod nodes;
 pub(crate) mod owners;
 pub(crate) mod position;
 pub(crate) mod readers;

@@ -82,12 +82,12 @@ impl State {
 
         self.metadata.commit(&mut self.view, |view| {
             while let Some((number, inode)) = edits.pop() {
-                if let Some(node) = view.inodes.get_mut(&number) {
+                if let Some(node) = view.nodes.get_mut(number) {
                     node.inode = inode;
                 }
             }
             if let Some(number) = unused {
-                view.inodes.remove(&number);
+                view.nodes.remove(number);
             }
             publish(view);
         })?;

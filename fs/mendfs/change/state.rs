@@ -23,6 +23,7 @@ use crate::{
     format::Inode,
     incore::{
         free_space::FreeSpace,
+        nodes::Place,
         repairs::RepairQueue,
         view::View, //
     },
@@ -47,8 +48,8 @@ pub(crate) struct State {
     pub(super) edits: KVec<(u64, Inode)>,
     pub(crate) repairs: RepairQueue,
     pub(crate) mending: Mending,
-    /// A number before which no inode is to be removed as soon as that is possible, if any is.
-    pub(crate) evict_from: Option<u64>,
+    /// A place before which no inode is to be removed as soon as that is possible, if any is.
+    pub(crate) evict_from: Option<Place>,
     /// An inode without a link, contents and attributes, which nobody uses any more. It is removed
     /// by the next transaction, whatever that is for.
     pub(crate) unused: Option<u64>,

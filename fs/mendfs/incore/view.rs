@@ -21,7 +21,6 @@ use daxmf::{
 use kernel::{
     fmt,
     prelude::*,
-    rbtree::RBTree,
     sync::Arc, //
 };
 
@@ -36,6 +35,7 @@ use crate::{
     incore::{
         bad_blocks::BadBlocks,
         inode::Node,
+        nodes::Nodes,
         owners::{
             Owner,
             Owners, //
@@ -54,7 +54,7 @@ pub(crate) struct View {
     /// What the hashes of names are computed with.
     pub(crate) key: Key,
     pub(crate) table: Table,
-    pub(crate) inodes: RBTree<u64, Node>,
+    pub(crate) nodes: Nodes,
     pub(crate) owners: Owners,
     pub(crate) readers: Arc<Readers>,
     /// Data that is bad. What no file has of it is not free either.
@@ -93,7 +93,7 @@ impl View {
             volume,
             key: Key::new(superblock.secret.0),
             superblock,
-            inodes: RBTree::new(),
+            nodes: Nodes::new()?,
             owners: Owners::new(),
             readers: Readers::new()?,
             bad: BadBlocks::new(),
@@ -124,14 +124,14 @@ impl View {
     ///
     /// - `ESTALE` if there is no inode of this number.
     pub(crate) fn node(&self, number: u64) -> Result<&Node> {
-        self.inodes.get(&number).ok_or(ESTALE)
+        self.nodes.get(number).ok_or(ESTALE)
     }
 
     /// # Errors
     ///
     /// - `ESTALE` if there is no inode of this number.
     pub(crate) fn node_mut(&mut self, number: u64) -> Result<&mut Node> {
-        self.inodes.get_mut(&number).ok_or(ESTALE)
+        self.nodes.get_mut(number).ok_or(ESTALE)
     }
 
     /// Calls `f` with each part of `blocks` that nobody owns, and nobody reads.

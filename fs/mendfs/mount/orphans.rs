@@ -6,25 +6,8 @@ use kernel::prelude::*;
 
 use crate::{
     change::state::State,
-    incore::view::View, //
+    incore::nodes::Place, //
 };
-
-impl View {
-    /// The first inode from `number` on that has no link.
-    fn orphan_from(&self, number: u64) -> Option<u64> {
-        let mut next = number;
-
-        while let Some(cursor) = self.inodes.cursor_lower_bound(&next) {
-            let (number, node) = cursor.current();
-
-            if node.inode.links == 0 {
-                return Some(*number);
-            }
-            next = number.saturating_add(1);
-        }
-        None
-    }
-}
 
 /// Removes the inodes that were in use without a link when the filesystem was last used. One that
 /// cannot go stays, and is in nobody's way. Returns false if something must be repaired first.
@@ -33,7 +16,7 @@ impl View {
 ///
 /// - `EIO` if the filesystem is shut down.
 pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
-    let mut next = 0;
+    let mut next = Place::default();
     let mut stay = 0_u64;
     let mut last_error = None;
 
@@ -42,15 +25,15 @@ pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
         return Ok(false);
     }
 
-    while let Some(number) = state.view.orphan_from(next) {
+    while let Some(number) = state.view.nodes.find(next, |node| node.inode.links == 0) {
         match state.evict(number) {
             Ok(true) => {}
-            Ok(false) => next = number.saturating_add(1),
+            Ok(false) => next = Place::of(number).next(),
             Err(error) => {
                 state.view.check()?;
                 stay = stay.saturating_add(1);
                 last_error = Some(error);
-                next = number.saturating_add(1);
+                next = Place::of(number).next();
             }
         }
     }

@@ -33,7 +33,7 @@ use crate::{
 pub(super) fn read_inodes(view: &mut View) -> Result {
     let View {
         table,
-        inodes,
+        nodes,
         volume,
         ..
     } = view;
@@ -50,12 +50,15 @@ pub(super) fn read_inodes(view: &mut View) -> Result {
                     "inode with what its type does not have",
                 ));
             }
-            inodes.insert(RBTreeNode::new(number, Node::new(inode), GFP_KERNEL)?);
+            nodes.insert(
+                number,
+                RBTreeNode::new(number, Node::new(inode), GFP_KERNEL)?,
+            );
         }
         Ok(())
     })?;
 
-    match inodes.get(&ROOT) {
+    match nodes.get(ROOT) {
         Some(root) if root.inode.is_directory() => Ok(()),
         _ => Err(damaged(volume, ROOT, "root directory is missing")),
     }
@@ -128,7 +131,7 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
 
 impl View {
     fn load_part(&mut self, address: u64, number: u64, part: Part) -> Result {
-        let Some(node) = self.inodes.get_mut(&number) else {
+        let Some(node) = self.nodes.get_mut(number) else {
             return Err(self.damaged(address, "belongs to no inode"));
         };
         let kind = node.inode.kind();
@@ -165,7 +168,7 @@ impl View {
     fn load_name(&mut self, directory: u64, address: u64, name: Name) -> Result {
         let position = self.position_of(address)?;
         let is_directory = name.kind == Inode::DIRECTORY;
-        let Some(target) = self.inodes.get_mut(&name.target) else {
+        let Some(target) = self.nodes.get_mut(name.target) else {
             return Err(self.damaged(address, "name of nothing"));
         };
 
@@ -219,7 +222,7 @@ impl View {
             return Err(EUCLEAN);
         }
 
-        let node = self.inodes.get_mut(&number).ok_or(EUCLEAN)?;
+        let node = self.nodes.get_mut(number).ok_or(EUCLEAN)?;
         let is_overlapping = node
             .piece_from(extent.file_block)
             .is_some_and(|other| other.extent.file_block < extent.file_end());

@@ -33,12 +33,12 @@ impl View {
         let mut directories = 0_u64;
         let mut same = KVVec::new();
 
-        for (number, node) in &self.inodes {
+        for (number, node) in self.nodes.iter() {
             self.check_names(&node.names, &mut same)?;
             self.check_names(&node.attributes, &mut same)?;
-            self.check_links(*number, node)?;
+            self.check_links(number, node)?;
             if node.inode.kind() == Inode::SYMLINK && node.target.is_none() {
-                return Err(self.damaged(*number, "symbolic link without a target"));
+                return Err(self.damaged(number, "symbolic link without a target"));
             }
             if node.inode.is_directory() && node.inode.links != 0 {
                 directories = directories.saturating_add(1);

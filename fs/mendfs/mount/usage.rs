@@ -27,7 +27,7 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
     let data = metadata.geometry().data();
     let View {
         owners,
-        inodes,
+        nodes,
         volume,
         ..
     } = view;
@@ -43,7 +43,7 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
 
                     return Err(damaged(volume, metadata.chunk_record(chunk), what));
                 }
-                if let Some(node) = inodes.get_mut(&sharer.inode) {
+                if let Some(node) = nodes.get_mut(sharer.inode) {
                     node.shares = true;
                 }
             }

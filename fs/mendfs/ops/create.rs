@@ -64,7 +64,7 @@ impl State {
         };
 
         self.commit(|view| {
-            view.inodes.insert(node);
+            view.nodes.insert(number, node);
             if let Some((directory, name)) = name {
                 view.insert_name(directory, name);
             }

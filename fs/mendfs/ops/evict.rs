@@ -11,6 +11,7 @@ use crate::{
         UNITS, //
     },
     incore::{
+        nodes::Place,
         position::address,
         view::View, //
     },
@@ -31,7 +32,10 @@ impl State {
         }
         if self.must_repair_first() {
             self.view.change().node_mut(number)?.awaits_eviction = true;
-            self.evict_from = Some(self.evict_from.map_or(number, |first| first.min(number)));
+
+            let place = Place::of(number);
+
+            self.evict_from = Some(self.evict_from.map_or(place, |first| first.min(place)));
             return Ok(false);
         }
         if is_empty {
@@ -78,22 +82,16 @@ impl State {
     /// Removes as much as one transaction can of an inode that was left to be removed later.
     /// Returns whether there is more.
     pub(crate) fn evict_waiting(&mut self) -> Result<bool> {
-        while let Some(first) = self.evict_from {
-            let Some(cursor) = self.view.inodes.cursor_lower_bound(&first) else {
-                break;
-            };
-            let (number, node) = cursor.current();
-            let (number, awaits_eviction) = (*number, node.awaits_eviction);
+        let Some(first) = self.evict_from else {
+            return Ok(false);
+        };
+        let next = self.view.nodes.find(first, |node| node.awaits_eviction);
 
-            if awaits_eviction {
-                self.evict_from = Some(number);
-                self.remove(number)?;
-                return Ok(true);
-            }
-            self.evict_from = number.checked_add(1);
+        self.evict_from = next.map(Place::of);
+        match next {
+            Some(number) => self.remove(number).map(|_| true),
+            None => Ok(false),
         }
-        self.evict_from = None;
-        Ok(false)
     }
 
     /// Removes as much of an inode as one transaction can. Returns whether there is more.
@@ -146,7 +144,7 @@ impl State {
 
         self.commit(|view| {
             view.publish(number, &mut plan);
-            view.inodes.remove(&number);
+            view.nodes.remove(number);
         })?;
         self.release_cut(plan);
         Ok(false)

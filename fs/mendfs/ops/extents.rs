@@ -292,7 +292,7 @@ impl State {
 impl View {
     /// Carries out what was planned and committed.
     pub(super) fn publish(&mut self, number: u64, plan: &mut Plan) {
-        let Some(node) = self.inodes.get_mut(&number) else {
+        let Some(node) = self.nodes.get_mut(number) else {
             return;
         };
 

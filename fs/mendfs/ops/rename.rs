@@ -61,7 +61,7 @@ impl State {
                     inode,
                     node,
                 }) => {
-                    view.inodes.insert(node);
+                    view.nodes.insert(number, node);
                     view.point_name(it.from, position, number, inode.kind());
                 }
                 None => view.remove_name(it.from, position),

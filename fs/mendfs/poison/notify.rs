@@ -24,7 +24,10 @@ use crate::{
         common, //
     },
     format::Extent,
-    incore::view::View,
+    incore::{
+        nodes::Place,
+        view::View, //
+    },
     mounted::Mendfs, //
 };
 
@@ -90,7 +93,7 @@ impl Mendfs {
         flags: Flags,
     ) -> Result {
         let mut result = Ok(());
-        let mut next = (0, 0);
+        let mut next = (Place::default(), 0);
 
         while let Some((place, lost)) = self.read_noalloc_any(|view| view.owner_from(bad, next))? {
             result = result.and(super_block.notify_owners(lost.inode, lost.pages, flags));
@@ -123,24 +126,18 @@ impl View {
         Ok(all)
     }
 
-    /// The first owner of a part of `blocks` in the order of files, from a block of an inode on,
-    /// and where to go on behind it.
+    /// The first owner of a part of `blocks` in the order of files, from a block of the inode at a
+    /// place on, and where to go on behind it.
     fn owner_from(
         &self,
         blocks: &Range<u64>,
-        (inode, block): (u64, u64),
-    ) -> Option<((u64, u64), LostPages)> {
-        let mut block = block;
-
-        for (number, node) in self
-            .inodes
-            .iter()
-            .skip_while(|(number, _)| **number < inode)
-        {
+        (place, mut block): (Place, u64),
+    ) -> Option<((Place, u64), LostPages)> {
+        for (number, node) in self.nodes.iter_from(place) {
             while let Some(piece) = node.piece_from(block) {
                 block = piece.extent.file_end();
-                if let Some(lost) = LostPages::of(*number, piece.extent, blocks) {
-                    return Some(((*number, block), lost));
+                if let Some(lost) = LostPages::of(number, piece.extent, blocks) {
+                    return Some(((Place::of(number), block), lost));
                 }
             }
             block = 0;
