@@ -156,6 +156,35 @@ impl<T: FileSystem> LockedInode<T> {
     }
 }
 
+/// Sets attributes, after `set_first` has set those that [`LockedInode::change()`] does not.
+///
+/// # Errors
+///
+/// - The errors of `setattr_prepare()`, of `set_first`, and of [`LockedInode::change()`].
+///
+/// # Safety
+///
+/// - `idmap`, `dentry` and `attr` must be those that `notify_change()` calls `->setattr()` with,
+///   and the inode must be locked.
+/// - The dentry must be that of an inode of a superblock of type `T`.
+pub(super) unsafe fn set_attributes<T: FileSystem>(
+    idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    attr: *mut bindings::iattr,
+    set_first: impl FnOnce(&LockedInode<T>, &mut bindings::iattr) -> Result,
+) -> Result {
+    // SAFETY: By the safety requirements.
+    to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
+
+    // SAFETY: By the safety requirements, and a dentry that is operated on has an inode.
+    let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
+
+    // SAFETY: `attr` is valid, and ours.
+    set_first(inode, unsafe { &mut *attr })?;
+    // SAFETY: `setattr_prepare()` has succeeded.
+    unsafe { inode.change(idmap, dentry, attr) }
+}
+
 /// The operations that all types of inodes have.
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
@@ -170,14 +199,8 @@ impl<T: FileSystem> VTable<T> {
         attr: *mut bindings::iattr,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: As the VFS calls us.
-            to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
-
-            // SAFETY: `notify_change()` wants the inode to be locked.
-            let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
-
-            // SAFETY: `attr` has just passed `setattr_prepare()`.
-            unsafe { inode.change(idmap, dentry, attr) }.map(|()| 0)
+            // SAFETY: By the safety requirements.
+            unsafe { set_attributes::<T>(idmap, dentry, attr, |_, _| Ok(())) }.map(|()| 0)
         })
     }
 

@@ -25,6 +25,7 @@ use crate::{
 };
 
 use super::{
+    attr::set_attributes,
     blocks::{
         block_rest,
         loff,
@@ -37,7 +38,6 @@ use super::{
         LockedInode, //
     },
     FileSystem,
-    Inode,
     Time, //
 };
 
@@ -153,15 +153,7 @@ impl<T: FileSystem> VTable<T> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: By the safety requirements.
-            to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
-
-            // SAFETY: By the safety requirements, and a dentry that is operated on has an inode.
-            let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
-
-            // SAFETY: `attr` is valid, and ours.
-            unsafe { Self::set_size(inode, &mut *attr) }?;
-            // SAFETY: `setattr_prepare()` has succeeded.
-            unsafe { inode.change(idmap, dentry, attr) }.map(|()| 0)
+            unsafe { set_attributes::<T>(idmap, dentry, attr, Self::set_size) }.map(|()| 0)
         })
     }
 
