@@ -112,8 +112,8 @@ impl Table {
         self.chunks.get_mut(chunk)?.get_mut(index)?.as_deref_mut()
     }
 
-    /// Keeps a block.
-    pub(crate) fn keep(&mut self, number: u64, block: KBox<Block>) {
+    /// Keeps a block in place of what its chunk has of it.
+    pub(crate) fn set_block(&mut self, number: u64, block: KBox<Block>) {
         let (chunk, index) = self.index(number);
         let slot = self.chunks.get_mut(chunk).and_then(|it| it.get_mut(index));
 

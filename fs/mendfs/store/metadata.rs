@@ -281,7 +281,7 @@ impl Metadata {
             let mut copy = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
             copy.copy_from_slice(bytes);
-            view.change().table.keep(number, copy);
+            view.change().table.set_block(number, copy);
             if let Some(old) = self.used_mut(number) {
                 *old = used;
             }
@@ -322,7 +322,7 @@ pub(super) fn cache_block(view: &mut Writer<View>, number: u64) -> Result {
     if view.table.block(number).is_none() {
         let block = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
-        view.change().table.keep(number, block);
+        view.change().table.set_block(number, block);
     }
     Ok(())
 }
