@@ -62,13 +62,14 @@ mend_clean() {
 	fi
 }
 
-# fail_again START -- what has failed before, on an NVDIMM that is there.
+# fail_again START -- what has failed before, on an NVDIMM that is there. The device has no holder yet:
+# the driver lists the page as bad, and the kernel says that it is busy.
 fail_again() {
 	local address
 
 	[ -s "$FAILED" ] || return 0
 	while read -r address; do
-		poison $((address - base + $1)) || return
+		fails_with busy poison $((address - base + $1)) || return
 	done <"$FAILED"
 }
 
