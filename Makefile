@@ -42,6 +42,12 @@ modules:
 tools:
 	@scripts/tools build
 
+install:
+	@scripts/install programs
+
+modules_install:
+	@scripts/install modules $(if $(KDIR),own,$(KERNEL))
+
 vm: modules tools
 	@scripts/vm
 
@@ -54,4 +60,5 @@ clean:
 distclean: clean
 	@scripts/distclean
 
-.PHONY: help run test soak fstests bench check rustdoc modules tools vm kdir clean distclean
+.PHONY: help run test soak fstests bench check rustdoc modules tools install modules_install vm \
+	kdir clean distclean

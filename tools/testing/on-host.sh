@@ -25,3 +25,13 @@ check() # name, command...
 		ktap_test_fail "$name"
 	fi
 }
+
+# fails_with WORDS COMMAND...: it fails, and says no more than one line of its own, with these words.
+fails_with()
+{
+	local words=$1 output
+	shift
+	! output=$("$@" 2>&1) || { echo "'$*' should have failed"; return 1; }
+	echo "$output"
+	[ "$(grep -vc '^==>' <<<"$output")" -le 1 ] && [[ $output == *"$words"* ]]
+}

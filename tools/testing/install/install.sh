@@ -1,0 +1,152 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# Test 'make install' and 'make modules_install', in folders of the test.
+
+# shellcheck source=tools/testing/on-host.sh
+. "$(dirname "$0")/../on-host.sh"
+
+# Not every host has what a machine with modules has: kmod.
+root_options+=(--bind "$work" "$work")
+
+# is COMMAND... OUTPUT
+is()
+{
+	local output
+	output=$("${@:1:$#-1}") || return
+	[ "$output" = "${*: -1}" ] || { diff <(echo "${*: -1}") <(echo "$output"); return 1; }
+}
+
+install_to() # folder, prefix
+{
+	in_root make install "DESTDIR=$1" "PREFIX=$2"
+}
+
+# Without what make says.
+refuses() # words, VARIABLE=VALUE..., argument...
+{
+	fails_with "$1" in_root env "${@:2:$#-3}" "$top/scripts/install" "${@: -2}"
+}
+
+# Files with their modes, below a folder.
+files()
+{
+	(cd "$1" && find . ! -type d -printf '%m %P\n' | LC_ALL=C sort -k 2)
+}
+
+everything="\
+644 opt/x/lib/modprobe.d/daxmf_pmem.conf
+644 opt/x/lib/udev/rules.d/60-daxmf-stack.rules
+644 opt/x/lib/udev/rules.d/61-mendfs.rules
+755 opt/x/sbin/daxmf
+755 opt/x/sbin/fsck.mendfs
+755 opt/x/sbin/mendfs
+755 opt/x/sbin/mkfs.mendfs
+644 opt/x/share/man/man8/daxmf.8
+644 opt/x/share/man/man8/fsck.mendfs.8
+644 opt/x/share/man/man8/mendfs.8
+644 opt/x/share/man/man8/mkfs.mendfs.8"
+
+programs()
+{
+	install_to "$work/a" /opt/x && is files "$work/a" "$everything" &&
+		install_to "$work/a" /opt/x && is files "$work/a" "$everything"
+}
+
+# Each program has a page, and runs where it is.
+programs_run()
+{
+	local program
+	for program in "$work"/a/opt/x/sbin/*; do
+		[ -s "$work/a/opt/x/share/man/man8/${program##*/}.8" ] &&
+			in_root "$program" --version && in_root "$program" --help >/dev/null || return
+	done
+}
+
+# The programs that rules call are those that were installed.
+rules_name_programs()
+{
+	local programs
+	programs=$(grep -rhoE '[^" ]*/sbin/[a-z.]+' "$work/a/opt/x/lib/udev" | sort -u)
+	echo "$programs"
+	[ "$(wc -w <<<"$programs")" = 2 ] || return
+	for program in $programs; do
+		[ -x "$work/a$program" ] || return
+	done
+	in_root udevadm verify "$work"/a/opt/x/lib/udev/rules.d/*
+}
+
+# modprobe finds its file where it is installed by default.
+modprobe_knows()
+{
+	local root_options=("${root_options[@]}" --bind "$work/f/usr/local" /usr/local)
+	mkdir -p "$work/f/usr/local" && in_root make install DESTDIR="$work/f" &&
+		in_root modprobe --showconfig | grep '^install nd_pmem .*modprobe -q daxmf_pmem'
+}
+
+bad_prefix()
+{
+	refuses "PREFIX=opt: a path from the root" DESTDIR="$work/b" PREFIX=opt programs '' &&
+		refuses "udev's rules cannot name" DESTDIR="$work/b" PREFIX='/opt/a b' programs '' &&
+		[ ! -e "$work/b" ]
+}
+
+# The root's own folders are read-only.
+no_permission()
+{
+	refuses "do this as root, or name another folder with DESTDIR=" PREFIX=/usr/none programs '' &&
+		refuses "do this as root, or name another folder with INSTALL_MOD_PATH=" \
+			INSTALL_MOD_PATH=/usr/none modules stock
+}
+
+not_built()
+{
+	mkdir "$work/tree" && cp -r "$top/scripts" "$work/tree" &&
+		fails_with "run 'make tools' first" in_root "$work/tree/scripts/install" programs &&
+		fails_with "run 'make modules' first" in_root "$work/tree/scripts/install" modules stock
+}
+
+kernel_release()
+{
+	cat "$kernel/release"
+}
+
+# A kernel is there: modprobe knows the modules then, and not those for tests.
+modules()
+{
+	local release lib
+	release=$(kernel_release) && lib=$work/d/lib/modules/$release && mkdir -p "$lib" &&
+		cp "$kernel"/modules/modules.{order,builtin,builtin.modinfo} "$lib" &&
+		ln -s "$kernel/modules/kernel" "$lib/kernel" &&
+		in_root make modules_install KERNEL=stock INSTALL_MOD_PATH="$work/d" &&
+		is files "$lib/updates" "\
+644 daxmf.ko
+644 daxmf_pmem.ko
+644 daxmf_stack.ko
+644 mendfs.ko" || return
+	in_root modprobe -d "$work/d" -S "$release" --show-depends mendfs | grep -q 'updates/daxmf.ko'
+}
+
+# A folder for a package has no kernel, and nobody wants what is for debuggers there.
+modules_of_package()
+{
+	local lib
+	lib=$work/e/lib/modules/$(kernel_release) &&
+		in_root make modules_install KERNEL=stock INSTALL_MOD_PATH="$work/e" INSTALL_MOD_STRIP=1 &&
+		is ls "$lib" updates &&
+		[ $(($(stat -c %s "$lib/updates/mendfs.ko") * 2)) -lt \
+			"$(stat -c %s "$top/build/stock/fs/mendfs/mendfs.ko")" ]
+}
+
+ktap_print_header
+ktap_set_plan 9
+check "make install: all there is, twice" programs
+check "make install: each program runs, and has a manual page" programs_run
+check "make install: rules name the programs" rules_name_programs
+check "make install: modprobe prefers daxmf_pmem" modprobe_knows
+check "make install: a prefix that is none" bad_prefix
+check "make install: a folder that cannot be written to" no_permission
+check "install: nothing is built" not_built
+check "make modules_install: modprobe knows them" modules
+check "make modules_install: for a package" modules_of_package
+ktap_finished
