@@ -44,6 +44,8 @@ config() {
 }
 
 users
+# The two sides of a test of locks talk to each other.
+ip link set lo up
 mkdir -p /mnt/test /mnt/scratch /run/fstests /host/results
 cd /run/fstests && tar xf /host/suite.tar && modprobe mendfs || exit
 test=$(disk virtio) && scratch=$(disk nvdimm) && config "$test" "$scratch" &&
