@@ -103,7 +103,8 @@ pub use self::{
     segment::{
         Segment,
         SegmentOwner,
-        SegmentPosition, //
+        SegmentPosition,
+        SegmentStart, //
     },
     super_block::SuperBlock,
     volume::{

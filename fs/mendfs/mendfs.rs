@@ -29,7 +29,7 @@ use daxmf::{
         Purpose,
         Rename,
         Segment,
-        SegmentPosition,
+        SegmentStart,
         Statistics,
         SuperBlock,
         Time,
@@ -186,8 +186,8 @@ impl FileSystem for Mendfs {
         self.change(|state| state.grow_to(blocks))
     }
 
-    fn segments(&self, from: SegmentPosition, emit: &mut dyn FnMut(Segment) -> bool) -> Result {
-        self.read(|view| view.segments(from, emit))
+    fn segments(&self, first: SegmentStart, emit: &mut dyn FnMut(Segment) -> bool) -> Result {
+        self.read(|view| view.segments(first, emit))
     }
 
     fn read_inode(&self, number: u64) -> Result<Attributes> {

@@ -29,7 +29,7 @@ use super::{
     Purpose,
     Rename,
     Segment,
-    SegmentPosition,
+    SegmentStart,
     SuperBlock,
     Time,
     Volume, //
@@ -162,15 +162,15 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ENOMEM` if memory is short.
     fn grow(&self, blocks: u64) -> Result;
 
-    /// Calls `emit` with the segments of the volume from a position on, in the order of their
+    /// Calls `emit` with the segments of the volume from `first` on, in the order of their
     /// positions, until it returns false. Each byte of the filesystem is in one; a segment that no
-    /// file owns may start where the position says.
+    /// file owns may begin with the byte that `first` says.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
-    fn segments(&self, from: SegmentPosition, emit: &mut dyn FnMut(Segment) -> bool) -> Result;
+    fn segments(&self, first: SegmentStart, emit: &mut dyn FnMut(Segment) -> bool) -> Result;
 
     // Inodes
 

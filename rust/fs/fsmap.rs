@@ -29,6 +29,7 @@ use super::{
     Segment,
     SegmentOwner,
     SegmentPosition,
+    SegmentStart,
     SuperBlock, //
 };
 
@@ -101,12 +102,15 @@ impl Record {
         }
     }
 
-    /// The place of the first one that is wanted if this is the low key: it may be a record that
-    /// was returned before.
-    fn low(&self) -> SegmentPosition {
+    /// The first one that is wanted if this is the low key: if it has a length it is a record that
+    /// was returned before, and what comes behind it is wanted.
+    fn low(&self) -> SegmentStart {
         let position = self.position();
 
-        match self.flags & Self::SPECIAL {
+        if self.length == 0 {
+            return SegmentStart::Byte(self.physical);
+        }
+        SegmentStart::Position(match self.flags & Self::SPECIAL {
             0 => SegmentPosition {
                 offset: position.offset.saturating_add(self.length),
                 ..position
@@ -115,7 +119,7 @@ impl Record {
                 start: position.start.saturating_add(self.length),
                 ..position
             },
-        }
+        })
     }
 
     /// The place of the last one that is wanted if this is the high key.
@@ -151,12 +155,12 @@ unsafe impl AsBytes for Head {}
 const _: () = assert!(size_of::<Head>() == size_of::<bindings::fsmap_head>());
 
 impl Head {
-    /// The places of the first and of the last one that is wanted of a device, if any.
+    /// The first one that is wanted of a device, and the place of the last one, if any.
     ///
     /// # Errors
     ///
     /// - `EINVAL` if it asks for what there is not, or its keys are in no order.
-    fn limits(&self, device: u32) -> Result<Option<(SegmentPosition, SegmentPosition)>> {
+    fn limits(&self, device: u32) -> Result<Option<(SegmentStart, SegmentPosition)>> {
         const ANY: SegmentPosition = SegmentPosition {
             start: u64::MAX,
             number: u64::MAX,
@@ -178,7 +182,7 @@ impl Head {
 
         let first = match low.device == device {
             true => low.low(),
-            false => SegmentPosition::default(),
+            false => SegmentStart::Byte(0),
         };
         let last = match high.device == device {
             true => high.high(),
@@ -209,13 +213,7 @@ impl<T: FileSystem> Batch<T> {
     }
 
     /// Reads as many as there is room for, but not more than `count`.
-    fn fill(
-        &mut self,
-        fs: &T,
-        first: SegmentPosition,
-        last: SegmentPosition,
-        count: usize,
-    ) -> Result {
+    fn fill(&mut self, fs: &T, first: SegmentStart, last: SegmentPosition, count: usize) -> Result {
         self.segments.clear();
         self.has_more = false;
         fs.segments(first, &mut |segment| {
@@ -266,7 +264,7 @@ impl<T: FileSystem> SuperBlock<T> {
     fn write_records(
         &self,
         head: &mut Head,
-        first: SegmentPosition,
+        first: SegmentStart,
         last: SegmentPosition,
         device: u32,
         records: usize,
@@ -300,7 +298,7 @@ impl<T: FileSystem> SuperBlock<T> {
                     writer.write(&record)?;
                 }
                 head.entries = head.entries.saturating_add(1);
-                first = segment.next_position();
+                first = SegmentStart::Position(segment.next_position());
             }
             if !batch.has_more || head.entries >= room || batch.segments.is_empty() {
                 return Ok(());

@@ -48,6 +48,25 @@ pub struct SegmentPosition {
     pub offset: u64,
 }
 
+/// The first [`Segment`] that is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentStart {
+    /// The first one that has this byte of the volume.
+    Byte(u64),
+    /// The first one at this position, or behind it.
+    Position(SegmentPosition),
+}
+
+impl SegmentStart {
+    /// No segment that is wanted ends at this byte of the volume, or before.
+    pub fn byte(self) -> u64 {
+        match self {
+            Self::Byte(byte) => byte,
+            Self::Position(position) => position.start,
+        }
+    }
+}
+
 impl Segment {
     /// Its place among all.
     pub fn position(&self) -> SegmentPosition {

@@ -7,7 +7,8 @@ use core::ops::Range;
 use daxmf::fs::{
     Segment,
     SegmentOwner,
-    SegmentPosition, //
+    SegmentPosition,
+    SegmentStart, //
 };
 use kernel::{
     alloc::KVVec,
@@ -25,7 +26,7 @@ use crate::{
 
 /// Who wants segments, and where the next one starts.
 struct Walk<'a> {
-    from: SegmentPosition,
+    first: SegmentStart,
     emit: &'a mut dyn FnMut(Segment) -> bool,
     /// All blocks before this one are in a segment that was passed.
     next: u64,
@@ -45,12 +46,15 @@ impl Walk<'_> {
     /// Passes a piece of a file if it comes before the first segment that is wanted. Returns false
     /// if it does not.
     fn passes(&mut self, blocks: &Range<u64>, owner: &Owner) -> bool {
+        let SegmentStart::Position(first) = self.first else {
+            return false;
+        };
         let position = SegmentPosition {
             start: blocks.start << BLOCK_SHIFT,
             number: owner.inode,
             offset: owner.file_block << BLOCK_SHIFT,
         };
-        let is_passed = position < self.from;
+        let is_passed = position < first;
 
         if is_passed {
             self.next = self.next.max(blocks.end);
@@ -72,7 +76,7 @@ impl Walk<'_> {
 impl View {
     pub(crate) fn segments(
         &self,
-        from: SegmentPosition,
+        first: SegmentStart,
         emit: &mut dyn FnMut(Segment) -> bool,
     ) -> Result {
         let geometry = self.superblock.geometry;
@@ -81,9 +85,12 @@ impl View {
             geometry.copies();
         let gap = metadata_0.end..data.start;
         let mut walk = Walk {
-            from,
+            first,
             emit,
-            next: from.start.div_ceil(1 << BLOCK_SHIFT),
+            next: match first {
+                SegmentStart::Byte(byte) => byte >> BLOCK_SHIFT,
+                SegmentStart::Position(position) => position.start.div_ceil(1 << BLOCK_SHIFT),
+            },
         };
 
         for blocks in [super_0, journal_0, metadata_0] {
@@ -104,7 +111,7 @@ impl View {
 
     /// Emits what is left of the data. Returns false if no more is wanted.
     fn emit_data(&self, data: &Range<u64>, walk: &mut Walk<'_>) -> Result<bool> {
-        let first = (walk.from.start >> BLOCK_SHIFT).max(data.start);
+        let first = (walk.first.byte() >> BLOCK_SHIFT).max(data.start);
         // Those that start at the same block are in no order.
         let mut group: KVVec<(Owner, Range<u64>)> = KVVec::new();
 

@@ -144,6 +144,18 @@ map_is_right() {
 		found = everything(3, limit)
 		assert [r[2:] for r in found] == [r[2:] for r in upto], (found[-1], middle)
 
+		# Whatever has a byte, wherever it begins.
+		for r in whole[::max(1, len(whole) // 20)]:
+		    byte = r[2] + r[5] // 2
+		    limit = record(device, 0xffffffff, byte, TOP, TOP, 0)
+		    found = call(record(device, 0, byte, 0, 0, 0), limit, 5000)[1]
+		    found = [struct.unpack("IIQQQQ24x", f) for f in found]
+		    wanted = [w for w in whole if w[2] <= byte < w[2] + w[5]]
+		    assert all(f[2] <= byte < f[2] + f[5] for f in found), (byte, found)
+		    assert [f[3] for f in found] == [w[3] for w in wanted], (byte, found, wanted)
+		    assert [f[2:] for f in found if not f[1] & SPECIAL] == [
+		        w[2:] for w in wanted if not w[1] & SPECIAL], (byte, found, wanted)
+
 		def refused(error, *arguments, **more):
 		    try:
 		        call(*arguments, **more)
