@@ -37,6 +37,77 @@ pub fn disk_of(device: &str) -> Result<String, String> {
     }
 }
 
+/// The major and minor number of a block device, by a path to it or a name that the kernel knows.
+pub fn number_of(device: &str) -> Result<(u64, u64), String> {
+    if device.contains('/') {
+        let meta = fs::metadata(device).map_err(|e| format!("{device}: {e}"))?;
+
+        return match meta.file_type().is_block_device() {
+            true => Ok((major(meta.rdev()), minor(meta.rdev()))),
+            false => Err(format!("{device}: not a block device")),
+        };
+    }
+    read_number(&format!("/sys/class/block/{device}"))?
+        .ok_or_else(|| format!("{device}: not a block device"))
+}
+
+/// The folder of a device in sysfs.
+pub fn sysfs((major, minor): (u64, u64)) -> String {
+    format!("/sys/dev/block/{major}:{minor}")
+}
+
+/// Whether the device of a folder in sysfs is a disk: nothing is below it.
+pub fn is_disk(sysfs: &str) -> bool {
+    !["dm", "partition"]
+        .iter()
+        .any(|name| Path::new(&format!("{sysfs}/{name}")).exists())
+}
+
+/// The disk that a device is a partition of.
+pub fn disk_of_partition(device: (u64, u64)) -> Result<Option<(u64, u64)>, String> {
+    let sysfs = sysfs(device);
+
+    match Path::new(&format!("{sysfs}/partition")).exists() {
+        true => read_number(&format!("{sysfs}/..")),
+        false => Ok(None),
+    }
+}
+
+/// Whether a device is `below`, or lies on it.
+pub fn is_on(device: (u64, u64), below: (u64, u64)) -> Result<bool, String> {
+    if device == below {
+        return Ok(true);
+    }
+    if let Some(disk) = disk_of_partition(device)? {
+        return is_on(disk, below);
+    }
+    let slaves = format!("{}/slaves", sysfs(device));
+
+    for slave in names(&slaves)? {
+        if let Some(slave) = read_number(&format!("{slaves}/{slave}"))? {
+            if is_on(slave, below)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// The number of the device of a folder in sysfs. [`None`] if there is none.
+fn read_number(sysfs: &str) -> Result<Option<(u64, u64)>, String> {
+    let path = format!("{sysfs}/dev");
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(|error| format!("{path}: {error}"))?,
+    };
+
+    text.trim()
+        .split_once(':')
+        .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
+        .map(Some)
+        .ok_or_else(|| format!("{path}: '{}' is no number of a device", text.trim()))
+}
+
 /// Whether a disk has DAX.
 pub fn has_dax(disk: &str) -> bool {
     fs::read_to_string(format!("/sys/class/block/{disk}/queue/dax"))

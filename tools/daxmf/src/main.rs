@@ -2,9 +2,19 @@
 
 //! Administers the DAX memory-failure chain.
 
+mod bad;
 mod block;
+mod files;
+mod mounts;
+mod owners;
+mod privilege;
 mod repair;
+mod reverse_map;
 mod stack;
+mod sys;
+mod table;
+mod text;
+mod tree;
 
 use std::process::ExitCode;
 
@@ -26,6 +36,11 @@ enum Object {
         #[command(subcommand)]
         action: stack::Action,
     },
+    /// List the files, directories and metadata that have ranges of a device, and the processes
+    /// that have them mapped.
+    ///
+    /// Without a range: what the device lists as bad. Needs root.
+    Owners(owners::Options),
     /// Write cached pages of files back over bad blocks.
     ///
     /// What is lost, as the page cache does not have it, is listed. Needs root.
@@ -44,6 +59,7 @@ fn main() -> ExitCode {
 fn act(object: Object) -> Result<u8, Unwritten> {
     let (errors, is_lossy) = match object {
         Object::Stack { action } => (stack::act(action)?, false),
+        Object::Owners(options) => (owners::act(&options)?, false),
         Object::Repair(options) => repair::act(&options)?,
     };
 

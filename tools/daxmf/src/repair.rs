@@ -6,17 +6,9 @@
 //! page is made dirty without a store, so that no store of others is undone, and written back. That
 //! is the write that clears a bad block.
 
-mod bad;
-mod files;
-mod mounts;
-mod owners;
 mod report;
-mod sys;
-mod table;
-mod tree;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::io;
 use std::mem;
 use std::ops::Range;
@@ -26,12 +18,16 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use cli::Unwritten;
 
-use bad::{merged, without, BadRanges};
-use files::{by_page, Attempt, Filesystem, Inode, Kind, Piece};
-use mounts::Mount;
-use owners::Owner;
-use report::{readable, Finding, Report, State};
-use sys::page_cache::PAGE;
+use crate::bad::{merged, without, BadRanges};
+use crate::files::{self, by_page, Attempt, Filesystem, Inode, Kind, Piece};
+use crate::mounts::{self, Mount};
+use crate::privilege;
+use crate::reverse_map::{self, Owner};
+use crate::sys::page_cache::PAGE;
+use crate::text::readable;
+use crate::tree;
+
+use report::{Finding, Report, State};
 
 /// What to repair, and how.
 #[derive(Args)]
@@ -49,9 +45,6 @@ pub struct Options {
 
 /// What XFS says of an inode that is none of a file.
 const NO_FILE: &str = "removed, or of the filesystem itself";
-
-/// `CAP_SYS_ADMIN` of linux/capability.h.
-const CAP_SYS_ADMIN: u32 = 21;
 
 /// Repairs what can be. Returns what failed, a line each, and whether something is lost.
 pub fn act(options: &Options) -> Result<(Vec<String>, bool), Unwritten> {
@@ -72,9 +65,8 @@ pub fn act(options: &Options) -> Result<(Vec<String>, bool), Unwritten> {
 }
 
 fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
-    if !is_privileged() {
-        return Err("needs root (CAP_SYS_ADMIN): files are opened by their inodes".into());
-    }
+    privilege::check()?;
+
     let (mount, root) = mounts::find(&options.target)?;
     let name = readable(&options.target);
 
@@ -118,20 +110,6 @@ fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
     report.sort();
     errors.extend(repair.errors);
     Ok((report, errors))
-}
-
-/// Whether this process is root of the whole machine, as far as it can know.
-fn is_privileged() -> bool {
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| {
-            let line = status
-                .lines()
-                .find_map(|line| line.strip_prefix("CapEff:"))?;
-
-            u64::from_str_radix(line.trim(), 16).ok()
-        })
-        .is_some_and(|capabilities| capabilities & (1 << CAP_SYS_ADMIN) != 0)
 }
 
 /// A page of a file, by its number.
@@ -204,7 +182,7 @@ impl Repair {
 
         for range in &bad.ranges {
             let Filesystem { root, mount, .. } = &self.filesystem;
-            let owners = owners::owners(root, mount.device, range)
+            let owners = reverse_map::owners(root, mount.device, range)
                 .map_err(|e| format!("{}: FS_IOC_GETFSMAP: {e}", readable(&mount.source)))?;
 
             for (part, owner) in owners {

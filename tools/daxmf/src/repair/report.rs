@@ -2,13 +2,13 @@
 
 //! What a repair has found and done.
 
-use std::fmt::Write;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use cli::Unwritten;
 use serde_json::{json, Value};
+
+use crate::text::{path_as_json, readable};
 
 /// What a bad range is, or has become.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,33 +167,6 @@ fn row(state: &str, offset: &str, length: &str, place: &str) -> String {
     format!("{state:<10} {offset:>14} {length:>10}  {place}")
 }
 
-/// A path as JSON: a string, or an array of its bytes if it is not UTF-8.
-fn path_as_json(path: &Path) -> Value {
-    match path.to_str() {
-        Some(text) => json!(text),
-        None => json!(path.as_os_str().as_bytes()),
-    }
-}
-
-/// A path in one line of text, without what a terminal would obey.
-pub fn readable(path: &Path) -> String {
-    let mut text = String::new();
-
-    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
-        for character in chunk.valid().chars() {
-            match character {
-                '"' | '\'' => text.push(character),
-                _ => text.extend(character.escape_debug()),
-            }
-        }
-        for byte in chunk.invalid() {
-            // A string takes all that is written to it.
-            let _ = write!(text, "\\x{byte:02x}");
-        }
-    }
-    text
-}
-
 /// All of a repair.
 pub struct Report {
     /// The block device.
@@ -283,14 +256,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    use std::ffi::OsStr;
-
     use super::*;
-    use proptest::prelude::*;
-
-    fn path(bytes: &[u8]) -> &Path {
-        Path::new(OsStr::from_bytes(bytes))
-    }
 
     fn page(state: State, path: &str, page: u64, at: u64) -> Finding {
         Finding {
@@ -354,17 +320,6 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_one_line() {
-        assert_eq!(readable(path(b"a\nb\x1b[2J")), "a\\nb\\u{1b}[2J");
-        assert_eq!(
-            readable(path(b"\xff\\\"'\xc3\xa4\xc3")),
-            "\\xff\\\\\"'\u{e4}\\xc3"
-        );
-        assert_eq!(path_as_json(path(b"a\nb")), json!("a\nb"));
-        assert_eq!(path_as_json(path(b"a\xff")), json!([97, 255]));
-    }
-
-    #[test]
     fn json_says_all() {
         let mut finding = page(State::Lost, "/mnt/a", 1, 8192);
 
@@ -383,17 +338,5 @@ mod tests {
         assert_eq!(all["bytes"]["lost"], 4096);
         assert_eq!(all["bytes"]["repaired"], 0);
         assert_eq!(all["mount_point"], "/mnt");
-    }
-
-    proptest! {
-        #[test]
-        fn any_name_is_one_line(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
-            let text = readable(path(&bytes));
-
-            prop_assert!(!text.chars().any(char::is_control));
-            let is_text = path(&bytes).to_str().is_some();
-
-            prop_assert_eq!(path_as_json(path(&bytes)).is_string(), is_text);
-        }
     }
 }

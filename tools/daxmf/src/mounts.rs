@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
-use super::report::readable;
+use crate::text::readable;
 
 /// A mounted filesystem, as /proc/self/mountinfo shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,16 +68,30 @@ impl Mount {
     }
 }
 
-/// The mount of what was named, by the path of a mount point or a block device, and its directory.
-///
-/// Of several mounts of the filesystem it is the one that shows most of it, and can be written to.
-pub fn find(target: &Path) -> Result<(Mount, File), String> {
+/// All mounts.
+pub fn all() -> Result<Vec<Mount>, String> {
     let table =
         fs::read("/proc/self/mountinfo").map_err(|e| format!("/proc/self/mountinfo: {e}"))?;
-    let mounts: Vec<_> = table
+
+    Ok(table
         .split(|byte| *byte == b'\n')
         .filter_map(Mount::parse)
-        .collect();
+        .collect())
+}
+
+/// Of several mounts of a filesystem the one that shows most of it, and can be written to, and its
+/// directory. [`None`] if others hide them all.
+pub fn best(mut mounts: Vec<Mount>) -> Option<(Mount, File)> {
+    mounts.sort_by_key(|mount| (mount.top != Path::new("/"), mount.is_read_only));
+    mounts
+        .into_iter()
+        .find_map(|mount| mount.open().map(|root| (mount, root)))
+}
+
+/// The [best](best) mount of what was named, by the path of a mount point or a block device, and
+/// its directory.
+pub fn find(target: &Path) -> Result<(Mount, File), String> {
+    let mounts = all()?;
     let name = readable(target);
     let path = fs::canonicalize(target).map_err(|e| format!("{name}: {e}"))?;
     let meta = fs::metadata(&path).map_err(|e| format!("{name}: {e}"))?;
@@ -94,20 +108,17 @@ pub fn find(target: &Path) -> Result<(Mount, File), String> {
 
         mount.device
     };
-    let mut all: Vec<_> = mounts
+    let mounts: Vec<_> = mounts
         .into_iter()
         .filter(|mount| mount.device == device)
         .collect();
 
-    if all.is_empty() {
+    if mounts.is_empty() {
         return Err(format!(
             "{name}: no filesystem on it is mounted: only a mounted one has pages in the page cache"
         ));
     }
-    all.sort_by_key(|mount| (mount.top != Path::new("/"), mount.is_read_only));
-    all.into_iter()
-        .find_map(|mount| mount.open().map(|root| (mount, root)))
-        .ok_or_else(|| format!("{name}: other mounts hide each place where it is mounted"))
+    best(mounts).ok_or_else(|| format!("{name}: other mounts hide each place where it is mounted"))
 }
 
 /// Bytes of mountinfo, in which `\ooo` stands for a byte.

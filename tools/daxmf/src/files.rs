@@ -14,11 +14,11 @@ use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::stat::{major, minor, SFlag};
 
-use super::bad::{intersection, BadRanges};
-use super::mounts::Mount;
-use super::sys::fiemap::{self, Extent};
-use super::sys::page_cache::{self, Mapping, PAGE};
-use super::sys::{handle, xfs};
+use crate::bad::{intersection, BadRanges};
+use crate::mounts::Mount;
+use crate::sys::fiemap::{self, Extent};
+use crate::sys::page_cache::{self, Mapping, PAGE};
+use crate::sys::{handle, xfs};
 
 /// `FIEMAP_EXTENT_UNKNOWN`, `DELALLOC` and `DATA_INLINE`: it has no place of its own.
 const NO_PLACE: u32 = 0x206;

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use nix::dir::{Dir, Type};
 use nix::fcntl::OFlag;
 
-use super::files::Filesystem;
-use super::report::readable;
-use super::sys::lookup::open_below;
+use crate::files::Filesystem;
+use crate::sys::lookup::open_below;
+use crate::text::readable;
 
 /// A name.
 pub struct Entry<'a> {

@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which bytes of a block device are bad, from what sysfs lists of its disk.
+//! Which bytes of a block device are bad, from what sysfs lists of its disk, and where ranges of a
+//! device are on those above it.
 
 use std::fs;
 use std::ops::Range;
 use std::path::Path;
 
-use super::sys::mapper;
-use super::table::{self, SECTOR};
+use crate::block;
+use crate::sys::mapper;
+use crate::table::{self, SECTOR};
 
 /// What a file of sysfs can hold, in bytes. What is longer is cut there.
 const ROOM: usize = 4095;
+
+/// Says of a device, by its folder in sysfs and its number, which ranges it has itself; [`None`] if
+/// those below it have them.
+type Origin<'a> = &'a dyn Fn(&str, (u64, u64)) -> Result<Option<BadRanges>, String>;
 
 /// Bad ranges of a device, in bytes from its start.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -24,22 +30,49 @@ pub struct BadRanges {
 impl BadRanges {
     /// Reads what is bad of a device: a disk, a partition of one, or what device-mapper makes of
     /// them.
-    pub fn of_device((major, minor): (u64, u64)) -> Result<Self, String> {
-        let device = format!("/sys/dev/block/{major}:{minor}");
-
-        if Path::new(&format!("{device}/dm")).exists() {
-            return Self::of_mapped((major, minor));
-        }
-        if !Path::new(&format!("{device}/partition")).exists() {
-            return Self::of_disk(&device);
-        }
-        let start = number(&format!("{device}/start"))?;
-        let size = number(&format!("{device}/size"))?;
-
-        Ok(Self::of_disk(&format!("{device}/.."))?.part(start, size))
+    pub fn of_device(device: (u64, u64)) -> Result<Self, String> {
+        Self::carried(device, &|sysfs, _| match block::is_disk(sysfs) {
+            true => Self::of_disk(sysfs).map(Some),
+            false => Ok(None),
+        })
     }
 
-    fn of_mapped((major, minor): (u64, u64)) -> Result<Self, String> {
+    /// Where `ranges` of the device `below` are on a device.
+    pub fn above(
+        device: (u64, u64),
+        below: (u64, u64),
+        ranges: &[Range<u64>],
+    ) -> Result<Vec<Range<u64>>, String> {
+        let carried = Self::carried(device, &|_, number| {
+            Ok((number == below).then(|| Self {
+                ranges: ranges.into(),
+                is_cut: false,
+            }))
+        })?;
+
+        Ok(carried.ranges)
+    }
+
+    /// What a device has of the ranges of those below it that have some, as `origin` says.
+    fn carried(device: (u64, u64), origin: Origin<'_>) -> Result<Self, String> {
+        let sysfs = block::sysfs(device);
+
+        if let Some(ranges) = origin(&sysfs, device)? {
+            return Ok(ranges);
+        }
+        if let Some(disk) = block::disk_of_partition(device)? {
+            let start = number(&format!("{sysfs}/start"))?;
+            let size = number(&format!("{sysfs}/size"))?;
+
+            return Ok(Self::carried(disk, origin)?.part(start, size));
+        }
+        match Path::new(&format!("{sysfs}/dm")).exists() {
+            true => Self::of_mapped(device, origin),
+            false => Ok(Self::default()),
+        }
+    }
+
+    fn of_mapped((major, minor): (u64, u64), origin: Origin<'_>) -> Result<Self, String> {
         let failed = |why: String| format!("mapped device {major}:{minor}: {why}");
         let (count, bytes) = mapper::table((major, minor)).map_err(|e| failed(e.to_string()))?;
         let targets =
@@ -56,7 +89,7 @@ impl BadRanges {
             })?;
 
             for stripe in stripes {
-                let bad = Self::of_device(stripe.device)?.part(stripe.start, stripe.length);
+                let bad = Self::carried(stripe.device, origin)?.part(stripe.start, stripe.length);
 
                 ranges.extend(bad.ranges.iter().flat_map(|range| stripe.above(range)));
                 is_cut |= bad.is_cut;
@@ -170,7 +203,8 @@ pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> 
     rest
 }
 
-fn number(path: &str) -> Result<u64, String> {
+/// The number in a file of sysfs.
+pub fn number(path: &str) -> Result<u64, String> {
     let text = read(path)?;
 
     text.trim()

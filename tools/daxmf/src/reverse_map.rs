@@ -6,8 +6,8 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 
-use super::bad::intersection;
-use super::sys::fsmap::{fsmap, FsMapRecord};
+use crate::bad::intersection;
+use crate::sys::fsmap::{fsmap, FsMapRecord};
 
 /// `FMR_OF_*` of linux/fsmap.h.
 const PREALLOCATED: u32 = 0x1;

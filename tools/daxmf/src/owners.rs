@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `daxmf owners`: which files, directories and metadata have ranges of a device, and which
+//! processes have them mapped.
+//!
+//! The ranges are those that the device lists as bad, or one that is named. They are followed to
+//! the filesystems on the device, on its partitions and on mapped devices above it.
+
+mod processes;
+mod report;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io;
+use std::iter;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use cli::Unwritten;
+
+use crate::bad::{self, merged, BadRanges};
+use crate::block;
+use crate::files::{self, Filesystem, Kind, Piece};
+use crate::mounts::{self, Mount};
+use crate::privilege;
+use crate::reverse_map::{self, Owner};
+use crate::table::SECTOR;
+use crate::text::readable;
+use crate::tree;
+
+use report::{Found, OnFilesystem, Report, What};
+
+/// What to look for, and how to say it.
+#[derive(Args)]
+pub struct Options {
+    /// A disk, a partition or a mapped device: a path, or a name of the kernel, such as pmem0.
+    device: String,
+    /// First byte of the device, decimal or 0x…; without it, all that the device lists as bad.
+    #[arg(value_parser = bytes, requires = "length")]
+    offset: Option<u64>,
+    /// Number of bytes.
+    #[arg(value_parser = bytes)]
+    length: Option<u64>,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A number of bytes.
+fn bytes(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+
+    number.map_err(|error| error.to_string())
+}
+
+/// Lists the owners. Returns what failed, a line each.
+pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
+    match find(options) {
+        Err(error) => Ok(vec![error]),
+        Ok((report, errors)) => {
+            match options.json {
+                true => cli::print(report.to_json())?,
+                false => report.print()?,
+            }
+            Ok(errors)
+        }
+    }
+}
+
+fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
+    privilege::check()?;
+
+    let device = block::number_of(&options.device)?;
+    let (ranges, is_cut) = wanted(options, device)?;
+    let mut report = Report {
+        device: options.device.clone(),
+        ranges,
+        filesystems: Vec::new(),
+    };
+    let mut errors = Vec::new();
+
+    if is_cut {
+        errors.push(format!(
+            "{}: more is bad than sysfs lists: these are the first ranges",
+            options.device
+        ));
+    }
+    for (mount, root) in mounts_on(device, &mut errors)? {
+        match on_filesystem(mount, root, device, &report.ranges, &mut errors) {
+            Ok(found) => report.filesystems.extend(found),
+            Err(error) => errors.push(error),
+        }
+    }
+    processes::add(&mut report.filesystems, &mut errors);
+    Ok((report, errors))
+}
+
+/// The ranges that are wanted, and whether there are more that cannot be listed.
+fn wanted(options: &Options, device: (u64, u64)) -> Result<(Vec<Range<u64>>, bool), String> {
+    let (Some(offset), Some(length)) = (options.offset, options.length) else {
+        let bad = BadRanges::of_device(device)?;
+
+        return Ok((bad.ranges, bad.is_cut));
+    };
+    let size = bad::number(&format!("{}/size", block::sysfs(device)))?.saturating_mul(SECTOR);
+
+    match offset.checked_add(length) {
+        Some(end) if end <= size && length != 0 => Ok((iter::once(offset..end).collect(), false)),
+        _ => Err(format!(
+            "{}: {offset:#x} and {length:#x} bytes from there on are no range of its {size:#x} bytes",
+            options.device
+        )),
+    }
+}
+
+/// The filesystems that lie on a device, each once.
+fn mounts_on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, File)>, String> {
+    let mut mounts: BTreeMap<_, Vec<Mount>> = BTreeMap::new();
+
+    for mount in mounts::all()? {
+        mounts.entry(mount.device).or_default().push(mount);
+    }
+    let mut found = Vec::new();
+
+    for (number, mounts) in mounts {
+        // Those that are on no block device have numbers of their own.
+        if !Path::new(&block::sysfs(number)).exists() || !block::is_on(number, device)? {
+            continue;
+        }
+        let source = mounts.first().map(|mount| readable(&mount.source));
+
+        match mounts::best(mounts) {
+            Some(best) => found.push(best),
+            None => errors.push(format!(
+                "{}: other mounts hide each place where it is mounted",
+                source.unwrap_or_default()
+            )),
+        }
+    }
+    Ok(found)
+}
+
+/// Who has parts of ranges of the device `below` on a filesystem. [`None`] if none of them is
+/// there.
+fn on_filesystem(
+    mount: Mount,
+    root: File,
+    below: (u64, u64),
+    ranges: &[Range<u64>],
+    errors: &mut Vec<String>,
+) -> Result<Option<OnFilesystem>, String> {
+    let source = readable(&mount.source);
+    let ranges =
+        BadRanges::above(mount.device, below, ranges).map_err(|e| format!("{source}: {e}"))?;
+
+    if ranges.is_empty() {
+        return Ok(None);
+    }
+    let mut search = Search {
+        filesystem: Filesystem::new(mount, root),
+        found: Vec::new(),
+        errors: BTreeSet::new(),
+    };
+
+    search
+        .run(&ranges)
+        .map_err(|error| format!("{source}: FS_IOC_GETFSMAP: {error}"))?;
+    errors.extend(search.errors);
+
+    let Filesystem { mount, .. } = search.filesystem;
+
+    Ok(Some(OnFilesystem {
+        number: mount.device,
+        device: source,
+        mount_point: mount.point,
+        kind: mount.kind,
+        found: report::sorted(search.found),
+    }))
+}
+
+/// The search for owners on one filesystem.
+struct Search {
+    filesystem: Filesystem,
+    found: Vec<Found>,
+    errors: BTreeSet<String>,
+}
+
+impl Search {
+    fn run(&mut self, ranges: &[Range<u64>]) -> io::Result<()> {
+        let mut unknown = Vec::new();
+
+        for range in ranges {
+            let Filesystem { root, mount, .. } = &self.filesystem;
+
+            for (part, owner) in reverse_map::owners(root, mount.device, range)? {
+                match owner {
+                    Owner::Free(note) => self.found.push(Found::of_device(What::Free, part, note)),
+                    Owner::Metadata(note) => {
+                        self.found
+                            .push(Found::of_device(What::Metadata, part, note));
+                    }
+                    Owner::File { inode, offset } => {
+                        let bytes = offset..offset.saturating_add(part.end - part.start);
+
+                        self.found.push(Found::of_file(part, inode, bytes));
+                    }
+                    Owner::Unknown => unknown.push(part),
+                }
+            }
+        }
+        self.name();
+        if !unknown.is_empty() {
+            self.search_files(&merged(unknown));
+        }
+        Ok(())
+    }
+
+    /// Names the files that have something.
+    fn name(&mut self) {
+        let mut names: BTreeMap<u64, (What, PathBuf)> = BTreeMap::new();
+        let mut wanted: BTreeSet<u64> = self.found.iter().filter_map(|found| found.inode).collect();
+
+        // Where that goes, without looking at all names.
+        wanted.retain(|inode| match self.name_of(*inode) {
+            Some(name) => {
+                names.insert(*inode, (What::File, name));
+                false
+            }
+            None => true,
+        });
+        if !wanted.is_empty() {
+            let point = &self.filesystem.mount.point;
+
+            self.errors.extend(tree::walk(&self.filesystem, |entry| {
+                if wanted.remove(&entry.inode) {
+                    let what = match entry.kind {
+                        Some(nix::dir::Type::Directory) => What::Directory,
+                        _ => What::File,
+                    };
+
+                    names.insert(entry.inode, (what, point.join(entry.path)));
+                }
+                !wanted.is_empty()
+            }));
+        }
+        for found in &mut self.found {
+            if let Some((what, path)) = found.inode.and_then(|inode| names.get(&inode)) {
+                found.what = *what;
+                found.path = Some(path.clone());
+            }
+        }
+    }
+
+    /// The name that the kernel knows a regular file by. Only XFS opens one by its number alone.
+    fn name_of(&self, number: u64) -> Option<PathBuf> {
+        let filesystem = &self.filesystem;
+
+        if filesystem.mount.kind != "xfs" {
+            return None;
+        }
+        let Kind::Regular(inode) = filesystem.kind(number).ok()? else {
+            return None;
+        };
+
+        filesystem.name_of(&filesystem.open(inode, false).ok()?, inode)
+    }
+
+    /// Searches all files for those that have what the filesystem knows no owner of, as ext4 does
+    /// of data.
+    fn search_files(&mut self, ranges: &[Range<u64>]) {
+        let Mount {
+            source, top, point, ..
+        } = &self.filesystem.mount;
+
+        if top != Path::new("/") {
+            self.errors.insert(format!(
+                "{}: only {} of it is mounted: mount all of it to find all files",
+                readable(source),
+                readable(top)
+            ));
+        }
+        let mut wanted = BadRanges {
+            ranges: ranges.to_vec(),
+            is_cut: false,
+        };
+        let filesystem = &self.filesystem;
+        let all = 0..u64::MAX;
+        let mut found = Vec::new();
+        let mut take = |file: &File, inode, path: Option<PathBuf>, what, wanted: &mut BadRanges| {
+            let pieces = files::pieces(file, &all, wanted).unwrap_or_default();
+
+            for piece in &pieces {
+                found.push(Found {
+                    what,
+                    path: path.clone(),
+                    ..Found::of_file(piece.place(), inode, piece.file.clone())
+                });
+            }
+            wanted.remove(pieces.iter().map(Piece::place).collect());
+            !wanted.ranges.is_empty()
+        };
+        let errors = tree::walk(filesystem, |entry| {
+            let Ok(Some(file)) = tree::open(filesystem, entry) else {
+                return true;
+            };
+            let what = match file.metadata().is_ok_and(|meta| meta.is_dir()) {
+                true => What::Directory,
+                false => What::File,
+            };
+
+            take(
+                &file,
+                entry.inode,
+                Some(point.join(entry.path)),
+                what,
+                &mut wanted,
+            )
+        });
+
+        self.errors.extend(errors);
+        if !wanted.ranges.is_empty() {
+            tree::nameless(filesystem, |file| {
+                if let Ok(Some(inode)) = filesystem.inode_of(file) {
+                    take(file, inode.number, None, What::File, &mut wanted);
+                }
+            });
+        }
+        self.found.extend(found);
+        for part in wanted.ranges {
+            let unknown = Found::of_device(What::Unknown, part, "no file was found that has it");
+
+            self.found.push(unknown);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn numbers_of_bytes() {
+        assert_eq!(bytes("4096"), Ok(4096));
+        assert_eq!(bytes("0x1000"), Ok(4096));
+        for text in ["", "0x", "-1", "4k", "0x1ffffffffffffffff"] {
+            assert!(bytes(text).is_err(), "{text}");
+        }
+    }
+}

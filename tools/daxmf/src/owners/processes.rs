@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Processes that have parts of files mapped.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::ops::Range;
+
+use crate::bad::intersection;
+
+use super::report::{OnFilesystem, Process};
+
+/// A part of a file in the memory of a process: a line of `/proc/PID/maps`.
+#[derive(Debug, PartialEq, Eq)]
+struct Mapped {
+    /// Its address.
+    start: u64,
+    /// Bytes of the file.
+    bytes: Range<u64>,
+    /// Major and minor number of the device of its filesystem.
+    device: (u64, u64),
+    inode: u64,
+}
+
+impl Mapped {
+    fn parse(line: &str) -> Option<Self> {
+        let mut fields = line.split_ascii_whitespace();
+        let hex = |text: &str| u64::from_str_radix(text, 16).ok();
+        let (start, end) = fields.next()?.split_once('-')?;
+        let (start, end) = (hex(start)?, hex(end)?);
+        let offset = hex(fields.nth(1)?)?;
+        let (major, minor) = fields.next()?.split_once(':')?;
+
+        Some(Self {
+            start,
+            bytes: offset..offset.checked_add(end.checked_sub(start)?)?,
+            device: (hex(major)?, hex(minor)?),
+            inode: fields.next()?.parse().ok()?,
+        })
+    }
+}
+
+/// Adds the processes to what was found, in the order of their numbers.
+pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
+    if filesystems
+        .iter()
+        .all(|filesystem| filesystem.found.is_empty())
+    {
+        return;
+    }
+    let entries = match fs::read_dir("/proc") {
+        Err(error) => return errors.push(format!("/proc: {error}")),
+        Ok(entries) => entries,
+    };
+    let mut numbers: Vec<u32> = entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .collect();
+
+    numbers.sort_unstable();
+    for pid in numbers {
+        match fs::read(format!("/proc/{pid}/maps")) {
+            Ok(maps) => add_process(pid, &String::from_utf8_lossy(&maps), filesystems),
+            // It has ended.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) => errors.push(format!("/proc/{pid}/maps: {error}")),
+        }
+    }
+}
+
+fn add_process(pid: u32, maps: &str, filesystems: &mut [OnFilesystem]) {
+    for mapped in maps.lines().filter_map(Mapped::parse) {
+        for filesystem in filesystems
+            .iter_mut()
+            .filter(|filesystem| filesystem.number == mapped.device)
+        {
+            for found in &mut filesystem.found {
+                let Some(part) = found
+                    .bytes
+                    .as_ref()
+                    .filter(|_| found.inode == Some(mapped.inode))
+                    .and_then(|bytes| intersection(bytes, &mapped.bytes))
+                else {
+                    continue;
+                };
+
+                found.processes.push(Process {
+                    pid,
+                    command: command(pid),
+                    address: mapped.start + (part.start - mapped.bytes.start),
+                });
+            }
+        }
+    }
+}
+
+/// What a process calls itself, or nothing if it has ended.
+fn command(pid: u32) -> String {
+    let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+
+    String::from_utf8_lossy(name.trim_ascii_end()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_parsed() {
+        let line = "7f0000003000-7f0000005000 rw-s 00008000 103:01 131    /mnt/a b (deleted)";
+
+        assert_eq!(
+            Mapped::parse(line),
+            Some(Mapped {
+                start: 0x7f00_0000_3000,
+                bytes: 0x8000..0xa000,
+                device: (259, 1),
+                inode: 131,
+            })
+        );
+        for line in [
+            "",
+            "1-2 r",
+            "2-1 r-- 0 0:0 0",
+            "1-2 r-- 0 0 0",
+            "x-2 r-- 0 0:0 0",
+        ] {
+            assert_eq!(Mapped::parse(line), None, "{line}");
+        }
+    }
+}

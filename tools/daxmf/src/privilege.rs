@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Whether this process may look for the owners of files.
+
+use std::fs;
+
+/// `CAP_SYS_ADMIN` of linux/capability.h.
+const CAP_SYS_ADMIN: u32 = 21;
+
+/// Checks that this process is root of the whole machine, as far as it can know.
+pub fn check() -> Result<(), String> {
+    match effective_capabilities().is_some_and(|all| all & (1 << CAP_SYS_ADMIN) != 0) {
+        true => Ok(()),
+        false => Err("needs root (CAP_SYS_ADMIN): files are opened by their inodes".into()),
+    }
+}
+
+fn effective_capabilities() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))?;
+
+    u64::from_str_radix(line.trim(), 16).ok()
+}

@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paths as text and as JSON, whatever bytes they are of.
+
+use std::fmt::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde_json::{json, Value};
+
+/// A path as JSON: a string, or an array of its bytes if it is not UTF-8.
+pub fn path_as_json(path: &Path) -> Value {
+    match path.to_str() {
+        Some(text) => json!(text),
+        None => json!(path.as_os_str().as_bytes()),
+    }
+}
+
+/// A path in one line of text, without what a terminal would obey.
+pub fn readable(path: &Path) -> String {
+    let mut text = String::new();
+
+    for chunk in path.as_os_str().as_bytes().utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '"' | '\'' => text.push(character),
+                _ => text.extend(character.escape_debug()),
+            }
+        }
+        for byte in chunk.invalid() {
+            // A string takes all that is written to it.
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn path(bytes: &[u8]) -> &Path {
+        Path::new(OsStr::from_bytes(bytes))
+    }
+
+    #[test]
+    fn hostile_names_are_one_line() {
+        assert_eq!(readable(path(b"a\nb\x1b[2J")), "a\\nb\\u{1b}[2J");
+        assert_eq!(
+            readable(path(b"\xff\\\"'\xc3\xa4\xc3")),
+            "\\xff\\\\\"'\u{e4}\\xc3"
+        );
+        assert_eq!(path_as_json(path(b"a\nb")), json!("a\nb"));
+        assert_eq!(path_as_json(path(b"a\xff")), json!([97, 255]));
+    }
+
+    proptest! {
+        #[test]
+        fn any_name_is_one_line(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let text = readable(path(&bytes));
+
+            prop_assert!(!text.chars().any(char::is_control));
+            let is_text = path(&bytes).to_str().is_some();
+
+            prop_assert_eq!(path_as_json(path(&bytes)).is_string(), is_text);
+        }
+    }
+}

@@ -1,0 +1,215 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# daxmf owners: who has what is bad on a disk, from what it lists, and which processes have it mapped.
+# XFS on a volume of LVM, ext4 on a mapped device of two pieces, and mendfs on a partition.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# --- Where it is on the disk ---
+
+in_volume() { # sector
+	echo $(($1 + FROM))
+}
+
+# The halves of the disk have changed places.
+in_mapped() { # sector
+	echo $((($1 + HALF) % (2 * HALF)))
+}
+
+# place FILE PAGE -- its sector on the disk.
+place() {
+	local sector
+
+	sector=$(file_sector "$1" "$2") && "$IN_DISK" "$sector"
+}
+
+# goes_bad FILE PAGE
+goes_bad() {
+	local sector
+
+	sector=$(place "$@") && echo "$sector 8" >"/sys/block/$DISK/badblocks"
+}
+
+# --- What is said of it ---
+
+# owners [LINE...] -- of what is bad, or of RANGE, the table has these lines, with one space between
+# columns, and no addresses.
+owners() {
+	# shellcheck disable=SC2086 # two words
+	daxmf owners "$DISK" $RANGE >"$TMP/report" || return
+	cat "$TMP/report"
+	printf '%s\n' "$@" | sed '/^$/d' >"$TMP/wanted"
+	sed '1,/^KIND/d' "$TMP/report" | tr -s ' ' | sed 's/ at 0x.*//' | diff "$TMP/wanted" -
+}
+
+# owners_at FILE PAGE [LINE...] -- the same of a page that is not bad.
+owners_at() {
+	local sector
+
+	sector=$(place "$1" "$2") && RANGE="$((sector * 512)) $PAGE" owners "${@:3}"
+}
+
+# in_json EXPRESSION -- of a report, r.
+in_json() {
+	daxmf owners --json "$DISK" >"$TMP/json"
+	cat "$TMP/json"
+	python3 -c "import json; r = json.load(open('$TMP/json')); assert ($1), r"
+}
+
+# maps FILE PAGE -- a process has this page of it mapped, and lives until the end of the case; sets PID.
+maps() {
+	python3 - "$@" <<-'END' >"$TMP/mapped" &
+		import mmap, os, signal, sys
+		file = os.open(sys.argv[1], os.O_RDWR)
+		memory = mmap.mmap(file, mmap.PAGESIZE, offset=int(sys.argv[2]) * mmap.PAGESIZE)
+		print("mapped", flush=True)
+		signal.pause()
+	END
+	PID=$!
+	on_exit ends $PID && wait_for grep -q mapped "$TMP/mapped"
+}
+
+ends() {
+	! kill "$1" 2>/dev/null || ! wait "$1"
+}
+
+# --- Cases ---
+
+nothing_is_bad() {
+	daxmf owners "$DISK" | grep -F "$DISK: nothing is bad"
+}
+
+# Of a page that is shared, each file is named, and who has it mapped, whatever it is called.
+shared() {
+	local name=$'a\nb'
+
+	fill "$name" 16 && share "$name" clone && goes_bad clone 5 && maps clone 5 || return
+	owners "file 0x5000 0x1000 $MNT/a\\nb" "file 0x5000 0x1000 $MNT/clone" \
+		" mapped by $PID (python3)" &&
+		in_json "[(o['path'], o['offset'], o['length'], [p['pid'] for p in o['processes']])
+			for o in r['filesystems'][0]['owners']]
+			== [('$MNT/a\\nb', 0x5000, 0x1000, []), ('$MNT/clone', 0x5000, 0x1000, [$PID])]" &&
+		mend "$DISK"
+}
+
+# The last name is gone, but a process has it.
+deleted() {
+	local inode
+
+	fill deleted 16 && inode=$(stat -c %i deleted) && goes_bad deleted 3 && maps deleted 3 &&
+		rm deleted && owners "file 0x3000 0x1000 inode $inode, without a name" \
+		" mapped by $PID (python3)" && mend "$DISK"
+}
+
+# Pages side by side are one range, holes between them are not.
+ranges() {
+	fill ranges 16 && goes_bad ranges 3 && goes_bad ranges 4 && goes_bad ranges 9 &&
+		owners "file 0x3000 0x2000 $MNT/ranges" "file 0x9000 0x1000 $MNT/ranges" &&
+		mend "$DISK" && owners_at ranges 7 "file 0x7000 0x1000 $MNT/ranges"
+}
+
+# A directory so long that it has blocks of its own: among all that is there.
+directory() {
+	mkdir directory && touch directory/{1..300} && sync && echo text >file && sync file &&
+		daxmf owners "$DISK" 0 "$(blockdev --getsize64 "/dev/$DISK")" >"$TMP/report" &&
+		grep "^directory .* 0x0 .* $MNT/directory$" "$TMP/report" &&
+		grep "^file .* 0x0 .* $MNT/file$" "$TMP/report"
+}
+
+# others NOTE -- what the first page has, which is no file's, and free space.
+others() {
+	local at
+
+	at=$("$IN_DISK" 0) && RANGE="$((at * 512)) $PAGE" owners "metadata 0x0 0x1000 $1" &&
+		fill free 4 && at=$(place free 1) && rm free && sync &&
+		RANGE="$((at * 512)) $PAGE" wait_for free_there
+}
+
+free_there() {
+	owners | grep -q "^free .* free space$"
+}
+
+refuses() {
+	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf owners "$DISK" &&
+		fails_with "none: not a block device" daxmf owners none &&
+		fails_with "$MNT: not a block device" daxmf owners $MNT &&
+		fails_with "are no range" daxmf owners "$DISK" 0 0x4000000000000000 &&
+		fails_with "are no range" daxmf owners "$DISK" 0 0 &&
+		fails_with "LENGTH" daxmf owners "$DISK" 4096 &&
+		fails_with "invalid value" daxmf owners "$DISK" -- -1 4096
+}
+
+nobody_is_mounted() {
+	echo "64 8" >"/sys/block/$DISK/badblocks" &&
+		daxmf owners "$DISK" | grep -F "no filesystem that is mounted has them" && mend "$DISK"
+}
+
+# --- Filesystems ---
+
+xfs_on_volume() {
+	IN_DISK=in_volume
+	require volume_group "/dev/$DISK"
+	require volume lv -l 100%FREE
+	FROM=$(dmsetup table "/dev/$DM" | cut -d' ' -f5)
+	require make_xfs "/dev/$DM"
+	require mount_dax "/dev/$DM"
+	require cd $MNT
+	on_exit cd /
+	check "xfs on a volume: nothing is bad" nothing_is_bad
+	check "xfs on a volume: every owner of a shared page" clean shared
+	check "xfs on a volume: a file without a name" clean deleted
+	check "xfs on a volume: ranges" ranges
+	check "xfs on a volume: a directory" directory
+	check "xfs on a volume: metadata and free space" others superblock
+}
+
+swap_halves() {
+	HALF=$(($(blockdev --getsz "/dev/$DISK") / 2))
+	map swapped <<-END
+		0 $HALF linear /dev/$DISK $HALF
+		$HALF $HALF linear /dev/$DISK 0
+	END
+}
+
+ext4_on_mapped() {
+	IN_DISK=in_mapped
+	require swap_halves
+	require make_ext4 "/dev/$DM"
+	require mount_dax "/dev/$DM"
+	require cd $MNT
+	on_exit cd /
+	check "ext4 on a mapped device: a file without a name" clean deleted
+	check "ext4 on a mapped device: ranges" ranges
+	check "ext4 on a mapped device: a directory" directory
+	check "ext4 on a mapped device: metadata and free space" others superblock
+}
+
+partition() {
+	printf 'label: gpt\nstart=2M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
+		on_exit sfdisk -q --delete "/dev/$DISK" && udevadm settle &&
+		FROM=$(cat "/sys/class/block/${DISK}p1/start")
+}
+
+mendfs_on_partition() {
+	IN_DISK=in_volume
+	require partition
+	require mkfs.mendfs -q -f "/dev/${DISK}p1"
+	require mount_mendfs "/dev/${DISK}p1"
+	require cd $MNT
+	on_exit cd /
+	check "mendfs on a partition: every owner of a shared page" clean shared
+	check "mendfs on a partition: ranges" ranges
+	check "mendfs on a partition: metadata and free space" others metadata
+}
+
+begin 15
+require_disk "$KIND"
+clean xfs_on_volume
+clean ext4_on_mapped
+clean mendfs_on_partition
+check "nobody is mounted" nobody_is_mounted
+check "what cannot be" refuses
+finish
