@@ -21,6 +21,9 @@ const SECTORS_OF_HUGE_PAGE: u64 = (2 << 20) / SECTOR;
 
 /// Opens a device, or a file that holds an image. To write, it must not be in use.
 ///
+/// A device is read and written past the page cache. That keeps several blocks together, and gives
+/// none of them if one is bad; and it may have what a filesystem with DAX has overwritten since.
+///
 /// # Errors
 ///
 /// - A sentence if it cannot be opened, or is no such file.
@@ -36,15 +39,16 @@ pub fn open(path: &str, to_write: bool) -> Result<File, String> {
         return Err("it is read-only".into());
     }
 
-    let exclusive = match is_device && to_write {
-        true => OFlag::O_EXCL.bits(),
-        false => 0,
+    let flags = match (is_device, to_write) {
+        (true, true) => OFlag::O_DIRECT | OFlag::O_EXCL,
+        (true, false) => OFlag::O_DIRECT,
+        (false, _) => OFlag::empty(),
     };
 
     OpenOptions::new()
         .read(true)
         .write(to_write)
-        .custom_flags(exclusive)
+        .custom_flags(flags.bits())
         .open(path)
         .map_err(describe)
 }

@@ -5,11 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{posix_fadvise, PosixFadviseAdvice};
-use std::os::fd::AsRawFd;
 
 use crate::format::{Block, BLOCK_SHIFT, BLOCK_SIZE};
 
@@ -59,28 +58,37 @@ pub struct FileMedia {
 }
 
 impl FileMedia {
-    /// Takes an open file. What others have written past the page cache, as a mounted filesystem
-    /// does by DAX, is seen from now on.
+    /// Takes an open file.
     ///
     /// # Errors
     ///
     /// - What `lseek()` fails with.
     pub fn new(mut file: File) -> io::Result<Self> {
         let blocks = file.seek(SeekFrom::End(0))? >> BLOCK_SHIFT;
-        let media = Self { file, blocks };
 
-        media.forget();
-        Ok(media)
+        Ok(Self { file, blocks })
+    }
+}
+
+/// Memory for direct I/O, which wants it to be aligned.
+struct Aligned {
+    memory: Vec<u8>,
+    bytes: Range<usize>,
+}
+
+impl Aligned {
+    fn new(len: usize) -> Self {
+        let memory = vec![0; len + BLOCK_SIZE];
+        let start = memory.as_ptr().align_offset(BLOCK_SIZE);
+
+        Self {
+            memory,
+            bytes: start..start + len,
+        }
     }
 
-    /// Has the kernel forget what it keeps in the page cache. It is advice only.
-    fn forget(&self) {
-        let _ = posix_fadvise(
-            self.file.as_raw_fd(),
-            0,
-            0,
-            PosixFadviseAdvice::POSIX_FADV_DONTNEED,
-        );
+    fn bytes(&mut self) -> &mut [u8] {
+        &mut self.memory[self.bytes.clone()]
     }
 }
 
@@ -90,17 +98,24 @@ impl Media for FileMedia {
     }
 
     fn read(&self, block: u64, bytes: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(bytes, block << BLOCK_SHIFT)
+        let mut aligned = Aligned::new(bytes.len());
+
+        self.file
+            .read_exact_at(aligned.bytes(), block << BLOCK_SHIFT)?;
+        bytes.copy_from_slice(aligned.bytes());
+        Ok(())
     }
 
     fn write(&mut self, block: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, block << BLOCK_SHIFT)
+        let mut aligned = Aligned::new(bytes.len());
+
+        aligned.bytes().copy_from_slice(bytes);
+        self.file
+            .write_all_at(aligned.bytes(), block << BLOCK_SHIFT)
     }
 
     fn sync(&mut self) -> io::Result<()> {
-        self.file.sync_all()?;
-        self.forget();
-        Ok(())
+        self.file.sync_all()
     }
 }
 

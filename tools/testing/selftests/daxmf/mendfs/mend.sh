@@ -141,6 +141,24 @@ does_without() {
 		goes_on
 }
 
+# Of some blocks one copy is bad, and lies beside the good copy of another. The device is so small that
+# the kernel, if it is asked to, reads ahead over all of that.
+side_by_side() {
+	local below=$DISK DISK block found
+
+	cd / && unmount && map small 0 $((192 << 11)) linear "/dev/$below" 0 && DISK=$DM &&
+		mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd / &&
+		COUNT=0 && goes_on && geometry && cd / && unmount || return
+	for block in "$(superblock 1)" "$(metadata 0 2)" "$(metadata 0 6)" "$(metadata 0 20)" \
+		"$(metadata 1 5)" "$(metadata 1 7)" "$(metadata 1 9)" "$(metadata 1 15)"; do
+		echo "$((block * PAGE / 512)) 8" >"/sys/block/$below/badblocks" || return
+	done
+	# There is something to be repaired.
+	found=$(fsck.mendfs -n --json "/dev/$DISK")
+	echo "$found"
+	[[ $found == *'"errors":8,'*'"losses":0,'* ]] && mount_mendfs "/dev/$DISK" && cd $MNT && has_all
+}
+
 # is_over -- nothing can be read or changed any more.
 is_over() {
 	fails_with "Input/output error" ls . && fails_with "Input/output error" cat open &&
@@ -171,7 +189,7 @@ afresh() {
 	require goes_on
 }
 
-begin 18
+begin 19
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 on_exit forget_poison
@@ -213,4 +231,8 @@ require forget_poison
 afresh nvdimm
 require has_grown
 check "so are those of metadata that has grown" ends "$(chunk 0 3)" "$(chunk 1 3)"
+require cd /
+require forget_poison
+afresh nvdimm
+check "fsck loses nothing that lies beside what is bad" clean side_by_side
 finish
