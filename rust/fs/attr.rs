@@ -27,6 +27,10 @@ use super::{
     Inode, //
 };
 
+/// What `statx()` says that direct I/O must be aligned to, in bytes. With DAX any bytes will do,
+/// but programs take this for the alignment of their memory, and for the size of their transfers.
+const DIRECT_IO_ALIGNMENT: u32 = 512;
+
 impl<T: FileSystem> Inode<T> {
     /// What the filesystem says of the inode.
     ///
@@ -233,9 +237,8 @@ impl<T: FileSystem> VTable<T> {
             if request_mask & bindings::STATX_DIOALIGN != 0 && inode.is(bindings::S_IFREG) {
                 // SAFETY: `stat` is valid by the safety requirements.
                 unsafe {
-                    // The processor copies.
-                    (*stat).dio_mem_align = 1;
-                    (*stat).dio_offset_align = 1;
+                    (*stat).dio_mem_align = DIRECT_IO_ALIGNMENT;
+                    (*stat).dio_offset_align = DIRECT_IO_ALIGNMENT;
                     (*stat).result_mask |= bindings::STATX_DIOALIGN;
                 }
             }
