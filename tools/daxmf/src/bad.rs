@@ -27,6 +27,16 @@ pub struct BadRanges {
     pub is_cut: bool,
 }
 
+impl From<Vec<Range<u64>>> for BadRanges {
+    /// These, which are in order and apart from each other, are all.
+    fn from(ranges: Vec<Range<u64>>) -> Self {
+        Self {
+            ranges,
+            is_cut: false,
+        }
+    }
+}
+
 impl BadRanges {
     /// Reads what is bad of a device: a disk, a partition of one, or what device-mapper makes of
     /// them.
@@ -44,10 +54,7 @@ impl BadRanges {
         ranges: &[Range<u64>],
     ) -> Result<Vec<Range<u64>>, String> {
         let carried = Self::carried(device, &|_, number| {
-            Ok((number == below).then(|| Self {
-                ranges: ranges.into(),
-                is_cut: false,
-            }))
+            Ok((number == below).then(|| ranges.to_vec().into()))
         })?;
 
         Ok(carried.ranges)

@@ -59,6 +59,23 @@ impl Mount {
             .any(|option| option.split_once('=').is_some_and(|(key, _)| key == name))
     }
 
+    /// Whether all of the filesystem is mounted.
+    fn is_whole(&self) -> bool {
+        self.top == Path::new("/")
+    }
+
+    /// Checks that a search below it finds all files of the filesystem.
+    pub fn check_whole(&self) -> Result<(), String> {
+        match self.is_whole() {
+            true => Ok(()),
+            false => Err(format!(
+                "{}: only {} of it is mounted: mount all of it to find all files",
+                readable(&self.source),
+                readable(&self.top)
+            )),
+        }
+    }
+
     /// Opens it. [`None`] if something else is mounted there, too, and hides it.
     fn open(&self) -> Option<File> {
         let root = File::open(&self.point).ok()?;
@@ -80,12 +97,13 @@ pub fn all() -> Result<Vec<Mount>, String> {
 }
 
 /// Of several mounts of a filesystem the one that shows most of it, and can be written to, and its
-/// directory. [`None`] if others hide them all.
-pub fn best(mut mounts: Vec<Mount>) -> Option<(Mount, File)> {
-    mounts.sort_by_key(|mount| (mount.top != Path::new("/"), mount.is_read_only));
+/// directory. It is an error if others hide them all; `name` is what the filesystem is called then.
+pub fn best(mut mounts: Vec<Mount>, name: &str) -> Result<(Mount, File), String> {
+    mounts.sort_by_key(|mount| (!mount.is_whole(), mount.is_read_only));
     mounts
         .into_iter()
         .find_map(|mount| mount.open().map(|root| (mount, root)))
+        .ok_or_else(|| format!("{name}: other mounts hide each place where it is mounted"))
 }
 
 /// The [best](best) mount of what was named, by the path of a mount point or a block device, and
@@ -118,7 +136,7 @@ pub fn find(target: &Path) -> Result<(Mount, File), String> {
             "{name}: no filesystem on it is mounted: only a mounted one has pages in the page cache"
         ));
     }
-    best(mounts).ok_or_else(|| format!("{name}: other mounts hide each place where it is mounted"))
+    best(mounts, &name)
 }
 
 /// Bytes of mountinfo, in which `\ooo` stands for a byte.

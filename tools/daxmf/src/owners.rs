@@ -75,7 +75,7 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
     privilege::check()?;
 
     let device = block::number_of(&options.device)?;
-    let (ranges, is_cut) = wanted(options, device)?;
+    let BadRanges { ranges, is_cut } = wanted(options, device)?;
     let mut report = Report {
         device: options.device.clone(),
         ranges,
@@ -99,17 +99,17 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
     Ok((report, errors))
 }
 
-/// The ranges that are wanted, and whether there are more that cannot be listed.
-fn wanted(options: &Options, device: (u64, u64)) -> Result<(Vec<Range<u64>>, bool), String> {
+/// The ranges that are wanted.
+fn wanted(options: &Options, device: (u64, u64)) -> Result<BadRanges, String> {
     let (Some(offset), Some(length)) = (options.offset, options.length) else {
-        let bad = BadRanges::of_device(device)?;
-
-        return Ok((bad.ranges, bad.is_cut));
+        return BadRanges::of_device(device);
     };
     let size = bad::number(&format!("{}/size", block::sysfs(device)))?.saturating_mul(SECTOR);
 
     match offset.checked_add(length) {
-        Some(end) if end <= size && length != 0 => Ok((iter::once(offset..end).collect(), false)),
+        Some(end) if end <= size && length != 0 => {
+            Ok(iter::once(offset..end).collect::<Vec<_>>().into())
+        }
         _ => Err(format!(
             "{}: {offset:#x} and {length:#x} bytes from there on are no range of its {size:#x} bytes",
             options.device
@@ -133,12 +133,9 @@ fn mounts_on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount,
         }
         let source = mounts.first().map(|mount| readable(&mount.source));
 
-        match mounts::best(mounts) {
-            Some(best) => found.push(best),
-            None => errors.push(format!(
-                "{}: other mounts hide each place where it is mounted",
-                source.unwrap_or_default()
-            )),
+        match mounts::best(mounts, &source.unwrap_or_default()) {
+            Ok(best) => found.push(best),
+            Err(error) => errors.push(error),
         }
     }
     Ok(found)
@@ -272,22 +269,12 @@ impl Search {
     /// Searches all files for those that have what the filesystem knows no owner of, as ext4 does
     /// of data.
     fn search_files(&mut self, ranges: &[Range<u64>]) {
-        let Mount {
-            source, top, point, ..
-        } = &self.filesystem.mount;
+        self.errors
+            .extend(self.filesystem.mount.check_whole().err());
 
-        if top != Path::new("/") {
-            self.errors.insert(format!(
-                "{}: only {} of it is mounted: mount all of it to find all files",
-                readable(source),
-                readable(top)
-            ));
-        }
-        let mut wanted = BadRanges {
-            ranges: ranges.to_vec(),
-            is_cut: false,
-        };
+        let mut wanted = BadRanges::from(ranges.to_vec());
         let filesystem = &self.filesystem;
+        let point = &filesystem.mount.point;
         let all = 0..u64::MAX;
         let mut found = Vec::new();
         let mut take = |file: &File, inode, path: Option<PathBuf>, what, wanted: &mut BadRanges| {

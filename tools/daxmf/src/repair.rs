@@ -13,14 +13,14 @@ use std::io;
 use std::mem;
 use std::ops::Range;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use cli::Unwritten;
 
 use crate::bad::{merged, without, BadRanges};
 use crate::files::{self, by_page, Attempt, Filesystem, Inode, Kind, Piece};
-use crate::mounts::{self, Mount};
+use crate::mounts;
 use crate::privilege;
 use crate::reverse_map::{self, Owner};
 use crate::sys::page_cache::PAGE;
@@ -341,19 +341,10 @@ impl Repair {
     /// Searches all files of the filesystem for those that have something in ranges of the device.
     /// None is opened that has no blocks.
     fn search(&mut self, ranges: &[Range<u64>]) {
-        let Mount { source, top, .. } = &self.filesystem.mount;
+        self.errors
+            .extend(self.filesystem.mount.check_whole().err());
 
-        if top != Path::new("/") {
-            self.errors.insert(format!(
-                "{}: only {} of it is mounted: mount all of it to find all files",
-                readable(source),
-                readable(top)
-            ));
-        }
-        let mut wanted = BadRanges {
-            ranges: ranges.to_vec(),
-            is_cut: false,
-        };
+        let mut wanted = BadRanges::from(ranges.to_vec());
         let filesystem = &self.filesystem;
         let all = 0..u64::MAX;
         let errors = tree::walk(filesystem, |entry| {

@@ -106,16 +106,11 @@ not_built()
 		fails_with "run 'make modules' first" in_root "$work/tree/scripts/install" modules stock
 }
 
-kernel_release()
-{
-	cat "$kernel/release"
-}
-
 # A kernel is there: modprobe knows the modules then, and not those for tests.
 modules()
 {
 	local release lib
-	release=$(kernel_release) && lib=$work/d/lib/modules/$release && mkdir -p "$lib" &&
+	release=$(<"$kernel/release") && lib=$work/d/lib/modules/$release && mkdir -p "$lib" &&
 		cp "$kernel"/modules/modules.{order,builtin,builtin.modinfo} "$lib" &&
 		ln -s "$kernel/modules/kernel" "$lib/kernel" &&
 		in_root make modules_install KERNEL=stock INSTALL_MOD_PATH="$work/d" &&
@@ -131,7 +126,7 @@ modules()
 modules_of_package()
 {
 	local lib
-	lib=$work/e/lib/modules/$(kernel_release) &&
+	lib=$work/e/lib/modules/$(<"$kernel/release") &&
 		in_root make modules_install KERNEL=stock INSTALL_MOD_PATH="$work/e" INSTALL_MOD_STRIP=1 &&
 		is ls "$lib" updates &&
 		[ $(($(stat -c %s "$lib/updates/mendfs.ko") * 2)) -lt \

@@ -2,13 +2,14 @@
 
 //! Processes that have parts of files mapped.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::ErrorKind;
 use std::ops::Range;
 
 use crate::bad::intersection;
 
-use super::report::{OnFilesystem, Process};
+use super::report::{Found, OnFilesystem, Process};
 
 /// A part of a file in the memory of a process: a line of `/proc/PID/maps`.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,10 +43,9 @@ impl Mapped {
 
 /// Adds the processes to what was found, in the order of their numbers.
 pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
-    if filesystems
-        .iter()
-        .all(|filesystem| filesystem.found.is_empty())
-    {
+    let mut files = by_file(filesystems);
+
+    if files.is_empty() {
         return;
     }
     let entries = match fs::read_dir("/proc") {
@@ -60,7 +60,7 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
     numbers.sort_unstable();
     for pid in numbers {
         match fs::read(format!("/proc/{pid}/maps")) {
-            Ok(maps) => add_process(pid, &String::from_utf8_lossy(&maps), filesystems),
+            Ok(maps) => add_process(pid, &String::from_utf8_lossy(&maps), &mut files),
             // It has ended.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -69,28 +69,41 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
     }
 }
 
-fn add_process(pid: u32, maps: &str, filesystems: &mut [OnFilesystem]) {
-    for mapped in maps.lines().filter_map(Mapped::parse) {
-        for filesystem in filesystems
-            .iter_mut()
-            .filter(|filesystem| filesystem.number == mapped.device)
-        {
-            for found in &mut filesystem.found {
-                let Some(part) = found
-                    .bytes
-                    .as_ref()
-                    .filter(|_| found.inode == Some(mapped.inode))
-                    .and_then(|bytes| intersection(bytes, &mapped.bytes))
-                else {
-                    continue;
-                };
+/// What was found of files, by the number of the device and the inode. There may be a million.
+type Files<'a> = BTreeMap<((u64, u64), u64), Vec<&'a mut Found>>;
 
-                found.processes.push(Process {
-                    pid,
-                    command: command(pid),
-                    address: mapped.start + (part.start - mapped.bytes.start),
-                });
+fn by_file(filesystems: &mut [OnFilesystem]) -> Files<'_> {
+    let mut files = Files::new();
+
+    for filesystem in filesystems {
+        for found in &mut filesystem.found {
+            if let Some(inode) = found.inode {
+                let key = (filesystem.number, inode);
+
+                files.entry(key).or_default().push(found);
             }
+        }
+    }
+    files
+}
+
+fn add_process(pid: u32, maps: &str, files: &mut Files<'_>) {
+    let mut name = None;
+
+    for mapped in maps.lines().filter_map(Mapped::parse) {
+        let found = files.get_mut(&(mapped.device, mapped.inode));
+
+        for found in found.into_iter().flatten() {
+            let bytes = found.bytes.as_ref();
+            let Some(part) = bytes.and_then(|bytes| intersection(bytes, &mapped.bytes)) else {
+                continue;
+            };
+
+            found.processes.push(Process {
+                pid,
+                command: name.get_or_insert_with(|| command(pid)).clone(),
+                address: mapped.start + (part.start - mapped.bytes.start),
+            });
         }
     }
 }

@@ -726,6 +726,28 @@ linear() {
 	echo $(($1 * 2048)) $(($2 * 2048)) linear "/dev/$3" $(($4 * 2048))
 }
 
+# swap_halves -- of the disk on a mapped device, see map().
+swap_halves() {
+	HALF=$(($(blockdev --getsz "/dev/$DISK") / 2))
+	map swapped <<-END
+		0 $HALF linear /dev/$DISK $HALF
+		$HALF $HALF linear /dev/$DISK 0
+	END
+}
+
+# in_swapped SECTOR -- where it is on the disk.
+in_swapped() {
+	echo $((($1 + HALF) % (2 * HALF)))
+}
+
+# make_partition -- on the disk, until the end; sets FROM, its first sector.
+# shellcheck disable=SC2034 # for the tests
+make_partition() {
+	printf 'label: gpt\nstart=2M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
+		on_exit sfdisk -q --delete "/dev/$DISK" && udevadm settle &&
+		FROM=$(cat "/sys/class/block/${DISK}p1/start")
+}
+
 # unmap NAME -- udev may still be looking at it.
 unmap() {
 	settle && dmsetup remove "$1"

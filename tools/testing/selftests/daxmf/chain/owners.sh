@@ -14,11 +14,6 @@ in_volume() { # sector
 	echo $(($1 + FROM))
 }
 
-# The halves of the disk have changed places.
-in_mapped() { # sector
-	echo $((($1 + HALF) % (2 * HALF)))
-}
-
 # place FILE PAGE -- its sector on the disk.
 place() {
 	local sector
@@ -166,16 +161,8 @@ xfs_on_volume() {
 	check "xfs on a volume: metadata and free space" others superblock
 }
 
-swap_halves() {
-	HALF=$(($(blockdev --getsz "/dev/$DISK") / 2))
-	map swapped <<-END
-		0 $HALF linear /dev/$DISK $HALF
-		$HALF $HALF linear /dev/$DISK 0
-	END
-}
-
 ext4_on_mapped() {
-	IN_DISK=in_mapped
+	IN_DISK=in_swapped
 	require swap_halves
 	require make_ext4 "/dev/$DM"
 	require mount_dax "/dev/$DM"
@@ -187,15 +174,9 @@ ext4_on_mapped() {
 	check "ext4 on a mapped device: metadata and free space" others superblock
 }
 
-partition() {
-	printf 'label: gpt\nstart=2M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
-		on_exit sfdisk -q --delete "/dev/$DISK" && udevadm settle &&
-		FROM=$(cat "/sys/class/block/${DISK}p1/start")
-}
-
 mendfs_on_partition() {
 	IN_DISK=in_volume
-	require partition
+	require make_partition
 	require mkfs.mendfs -q -f "/dev/${DISK}p1"
 	require mount_mendfs "/dev/${DISK}p1"
 	require cd $MNT

@@ -18,11 +18,6 @@ in_partition() { # sector
 	echo $(($1 + FROM))
 }
 
-# The halves of the disk have changed places.
-in_mapped() { # sector
-	echo $((($1 + HALF) % (2 * HALF)))
-}
-
 # Other data are on the device before it is bad: only the page cache has the right ones.
 goes_bad() { # file, page
 	local sector
@@ -212,15 +207,9 @@ each_filesystem() {
 	check "$FS: the device, and another mount" other_names
 }
 
-partition() {
-	printf 'label: gpt\nstart=2M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
-		on_exit sfdisk -q --delete "/dev/$DISK" && udevadm settle &&
-		FROM=$(cat "/sys/class/block/${DISK}p1/start")
-}
-
 xfs_on_partition() {
 	FS=xfs IN_DISK=in_partition
-	require partition
+	require make_partition
 	require make_xfs "/dev/${DISK}p1"
 	require mount_plain "/dev/${DISK}p1"
 	each_filesystem
@@ -228,16 +217,8 @@ xfs_on_partition() {
 	check "xfs: not for everybody" not_root
 }
 
-swap_halves() {
-	HALF=$(($(blockdev --getsz "/dev/$DISK") / 2))
-	map swapped <<-END
-		0 $HALF linear /dev/$DISK $HALF
-		$HALF $HALF linear /dev/$DISK 0
-	END
-}
-
 ext4_on_mapped() {
-	FS=ext4 IN_DISK=in_mapped
+	FS=ext4 IN_DISK=in_swapped
 	require swap_halves
 	require make_ext4 "/dev/$DM"
 	require mount_plain "/dev/$DM"
