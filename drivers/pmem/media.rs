@@ -190,14 +190,15 @@ impl<M: Memory> Media<M> {
     }
 
     /// Calls `write`, which writes all of `range`. Repairs the range first if a part of it is bad:
-    /// `write` must not wait for others then, who may wait for a repair.
+    /// `write` must not wait for others then, who may wait for a repair. It is called more than once
+    /// if the range fails meanwhile.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the platform cannot repair all of the range, or if it fails again before it is
-    ///   written. In the first case nothing is written.
+    /// - `EIO` if the platform cannot repair all of the range, or if it fails during each of some
+    ///   repairs. In the first case nothing is written.
     #[inline]
-    fn write(&self, range: ByteRange<space::Device>, write: impl FnOnce() -> Result) -> Result {
+    fn write(&self, range: ByteRange<space::Device>, write: impl Fn() -> Result) -> Result {
         if self.bad.first_in(range).is_none() {
             return write();
         }
@@ -205,14 +206,19 @@ impl<M: Memory> Media<M> {
         self.write_bad(range, write)
     }
 
-    fn write_bad(&self, range: ByteRange<space::Device>, write: impl FnOnce() -> Result) -> Result {
-        let Some(repair) = self.bad.repair(range)? else {
-            return write();
+    fn write_bad(&self, range: ByteRange<space::Device>, write: impl Fn() -> Result) -> Result {
+        let write_good = || {
+            self.clear_poison(range)?;
+            write()
         };
 
-        self.clear_poison(range)?;
-        write()?;
-        repair.finish(range, |page| self.memory.unmark(page))
+        let unmark = |page| self.memory.unmark(page);
+
+        match self.bad.repair(range, write_good, unmark)? {
+            true => Ok(()),
+            // Somebody else has repaired it.
+            false => write(),
+        }
     }
 
     /// Fills `range`, of which a part is bad, from an iterator. Returns the number of bytes
