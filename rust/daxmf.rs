@@ -9,6 +9,7 @@
 //! - [`pagemap`]: memory with page frames, whose [`memory_failure()`] callback starts the way.
 //! - [`dax`]: the DAX device that the memory belongs to, and the holder that is told.
 //! - [`memory_failure`]: flags, outcomes and counters of a failure, and the signals to processes.
+//! - [`events`]: the log of all of it, for userspace.
 //! - [`range`]: the arithmetic on the way, without a kernel.
 //!
 //! A provider of memory also needs [`nvdimm`] (namespace drivers), [`mapped`] (its reads and
@@ -28,6 +29,7 @@ mod bindings;
 pub mod block;
 pub mod crc32c;
 pub mod dax;
+pub mod events;
 pub mod fs;
 pub mod interval_tree;
 pub mod mapped;
@@ -57,16 +59,19 @@ module! {
 /// The library module is loaded for its symbols. Machine checks reach those who use it through it.
 struct Daxmf {
     _decoder: mce::Decoder,
+    _log: events::Registration,
 }
 
 impl kernel::Module for Daxmf {
-    fn init(_module: &'static ThisModule) -> Result<Self> {
+    fn init(module: &'static ThisModule) -> Result<Self> {
         // SAFETY: A module is initialized once, before its symbols can be used.
         unsafe { dax::holder::init() };
 
         Ok(Self {
             // SAFETY: As above.
             _decoder: unsafe { mce::Decoder::new() }?,
+            // SAFETY: As above.
+            _log: unsafe { events::Registration::new(module) }?,
         })
     }
 }

@@ -96,6 +96,33 @@ impl Flags {
     }
 }
 
+/// The names of the flags that are set, as in C, but in lower case.
+impl fmt::Display for Flags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [(Flags, &str); 5] = [
+            (Flags::COUNT_INCREASED, "count_increased"),
+            (Flags::ACTION_REQUIRED, "action_required"),
+            (Flags::MUST_KILL, "must_kill"),
+            (Flags::SW_SIMULATED, "sw_simulated"),
+            (Flags::MEM_PRE_REMOVE, "mem_pre_remove"),
+        ];
+        let mut rest = self.0;
+        let mut separator = "";
+
+        for (flag, name) in NAMES.iter().filter(|(flag, _)| self.contains(*flag)) {
+            write!(f, "{separator}{name}")?;
+            rest &= !flag.0;
+            separator = ",";
+        }
+        match (rest, separator) {
+            (0, "") => f.write_str("none"),
+            (0, _) => Ok(()),
+            // Flags of other users of memory_failure().
+            _ => write!(f, "{separator}{rest:#x}"),
+        }
+    }
+}
+
 impl BitOr for Flags {
     type Output = Self;
 
@@ -126,6 +153,18 @@ pub enum Reason {
     Removed,
     /// No device above uses the memory, or the holder's partition does not have it.
     Unused,
+}
+
+impl Reason {
+    /// A word for it.
+    pub(crate) fn name(self) -> &'static CStr {
+        match self {
+            Self::NoHolder => c"no_holder",
+            Self::NotSupported => c"not_supported",
+            Self::Removed => c"removed",
+            Self::Unused => c"unused",
+        }
+    }
 }
 
 impl fmt::Display for Reason {

@@ -13,6 +13,11 @@ use kernel::{
     prelude::*,
     static_lock_class,
     sync::Arc,
+    time::{
+        msecs_to_jiffies,
+        Delta,
+        Msecs, //
+    },
     types::Opaque, //
 };
 
@@ -78,11 +83,11 @@ impl<T: Item> Worker<T> {
     /// - `ENOMEM` if memory is short.
     /// - The error of `init`.
     pub fn new(init: impl PinInit<T, Error>) -> Result<Self> {
-        // INVARIANT: `init_work()` sets `work` up with the function for `T`.
+        // INVARIANT: `init_delayed_work()` sets `work` up with the function for `T`.
         let inner = try_pin_init!(Inner {
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
-                unsafe { init_work(slot, run::<T>) }
+                unsafe { init_delayed_work(slot, run::<T>) }
             }),
             item <- init,
         }? Error);
@@ -95,19 +100,19 @@ impl<T: Item> Worker<T> {
         Handle(self.0.clone())
     }
 
-    /// Waits until the item has run, if it is queued.
+    /// Has the item run at once, if it is queued, and waits until it has.
     ///
-    /// C: `flush_work()`
+    /// C: `flush_delayed_work()`
     pub fn flush(&self) {
         // SAFETY: The work is valid by the type invariants of `Inner`.
-        unsafe { bindings::flush_work(self.0.work.get()) };
+        unsafe { bindings::flush_delayed_work(self.0.work.get()) };
     }
 }
 
 impl<T: Item> Drop for Worker<T> {
     fn drop(&mut self) {
         // SAFETY: The work is valid by the type invariants of `Inner`.
-        unsafe { bindings::disable_work_sync(self.0.work.get()) };
+        unsafe { bindings::disable_delayed_work_sync(self.0.work.get()) };
     }
 }
 
@@ -122,14 +127,27 @@ impl<T: Item> Handle<T> {
     ///
     /// C: `queue_work()`
     pub fn queue(&self) {
+        self.queue_after(Delta::ZERO);
+    }
+
+    /// Has the item run after `delay`, unless it is queued already: it runs when that was to be.
+    ///
+    /// Otherwise as [`queue()`](Self::queue).
+    ///
+    /// C: `queue_delayed_work()`
+    pub fn queue_after(&self, delay: Delta) {
+        // CAST: It is not negative.
+        let jiffies = msecs_to_jiffies(delay.as_millis_ceil().max(0) as Msecs);
+
         // CAST: It is no processor, as it is 8192.
         // SAFETY: The work is valid by the type invariants of `Inner`. It stays so until it has
         // run, for the worker has a reference to it, and waits when it is dropped.
         unsafe {
-            bindings::queue_work_on(
+            bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
                 bindings::system_dfl_long_wq,
                 self.0.work.get(),
+                jiffies,
             )
         };
     }
@@ -153,13 +171,13 @@ impl<T: Item> Deref for Handle<T> {
 ///
 /// # Invariants
 ///
-/// `work` is an initialized `struct work_struct` whose function is [`run::<T>()`](run).
+/// `work` is an initialized `struct delayed_work` whose function is [`run::<T>()`](run).
 #[pin_data]
 #[repr(C)]
 struct Inner<T> {
     // First, for the function gets a pointer to it.
     #[pin]
-    work: Opaque<bindings::work_struct>,
+    work: Opaque<bindings::delayed_work>,
     #[pin]
     item: T,
 }
@@ -174,30 +192,38 @@ unsafe impl<T: Sync> Sync for Inner<T> {}
 ///
 /// Called by the workqueue only, for the work of an [`Inner<T>`].
 unsafe extern "C" fn run<T: Item>(work: *mut bindings::work_struct) {
-    // SAFETY: The work is the first field of an `Inner<T>`, which the worker keeps until
-    // `disable_work_sync()` has waited for us.
+    // SAFETY: The work is the first field of its delayed work, and that the first of an `Inner<T>`,
+    // which the worker keeps until `disable_delayed_work_sync()` has waited for us.
     let inner = unsafe { &*work.cast::<Inner<T>>() };
 
     inner.item.run();
 }
 
-/// C: `INIT_WORK()`
+/// C: `INIT_DELAYED_WORK()`
 ///
 /// # Safety
 ///
 /// `slot` must be valid for writes and stay where it is.
-unsafe fn init_work(
-    slot: *mut bindings::work_struct,
+pub(crate) unsafe fn init_delayed_work(
+    slot: *mut bindings::delayed_work,
     run: unsafe extern "C" fn(*mut bindings::work_struct),
 ) {
-    // SAFETY: By the safety requirements. The lock class is static.
+    // SAFETY: By the safety requirements. The lock classes are static. The function of the timer is
+    // the one that belongs to delayed works.
     unsafe {
         slot.write(pin_init::zeroed());
         bindings::init_work_with_key(
-            slot,
+            &raw mut (*slot).work,
             Some(run),
             false,
             c"daxmf_work".as_char_ptr(),
+            static_lock_class!().as_ptr(),
+        );
+        bindings::timer_init_key(
+            &raw mut (*slot).timer,
+            Some(bindings::delayed_work_timer_fn),
+            bindings::TIMER_IRQSAFE,
+            c"daxmf_work_timer".as_char_ptr(),
             static_lock_class!().as_ptr(),
         );
     }

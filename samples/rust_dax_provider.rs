@@ -181,7 +181,7 @@ impl RustDaxProvider {
         )?;
 
         let config = Config {
-            name: &bound.disk_name()?,
+            name: bound.namespace().disk_name(),
             capacity: namespace.window().inner().len(),
             badblocks: Arc::pin_init(Badblocks::new(), GFP_KERNEL)?,
         };

@@ -4,6 +4,7 @@
 //!
 //! It takes the place of `nd_pmem` on every namespace: see `Documentation/daxmf_pmem.rst`.
 
+mod announce;
 mod bad;
 mod failures;
 mod found;
@@ -17,6 +18,7 @@ use daxmf::{
         Features, //
     },
     dax,
+    events::Source,
     mapped::Remapped,
     mce,
     nvdimm::{
@@ -41,6 +43,7 @@ use kernel::{
 };
 
 use crate::{
+    announce::Announcer,
     bad::BadMemory,
     failures::Failures,
     found::{
@@ -74,11 +77,12 @@ struct Pmem {
 /// The disk of a namespace.
 enum PmemDisk {
     // The fields are dropped in this order. The holder is not notified of what was found any more,
-    // then it is told of the removal while the disk still works, then the disk goes. With the last
-    // user of the media the pages go, and with the pages their failures.
+    // nor udev of anything, then the holder is told of the removal while the disk still works, then
+    // the disk goes. With the last user of the media the pages go, and with them their failures.
     Dax {
         _mce: mce::Registration,
         _found: Worker<Found>,
+        _announcer: Worker<Announcer>,
         _dax: dax::device::Registration<Media<Pages>>,
         disk: block::Registration<Media<Pages>>,
         finder: Finder,
@@ -164,13 +168,20 @@ impl PmemDisk {
             dax.set_synchronous();
         }
 
-        let found = Worker::new(Found::new(namespace.clone(), dax.control(), bad.clone()))?;
+        let announcer = Worker::new(Announcer::new())?;
+        let found = Worker::new(Found::new(
+            namespace.clone(),
+            dax.control(),
+            bad.clone(),
+            announcer.handle(),
+        ))?;
         let finder = Finder::new(found.handle());
         let failures = Failures::new(
             namespace.clone(),
             dax.control(),
             bad.clone(),
             finder.clone(),
+            announcer.handle(),
         );
         let pages = PageMap::new(claim(bound)?, bound.node(), failures);
         let dax = dax.register(&disk, Media::new(namespace.clone(), bad.clone(), pages))?;
@@ -178,9 +189,11 @@ impl PmemDisk {
         let mce = mce::Registration::new(namespace.window().outer(), handler)?;
         let disk = register(bound, disk, bad, dax.data().clone())?;
 
+        announcer.handle().announce_on(disk.reference());
         Ok(Self::Dax {
             _mce: mce,
             _found: found,
+            _announcer: announcer,
             _dax: dax,
             disk,
             finder,
@@ -217,7 +230,7 @@ fn register<M: Memory>(
     media: Arc<Media<M>>,
 ) -> Result<block::Registration<Media<M>>> {
     let config = block::disk::Config {
-        name: &bound.disk_name()?,
+        name: bound.namespace().disk_name(),
         capacity: bound.namespace().window().inner().len(),
         badblocks: bad.list().clone(),
     };
@@ -252,7 +265,7 @@ fn warn_of_no_dax(namespace: &Namespace, error: Error) {
 fn populate(bad: &BadMemory, bound: &Bound<'_>) -> Result {
     bad.populate(
         |range, list| bound.populate_badblocks(range, list),
-        |_pages| {},
+        |pages| found::record_found(bound.namespace(), pages, Source::Platform),
     )
 }
 

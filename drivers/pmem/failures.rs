@@ -4,6 +4,10 @@
 
 use daxmf::{
     dax::device::Control,
+    events::{
+        self,
+        Event, //
+    },
     memory_failure::{
         Counters,
         Flags,
@@ -18,6 +22,7 @@ use daxmf::{
         space,
         ByteRange, //
     },
+    work, //
 };
 use kernel::{
     prelude::*,
@@ -31,6 +36,10 @@ use kernel::{
 };
 
 use crate::{
+    announce::{
+        announce,
+        Announcer, //
+    },
     bad::BadMemory,
     found::{
         self,
@@ -47,6 +56,7 @@ pub(crate) struct Failures {
     control: Control,
     bad: Arc<BadMemory>,
     found: Finder,
+    announcer: work::Handle<Announcer>,
     lists_simulated: Atomic<bool>,
 }
 
@@ -56,12 +66,14 @@ impl Failures {
         control: Control,
         bad: Arc<BadMemory>,
         found: Finder,
+        announcer: work::Handle<Announcer>,
     ) -> Self {
         Self {
             namespace,
             control,
             bad,
             found,
+            announcer,
             lists_simulated: Atomic::new(false),
         }
     }
@@ -119,6 +131,12 @@ impl pagemap::Operations for Failures {
 
         let outcome = self.counters().count(|| self.handle(frames, range, flags));
 
+        events::record(
+            self.namespace.disk_name(),
+            range,
+            Event::Failure(flags, outcome),
+        );
+        announce(&self.announcer);
         if outcome != Outcome::Delivered {
             dev_warn!(
                 self.namespace.device(),

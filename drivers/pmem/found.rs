@@ -12,6 +12,11 @@ use daxmf::{
         device::Control,
         holder::Recipients, //
     },
+    events::{
+        self,
+        Event,
+        Source, //
+    },
     mce,
     memory_failure::{
         Counters,
@@ -40,6 +45,10 @@ use kernel::{
 };
 
 use crate::{
+    announce::{
+        announce,
+        Announcer, //
+    },
     bad::BadMemory,
     page_set::PageSet, //
 };
@@ -60,6 +69,13 @@ pub(crate) fn warn_unless(namespace: &Namespace, is_listed: bool, range: ByteRan
     }
 }
 
+/// Records that `pages`, which were good, are bad from now on.
+pub(crate) fn record_found(namespace: &Namespace, pages: PageRange<space::Device>, source: Source) {
+    if let Some(range) = pages.bytes() {
+        events::record(namespace.disk_name(), range, Event::Found(source));
+    }
+}
+
 /// Notifies the holder of errors that were found in the memory of a namespace.
 #[pin_data]
 pub(crate) struct Found {
@@ -75,6 +91,7 @@ pub(crate) struct Found {
     policy: Atomic<usize>,
     /// The number of pages that nobody was notified of.
     unnotified: Atomic<u64>,
+    announcer: work::Handle<Announcer>,
 }
 
 impl Found {
@@ -88,6 +105,7 @@ impl Found {
         namespace: Arc<Namespace>,
         control: Control,
         bad: Arc<BadMemory>,
+        announcer: work::Handle<Announcer>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             news: PageSet::new(namespace.window().inner().pages().len())?,
@@ -97,6 +115,7 @@ impl Found {
             counters: Counters::new(),
             policy: Atomic::new(0),
             unnotified: Atomic::new(0),
+            announcer,
         })
     }
 
@@ -148,9 +167,16 @@ impl work::Item for Found {
         while let Some((all, pages)) = rest.and_then(|all| Some((all, self.news.first_in(all)?))) {
             // Before the holder is notified, so that what fails meanwhile is not forgotten.
             self.news.remove(pages);
-            if self.notify(pages).is_none() {
+
+            let outcome = self.notify(pages);
+
+            if outcome.is_none() {
                 self.unnotified.fetch_add(pages.len(), Relaxed);
             }
+            if let Some(range) = pages.bytes() {
+                events::record(self.namespace.disk_name(), range, Event::Notified(outcome));
+            }
+            announce(&self.announcer);
             rest = PageRange::between(pages.end(), all.end());
         }
     }
@@ -166,8 +192,11 @@ impl Finder {
     }
 
     /// Lists `range`, and has the holder notified of the pages of it that were good.
-    pub(crate) fn add(&self, range: ByteRange<space::Device>) {
-        let is_listed = self.bad.add_found(range, |pages| self.news.add(pages));
+    pub(crate) fn add(&self, range: ByteRange<space::Device>, source: Source) {
+        let is_listed = self.bad.add_found(range, |pages| {
+            record_found(&self.namespace, pages, source);
+            self.news.add(pages);
+        });
 
         self.0.queue();
         warn_unless(&self.namespace, is_listed, range);
@@ -182,7 +211,10 @@ impl Finder {
     pub(crate) fn add_known(&self, bound: &Bound<'_>) -> Result {
         let result = self.bad.populate(
             |range, list| bound.populate_badblocks(range, list),
-            |pages| self.news.add(pages),
+            |pages| {
+                record_found(&self.namespace, pages, Source::Platform);
+                self.news.add(pages);
+            },
         );
 
         // Some may have been added before it failed.
@@ -203,7 +235,7 @@ impl mce::Handler for Finder {
             range.start(),
             range.len()
         );
-        self.add(range);
+        self.add(range, Source::MachineCheck);
     }
 }
 

@@ -21,6 +21,10 @@ use daxmf::{
         self,
         device::AccessMode, //
     },
+    events::{
+        self,
+        Event, //
+    },
     mapped::{
         Mapped,
         Remapped, //
@@ -64,7 +68,7 @@ pub(crate) trait Memory: Deref<Target = Mapped> + Send + Sync + Sized + 'static 
     fn unmark(&self, page: PageRange<space::Device>);
 
     /// Lists `range` of the disk, in which errors were found, and has its holder notified.
-    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>);
+    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>, source: events::Source);
 }
 
 /// Memory with page frames, which has memory failures.
@@ -123,8 +127,8 @@ impl Memory for Pages {
         self.operations().found().forget(page);
     }
 
-    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>) {
-        media.failures().found().add(range);
+    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>, source: events::Source) {
+        media.failures().found().add(range, source);
     }
 }
 
@@ -138,8 +142,10 @@ impl Memory for Remapped {
 
     fn unmark(&self, _page: PageRange<space::Device>) {}
 
-    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>) {
-        let is_listed = media.bad.add_found(range, |_pages| {});
+    fn add_found(media: &Media<Self>, range: ByteRange<space::Device>, source: events::Source) {
+        let is_listed = media.bad.add_found(range, |pages| {
+            found::record_found(&media.namespace, pages, source);
+        });
 
         found::warn_unless(&media.namespace, is_listed, range);
     }
@@ -190,8 +196,8 @@ impl<M: Memory> Media<M> {
     }
 
     /// Calls `write`, which writes all of `range`. Repairs the range first if a part of it is bad:
-    /// `write` must not wait for others then, who may wait for a repair. It is called more than once
-    /// if the range fails meanwhile.
+    /// `write` must not wait for others then, who may wait for a repair. It is called once more if
+    /// the range fails meanwhile.
     ///
     /// # Errors
     ///
@@ -215,7 +221,10 @@ impl<M: Memory> Media<M> {
         let unmark = |page| self.memory.unmark(page);
 
         match self.bad.repair(range, write_good, unmark)? {
-            true => Ok(()),
+            true => {
+                events::record(self.namespace.disk_name(), range, Event::Cleared);
+                Ok(())
+            }
             // Somebody else has repaired it.
             false => write(),
         }
@@ -266,7 +275,7 @@ impl<M: Memory> Media<M> {
             page.start()
         );
         // The frame stays in the linear map, so it needs no mark.
-        M::add_found(self, page);
+        M::add_found(self, page, events::Source::Read);
     }
 
     fn write_segment(&self, segment: &Segment<'_, Source>) -> Result {
@@ -315,7 +324,7 @@ impl<M: Memory> Media<M> {
 impl<M: Memory> block::Operations for Media<M> {
     const ATTRIBUTES: &'static [Attribute<Self>] = &[Attribute::badblocks(
         |media: &Self| media.bad.list(),
-        |media: &Self, range| M::add_found(media, range),
+        |media: &Self, range| M::add_found(media, range, events::Source::User),
     )];
 
     const GROUPS: &'static [Group<Self>] = M::GROUPS;

@@ -9,6 +9,10 @@ use daxmf::{
         holder::Recipients,
         ReadLock, //
     },
+    events::{
+        self,
+        Event, //
+    },
     memory_failure::{
         Flags,
         Outcome, //
@@ -81,16 +85,32 @@ impl Disk {
         {
             return self
                 .has(frames)
-                .then(|| device.notify_failure(ByteRange::ALL, flags));
+                .then(|| self.notify_failure(ByteRange::ALL, flags));
         }
-        self.notify_each(frames, |range| Some(device.notify_failure(range, flags)))
+        self.notify_each(frames, |range| Some(self.notify_failure(range, flags)))
+    }
+
+    fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
+        let outcome = self.mapping.device().notify_failure(range, flags);
+
+        self.record(range, Event::Failure(flags, outcome));
+        outcome
+    }
+
+    fn record(&self, range: ByteRange<space::Device>, event: Event) {
+        events::record(self.mapping.disk().name(), range, event);
     }
 
     /// Notifies the holder of errors that were found in `frames`, if it is one of `recipients`.
     pub(crate) fn notify_found(&self, frames: &Frames, recipients: Recipients) -> Option<Outcome> {
         let device = self.mapping.device();
 
-        self.notify_each(frames, |range| device.notify_found(range, recipients))
+        self.notify_each(frames, |range| {
+            let outcome = device.notify_found(range, recipients);
+
+            self.record(range, Event::Notified(outcome));
+            outcome
+        })
     }
 
     /// Calls `notify` with each range that has some of `frames`. Returns what became of them all.

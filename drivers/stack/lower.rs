@@ -269,7 +269,7 @@ fn open(name: &CStr) -> Result<DeviceFile> {
     let file = DeviceFile::open(&CString::try_from_fmt(fmt!("/dev/{}", name.to_str()?))?)?;
 
     // Whoever may make folders here need not be in the mount namespace that names the devices.
-    if file.is_partition() || file.disk().has_name(name) {
+    if file.is_partition() || file.disk().name() == name {
         Ok(file)
     } else {
         Err(ENOENT)

@@ -56,6 +56,10 @@ impl Mapping {
         &self.device
     }
 
+    pub(crate) fn disk(&self) -> &DiskRef {
+        &self.disk
+    }
+
     /// Whether the device is there. Its name may be that of another one, later.
     pub(crate) fn is_alive(&self) -> bool {
         self.device.is_alive(&ReadLock::new())

@@ -261,6 +261,11 @@ impl<T: Operations> Registration<T> {
         unsafe { (*(*self.as_raw()).part0).bd_device.parent }
     }
 
+    /// A reference to the disk.
+    pub fn reference(&self) -> DiskRef {
+        self.disk.reference()
+    }
+
     /// The driver's data.
     pub fn data(&self) -> &Arc<T> {
         &self.data

@@ -13,7 +13,10 @@ use core::{
 };
 
 use kernel::{
-    error::from_err_ptr,
+    error::{
+        from_err_ptr,
+        to_result, //
+    },
     prelude::*,
     types::Opaque, //
 };
@@ -248,15 +251,33 @@ impl DiskRef {
         unsafe { (*self.0 .0.as_ptr()).bd_disk }
     }
 
-    /// Whether this is the kernel's name of the disk, such as `pmem0`.
-    pub fn has_name(&self, name: &CStr) -> bool {
-        let bytes = name.to_bytes_with_nul();
-
+    /// The kernel's name of the disk, such as `pmem0`.
+    pub fn name(&self) -> &CStr {
         // SAFETY: By the type invariants. A disk has its name before anybody can find it, and no
-        // other later.
-        let disk_name = unsafe { &(*self.as_raw()).disk_name };
+        // other later; it ends within the field.
+        unsafe { CStr::from_char_ptr((*self.as_raw()).disk_name.as_ptr()) }
+    }
 
-        disk_name.get(..bytes.len()) == Some(bytes)
+    /// Sends a `change` event of the disk to udev, with `property`, such as `NAME=value`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `EINVAL` if the disk was removed.
+    ///
+    /// C: `kobject_uevent_env()`
+    pub fn notify_change(&self, property: &CStr) -> Result {
+        let mut properties = [property.as_char_ptr().cast_mut(), ptr::null_mut()];
+
+        // SAFETY: By the type invariants. Whoever has a reference has found the disk, so that its
+        // device was added. The function changes neither the array nor the text.
+        to_result(unsafe {
+            bindings::kobject_uevent_env(
+                &raw mut (*(*self.as_raw()).part0).bd_device.kobj,
+                bindings::kobject_action_KOBJ_CHANGE,
+                properties.as_mut_ptr(),
+            )
+        })
     }
 
     /// Where the disk, opened as a whole, lies in its DAX device: at the start. [`None`] if the

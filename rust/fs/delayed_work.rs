@@ -8,7 +8,6 @@ use core::ptr::NonNull;
 
 use kernel::{
     prelude::*,
-    static_lock_class,
     sync::Arc,
     time::{
         delay::fsleep,
@@ -21,7 +20,10 @@ use kernel::{
     types::Opaque, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    work, //
+};
 
 /// When a page has failed.
 ///
@@ -221,30 +223,13 @@ unsafe extern "C" fn call(work: *mut bindings::work_struct) {
 
 /// Sets up a work item that is disabled.
 ///
-/// C: `INIT_DELAYED_WORK()`
-///
 /// # Safety
 ///
 /// `slot` must be valid for writes and stay where it is.
 unsafe fn init(slot: *mut bindings::delayed_work) {
-    // SAFETY: By the safety requirements. The function of the timer is the one that belongs to
-    // delayed works.
+    // SAFETY: By the safety requirements.
     unsafe {
-        slot.write(pin_init::zeroed());
-        bindings::init_work_with_key(
-            &raw mut (*slot).work,
-            Some(call),
-            false,
-            c"daxmf_fs".as_char_ptr(),
-            static_lock_class!().as_ptr(),
-        );
-        bindings::timer_init_key(
-            &raw mut (*slot).timer,
-            Some(bindings::delayed_work_timer_fn),
-            bindings::TIMER_IRQSAFE,
-            c"daxmf_fs_timer".as_char_ptr(),
-            static_lock_class!().as_ptr(),
-        );
+        work::init_delayed_work(slot, call);
         bindings::disable_delayed_work(slot);
     }
 }

@@ -25,3 +25,4 @@
 #include "signal.c"
 #include "siphash.c"
 #include "string.c"
+#include "trace.c"

@@ -89,6 +89,7 @@ pub struct Namespace {
     /// it.
     device: ARef<Device>,
     container: ARef<Device>,
+    disk_name: CString,
     kind: Kind,
     layout: Layout,
     /// Whether the region has no part in making writes durable.
@@ -145,6 +146,8 @@ impl Namespace {
             try_pin_init!(Self {
                 device: (&***device).into(),
                 container,
+                // SAFETY: The namespace is valid.
+                disk_name: unsafe { disk_name(namespace) }?,
                 kind,
                 layout,
                 // Flushes go through a function of the region's own if it is asynchronous, and else
@@ -168,6 +171,11 @@ impl Namespace {
     /// The namespace's device.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// The name of the namespace's disk, for example `pmem0`.
+    pub fn disk_name(&self) -> &CStr {
+        &self.disk_name
     }
 
     /// What it was made for.
@@ -245,6 +253,27 @@ pub(super) fn namespace_of(
     })
 }
 
+/// The name of a namespace's disk.
+///
+/// # Errors
+///
+/// - `ENOMEM` if memory is short.
+///
+/// # Safety
+///
+/// `namespace` must be valid.
+unsafe fn disk_name(namespace: *mut bindings::nd_namespace_common) -> Result<CString> {
+    let mut name = [0; bindings::DISK_NAME_LEN as usize];
+
+    // SAFETY: By the safety requirements, and the buffer is as large as the function expects it.
+    let name = unsafe {
+        bindings::nvdimm_namespace_disk_name(namespace, name.as_mut_ptr());
+        CStr::from_char_ptr(name.as_ptr())
+    };
+
+    Ok(CString::try_from(name)?)
+}
+
 /// A namespace that stays bound as long as this is there.
 ///
 /// # Invariants
@@ -296,23 +325,6 @@ impl Bound<'_> {
     pub fn sector_size(&self) -> u32 {
         // SAFETY: The namespace is valid.
         unsafe { bindings::pmem_sector_size(self.raw_namespace()) }
-    }
-
-    /// The name of the namespace's disk, for example `pmem0`.
-    ///
-    /// # Errors
-    ///
-    /// - `ENOMEM` if memory is short.
-    pub fn disk_name(&self) -> Result<CString> {
-        let mut name = [0; bindings::DISK_NAME_LEN as usize];
-
-        // SAFETY: The namespace is valid, and the buffer as large as the function expects it.
-        let name = unsafe {
-            bindings::nvdimm_namespace_disk_name(self.raw_namespace(), name.as_mut_ptr());
-            CStr::from_char_ptr(name.as_ptr())
-        };
-
-        Ok(CString::try_from(name)?)
     }
 
     /// Whether writes can be made durable by [`Namespace::flush()`]. [`None`] if the platform

@@ -4,6 +4,7 @@
 
 mod bad;
 mod block;
+mod events;
 mod files;
 mod mounts;
 mod owners;
@@ -36,6 +37,10 @@ enum Object {
         #[command(subcommand)]
         action: stack::Action,
     },
+    /// List what happened to memory failures, from the oldest event that the kernel still has.
+    ///
+    /// Needs root.
+    Events(events::Options),
     /// List the files, directories and metadata that have ranges of a device, and the processes
     /// that have them mapped.
     ///
@@ -59,6 +64,7 @@ fn main() -> ExitCode {
 fn act(object: Object) -> Result<u8, Unwritten> {
     let (errors, is_lossy) = match object {
         Object::Stack { action } => (stack::act(action)?, false),
+        Object::Events(options) => (events::act(&options)?, false),
         Object::Owners(options) => (owners::act(&options)?, false),
         Object::Repair(options) => repair::act(&options)?,
     };

@@ -6,6 +6,7 @@ mod device_number;
 pub mod fiemap;
 pub mod fsmap;
 pub mod handle;
+pub mod local_time;
 pub mod lookup;
 pub mod mapper;
 pub mod page_cache;

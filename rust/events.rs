@@ -1,0 +1,261 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The log of memory failures that `/dev/daxmf` shows.
+//!
+//! Drivers record what happens to memory failures and bad memory. The log keeps the last
+//! 4096 events; a reader that is slower is told how many events it missed.
+
+mod device;
+mod record;
+
+pub(crate) use self::device::LogDevice;
+pub use self::record::{
+    Event,
+    Source, //
+};
+
+use core::ptr;
+
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            Atomic,
+            Relaxed, //
+        },
+        new_spinlock,
+        poll::PollCondVar,
+        Arc,
+        SetOnce,
+        SpinLock, //
+    },
+    time::{
+        ClockSource,
+        RealTime, //
+    },
+};
+
+use self::record::Record;
+use crate::range::{
+    space,
+    ByteRange, //
+};
+
+/// How many events the log keeps.
+const CAPACITY: usize = 4096;
+
+/// The log, from the time that the module is initialized.
+static LOG: SetOnce<Arc<Log>> = SetOnce::new();
+
+/// Records what happened to `range` of the disk that the kernel calls `disk`.
+///
+/// # Examples
+///
+/// ```
+/// use daxmf::{
+///     events::{self, Event},
+///     range::ByteRange,
+/// };
+///
+/// let page = ByteRange::new(0x1000, 0x1000).ok_or(EINVAL)?;
+///
+/// events::record(c"pmem0", page, Event::Cleared);
+/// # Ok::<(), Error>(())
+/// ```
+pub fn record(disk: &CStr, range: ByteRange<space::Device>, event: Event) {
+    let record = Record::new(RealTime::ktime_get(), disk, range, event);
+
+    record.trace();
+    if let Some(log) = LOG.as_ref() {
+        log.add(record);
+    }
+}
+
+/// The log and its device. When dropped, there is none of them any more.
+// The fields are dropped in this order.
+pub(crate) struct Registration {
+    _device: LogDevice,
+    _log: Owner,
+}
+
+impl Registration {
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    /// - `EEXIST` if there is another device of the name.
+    ///
+    /// # Safety
+    ///
+    /// Must be called once, when the module is initialized. What is returned must not be dropped
+    /// before the module goes.
+    pub(crate) unsafe fn new(module: &'static ThisModule) -> Result<Self> {
+        // SAFETY: By the safety requirements.
+        let log = unsafe { Owner::new() }?;
+
+        Ok(Self {
+            _device: LogDevice::new(module)?,
+            _log: log,
+        })
+    }
+}
+
+/// Frees what [`LOG`] has, for a static is not dropped.
+///
+/// # Invariants
+///
+/// Nobody uses the log after this was dropped.
+struct Owner(());
+
+impl Owner {
+    /// # Safety
+    ///
+    /// Must be called once. What is returned must not be dropped before the module goes.
+    unsafe fn new() -> Result<Self> {
+        LOG.populate(Log::new(CAPACITY)?);
+        // INVARIANT: Modules that record events, and open files, keep this module.
+        Ok(Self(()))
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        if let Some(log) = LOG.as_ref() {
+            // SAFETY: By the type invariants, so that the reference can be moved out.
+            drop(unsafe { ptr::read(log) });
+        }
+    }
+}
+
+/// The last events, in order.
+#[pin_data]
+struct Log {
+    #[pin]
+    ring: SpinLock<Ring>,
+    /// Notified after each event, if there are readers.
+    #[pin]
+    changed: PollCondVar,
+    /// The number of readers.
+    readers: Atomic<u64>,
+}
+
+/// What comes next for a reader.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Next {
+    Record(Record),
+    /// This many events were overwritten before they were read.
+    Missed(u64),
+    /// There is no newer event.
+    End,
+}
+
+impl Log {
+    fn new(capacity: usize) -> Result<Arc<Self>> {
+        let ring = Ring::new(capacity)?;
+
+        Arc::pin_init(
+            pin_init!(Self {
+                ring <- new_spinlock!(ring),
+                changed <- kernel::new_poll_condvar!(),
+                readers: Atomic::new(0),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    fn add(&self, record: Record) {
+        self.ring.lock().add(record);
+        // Who has looked at the ring before, and waits, was counted before.
+        if self.readers.load(Relaxed) != 0 {
+            self.changed.notify_all();
+        }
+    }
+}
+
+struct Ring {
+    /// The record of the event number `n` is at `n` modulo the capacity.
+    records: KVVec<Record>,
+    capacity: usize,
+    /// The number of the next event. The first one has 0.
+    next: u64,
+}
+
+impl Ring {
+    fn new(capacity: usize) -> Result<Self> {
+        Ok(Self {
+            records: KVVec::with_capacity(capacity, GFP_KERNEL)?,
+            capacity,
+            next: 0,
+        })
+    }
+
+    fn add(&mut self, record: Record) {
+        match self.records.push_within_capacity(record) {
+            Ok(()) => {}
+            Err(_) => {
+                if let Some(oldest) = self.index(self.next).and_then(|i| self.records.get_mut(i)) {
+                    *oldest = record;
+                }
+            }
+        }
+        self.next = self.next.wrapping_add(1);
+    }
+
+    /// Where the record of an event is, or was.
+    fn index(&self, number: u64) -> Option<usize> {
+        // CAST: A `usize` is a `u64` here, and the remainder is less than it.
+        number
+            .checked_rem(self.capacity as u64)
+            .map(|index| index as usize)
+    }
+
+    /// What comes next for a reader that has read all events before `number`.
+    fn at(&self, number: u64) -> Next {
+        // CAST: As above.
+        let oldest = self.next.saturating_sub(self.records.len() as u64);
+
+        match oldest.checked_sub(number) {
+            Some(missed) if missed > 0 => Next::Missed(missed),
+            _ if number >= self.next => Next::End,
+            _ => self
+                .index(number)
+                .and_then(|index| self.records.get(index))
+                .map_or(Next::End, |record| Next::Record(*record)),
+        }
+    }
+}
+
+#[kunit_tests(daxmf_events)]
+mod tests {
+    use super::*;
+
+    fn page(number: u64) -> Result<Record> {
+        let range = ByteRange::new(number << 12, 1 << 12).ok_or(EINVAL)?;
+
+        Ok(Record::new(0, c"pmem0", range, Event::Cleared))
+    }
+
+    #[test]
+    fn has_the_last_events_in_order() -> Result {
+        let mut ring = Ring::new(3)?;
+
+        assert_eq!(ring.at(0), Next::End);
+        for number in 0..3 {
+            ring.add(page(number)?);
+        }
+        for number in 0..3 {
+            assert_eq!(ring.at(number), Next::Record(page(number)?));
+        }
+        assert_eq!(ring.at(3), Next::End);
+
+        for number in 3..8 {
+            ring.add(page(number)?);
+        }
+        assert_eq!(ring.at(0), Next::Missed(5));
+        assert_eq!(ring.at(4), Next::Missed(1));
+        for number in 5..8 {
+            assert_eq!(ring.at(number), Next::Record(page(number)?));
+        }
+        assert_eq!(ring.at(8), Next::End);
+        Ok(())
+    }
+}
