@@ -4,6 +4,7 @@
 
 mod bad;
 mod block;
+mod counters;
 mod events;
 mod files;
 mod mounts;
@@ -12,6 +13,7 @@ mod privilege;
 mod repair;
 mod reverse_map;
 mod stack;
+mod status;
 mod sys;
 mod table;
 mod text;
@@ -32,6 +34,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Object {
+    /// Show all disks with DAX: who drives and holds them, what is bad, and what to do next.
+    ///
+    /// Needs root.
+    Status(status::Options),
     /// Take memory failures to mapped devices (module daxmf_stack).
     Stack {
         #[command(subcommand)]
@@ -64,6 +70,7 @@ fn main() -> ExitCode {
 fn act(object: Object) -> Result<u8, Unwritten> {
     let (errors, is_lossy) = match object {
         Object::Stack { action } => (stack::act(action)?, false),
+        Object::Status(options) => (status::act(&options)?, false),
         Object::Events(options) => (events::act(&options)?, false),
         Object::Owners(options) => (owners::act(&options)?, false),
         Object::Repair(options) => repair::act(&options)?,

@@ -72,7 +72,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
 }
 
 fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
-    privilege::check()?;
+    privilege::check("files are opened by their inodes")?;
 
     let device = block::number_of(&options.device)?;
     let BadRanges { ranges, is_cut } = wanted(options, device)?;

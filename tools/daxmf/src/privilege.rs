@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether this process may look for the owners of files.
+//! Whether this process may do what only root may.
 
 use std::fs;
 
 /// `CAP_SYS_ADMIN` of linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// Checks that this process is root of the whole machine, as far as it can know.
-pub fn check() -> Result<(), String> {
+/// Checks that this process is root of the whole machine, as far as it can know. `why` it must be
+/// is part of the error.
+pub fn check(why: &str) -> Result<(), String> {
     match effective_capabilities().is_some_and(|all| all & (1 << CAP_SYS_ADMIN) != 0) {
         true => Ok(()),
-        false => Err("needs root (CAP_SYS_ADMIN): files are opened by their inodes".into()),
+        false => Err(format!("needs root (CAP_SYS_ADMIN): {why}")),
     }
 }
 

@@ -65,7 +65,7 @@ pub fn act(options: &Options) -> Result<(Vec<String>, bool), Unwritten> {
 }
 
 fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
-    privilege::check()?;
+    privilege::check("files are opened by their inodes")?;
 
     let (mount, root) = mounts::find(&options.target)?;
     let name = readable(&options.target);

@@ -17,9 +17,9 @@ use cli::Unwritten;
 use serde_json::{json, Value};
 
 use crate::block;
+use crate::counters::{self, Counts, NAMES};
 
 const CONFIG: &str = "/sys/kernel/config/daxmf_stack";
-const COUNTERS: &str = "/sys/kernel/debug/daxmf_stack";
 
 /// How long a module may take to start.
 const START: Duration = Duration::from_secs(10);
@@ -235,13 +235,10 @@ fn detach(pair: &Pair) -> Result<(), String> {
     Ok(())
 }
 
-/// The counters of a device, as `daxmf_stack` calls them.
-const NAMES: [&str; 4] = ["received", "delivered", "declined", "failed"];
-
 /// A device with its counters and its state, or why they cannot be read. Disks have no state.
 struct Listed {
     device: String,
-    found: Result<([u64; NAMES.len()], Option<String>), String>,
+    found: Result<(Counts, Option<String>), String>,
 }
 
 impl Listed {
@@ -264,7 +261,7 @@ impl Listed {
         folder: &str,
         state: impl FnOnce() -> Result<Option<String>, String>,
     ) -> Option<Self> {
-        let found = counts(&format!("{COUNTERS}/{folder}"))
+        let found = counters::read(&format!("{}/{folder}", counters::STACK))
             .and_then(|counts| state().map(|state| (counts, state)));
 
         if found.is_err() && !Path::new(&format!("{CONFIG}/{folder}")).exists() {
@@ -280,11 +277,7 @@ impl Listed {
         let mut device = json!({ "device": self.device });
 
         if let Ok((counts, state)) = &self.found {
-            device["memory_failures"] = NAMES
-                .iter()
-                .zip(counts)
-                .map(|(name, count)| (String::from(*name), Value::from(*count)))
-                .collect();
+            device["memory_failures"] = counters::to_json(counts);
             if let Some(state) = state {
                 device["state"] = json!(state);
             }
@@ -317,18 +310,9 @@ fn row(device: &str, cells: &[String; NAMES.len()]) -> String {
     format!("{device:<16} {received:>9} {delivered:>9} {declined:>9} {failed:>9}")
 }
 
-fn counts(folder: &str) -> Result<[u64; NAMES.len()], String> {
-    let mut counts = [0; NAMES.len()];
-
-    for (count, name) in counts.iter_mut().zip(NAMES) {
-        let path = format!("{folder}/{name}");
-        let text = read(&path)?;
-
-        *count = text
-            .parse()
-            .map_err(|_| format!("{path}: '{text}' is no number"))?;
-    }
-    Ok(counts)
+/// The devices that are attached right above one.
+pub fn above(lower: &str) -> Vec<String> {
+    block::names(&format!("{CONFIG}/{lower}")).unwrap_or_default()
 }
 
 /// Lists what is attached, and returns what could not be read. There is no JSON then: who reads it

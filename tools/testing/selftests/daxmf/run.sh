@@ -75,6 +75,12 @@ print_counters() {
 		"${count[2]} declined, ${count[3]} failed"
 }
 
+# show COMMAND... -- what an administrator would ask.
+show() {
+	printf '\n# %s\n' "$*"
+	"$@" || status=1
+}
+
 # use N -- bind the Nth namespace; sets DISK.
 use() {
 	NS=$(ns_find "$KIND" "$1") || exit 1
@@ -105,6 +111,9 @@ step "make a volume on it" make_volume
 step "attach it with daxmf_stack" attach_volume
 scene /dev/vg/lv
 print_counters "daxmf_stack, $DISK to $DM" "$(stack_counters "$DISK/$DM")"
+show daxmf status
+show daxmf events "$DISK"
+show daxmf owners "$DISK"
 
 printf '\n%s\n' "$owners owners, $notified notified, $missed missed"
 exit $status

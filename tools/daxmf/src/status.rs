@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `daxmf status`: all disks with DAX, who drives and who holds them, what is bad, what became of
+//! failures, and what to do next.
+
+use std::fs;
+use std::path::Path;
+
+use clap::Args;
+use cli::Unwritten;
+use serde_json::{json, Value};
+
+use crate::bad::BadRanges;
+use crate::block;
+use crate::counters::{self, Counts};
+use crate::privilege;
+use crate::stack;
+
+/// How to show it.
+#[derive(Args)]
+pub struct Options {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A disk with DAX.
+struct Disk {
+    name: String,
+    /// Names of the disks right below it.
+    below: Vec<String>,
+    /// Of the disk itself; a mapped device has none.
+    driver: Option<String>,
+    /// What is mounted from it or from a partition of it, as "TYPE on MOUNT-POINT".
+    mount: Option<String>,
+    /// Names of the mapped devices right above it.
+    above: Vec<String>,
+    /// Of those above it, those that are told of its failures.
+    attached: Vec<String>,
+    bad: BadRanges,
+    /// What became of failures, if somebody counts them.
+    counts: Option<Counts>,
+}
+
+/// Shows the state. Returns what could not be read, a line each.
+pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
+    let mut errors = Vec::new();
+    let disks = match privilege::check("bad blocks are shown to nobody else").and_then(|()| all()) {
+        Err(error) => return Ok(vec![error]),
+        Ok(names) => names
+            .into_iter()
+            .filter_map(|name| Disk::new(name, &mut errors))
+            .collect::<Vec<_>>(),
+    };
+    let next: Vec<_> = disks.iter().flat_map(|disk| disk.next(&disks)).collect();
+
+    if options.json {
+        let disks: Value = disks.iter().map(Disk::to_json).collect();
+
+        cli::print(json!({"devices": disks, "next": next}))?;
+        return Ok(errors);
+    }
+    if disks.is_empty() {
+        cli::print("No disk has DAX: 'ndctl list -RNi' shows regions and namespaces.")?;
+        return Ok(errors);
+    }
+    cli::print(row(
+        ["DEVICE", "DRIVER", "HOLDER", "BAD"],
+        &counters::NAMES.map(str::to_uppercase),
+    ))?;
+    for disk in &disks {
+        cli::print(disk.row())?;
+    }
+    if !next.is_empty() {
+        cli::print("")?;
+    }
+    for line in next {
+        cli::print(line)?;
+    }
+    Ok(errors)
+}
+
+/// The names of all disks with DAX, those below before those above them.
+fn all() -> Result<Vec<String>, String> {
+    let mut names = block::names("/sys/block")?;
+
+    names.retain(|name| block::has_dax(name));
+    names.sort_by_key(|name| is_mapped(name));
+    Ok(names)
+}
+
+fn is_mapped(name: &str) -> bool {
+    Path::new(&format!("/sys/block/{name}/dm")).exists()
+}
+
+impl Disk {
+    /// Reads what there is to know of a disk. [`None`] if it has gone.
+    fn new(name: String, errors: &mut Vec<String>) -> Option<Self> {
+        let mut note = |error: String| errors.push(format!("{name}: {error}"));
+        let bad = block::number_of(&name).and_then(BadRanges::of_device);
+        let above = block::names(&format!("/sys/block/{name}/holders"));
+        let below = block::slaves(&name);
+        let counts = counts_of(&name, below.as_deref().unwrap_or_default());
+
+        if !block::has_dax(&name) {
+            return None;
+        }
+        Some(Self {
+            driver: driver_of(&name),
+            mount: block::mount_of(&name),
+            attached: stack::above(&name),
+            bad: bad.map_err(&mut note).unwrap_or_default(),
+            above: above.map_err(&mut note).unwrap_or_default(),
+            below: below.map_err(&mut note).unwrap_or_default(),
+            counts,
+            name,
+        })
+    }
+
+    fn bad_bytes(&self) -> u64 {
+        let lengths = self.bad.ranges.iter().map(|range| range.end - range.start);
+
+        lengths.fold(0, u64::saturating_add)
+    }
+
+    /// Who has the disk.
+    fn holder(&self) -> Option<String> {
+        if let Some(mount) = &self.mount {
+            return Some(mount.clone());
+        }
+        match (self.attached.as_slice(), self.above.as_slice()) {
+            ([], []) => None,
+            ([], above) => Some(format!("{} (not told)", above.join(", "))),
+            (attached, _) => Some(attached.join(", ")),
+        }
+    }
+
+    /// What somebody should do about it, a line each.
+    fn next(&self, disks: &[Self]) -> Vec<String> {
+        let name = &self.name;
+        let mut next = Vec::new();
+
+        if let Some(driver) = self.driver.as_deref().filter(|driver| *driver == "nd_pmem") {
+            next.push(format!(
+                "{name} has the driver {driver}: install daxmf_pmem.conf to have daxmf_pmem instead"
+            ));
+        }
+        for above in self.above.iter().filter(|above| {
+            !self.attached.contains(above) && disks.iter().any(|disk| disk.name == **above)
+        }) {
+            next.push(format!(
+                "{above} is not told of failures of {name}: 'daxmf stack attach {above}'"
+            ));
+        }
+        if self.is_lowest() && !self.bad.ranges.is_empty() {
+            next.push(format!(
+                "{name} has bad memory: 'daxmf owners {name}' lists the files that it is in"
+            ));
+        }
+        match self.counts {
+            Some([_, _, declined, failed]) if declined != 0 || failed != 0 => next.push(format!(
+                "{name}: not all failures were handled: 'daxmf events {name}' says why"
+            )),
+            _ => {}
+        }
+        next
+    }
+
+    fn is_lowest(&self) -> bool {
+        self.below.is_empty()
+    }
+
+    fn row(&self) -> String {
+        let bad = match (self.bad.is_cut, self.bad_bytes()) {
+            (false, 0) => "-".into(),
+            (false, bytes) => format!("{bytes:#x}"),
+            (true, bytes) => format!(">{bytes:#x}"),
+        };
+        let driver = match &self.driver {
+            Some(driver) => driver.clone(),
+            None => format!("on {}", self.below.join(", ")),
+        };
+        let holder = self.holder();
+        let counts = match self.counts {
+            Some(counts) => counts.map(|count| count.to_string()),
+            None => [const { String::new() }; counters::NAMES.len()].map(|_| "-".into()),
+        };
+
+        row(
+            [&self.name, &driver, holder.as_deref().unwrap_or("-"), &bad],
+            &counts,
+        )
+    }
+
+    fn to_json(&self) -> Value {
+        let mut disk = json!({
+            "device": self.name,
+            "driver": self.driver,
+            "below": self.below,
+            "above": self.above,
+            "attached": self.attached,
+            "mount": self.mount,
+            "bad": {
+                "bytes": self.bad_bytes(),
+                "ranges": self.bad.ranges.len(),
+                "is_all": !self.bad.is_cut,
+            },
+        });
+
+        if let Some(counts) = self.counts {
+            disk["memory_failures"] = counters::to_json(&counts);
+        }
+        disk
+    }
+}
+
+/// The driver of a disk.
+fn driver_of(name: &str) -> Option<String> {
+    let driver = fs::read_link(format!("/sys/block/{name}/device/driver")).ok()?;
+
+    Some(driver.file_name()?.to_string_lossy().into_owned())
+}
+
+/// What became of the failures of a disk: as its driver counts them, or `daxmf_stack` for a mapped
+/// device, of each disk below it.
+fn counts_of(name: &str, below: &[String]) -> Option<Counts> {
+    if below.is_empty() {
+        return counters::read(&format!("/sys/block/{name}/memory_failure")).ok();
+    }
+    below
+        .iter()
+        .filter_map(|lower| counters::read(&format!("{}/{lower}/{name}", counters::STACK)).ok())
+        .reduce(|sum, counts| std::array::from_fn(|i| sum[i].saturating_add(counts[i])))
+}
+
+fn row(
+    [device, driver, holder, bad]: [&str; 4],
+    counts: &[String; counters::NAMES.len()],
+) -> String {
+    let [received, delivered, declined, failed] = counts;
+
+    format!(
+        "{device:<10} {driver:<14} {holder:<28} {bad:>12} \
+         {received:>9} {delivered:>9} {declined:>9} {failed:>9}"
+    )
+}

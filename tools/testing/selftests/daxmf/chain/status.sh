@@ -1,0 +1,103 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# "daxmf status": who drives and who holds the disks with DAX, what is bad, and what to do next.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# shows DEVICE WORD... -- the line of the device has these words, and no others.
+shows() {
+	is eval "daxmf status | sed -n '/^$/q; s/  */ /g; s/^$1 //p'" "${*:2}"
+}
+
+# next -- what somebody should do about the disk.
+next() {
+	daxmf status | sed '1,/^$/d' | grep "$DISK\\b\|$DM\\b" || :
+}
+
+DM=none
+
+nothing() {
+	shows "$DISK" daxmf_pmem - - 0 0 0 0 && is next ''
+}
+
+mounted() {
+	make_xfs "/dev/$DISK" && mount_dax "/dev/$DISK" && fill $MNT/file 16 || return
+	shows "$DISK" daxmf_pmem "xfs on $MNT" - 0 0 0 0 && is next ''
+}
+
+failed() {
+	poison $((START + $(file_sector $MNT/file 3) * 512)) || return
+	shows "$DISK" daxmf_pmem "xfs on $MNT" 0x1000 1 1 0 0 &&
+		is next "$DISK has bad memory: 'daxmf owners $DISK' lists the files that it is in" &&
+		write_page $MNT/file 3 oflag=direct && is next ''
+}
+
+partition() {
+	cd / && unmount && make_partition && make_xfs "/dev/${DISK}p1" && mount "/dev/${DISK}p1" $MNT &&
+		shows "$DISK" daxmf_pmem "xfs on $MNT" - 1 1 0 0
+}
+
+mapped() {
+	cd / && unmount && map one <<<"$(linear 0 400 "$DISK" 16)" && make_xfs "/dev/$DM" &&
+		mount_dax "/dev/$DM" || return
+	shows "$DISK" daxmf_pmem "$DM (not told)" - 1 1 0 0 && shows "$DM" on "$DISK" "xfs on $MNT" - - - - - &&
+		is next "$DM is not told of failures of $DISK: 'daxmf stack attach $DM'"
+}
+
+# A bad page of the disk is one of the mapped device; who is not told declines.
+attached() {
+	modprobe daxmf_stack && daxmf stack attach "$DM" && on_exit daxmf stack detach "$DM" &&
+		fill $MNT/file 16 && is next '' || return
+	poison $((START + (16 << 20) + $(file_sector $MNT/file 3) * 512)) || return
+	shows "$DISK" daxmf_pmem "$DM" 0x1000 2 2 0 0 &&
+		shows "$DM" on "$DISK" "xfs on $MNT" 0x1000 1 1 0 0
+}
+
+declined() {
+	cd / && unmount && poison $((START + (16 << 20))) 2>/dev/null
+	is eval "next | tail -n 1" "$DM: not all failures were handled: 'daxmf events $DM' says why"
+}
+
+as_json() {
+	daxmf status --json >"$TMP/json" && python3 - "$TMP/json" "$DISK" "$DM" <<-END
+		import json, sys
+		status = json.load(open(sys.argv[1]))
+		disk, mapped = ([device for device in status["devices"] if device["device"] == name]
+		                for name in sys.argv[2:])
+		assert disk == [{"device": "$DISK", "driver": "daxmf_pmem", "below": [], "above": ["$DM"],
+		    "attached": ["$DM"], "mount": None, "bad": {"bytes": 8192, "is_all": True, "ranges": 2},
+		    "memory_failures": {"received": 3, "delivered": 2, "declined": 1, "failed": 0}}], disk
+		assert mapped[0]["below"] == ["$DISK"] and mapped[0]["driver"] is None, mapped
+		assert any("daxmf owners $DISK" in line for line in status["next"]), status
+	END
+}
+
+other_driver() {
+	ns_bind "$NS" nd_pmem && DISK=$(ns_disk "$NS") && shows "$DISK" nd_pmem - - - - - - &&
+		is next "$DISK has the driver nd_pmem: install daxmf_pmem.conf to have daxmf_pmem instead"
+}
+
+refused() {
+	fails_with "needs root" setpriv --reuid=1000 --clear-groups daxmf status &&
+		fails_with "unexpected argument" daxmf status pmem0
+}
+
+begin 10
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_ns "$KIND"
+require page_data
+check "another driver" clean other_driver
+require_disk "$KIND"
+check "a disk that nobody holds" nothing
+check "a filesystem" mounted
+check "bad memory, until it is written" failed
+check "a filesystem on a partition" partition
+check "a mapped device that is not attached" mapped
+check "one that is" attached
+check "failures that were declined" declined
+check "as JSON" as_json
+check "what is refused" refused
+finish
