@@ -3,7 +3,7 @@
 //! The log of memory failures that `/dev/daxmf` shows.
 //!
 //! Drivers record what happens to memory failures and bad memory. The log keeps the last
-//! 4096 events; a reader that is slower is told how many events it missed.
+//! 4096 events; a reader that is slower gets the number of events that it missed.
 
 mod device;
 mod record;
@@ -144,8 +144,6 @@ enum Next {
     Record(Record),
     /// This many events were overwritten before they were read.
     Missed(u64),
-    /// There is no newer event.
-    End,
 }
 
 impl Log {
@@ -208,18 +206,20 @@ impl Ring {
             .map(|index| index as usize)
     }
 
-    /// What comes next for a reader that has read all events before `number`.
-    fn at(&self, number: u64) -> Next {
+    /// What comes next for a reader that has read all events before `number`. Returns [`None`] if
+    /// there is no newer event.
+    fn at(&self, number: u64) -> Option<Next> {
         // CAST: As above.
         let oldest = self.next.saturating_sub(self.records.len() as u64);
 
         match oldest.checked_sub(number) {
-            Some(missed) if missed > 0 => Next::Missed(missed),
-            _ if number >= self.next => Next::End,
-            _ => self
-                .index(number)
-                .and_then(|index| self.records.get(index))
-                .map_or(Next::End, |record| Next::Record(*record)),
+            Some(missed) if missed > 0 => Some(Next::Missed(missed)),
+            _ if number >= self.next => None,
+            _ => {
+                let record = self.records.get(self.index(number)?)?;
+
+                Some(Next::Record(*record))
+            }
         }
     }
 }
@@ -238,24 +238,24 @@ mod tests {
     fn has_the_last_events_in_order() -> Result {
         let mut ring = Ring::new(3)?;
 
-        assert_eq!(ring.at(0), Next::End);
+        assert_eq!(ring.at(0), None);
         for number in 0..3 {
             ring.add(page(number)?);
         }
         for number in 0..3 {
-            assert_eq!(ring.at(number), Next::Record(page(number)?));
+            assert_eq!(ring.at(number), Some(Next::Record(page(number)?)));
         }
-        assert_eq!(ring.at(3), Next::End);
+        assert_eq!(ring.at(3), None);
 
         for number in 3..8 {
             ring.add(page(number)?);
         }
-        assert_eq!(ring.at(0), Next::Missed(5));
-        assert_eq!(ring.at(4), Next::Missed(1));
+        assert_eq!(ring.at(0), Some(Next::Missed(5)));
+        assert_eq!(ring.at(4), Some(Next::Missed(1)));
         for number in 5..8 {
-            assert_eq!(ring.at(number), Next::Record(page(number)?));
+            assert_eq!(ring.at(number), Some(Next::Record(page(number)?)));
         }
-        assert_eq!(ring.at(8), Next::End);
+        assert_eq!(ring.at(8), None);
         Ok(())
     }
 }

@@ -76,9 +76,10 @@ struct Pmem {
 
 /// The disk of a namespace.
 enum PmemDisk {
-    // The fields are dropped in this order. The holder is not notified of what was found any more,
-    // nor udev of anything, then the holder is told of the removal while the disk still works, then
-    // the disk goes. With the last user of the media the pages go, and with them their failures.
+    // The fields are dropped in this order. First nobody is notified any more: the holder of what
+    // was found, and udev. Then the holder is notified of the removal while the disk still works,
+    // then the disk goes. With the last user of the media the pages go, and with them their
+    // failures.
     Dax {
         _mce: mce::Registration,
         _found: Worker<Found>,

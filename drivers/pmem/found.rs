@@ -135,6 +135,13 @@ impl Found {
         self.unnotified.load(Relaxed)
     }
 
+    /// Notes that the holder is to be notified of `pages`, which were good. Called with the lock of
+    /// what is bad.
+    fn add_news(&self, pages: PageRange<space::Device>, source: Source) {
+        record_found(&self.namespace, pages, source);
+        self.news.add(pages);
+    }
+
     /// Notes that nobody is to be notified of `pages` as found: the holder is notified of a failure
     /// of them, or they are good. Called with the lock of what is bad, see [`BadMemory`].
     pub(crate) fn forget(&self, pages: PageRange<space::Device>) {
@@ -193,10 +200,9 @@ impl Finder {
 
     /// Lists `range`, and has the holder notified of the pages of it that were good.
     pub(crate) fn add(&self, range: ByteRange<space::Device>, source: Source) {
-        let is_listed = self.bad.add_found(range, |pages| {
-            record_found(&self.namespace, pages, source);
-            self.news.add(pages);
-        });
+        let is_listed = self
+            .bad
+            .add_found(range, |pages| self.add_news(pages, source));
 
         self.0.queue();
         warn_unless(&self.namespace, is_listed, range);
@@ -211,10 +217,7 @@ impl Finder {
     pub(crate) fn add_known(&self, bound: &Bound<'_>) -> Result {
         let result = self.bad.populate(
             |range, list| bound.populate_badblocks(range, list),
-            |pages| {
-                record_found(&self.namespace, pages, Source::Platform);
-                self.news.add(pages);
-            },
+            |pages| self.add_news(pages, Source::Platform),
         );
 
         // Some may have been added before it failed.

@@ -149,7 +149,6 @@ impl Reader {
                     CString::try_from_fmt(fmt!("sequence={number} event=missed count={count}\n"))?,
                     number.wrapping_add(count),
                 ),
-                Next::End => continue,
             };
             let line = line.to_bytes();
 
@@ -169,9 +168,9 @@ impl Reader {
 
         loop {
             match ring.at(number) {
-                Next::End if !is_blocking => return Err(EAGAIN),
-                Next::End => {}
-                next => return Ok(next),
+                Some(next) => return Ok(next),
+                None if !is_blocking => return Err(EAGAIN),
+                None => {}
             }
             if self.log.changed.wait_interruptible(&mut ring) {
                 return Err(ERESTARTSYS);
@@ -181,7 +180,7 @@ impl Reader {
 
     /// Whether there is something to be read.
     fn is_ready(&self) -> bool {
-        self.log.ring.lock().at(self.next.load(Relaxed)) != Next::End
+        self.log.ring.lock().at(self.next.load(Relaxed)).is_some()
     }
 }
 
