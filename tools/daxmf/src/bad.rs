@@ -210,6 +210,13 @@ pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> 
     rest
 }
 
+/// How many bytes ranges have, which are apart from each other.
+pub fn length(ranges: &[Range<u64>]) -> u64 {
+    let lengths = ranges.iter().map(|range| range.end - range.start);
+
+    lengths.fold(0, u64::saturating_add)
+}
+
 /// The number in a file of sysfs.
 pub fn number(path: &str) -> Result<u64, String> {
     let text = read(path)?;

@@ -130,8 +130,13 @@ pub fn slaves(disk: &str) -> Result<Vec<String>, String> {
 pub fn mapped() -> Result<Vec<String>, String> {
     let mut disks = names("/sys/class/block")?;
 
-    disks.retain(|disk| Path::new(&format!("/sys/class/block/{disk}/dm")).exists());
+    disks.retain(|disk| is_mapped(disk));
     Ok(disks)
+}
+
+/// Whether a disk is a mapped device.
+pub fn is_mapped(disk: &str) -> bool {
+    Path::new(&format!("/sys/class/block/{disk}/dm")).exists()
 }
 
 /// What is mounted from a disk or a partition of it, as "TYPE on MOUNT-POINT".

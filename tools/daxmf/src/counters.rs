@@ -2,9 +2,9 @@
 
 //! What became of memory failures, as the modules count them.
 
-use std::fs;
-
 use serde_json::Value;
+
+use crate::bad;
 
 /// Where `daxmf_stack` has its counters, LOWER and LOWER/UPPER.
 pub const STACK: &str = "/sys/kernel/debug/daxmf_stack";
@@ -20,13 +20,7 @@ pub fn read(folder: &str) -> Result<Counts, String> {
     let mut counts = [0; NAMES.len()];
 
     for (count, name) in counts.iter_mut().zip(NAMES) {
-        let path = format!("{folder}/{name}");
-        let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
-
-        *count = text
-            .trim()
-            .parse()
-            .map_err(|_| format!("{path}: '{}' is no number", text.trim()))?;
+        *count = bad::number(&format!("{folder}/{name}"))?;
     }
     Ok(counts)
 }

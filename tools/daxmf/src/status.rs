@@ -4,13 +4,12 @@
 //! failures, and what to do next.
 
 use std::fs;
-use std::path::Path;
 
 use clap::Args;
 use cli::Unwritten;
 use serde_json::{json, Value};
 
-use crate::bad::BadRanges;
+use crate::bad::{self, BadRanges};
 use crate::block;
 use crate::counters::{self, Counts};
 use crate::privilege;
@@ -35,7 +34,7 @@ struct Disk {
     mount: Option<String>,
     /// Names of the mapped devices right above it.
     above: Vec<String>,
-    /// Of those above it, those that are told of its failures.
+    /// Those of them that are attached: `daxmf_stack` notifies their holders.
     attached: Vec<String>,
     bad: BadRanges,
     /// What became of failures, if somebody counts them.
@@ -85,12 +84,8 @@ fn all() -> Result<Vec<String>, String> {
     let mut names = block::names("/sys/block")?;
 
     names.retain(|name| block::has_dax(name));
-    names.sort_by_key(|name| is_mapped(name));
+    names.sort_by_key(|name| block::is_mapped(name));
     Ok(names)
-}
-
-fn is_mapped(name: &str) -> bool {
-    Path::new(&format!("/sys/block/{name}/dm")).exists()
 }
 
 impl Disk {
@@ -118,9 +113,7 @@ impl Disk {
     }
 
     fn bad_bytes(&self) -> u64 {
-        let lengths = self.bad.ranges.iter().map(|range| range.end - range.start);
-
-        lengths.fold(0, u64::saturating_add)
+        bad::length(&self.bad.ranges)
     }
 
     /// Who has the disk.

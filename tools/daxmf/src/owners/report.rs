@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use cli::Unwritten;
 use serde_json::{json, Value};
 
+use crate::bad;
 use crate::text::{path_as_json, readable};
 
 /// What has a range.
@@ -193,8 +194,7 @@ pub struct Report {
 impl Report {
     /// Writes it to standard output, as a table for each filesystem.
     pub fn print(&self) -> Result<(), Unwritten> {
-        let length = self.ranges.iter().map(|range| range.end - range.start);
-        let length = length.fold(0, u64::saturating_add);
+        let length = bad::length(&self.ranges);
 
         if self.ranges.is_empty() {
             return cli::print(format_args!("{}: nothing is bad", self.device));

@@ -101,7 +101,8 @@ mapped_device() {
 }
 
 table() {
-	mark && bad 11 && logged "$(event found 11 user)" "$(event notified 11 not_notified)" && write 11 && daxmf events "$DISK" >"$TMP/table" || return
+	mark && bad 11 && logged "$(event found 11 user)" "$(event notified 11 not_notified)" || return
+	write 11 && daxmf events "$DISK" >"$TMP/table" || return
 	head -n 1 "$TMP/table" | grep -qx 'TIME  *EVENT  *DEVICE  *OFFSET  *LENGTH  DETAILS' || return
 	tail -n 3 "$TMP/table" | sed 's/^[-0-9]* [0-9:.]* *//; s/  */ /g; s/ $//' >"$TMP/last"
 	is cat "$TMP/last" "found $DISK 0xb000 0x1000 source=user
@@ -161,7 +162,7 @@ reader() {
 # A read that waits is ended by an event, or by a signal.
 waits() {
 	in_reader <<-END
-		all = len(rest())
+		rest()
 		os.set_blocking(log, True)
 		event = threading.Timer(0.2, bad, [15])
 		event.start()
@@ -264,7 +265,6 @@ begin 15
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require page_data
-START=$(ns_start "$NS")
 check "udev hears of it" clean udev_hears
 check "a failure without a holder, and the write that clears it" nobody_holds_it
 check "errors that were found" found

@@ -29,7 +29,7 @@ mounted() {
 }
 
 failed() {
-	poison $((START + $(file_sector $MNT/file 3) * 512)) || return
+	spoil $MNT/file 3 || return
 	shows "$DISK" daxmf_pmem "xfs on $MNT" 0x1000 1 1 0 0 &&
 		is next "$DISK has bad memory: 'daxmf owners $DISK' lists the files that it is in" &&
 		write_page $MNT/file 3 oflag=direct && is next ''
