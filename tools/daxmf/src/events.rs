@@ -6,16 +6,17 @@ mod record;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use clap::Args;
 use cli::Unwritten;
 
-use record::Record;
+pub use record::Record;
 
 /// The log, a record for each read.
-const LOG: &str = "/dev/daxmf";
+pub const LOG: &str = "/dev/daxmf";
 
 /// Longer than any record.
 const RECORD_SIZE: usize = 4096;
@@ -36,16 +37,16 @@ pub struct Options {
 /// Shows the events. Returns what failed, a line each.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     let device = options.device.as_deref().map(kernel_name);
-    let mut log = match open(options.follow) {
+    let mut log = match Log::open(options.follow) {
         Ok(log) => log,
-        Err(error) => return Ok(vec![format!("{LOG}: {}", explain(&error))]),
+        Err(error) => return Ok(vec![error]),
     };
 
     if !options.json {
         cli::print(record::HEAD)?;
     }
     loop {
-        match next(&mut log) {
+        match log.next() {
             Ok(Some(record)) if device.as_ref().is_none_or(|device| record.is_of(device)) => {
                 match options.json {
                     true => cli::print(record.to_json())?,
@@ -54,18 +55,53 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
             }
             Ok(Some(_)) => {}
             Ok(None) => return Ok(vec![]),
-            Err(error) => return Ok(vec![format!("{LOG}: {error}")]),
+            Err(error) => return Ok(vec![error]),
         }
     }
 }
 
-fn open(is_blocking: bool) -> io::Result<File> {
-    let flags = match is_blocking {
-        true => 0,
-        false => libc::O_NONBLOCK,
-    };
+/// The log of the kernel.
+pub struct Log(File);
 
-    OpenOptions::new().read(true).custom_flags(flags).open(LOG)
+impl Log {
+    /// Opens it, at the oldest event that it has.
+    pub fn open(is_blocking: bool) -> Result<Self, String> {
+        let flags = match is_blocking {
+            true => 0,
+            false => libc::O_NONBLOCK,
+        };
+
+        OpenOptions::new()
+            .read(true)
+            .custom_flags(flags)
+            .open(LOG)
+            .map(Self)
+            .map_err(|error| format!("{LOG}: {}", explain(&error)))
+    }
+
+    /// The next event, [`None`] if there is none yet.
+    pub fn next(&mut self) -> Result<Option<Record>, String> {
+        let mut bytes = [0; RECORD_SIZE];
+
+        loop {
+            match self.0.read(&mut bytes) {
+                Ok(len) => {
+                    let text = String::from_utf8_lossy(bytes.get(..len).unwrap_or_default());
+
+                    return Ok(Some(Record::parse(&text)));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
+                Err(error) => return Err(format!("{LOG}: {error}")),
+            }
+        }
+    }
+}
+
+impl AsFd for Log {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
 }
 
 fn explain(error: &io::Error) -> String {
@@ -73,24 +109,6 @@ fn explain(error: &io::Error) -> String {
         ErrorKind::NotFound => "there is no log: load the module daxmf (modprobe daxmf)".into(),
         ErrorKind::PermissionDenied => "needs root".into(),
         _ => error.to_string(),
-    }
-}
-
-/// The next event, [`None`] if there is none yet.
-fn next(log: &mut File) -> io::Result<Option<Record>> {
-    let mut bytes = [0; RECORD_SIZE];
-
-    loop {
-        match log.read(&mut bytes) {
-            Ok(len) => {
-                let text = String::from_utf8_lossy(bytes.get(..len).unwrap_or_default());
-
-                return Ok(Some(Record::parse(&text)));
-            }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(error),
-        }
     }
 }
 

@@ -7,6 +7,7 @@ mod block;
 mod counters;
 mod events;
 mod files;
+mod monitor;
 mod mounts;
 mod owners;
 mod privilege;
@@ -47,6 +48,10 @@ enum Object {
     ///
     /// Needs root.
     Events(events::Options),
+    /// Report events as they happen to the journal, to a command and to Prometheus: a service.
+    ///
+    /// Needs root.
+    Monitor(monitor::Options),
     /// List the files, directories and metadata that have ranges of a device, and the processes
     /// that have them mapped.
     ///
@@ -72,6 +77,7 @@ fn act(object: Object) -> Result<u8, Unwritten> {
         Object::Stack { action } => (stack::act(action)?, false),
         Object::Status(options) => (status::act(&options)?, false),
         Object::Events(options) => (events::act(&options)?, false),
+        Object::Monitor(options) => (monitor::act(&options)?, false),
         Object::Owners(options) => (owners::act(&options)?, false),
         Object::Repair(options) => repair::act(&options)?,
     };

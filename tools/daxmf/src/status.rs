@@ -79,6 +79,15 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     Ok(errors)
 }
 
+/// How much is bad of each disk with DAX, as far as that can be read.
+pub fn bad_bytes() -> Vec<(String, u64)> {
+    all()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|name| Some((name.clone(), Disk::new(name, &mut Vec::new())?.bad_bytes())))
+        .collect()
+}
+
 /// The names of all disks with DAX, those below before those above them.
 fn all() -> Result<Vec<String>, String> {
     let mut names = block::names("/sys/block")?;

@@ -36,6 +36,8 @@ files()
 
 everything="\
 644 opt/x/lib/modprobe.d/daxmf_pmem.conf
+644 opt/x/lib/systemd/system/daxmf-monitor.service
+644 opt/x/lib/udev/rules.d/60-daxmf-events.rules
 644 opt/x/lib/udev/rules.d/60-daxmf-stack.rules
 644 opt/x/lib/udev/rules.d/61-mendfs.rules
 755 opt/x/sbin/daxmf
@@ -63,11 +65,11 @@ programs_run()
 	done
 }
 
-# The programs that rules call are those that were installed.
+# The programs that rules and units call are those that were installed.
 rules_name_programs()
 {
 	local programs
-	programs=$(grep -rhoE '[^" ]*/sbin/[a-z.]+' "$work/a/opt/x/lib/udev" | sort -u)
+	programs=$(grep -rhoE '[^"= ]*/sbin/[a-z.]+' "$work"/a/opt/x/lib/{udev,systemd} | sort -u)
 	echo "$programs"
 	[ "$(wc -w <<<"$programs")" = 2 ] || return
 	for program in $programs; do

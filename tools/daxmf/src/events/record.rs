@@ -32,13 +32,20 @@ impl Record {
         )
     }
 
-    fn get(&self, name: &str) -> Option<&str> {
+    /// All fields, by their names.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&str> {
         self.0
             .iter()
             .find_map(|(field, value)| (field == name).then_some(value.as_str()))
     }
 
-    fn number(&self, name: &str) -> Option<u64> {
+    pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
     }
 
@@ -64,6 +71,28 @@ impl Record {
         });
 
         Value::Object(fields.collect::<Map<_, _>>())
+    }
+
+    /// What has happened, in a few words.
+    pub fn summary(&self) -> String {
+        let mut summary = self.get("event").unwrap_or("event").to_string();
+        let mut add = |words: String| {
+            summary.push(' ');
+            summary.push_str(&words);
+        };
+
+        if let Some(disk) = self.get("disk") {
+            add(disk.into());
+        }
+        for name in ["offset", "length"] {
+            if let Some(number) = self.number(name) {
+                add(format!("{name} {number:#x}"));
+            }
+        }
+        for (name, value) in self.fields().filter(|(name, _)| !COLUMNS.contains(name)) {
+            add(format!("{name}={value}"));
+        }
+        summary
     }
 
     /// The time, by the clock on the wall, to the microsecond.

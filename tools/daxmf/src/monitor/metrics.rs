@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Metrics for Prometheus, as node_exporter collects them from text files.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use crate::events::Record;
+use crate::status;
+
+use super::state::replace;
+
+/// How many events of a kind a disk has had, by what became of them.
+type Events = BTreeMap<[String; 3], u64>;
+
+pub struct Metrics {
+    file: PathBuf,
+    events: Events,
+    missed: u64,
+}
+
+impl Metrics {
+    pub fn new(file: &Path) -> Self {
+        Self {
+            file: file.into(),
+            events: Events::new(),
+            missed: 0,
+        }
+    }
+
+    pub fn count(&mut self, record: &Record) {
+        if let Some(count) = record.number("count") {
+            self.missed = self.missed.saturating_add(count);
+            return;
+        }
+        let labels = ["event", "disk", "outcome"].map(|name| record.get(name).unwrap_or("").into());
+        let count = self.events.entry(labels).or_default();
+
+        *count = count.saturating_add(1);
+    }
+
+    /// Writes the file anew.
+    pub fn write(&self) -> Result<(), String> {
+        let bad: Vec<_> = status::bad_bytes();
+
+        replace(&self.file, &text(&self.events, self.missed, &bad))
+    }
+}
+
+fn text(events: &Events, missed: u64, bad: &[(String, u64)]) -> String {
+    let mut text = String::new();
+    let head = |text: &mut String, name: &str, kind: &str, help: &str| {
+        // A string takes all that is written to it.
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+    };
+
+    head(
+        &mut text,
+        "daxmf_events_total",
+        "counter",
+        "Events of memory failures.",
+    );
+    for ([event, disk, outcome], count) in events {
+        let _ = writeln!(
+            text,
+            "daxmf_events_total{{event=\"{event}\",disk=\"{}\",outcome=\"{outcome}\"}} {count}",
+            escaped(disk)
+        );
+    }
+    head(
+        &mut text,
+        "daxmf_events_missed_total",
+        "counter",
+        "Events that were overwritten before they were read.",
+    );
+    let _ = writeln!(text, "daxmf_events_missed_total {missed}");
+    head(
+        &mut text,
+        "daxmf_bad_bytes",
+        "gauge",
+        "Bytes that a disk lists as bad.",
+    );
+    for (disk, bytes) in bad {
+        let _ = writeln!(
+            text,
+            "daxmf_bad_bytes{{disk=\"{}\"}} {bytes}",
+            escaped(disk)
+        );
+    }
+    text
+}
+
+/// A value of a label: a backslash, which the kernel escapes others with, is escaped itself.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_by_labels() {
+        let mut metrics = Metrics::new(Path::new("/nowhere"));
+
+        for line in [
+            "event=failure disk=pmem0 outcome=delivered",
+            "event=failure disk=pmem0 outcome=delivered",
+            "event=cleared disk=a\\x20b",
+            "event=missed count=17",
+        ] {
+            metrics.count(&Record::parse(line));
+        }
+        let text = text(&metrics.events, metrics.missed, &[("pmem0".into(), 4096)]);
+
+        for line in [
+            "daxmf_events_total{event=\"failure\",disk=\"pmem0\",outcome=\"delivered\"} 2",
+            "daxmf_events_total{event=\"cleared\",disk=\"a\\\\x20b\",outcome=\"\"} 1",
+            "daxmf_events_missed_total 17",
+            "daxmf_bad_bytes{disk=\"pmem0\"} 4096",
+        ] {
+            assert!(text.lines().any(|it| it == line), "{text}");
+        }
+    }
+}
