@@ -11,8 +11,8 @@ use std::path::Path;
 use mendfs::format::{Block, BLOCK_SHIFT, BLOCK_SIZE};
 use mendfs::media::{Media, MemoryMedia};
 
-/// Blocks that are read or written at once.
-const CHUNK: usize = 32;
+/// Blocks that are read or written at once, at most.
+pub const CHUNK: usize = 32;
 
 /// Memory as `O_DIRECT` needs it.
 #[repr(align(4096))]

@@ -11,12 +11,12 @@ use cli::Unwritten;
 use mendfs::check::{self, Checked};
 use mendfs::media::MemoryMedia;
 use mendfs::report::{Class, Finding, Report};
-use mfmend::image::{Image, BLOCKS, NOW, SECOND};
+use mfmend::image::{Image, BLOCKS, NOW};
 use mfmend::mutation::mutate;
 use mfmend::random::Random;
 use nix::errno::Errno;
 
-use crate::device::Device;
+use crate::device::{Device, CHUNK};
 use crate::kernel_log::{is_complaint, names_structure, KernelLog};
 use crate::mount::Mounted;
 use crate::walk;
@@ -277,9 +277,9 @@ impl<'a> Images<'a> {
         Ok(true)
     }
 
-    /// Writes all but the data to the device.
+    /// Writes an image to the device.
     fn put(&mut self, media: &MemoryMedia) -> Result<(), String> {
-        for part in self.others() {
+        for part in parts() {
             self.device.write(media, part).map_err(|e| e.to_string())?;
         }
         Ok(())
@@ -291,22 +291,21 @@ impl<'a> Images<'a> {
             ..MemoryMedia::default()
         };
 
-        for part in self.others() {
+        for part in parts() {
             self.device
                 .read(&mut media, part)
                 .map_err(|e| e.to_string())?;
         }
         Ok(media)
     }
+}
 
-    /// The blocks that are not data.
-    fn others(&self) -> [Range<u64>; 4] {
-        let geometry = &self.populated.superblock.geometry;
-        let len = geometry.first_chunk().copies[0] + geometry.metadata_blocks();
-        let [first, second] = SECOND.blocks();
-
-        [0..len, first, second, BLOCKS - len..BLOCKS]
-    }
+/// All blocks of the device, a chunk at a time. A superblock that is damaged may say that the
+/// metadata is anywhere among them.
+fn parts() -> impl Iterator<Item = Range<u64>> {
+    (0..BLOCKS)
+        .step_by(CHUNK)
+        .map(|start| start..BLOCKS.min(start + CHUNK as u64))
 }
 
 fn mount_and_use(device: &Path, at: &Path, is_read_only: bool) -> Result<bool, String> {

@@ -3,8 +3,9 @@
 //! Uses all that is in a filesystem.
 
 use std::ffi::{CString, OsStr};
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
+use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
@@ -44,13 +45,40 @@ pub fn read_all(path: &Path) -> Result<Found, Failure> {
     let mut found = Found::default();
 
     at(path, statvfs(path).map_err(Into::into))?;
-    found.is_changeable = is_changeable(&at(path, fs::metadata(path))?);
+    found.is_changeable = at(path, is_changeable(path))?;
     read_directory(path, found.is_changeable, &mut found)?;
     Ok(found)
 }
 
-fn is_changeable(of: &Metadata) -> bool {
-    ![of.uid(), of.gid()].contains(&NOBODY)
+/// Its owners are known, and it is neither immutable nor append-only.
+fn is_changeable(path: &Path) -> io::Result<bool> {
+    let of = fs::symlink_metadata(path)?;
+    let fixed = (libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND) as u64;
+
+    Ok(![of.uid(), of.gid()].contains(&NOBODY) && attributes(path)? & fixed == 0)
+}
+
+/// Attributes of a file, as `statx()` has them.
+fn attributes(path: &Path) -> io::Result<u64> {
+    let mut of = MaybeUninit::<libc::statx>::zeroed();
+    let path = c_path(path)?;
+
+    // SAFETY: Path and buffer are valid.
+    let result = unsafe {
+        libc::statx(
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW,
+            0,
+            of.as_mut_ptr(),
+        )
+    };
+
+    match result {
+        // SAFETY: Zeroes are a `statx`, and so is what the kernel has written there.
+        0 => Ok(unsafe { of.assume_init() }.stx_attributes),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// What is in a directory that cannot be changed cannot be renamed or removed.
@@ -65,7 +93,7 @@ fn read_directory(path: &Path, is_changeable: bool, found: &mut Found) -> Result
         if kind != metadata.file_type() {
             return at(&path, Err(io::Error::other("it is of two types")));
         }
-        let is_changeable = is_changeable && self::is_changeable(&metadata);
+        let is_changeable = is_changeable && at(&path, self::is_changeable(&path))?;
 
         read_attributes(&path)?;
         if kind.is_dir() {
