@@ -210,6 +210,19 @@ pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> 
     rest
 }
 
+/// The range of so many bytes of a device, by its folder in sysfs.
+pub fn range_of(name: &str, sysfs: &str, offset: u64, length: u64) -> Result<Range<u64>, String> {
+    let size = number(&format!("{sysfs}/size"))?.saturating_mul(SECTOR);
+
+    match offset.checked_add(length) {
+        Some(end) if end <= size && length != 0 => Ok(offset..end),
+        _ => Err(format!(
+            "{name}: {offset:#x} and {length:#x} bytes from there on are no range of its {size:#x} \
+             bytes"
+        )),
+    }
+}
+
 /// How many bytes ranges have, which are apart from each other.
 pub fn length(ranges: &[Range<u64>]) -> u64 {
     let lengths = ranges.iter().map(|range| range.end - range.start);

@@ -7,9 +7,11 @@ mod block;
 mod counters;
 mod events;
 mod files;
+mod inject;
 mod monitor;
 mod mounts;
 mod owners;
+mod physical;
 mod privilege;
 mod repair;
 mod reverse_map;
@@ -57,6 +59,10 @@ enum Object {
     ///
     /// Without a range: what the device lists as bad. Needs root.
     Owners(owners::Options),
+    /// Have memory of a disk fail, or list it as bad, to test what comes of it.
+    ///
+    /// Asks before. Needs root.
+    Inject(inject::Options),
     /// Write cached pages of files back over bad blocks.
     ///
     /// What is lost, as the page cache does not have it, is listed. Needs root.
@@ -79,6 +85,7 @@ fn act(object: Object) -> Result<u8, Unwritten> {
         Object::Events(options) => (events::act(&options)?, false),
         Object::Monitor(options) => (monitor::act(&options)?, false),
         Object::Owners(options) => (owners::act(&options)?, false),
+        Object::Inject(options) => (inject::act(&options)?, false),
         Object::Repair(options) => repair::act(&options)?,
     };
 

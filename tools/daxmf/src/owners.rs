@@ -12,7 +12,6 @@ mod report;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
-use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -23,10 +22,10 @@ use crate::bad::{self, merged, BadRanges};
 use crate::block;
 use crate::files::{self, Filesystem, Kind, Piece};
 use crate::mounts::{self, Mount};
+use crate::physical::{self, PAGE};
 use crate::privilege;
 use crate::reverse_map::{self, Owner};
-use crate::table::SECTOR;
-use crate::text::readable;
+use crate::text::{number, readable};
 use crate::tree;
 
 use report::{Found, OnFilesystem, Report, What};
@@ -35,26 +34,20 @@ use report::{Found, OnFilesystem, Report, What};
 #[derive(Args)]
 pub struct Options {
     /// A disk, a partition or a mapped device: a path, or a name of the kernel, such as pmem0.
-    device: String,
+    #[arg(required_unless_present = "pfn")]
+    device: Option<String>,
     /// First byte of the device, decimal or 0x…; without it, all that the device lists as bad.
-    #[arg(value_parser = bytes, requires = "length")]
+    #[arg(value_parser = number, requires = "length")]
     offset: Option<u64>,
     /// Number of bytes.
-    #[arg(value_parser = bytes)]
+    #[arg(value_parser = number)]
     length: Option<u64>,
+    /// Number of a page frame, decimal or 0x…, in place of a device and a range.
+    #[arg(long, value_parser = number, conflicts_with = "device")]
+    pfn: Option<u64>,
     /// As JSON.
     #[arg(long)]
     json: bool,
-}
-
-/// A number of bytes.
-fn bytes(text: &str) -> Result<u64, String> {
-    let number = match text.strip_prefix("0x") {
-        Some(digits) => u64::from_str_radix(digits, 16),
-        None => text.parse(),
-    };
-
-    number.map_err(|error| error.to_string())
 }
 
 /// Lists the owners. Returns what failed, a line each.
@@ -74,10 +67,18 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
 fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
     privilege::check("files are opened by their inodes")?;
 
-    let device = block::number_of(&options.device)?;
-    let BadRanges { ranges, is_cut } = wanted(options, device)?;
+    let (name, range) = wanted(options)?;
+    let device = block::number_of(&name)?;
+    let BadRanges { ranges, is_cut } = match range {
+        Some((offset, length)) => {
+            let range = bad::range_of(&name, &block::sysfs(device), offset, length)?;
+
+            vec![range].into()
+        }
+        None => BadRanges::of_device(device)?,
+    };
     let mut report = Report {
-        device: options.device.clone(),
+        device: name,
         ranges,
         filesystems: Vec::new(),
     };
@@ -86,7 +87,7 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
     if is_cut {
         errors.push(format!(
             "{}: more is bad than sysfs lists: these are the first ranges",
-            options.device
+            report.device
         ));
     }
     for (mount, root) in mounts_on(device, &mut errors)? {
@@ -99,22 +100,14 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
     Ok((report, errors))
 }
 
-/// The ranges that are wanted.
-fn wanted(options: &Options, device: (u64, u64)) -> Result<BadRanges, String> {
-    let (Some(offset), Some(length)) = (options.offset, options.length) else {
-        return BadRanges::of_device(device);
-    };
-    let size = bad::number(&format!("{}/size", block::sysfs(device)))?.saturating_mul(SECTOR);
-
-    match offset.checked_add(length) {
-        Some(end) if end <= size && length != 0 => {
-            Ok(iter::once(offset..end).collect::<Vec<_>>().into())
-        }
-        _ => Err(format!(
-            "{}: {offset:#x} and {length:#x} bytes from there on are no range of its {size:#x} bytes",
-            options.device
-        )),
+/// The device that is wanted, and the offset and the length of its part, if one is named.
+fn wanted(options: &Options) -> Result<(String, Option<(u64, u64)>), String> {
+    if let Some(pfn) = options.pfn {
+        return physical::disk_of(pfn).map(|(disk, offset)| (disk, Some((offset, PAGE))));
     }
+    let device = options.device.clone().unwrap_or_default();
+
+    Ok((device, options.offset.zip(options.length)))
 }
 
 /// The filesystems that lie on a device, each once.
@@ -321,20 +314,6 @@ impl Search {
             let unknown = Found::of_device(What::Unknown, part, "no file was found that has it");
 
             self.found.push(unknown);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::bytes;
-
-    #[test]
-    fn numbers_of_bytes() {
-        assert_eq!(bytes("4096"), Ok(4096));
-        assert_eq!(bytes("0x1000"), Ok(4096));
-        for text in ["", "0x", "-1", "4k", "0x1ffffffffffffffff"] {
-            assert!(bytes(text).is_err(), "{text}");
         }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths as text and as JSON, whatever bytes they are of.
+//! Paths as text and as JSON, whatever bytes they are of, and numbers of the command line.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -35,6 +35,16 @@ pub fn readable(path: &Path) -> String {
     text
 }
 
+/// A number, decimal or with 0x.
+pub fn number(text: &str) -> Result<u64, String> {
+    let number = match text.strip_prefix("0x") {
+        Some(digits) => u64::from_str_radix(digits, 16),
+        None => text.parse(),
+    };
+
+    number.map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use std::ffi::OsStr;
@@ -55,6 +65,15 @@ mod tests {
         );
         assert_eq!(path_as_json(path(b"a\nb")), json!("a\nb"));
         assert_eq!(path_as_json(path(b"a\xff")), json!([97, 255]));
+    }
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal() {
+        assert_eq!(number("4096"), Ok(4096));
+        assert_eq!(number("0x1000"), Ok(4096));
+        for text in ["", "0x", "-1", "4k", "0x1ffffffffffffffff"] {
+            assert!(number(text).is_err(), "{text}");
+        }
     }
 
     proptest! {

@@ -50,7 +50,7 @@ owners_at() {
 # in_json EXPRESSION -- of a report, r.
 in_json() {
 	daxmf owners --json "$DISK" >"$TMP/json"
-	cat "$TMP/json"
+	cat "$TMP/json" && json_is owners <"$TMP/json" || return
 	python3 -c "import json; r = json.load(open('$TMP/json')); assert ($1), r"
 }
 
@@ -106,6 +106,16 @@ ranges() {
 		mend "$DISK" && owners_at ranges 7 "file 0x7000 0x1000 $MNT/ranges"
 }
 
+# A page frame is that part of the disk.
+page_frame() {
+	local offset
+
+	fill frame 16 && offset=$(($(place frame 7) * 512)) &&
+		daxmf owners "$DISK" $offset $PAGE >"$TMP/by-offset" &&
+		daxmf owners --pfn "$(printf %#x $(((START + offset) / PAGE)))" | diff "$TMP/by-offset" - &&
+		grep -q "$MNT/frame" "$TMP/by-offset"
+}
+
 # A directory so long that it has blocks of its own: among all that is there.
 directory() {
 	mkdir directory && touch directory/{1..300} && sync && echo text >file && sync file &&
@@ -134,6 +144,9 @@ refuses() {
 		fails_with "are no range" daxmf owners "$DISK" 0 0x4000000000000000 &&
 		fails_with "are no range" daxmf owners "$DISK" 0 0 &&
 		fails_with "LENGTH" daxmf owners "$DISK" 4096 &&
+		fails_with "not of a persistent-memory disk" daxmf owners --pfn 1 &&
+		fails_with "not of a persistent-memory disk" daxmf owners --pfn 0xffffffffffffffff &&
+		fails_with "cannot be used with" daxmf owners --pfn 1 "$DISK" &&
 		fails_with "invalid value" daxmf owners "$DISK" -- -1 4096
 }
 
@@ -157,6 +170,7 @@ xfs_on_volume() {
 	check "xfs on a volume: every owner of a shared page" clean shared
 	check "xfs on a volume: a file without a name" clean deleted
 	check "xfs on a volume: ranges" ranges
+	check "xfs on a volume: a page frame" clean page_frame
 	check "xfs on a volume: a directory" directory
 	check "xfs on a volume: metadata and free space" others superblock
 }
@@ -186,7 +200,7 @@ mendfs_on_partition() {
 	check "mendfs on a partition: metadata and free space" others metadata
 }
 
-begin 15
+begin 16
 require_disk "$KIND"
 clean xfs_on_volume
 clean ext4_on_mapped

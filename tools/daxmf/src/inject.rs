@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `daxmf inject`: memory failures and bad blocks, for those who test what their own programs and
+//! filesystems make of them.
+
+use std::fs;
+use std::io::{self, IsTerminal};
+use std::ops::Range;
+use std::path::Path;
+use std::process::Command;
+
+use clap::Args;
+use cli::Unwritten;
+use serde_json::json;
+
+use crate::bad;
+use crate::block;
+use crate::physical::{self, PAGE};
+use crate::privilege;
+use crate::table::SECTOR;
+use crate::text::number;
+
+/// Takes the number of a page frame for `memory_failure()`: srctree/mm/hwpoison-inject.c.
+const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
+
+/// What to inject, and where.
+#[derive(Args)]
+pub struct Options {
+    /// A persistent-memory disk with DAX: a path, or a name of the kernel, such as pmem0.
+    device: String,
+    /// First byte of the device, decimal or 0x….
+    #[arg(value_parser = number)]
+    offset: u64,
+    /// Number of bytes.
+    #[arg(value_parser = number, default_value = "4096")]
+    length: u64,
+    /// List the range as bad, as a scrub does that finds an error. Without this, the pages of the
+    /// range fail, as with a processor that finds one.
+    #[arg(long)]
+    error: bool,
+    /// Do not ask.
+    #[arg(long, short)]
+    yes: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Injects. Returns what failed, a line each.
+pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
+    let target = match Target::new(options) {
+        Ok(target) => target,
+        Err(error) => return Ok(vec![error]),
+    };
+
+    if !options.yes && !confirm(options, &target)? {
+        return Ok(vec!["nothing was injected".into()]);
+    }
+    let injected = match options.error {
+        true => target.list_as_bad(),
+        false => target.fail(),
+    };
+
+    if let Err(error) = injected {
+        return Ok(vec![error]);
+    }
+    let Target { disk, range, .. } = &target;
+    let (offset, length) = (range.start, range.end - range.start);
+
+    match options.json {
+        true => cli::print(json!({
+            "device": disk,
+            "offset": offset,
+            "length": length,
+            "kind": if options.error { "error" } else { "failure" },
+        }))?,
+        false => cli::print(format_args!(
+            "{disk}: {length:#x} bytes at {offset:#x}; 'daxmf events {disk}' shows what came of it"
+        ))?,
+    }
+    Ok(vec![])
+}
+
+/// Asks whoever is at the terminal.
+fn confirm(options: &Options, target: &Target) -> Result<bool, Unwritten> {
+    if !io::stdin().is_terminal() {
+        cli::warn("daxmf: there is no terminal to ask at: --yes is wanted");
+        return Ok(false);
+    }
+    let effect = match options.error {
+        true => "reads as an error from now on, until it is written",
+        false => "fails: processes that have it mapped are killed, and filesystems are notified",
+    };
+    let mut answer = String::new();
+
+    cli::print(format_args!(
+        "{}: memory from {:#x} to {:#x} {effect}. Type 'yes' to go on:",
+        target.disk, target.range.start, target.range.end
+    ))?;
+    Ok(io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes")
+}
+
+/// A range of a disk.
+struct Target {
+    disk: String,
+    range: Range<u64>,
+    /// The physical address of the disk.
+    address: u64,
+}
+
+impl Target {
+    /// Checks that there is such a range.
+    fn new(options: &Options) -> Result<Self, String> {
+        privilege::check("this does harm")?;
+
+        let device = &options.device;
+        let disk = block::disk_of(device)?;
+        let address = physical::start(&disk)
+            .ok_or_else(|| format!("{device}: not a persistent-memory disk with DAX"))?;
+
+        if block::number_of(device)? != block::number_of(&disk)? {
+            return Err(format!("{device}: a partition, name the disk: {disk}"));
+        }
+        let (offset, length) = (options.offset, options.length);
+        let range = bad::range_of(&disk, &format!("/sys/block/{disk}"), offset, length)?;
+        let unit = match options.error {
+            true => SECTOR,
+            false => PAGE,
+        };
+
+        if offset % unit != 0 || length % unit != 0 {
+            return Err(format!(
+                "{disk}: {offset:#x} and {length:#x} must be multiples of {unit}"
+            ));
+        }
+        Ok(Self {
+            disk,
+            range,
+            address,
+        })
+    }
+
+    fn list_as_bad(&self) -> Result<(), String> {
+        let Self { disk, range, .. } = self;
+        let path = format!("/sys/block/{disk}/badblocks");
+        let sectors = (range.end - range.start) / SECTOR;
+
+        fs::write(&path, format!("{} {sectors}", range.start / SECTOR))
+            .map_err(|error| format!("{path}: {error}"))
+    }
+
+    /// Has each page fail, the first one first, until one cannot.
+    fn fail(&self) -> Result<(), String> {
+        if !Path::new(CORRUPT_PFN).exists() {
+            // What it has to say is said by the error below.
+            let _ = Command::new("modprobe").arg("hwpoison-inject").status();
+        }
+        let pages = self.range.clone().step_by(PAGE as usize);
+
+        pages.into_iter().try_for_each(|offset| {
+            let pfn = self.address.saturating_add(offset) / PAGE;
+
+            fs::write(CORRUPT_PFN, format!("{pfn:#x}")).map_err(|error| {
+                format!(
+                    "{}: {offset:#x}: {CORRUPT_PFN}: {}",
+                    self.disk,
+                    explain(&error)
+                )
+            })
+        })
+    }
+}
+
+fn explain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "it is not there: the kernel has no hwpoison-inject, or debugfs is not mounted".into()
+        }
+        _ => error.to_string(),
+    }
+}

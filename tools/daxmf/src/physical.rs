@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which disk has a physical address.
+
+use std::fs;
+
+use crate::bad;
+use crate::block;
+use crate::table::SECTOR;
+
+/// Of a page frame, in bytes.
+pub const PAGE: u64 = 4096;
+
+/// The disk with DAX that has a page frame, and the offset of the page there.
+pub fn disk_of(pfn: u64) -> Result<(String, u64), String> {
+    let disks = block::names("/sys/block")?;
+    let address = pfn.checked_mul(PAGE);
+    let found = address.and_then(|address| {
+        disks.into_iter().find_map(|disk| {
+            let offset = address.checked_sub(start(&disk)?)?;
+            let size = bad::number(&format!("/sys/block/{disk}/size")).ok()?;
+
+            (offset < size.saturating_mul(SECTOR)).then_some((disk, offset))
+        })
+    });
+
+    found.ok_or_else(|| format!("page frame {pfn:#x}: not of a persistent-memory disk"))
+}
+
+/// The physical address of the first byte of a disk. [`None`] if it is not persistent memory. Its
+/// parent in sysfs, a namespace or what makes a disk of one, has the address of the data.
+pub fn start(disk: &str) -> Option<u64> {
+    let parent = format!("/sys/block/{disk}/device");
+    let subsystem = fs::read_link(format!("{parent}/subsystem")).ok()?;
+    let text = fs::read_to_string(format!("{parent}/resource")).ok()?;
+    let digits = text.trim().strip_prefix("0x")?;
+
+    (subsystem.ends_with("bus/nd") && block::has_dax(disk)).then_some(())?;
+    u64::from_str_radix(digits, 16).ok()
+}

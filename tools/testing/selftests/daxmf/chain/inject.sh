@@ -1,0 +1,80 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# "daxmf inject": a failure, or a bad block, where it was asked for, and nowhere else.
+
+KIND=${KIND:-memmap}
+# shellcheck source=../lib.sh
+. "$(dirname "$0")/../lib.sh"
+
+# The holder is notified, and who has the page mapped is killed.
+failure() {
+	local offset
+
+	fill file 16 && offset=$(($(file_sector file 5) * 512)) &&
+		daxmf inject --yes --json "$DISK" $offset >"$TMP/said" || return
+	json_is inject <"$TMP/said" && is cat "$TMP/said" "{\"device\":\"$DISK\",\"kind\":\"failure\",\"length\":4096,\"offset\":$offset}" &&
+		daxmf events "$DISK" | tail -n 1 | grep "failure .* $(printf %#x $offset) .* 0x1000 .*outcome=delivered" &&
+		is bad_blocks ''
+}
+
+pages() {
+	local before
+
+	before=$(daxmf events "$DISK" | grep -c ' failure ')
+	daxmf inject -y "$DISK" 0x100000 0x3000 &&
+		is eval "daxmf events $DISK | grep -c ' failure '" $((before + 3))
+}
+
+error() {
+	daxmf inject --yes --error "/dev/$DISK" 0x200200 512 && is bad_blocks "4097 1" &&
+		wait_for noted &&
+		write_page "/dev/$DISK" 512 oflag=direct && is bad_blocks ''
+}
+
+# The page that the sector is in.
+noted() {
+	daxmf events "$DISK" | grep -q "found .* 0x200000 .* 0x1000 .*source=user"
+}
+
+# Who does not agree changes nothing.
+asks() {
+	local events
+
+	events=$(daxmf events "$DISK" | wc -l)
+	fails_with "--yes is wanted" daxmf inject "$DISK" 0 </dev/null &&
+		script -qec "daxmf inject $DISK 0" /dev/null <<<no >"$TMP/no" && return 1
+	grep "Type 'yes' to go on" "$TMP/no" && grep "nothing was injected" "$TMP/no" &&
+		is eval "daxmf events $DISK | wc -l" "$events" || return
+	script -qec "daxmf inject --error $DISK 0x300000" /dev/null <<<yes && is bad_blocks "6144 8" &&
+		write_page "/dev/$DISK" 768 oflag=direct
+}
+
+refuses() {
+	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf inject -y "$DISK" 0 &&
+		fails_with "must be multiples of 4096" daxmf inject -y "$DISK" 512 &&
+		fails_with "must be multiples of 512" daxmf inject -y --error "$DISK" 0 100 &&
+		fails_with "are no range" daxmf inject -y "$DISK" 0 0 &&
+		fails_with "are no range" daxmf inject -y "$DISK" 0xfffffffffffff000 8192 &&
+		fails_with "none: not a block device" daxmf inject -y none 0 &&
+		fails_with "/dev: not a block device" daxmf inject -y /dev 0 && make_partition &&
+		fails_with "name the disk: $DISK" daxmf inject -y "${DISK}p1" 0
+}
+
+begin 6
+[ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
+require_disk "$KIND"
+require page_data
+# As it is from the start.
+echo tell >"/sys/block/$DISK/memory_failure/simulated"
+check "what cannot be" clean refuses
+check "an error is listed" error
+check "it asks" asks
+require make_xfs "/dev/$DISK"
+require mount_dax "/dev/$DISK"
+require cd $MNT
+on_exit cd /
+check "a failure is delivered" failure
+check "of several pages" pages
+check "nothing is listed" is bad_blocks ''
+finish
