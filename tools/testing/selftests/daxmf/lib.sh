@@ -102,6 +102,11 @@ fail() {
 	return 1
 }
 
+# json_is COMMAND -- standard input is what "daxmf COMMAND --json" prints by its schema.
+json_is() {
+	python3 "$SELFTESTS/json_is.py" "$1"
+}
+
 # fails_with WORDS COMMAND... -- the command must fail and say these words.
 fails_with() {
 	local words=$1 output

@@ -261,7 +261,7 @@ no_log() {
 		is events '' && ns_bind "$NS" >/dev/null
 }
 
-begin 15
+begin 16
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require page_data
@@ -276,6 +276,7 @@ check "a record for each read" reader
 check "a read waits for an event" waits
 check "events are followed" clean follows
 check "a closed pipe ends the list, without a word" closed_pipe
+check "as the schema of JSON says" eval "daxmf events --json | json_is events"
 check "a slow reader is told what it has missed" missed
 check "events are traced" clean traced
 check "an ordinary user reads nothing" ordinary_user

@@ -64,7 +64,7 @@ repair() {
 # in_json EXPRESSION -- of a report, r.
 in_json() {
 	daxmf repair --json $MNT >"$TMP/json"
-	cat "$TMP/json"
+	cat "$TMP/json" && json_is repair <"$TMP/json" || return
 	python3 -c "import json; r = json.load(open('$TMP/json')); assert $1, r"
 }
 

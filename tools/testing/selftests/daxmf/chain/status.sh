@@ -62,7 +62,7 @@ declined() {
 }
 
 as_json() {
-	daxmf status --json >"$TMP/json" && python3 - "$TMP/json" "$DISK" "$DM" <<-END
+	daxmf status --json >"$TMP/json" && json_is status <"$TMP/json" && python3 - "$TMP/json" "$DISK" "$DM" <<-END
 		import json, sys
 		status = json.load(open(sys.argv[1]))
 		disk, mapped = ([device for device in status["devices"] if device["device"] == name]

@@ -39,7 +39,8 @@ two_volumes() {
 	map other <<<"$(linear 0 64 "$A" 432)" && other=$DM && attach "$A" "$other" || return
 	map one <<<"$(linear 0 400 "$A" 16)" && attach "$A" "$DM" && told_on_dm corrupt-pfn || return
 	is stack_counters "$A/$DM" "2 2 0 0" && is stack_counters "$A/$other" "0 0 0 0" &&
-		is daxmf stack list --json "[$(listed "$A" 2 "$(listed "$other" 0),$(listed "$DM" 2)")]"
+		is daxmf stack list --json "[$(listed "$A" 2 "$(listed "$other" 0),$(listed "$DM" 2)")]" &&
+		daxmf stack list --json | json_is stack
 }
 
 # listed DEVICE COUNT [UPPER...] -- in JSON, with as many failures, all delivered.
