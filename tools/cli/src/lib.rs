@@ -5,12 +5,18 @@
 //! `println!` panics if standard output cannot be written. Here that is an error like any other. It
 //! is not reported to a user who has closed the pipe: `daxmf stack list | head -n 1`.
 
+use std::env;
 use std::error::Error;
 use std::fmt::{self, Display};
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap_complete::Shell;
+
+/// The variable of the environment that names a shell: the program prints the completion of its
+/// arguments for that shell, and does nothing else. clap_complete uses the same name.
+const COMPLETE: &str = "COMPLETE";
 
 /// Standard output cannot be written.
 #[derive(Debug)]
@@ -54,6 +60,15 @@ pub fn run<A: Parser>(
     usage: u8,
     act: impl FnOnce(A) -> Result<u8, Box<dyn Error>>,
 ) -> ExitCode {
+    if let Ok(shell) = env::var(COMPLETE) {
+        return match shell.parse() {
+            Ok(shell) => print_completion::<A>(shell).map_or(failure, |()| 0).into(),
+            Err(error) => {
+                warn(format_args!("{COMPLETE}={shell}: {error}"));
+                usage.into()
+            }
+        };
+    }
     let result = match A::try_parse() {
         Ok(arguments) => act(arguments),
         Err(error) if error.use_stderr() => {
@@ -75,4 +90,13 @@ pub fn run<A: Parser>(
             failure
         })
         .into()
+}
+
+fn print_completion<A: Parser>(shell: Shell) -> io::Result<()> {
+    let mut command = A::command();
+    let name = command.get_name().to_owned();
+    let mut completion = Vec::new();
+
+    clap_complete::generate(shell, &mut command, name, &mut completion);
+    io::stdout().write_all(&completion)
 }

@@ -44,10 +44,24 @@ everything="\
 755 opt/x/sbin/fsck.mendfs
 755 opt/x/sbin/mendfs
 755 opt/x/sbin/mkfs.mendfs
+644 opt/x/share/bash-completion/completions/daxmf
+644 opt/x/share/bash-completion/completions/fsck.mendfs
+644 opt/x/share/bash-completion/completions/mendfs
+644 opt/x/share/bash-completion/completions/mkfs.mendfs
+644 opt/x/share/daxmf/daxmf.schema.json
+755 opt/x/share/daxmf/mem_fail_trigger
+644 opt/x/share/fish/vendor_completions.d/daxmf.fish
+644 opt/x/share/fish/vendor_completions.d/fsck.mendfs.fish
+644 opt/x/share/fish/vendor_completions.d/mendfs.fish
+644 opt/x/share/fish/vendor_completions.d/mkfs.mendfs.fish
 644 opt/x/share/man/man8/daxmf.8
 644 opt/x/share/man/man8/fsck.mendfs.8
 644 opt/x/share/man/man8/mendfs.8
-644 opt/x/share/man/man8/mkfs.mendfs.8"
+644 opt/x/share/man/man8/mkfs.mendfs.8
+644 opt/x/share/zsh/site-functions/_daxmf
+644 opt/x/share/zsh/site-functions/_fsck.mendfs
+644 opt/x/share/zsh/site-functions/_mendfs
+644 opt/x/share/zsh/site-functions/_mkfs.mendfs"
 
 programs()
 {
@@ -65,17 +79,33 @@ programs_run()
 	done
 }
 
-# The programs that rules and units call are those that were installed.
+# The programs that rules, units and the trigger call are those that were installed.
 rules_name_programs()
 {
 	local programs
-	programs=$(grep -rhoE '[^"= ]*/sbin/[a-z.]+' "$work"/a/opt/x/lib/{udev,systemd} | sort -u)
+	programs=$(grep -rhoE '[^"= ]*/sbin/[a-z.]+' "$work"/a/opt/x/{lib/udev,lib/systemd,share/daxmf} | sort -u)
 	echo "$programs"
 	[ "$(wc -w <<<"$programs")" = 2 ] || return
 	for program in $programs; do
 		[ -x "$work/a$program" ] || return
 	done
 	in_root udevadm verify "$work"/a/opt/x/lib/udev/rules.d/*
+}
+
+# Shells can read what they are given, and it is of this program.
+completions()
+{
+	local to=$work/a/opt/x/share program
+	for program in "$work"/a/opt/x/sbin/*; do
+		program=${program##*/}
+		# shellcheck disable=SC2016 # the other shell expands them
+		in_root bash -c '. "$1" && complete -p "$2"' - \
+			"$to/bash-completion/completions/$program" "$program" &&
+			grep -qx "#compdef $program" "$to/zsh/site-functions/_$program" &&
+			grep -q "^complete -c $program " "$to/fish/vendor_completions.d/$program.fish" || return
+	done
+	in_root env COMPLETE=bash "$work/a/opt/x/sbin/daxmf" | cmp - "$to/bash-completion/completions/daxmf" &&
+		fails_with "COMPLETE=csh: invalid variant" in_root env COMPLETE=csh "$work/a/opt/x/sbin/daxmf"
 }
 
 # modprobe finds its file where it is installed by default.
@@ -136,10 +166,11 @@ modules_of_package()
 }
 
 ktap_print_header
-ktap_set_plan 9
+ktap_set_plan 10
 check "make install: all there is, twice" programs
 check "make install: each program runs, and has a manual page" programs_run
 check "make install: rules name the programs" rules_name_programs
+check "make install: completions of shells" completions
 check "make install: modprobe prefers daxmf_pmem" modprobe_knows
 check "make install: a prefix that is none" bad_prefix
 check "make install: a folder that cannot be written to" no_permission
