@@ -48,6 +48,10 @@ install:
 modules_install:
 	@scripts/install modules $(if $(KDIR),own,$(KERNEL))
 
+deb: KERNEL = stock
+deb: modules tools
+	@scripts/deb
+
 vm: modules tools
 	@scripts/vm
 
@@ -60,5 +64,5 @@ clean:
 distclean: clean
 	@scripts/distclean
 
-.PHONY: help run test soak fstests bench check rustdoc modules tools install modules_install vm \
+.PHONY: help run test soak fstests bench check rustdoc modules tools install modules_install deb vm \
 	kdir clean distclean

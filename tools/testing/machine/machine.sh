@@ -1,0 +1,293 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# A Debian machine with XFS on LVM on an NVDIMM, as an administrator has it: the packages are
+# installed, the machine is booted, memory fails, the packages are upgraded and purged. Nothing of
+# ours is in the machine but the packages. Commands are run by QEMU's guest agent.
+#
+# shellcheck disable=SC2016 # a shell in the machine expands them
+
+# shellcheck source=tools/testing/on-host.sh
+. "$(dirname "$0")/../on-host.sh"
+
+here=$top/tools/testing/machine
+host=$top/build/machine
+release=$(<"$kernel/release")
+modules=daxmf-modules-$release
+# The process group of QEMU, and its monitor.
+vm='' monitor=''
+accel='' disk=''
+# In seconds, for a boot and for whatever else is waited for.
+LIMIT=900
+# What systemd waits for, an emulated processor does slowly.
+patience="systemd.default_device_timeout_sec=$LIMIT systemd.default_timeout_start_sec=$LIMIT"
+
+finish()
+{
+	[ -z "$vm" ] || stop_groups "$vm"
+	rm -rf "$work"
+}
+trap finish EXIT
+
+# The machine, as far as the end of its boot.
+boot()
+{
+	rm -f "$host/agent"
+	set -m
+	in_root timeout 1800 qemu-system-x86_64 -accel "$accel" -smp 1 -machine q35,nvdimm=on \
+		-cpu "max,vendor=GenuineIntel,family=6,model=85,stepping=7,la57=off" \
+		-m 1536M,slots=4,maxmem=8G -nodefaults -no-user-config -display none -no-reboot \
+		-serial "file:$host/console" -device virtio-rng-pci \
+		-drive "file=$host/disk,if=virtio,format=qcow2,cache=unsafe" \
+		-drive "file=$host/packages,if=virtio,format=raw,readonly=on" \
+		-device virtio-serial-pci \
+		-chardev "socket,id=agent,path=$host/agent,server=on,wait=off" \
+		-device virtserialport,chardev=agent,name=org.qemu.guest_agent.0 \
+		-chardev stdio,id=monitor,signal=off -mon chardev=monitor \
+		-object "memory-backend-file,id=nvdimm,share=on,align=2M,mem-path=$host/nvdimm,size=512M" \
+		-device nvdimm,memdev=nvdimm,id=dimm0 \
+		-kernel "$disk/vmlinuz" -initrd "$disk/initrd.img" \
+		-append "root=/dev/vda console=ttyS0 mitigations=off lpj=10000000 no_timer_check mce=30000000 $patience" \
+		<"$host/monitor" >"$host/qemu" 2>&1 &
+	vm=$!
+	set +m
+	until_true is_up || { tail -n 20 "$host/console" "$host/qemu"; return 1; }
+}
+
+# The agent answers when it has been started. What is not of ours may fail in such a machine.
+is_up()
+{
+	local state
+	state=$(in_root timeout 60 "$here/agent" "$host/agent" /usr/bin/systemctl is-system-running)
+	[ "$state" = running ] || [ "$state" = degraded ]
+}
+
+# in_machine COMMAND...
+in_machine()
+{
+	in_root "$here/agent" "$host/agent" /usr/bin/env LANG=C "$@"
+}
+
+# Of a shell.
+sh_in_machine() # text
+{
+	in_machine sh -c "$1"
+}
+
+until_true() # command...
+{
+	local end=$((SECONDS + LIMIT))
+	until "$@" >/dev/null 2>&1; do
+		if [ $SECONDS -ge $end ] || ! kill -0 "$vm"; then
+			echo "waited in vain for '$*':"
+			"$@"
+			return 1
+		fi
+		sleep 1
+	done
+}
+
+# The administrator's words.
+reboot()
+{
+	in_machine systemctl --no-block reboot
+	wait "$vm"
+	vm=''
+	boot
+}
+
+is() # expected, command...
+{
+	local expected=$1 output
+	output=$("${@:2}")
+	[ "$output" = "$expected" ] || {
+		echo "'${*:2}' is '$output', not '$expected'"
+		return 1
+	}
+}
+
+# says WORDS COMMAND...
+says()
+{
+	local output
+	output=$("${@:2}" 2>&1) || { echo "$output"; return 1; }
+	[[ $output == *"$1"* ]] || {
+		echo "'${*:2}' does not say '$1':"
+		echo "$output"
+		return 1
+	}
+}
+
+driver()
+{
+	sh_in_machine 'basename $(readlink /sys/block/pmem0/device/driver)'
+}
+
+# Files of the machine but for those of its own work.
+files_of_machine()
+{
+	sh_in_machine 'find / -xdev ! -path "/var/lib/dpkg/*" ! -path "/var/lib/apt/*" ! -path "/var/cache/*" \
+		! -path "/var/log/*" ! -path "/tmp/*" ! -path "/var/tmp/*" ! -path "/var/lib/systemd/*" | sort'
+}
+
+# Before daxmf: all that was there with nd_pmem.
+server()
+{
+	boot && sh_in_machine 'set -e
+		udevadm settle
+		ndctl create-namespace -f -e namespace0.0 -m fsdax >/dev/null
+		udevadm settle
+		vgcreate -q vg /dev/pmem0
+		lvcreate -q -y -n srv -l 100%FREE vg
+		mkfs.xfs -q /dev/vg/srv
+		echo "/dev/vg/srv /srv xfs dax=always 0 2" >>/etc/fstab
+		systemctl daemon-reload
+		mount /srv
+		head -c 65536 /dev/urandom >/srv/table
+		sync' && is nd_pmem driver && files_of_machine >"$work/before"
+}
+
+install()
+{
+	says "daxmf: nd_pmem has the persistent memory until the next boot" \
+		sh_in_machine "mount -o ro /dev/vdb /mnt && apt-get install -y /mnt/1/*.deb 2>&1" &&
+		is "$modules" in_machine cat /run/reboot-required.pkgs && is nd_pmem driver &&
+		sh_in_machine 'echo "TRIGGER_DIR=/usr/share/daxmf" >>/etc/default/rasdaemon
+			echo "MEM_FAIL_TRIGGER=mem_fail_trigger" >>/etc/default/rasdaemon'
+}
+
+drives()
+{
+	reboot && is daxmf_pmem driver && is "xfs" in_machine findmnt -no FSTYPE /srv &&
+		is active in_machine systemctl is-active daxmf-monitor &&
+		says "dm-0" in_machine daxmf stack list && in_machine daxmf status
+}
+
+# The physical address of the first page of a file, by what the kernel's own tools say.
+address()
+{
+	sh_in_machine 'start=$(cat /sys/bus/nd/devices/pfn0.*/resource | grep -v "^0x0*$" | head -n 1)
+		lv=$(dmsetup table vg-srv | cut -d" " -f5)
+		block=$(xfs_io -c "fiemap -v" /srv/table | sed -nE "s/^ *0: [^ ]+ +([0-9]+)\.\..*/\1/p")
+		printf "%#x\n" $((start + (lv + block) * 512))'
+}
+
+# A process has the file mapped.
+is_mapped()
+{
+	sh_in_machine 'grep -l /srv/table /proc/[0-9]*/maps'
+}
+
+is_not_mapped()
+{
+	! is_mapped
+}
+
+is_in_journal()
+{
+	in_machine journalctl -q -t daxmf DAXMF_EVENT=failure DAXMF_OUTCOME=delivered | grep pmem0
+}
+
+# A process that has the file mapped is killed.
+fails()
+{
+	sh_in_machine 'echo 1 >/proc/sys/vm/memory_failure_early_kill
+		systemd-run -q --unit=victim sh -c "
+			(echo mmap -r 0 64k; echo mread 0 64k; exec sleep 1000) | exec xfs_io /srv/table"' &&
+		until_true is_mapped || return
+	echo "mce -b 0 9 0xbd000000000000cf 0x5 $(address) 0x8c" >&"$monitor"
+	until_true is_not_mapped && until_true is_in_journal
+}
+
+# Only the trigger of rasdaemon writes the names of files there.
+named_by_rasdaemon()
+{
+	until_true sh_in_machine 'journalctl -q -t daxmf -o cat | grep "file .* /srv/table"' &&
+		until_true sh_in_machine 'journalctl -q -u rasdaemon | grep "dax page.*Recovered"'
+}
+
+told_by_name()
+{
+	says "/srv/table" in_machine daxmf owners /dev/vg/srv && says "/srv/table" in_machine daxmf owners pmem0 &&
+		says "pmem0 has bad memory" in_machine daxmf status &&
+		says "outcome=delivered" in_machine daxmf events &&
+		sh_in_machine '! cat /srv/table >/dev/null' && in_machine journalctl -q -t daxmf -o short
+}
+
+failures_in_journal()
+{
+	sh_in_machine 'journalctl -q -t daxmf DAXMF_EVENT=failure DAXMF_DISK=pmem0 -o cat | wc -l'
+}
+
+upgrade()
+{
+	local failures
+	failures=$(failures_in_journal) &&
+		says "daxmf: the modules that are loaded stay as they are until the next boot" \
+			sh_in_machine "mount -o ro /dev/vdb /mnt && apt-get install -y /mnt/2/*.deb 2>&1" &&
+		is "$modules" in_machine cat /run/reboot-required.pkgs &&
+		is owner in_machine modinfo -F signer daxmf_pmem &&
+		until_true is active in_machine systemctl is-active daxmf-monitor &&
+		is "$failures" failures_in_journal
+}
+
+purge()
+{
+	says "daxmf: the modules that are loaded stay until the next boot" \
+		in_machine apt-get purge -y daxmf "$modules" && reboot && is nd_pmem driver &&
+		is xfs in_machine findmnt -no FSTYPE /srv
+}
+
+nothing_left()
+{
+	files_of_machine | comm -13 "$work/before" - >"$work/left"
+	cat "$work/left"
+	[ ! -s "$work/left" ]
+}
+
+make_key()
+{
+	in_root openssl req -quiet -new -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=owner \
+		-keyout "$host/mok.key" -out "$host/mok.pem" &&
+		in_root openssl x509 -in "$host/mok.pem" -outform DER -out "$host/mok.pub"
+}
+
+build()
+{
+	accel=$("$top/scripts/accel") && [ "$accel" != tcg ] || accel=tcg,thread=single
+	disk=$("$here/disk") || return
+	rm -rf "$host"
+	mkdir -p "$host/debs"/{1,2}
+	mkfifo "$host/monitor" && exec {monitor}<>"$host/monitor" || return
+	"$top/scripts/deb" && cp "$top"/build/deb/*.deb "$host/debs/1" && make_key &&
+		VERSION=99 MOK_KEY=$host/mok.key MOK_CERT=$host/mok.pub "$top/scripts/deb" &&
+		cp "$top"/build/deb/*.deb "$host/debs/2" &&
+		in_root lintian --fail-on error --allow-root "$host"/debs/1/*.deb &&
+		in_root qemu-img create -q -f qcow2 -b "$disk/disk" -F raw "$host/disk" &&
+		truncate -s 512M "$host/nvdimm" "$host/packages" &&
+		in_root mke2fs -q -t ext4 -d "$host/debs" "$host/packages"
+}
+
+# A case that goes on where the last one ended.
+then_check() # name, command...
+{
+	if [ "$KTAP_CNT_FAIL" = 0 ]; then
+		check "$@"
+	else
+		ktap_test_skip "$1: one before it has failed"
+	fi
+}
+
+ktap_print_header
+ktap_set_plan 10
+then_check "the packages are made, and lintian finds no errors" build
+then_check "a server with XFS on LVM on persistent memory" server
+then_check "apt install" install
+then_check "after a boot daxmf_pmem has it, and all is attached" drives
+then_check "a machine check kills the process, and is in the journal" fails
+then_check "status, events and owners name what failed" told_by_name
+then_check "rasdaemon's trigger names it as well" named_by_rasdaemon
+then_check "an upgrade" upgrade
+then_check "purge: nd_pmem has it after a boot" purge
+then_check "nothing is left" nothing_left
+ktap_finished
