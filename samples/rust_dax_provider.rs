@@ -133,8 +133,9 @@ impl Memory {
     }
 }
 
-#[vtable]
 impl block::Operations for Memory {
+    type OwnerModule = LocalModule;
+
     fn submit_bio(&self, bio: Bio) {
         let result = self.transfer(&bio);
 

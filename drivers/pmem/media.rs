@@ -54,6 +54,7 @@ use crate::{
         self,
         Found, //
     },
+    LocalModule, //
 };
 
 /// The memory that a disk is made of.
@@ -320,8 +321,9 @@ impl<M: Memory> Media<M> {
     }
 }
 
-#[vtable]
 impl<M: Memory> block::Operations for Media<M> {
+    type OwnerModule = LocalModule;
+
     const ATTRIBUTES: &'static [Attribute<Self>] = &[Attribute::badblocks(
         |media: &Self| media.bad.list(),
         |media: &Self, range| M::add_found(media, range, events::Source::User),

@@ -25,7 +25,8 @@ use kernel::{
     module::this_module,
     prelude::*,
     static_lock_class,
-    sync::Arc, //
+    sync::Arc,
+    ModuleMetadata, //
 };
 
 use crate::{
@@ -145,8 +146,10 @@ impl Drop for Disk {
 }
 
 /// What a driver does with the bios of a disk, and what it shows of the disk in sysfs.
-#[vtable]
 pub trait Operations: Send + Sync + Sized + 'static {
+    /// The module that the driver is in: `LocalModule`.
+    type OwnerModule: ModuleMetadata;
+
     /// Attributes in the disk's folder in sysfs.
     const ATTRIBUTES: &'static [Attribute<Self>] = &[];
 
