@@ -27,6 +27,7 @@
 pub mod badblocks;
 mod bindings;
 pub mod block;
+mod compat;
 pub mod crc32c;
 pub mod dax;
 pub mod events;

@@ -14,6 +14,10 @@ use kernel::prelude::*;
 
 use crate::{
     bindings,
+    compat::{
+        bvec_offset,
+        rewind_bvec, //
+    },
     range::{
         space,
         ByteRange,
@@ -238,11 +242,9 @@ impl<'a, D> Iterator for Segments<'a, D> {
     fn next(&mut self) -> Option<Segment<'a, D>> {
         loop {
             let bindings::bvec_iter {
-                bi_size,
-                bi_idx,
-                bi_offset,
-                ..
+                bi_size, bi_idx, ..
             } = self.iter;
+            let offset = bvec_offset(&self.iter);
 
             if bi_size == 0 {
                 return None;
@@ -250,14 +252,14 @@ impl<'a, D> Iterator for Segments<'a, D> {
 
             // SAFETY: Bytes remain, so there is an entry at `bi_idx` by the type invariants.
             let vec = unsafe { &*self.vecs.add(bi_idx as usize) };
-            let len = vec.bv_len.saturating_sub(bi_offset).min(bi_size);
+            let len = vec.bv_len.saturating_sub(offset).min(bi_size);
             let start = self.start;
 
             // INVARIANT: If bytes remain behind this entry, they are in the next one, and on the
             // disk behind these.
             self.iter.bi_size = bi_size.saturating_sub(len);
             self.iter.bi_idx = bi_idx.wrapping_add(1);
-            self.iter.bi_offset = 0;
+            rewind_bvec(&mut self.iter);
             self.start = start.saturating_add(u64::from(len));
 
             // An entry may be empty.
@@ -274,7 +276,7 @@ impl<'a, D> Iterator for Segments<'a, D> {
                 ptr: page
                     .cast::<u8>()
                     .wrapping_add(vec.bv_offset as usize)
-                    .wrapping_add(bi_offset as usize),
+                    .wrapping_add(offset as usize),
                 // By the type invariants it is a range.
                 range: ByteRange::new(start, u64::from(len))?,
                 _bio: PhantomData,

@@ -17,7 +17,10 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat, //
+};
 
 use super::{
     dentry::{
@@ -145,21 +148,6 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: The dentry has no inode, the inode is new. Its reference is the dentry's now.
         unsafe { bindings::d_instantiate_new(dentry, inode) };
         Ok(())
-    }
-
-    /// # Safety
-    ///
-    /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
-    pub(super) unsafe extern "C" fn create(
-        idmap: *mut bindings::mnt_idmap,
-        dir: *mut bindings::inode,
-        dentry: *mut bindings::dentry,
-        mode: bindings::umode_t,
-    ) -> c_int {
-        let mode = bindings::S_IFREG | u32::from(mode);
-
-        // SAFETY: As the VFS calls us.
-        from_result(|| unsafe { Self::make_at(idmap, dir, dentry, mode, 0, None) }.map(|()| 0))
     }
 
     /// # Safety
@@ -303,5 +291,22 @@ impl<T: FileSystem> VTable<T> {
             inode.refresh();
             Ok(0)
         })
+    }
+}
+
+impl<T: FileSystem> compat::Create for VTable<T> {
+    /// # Safety
+    ///
+    /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
+    unsafe extern "C" fn create(
+        idmap: *mut bindings::mnt_idmap,
+        dir: *mut bindings::inode,
+        dentry: *mut bindings::dentry,
+        mode: bindings::umode_t,
+    ) -> c_int {
+        let mode = bindings::S_IFREG | u32::from(mode);
+
+        // SAFETY: As the VFS calls us.
+        from_result(|| unsafe { Self::make_at(idmap, dir, dentry, mode, 0, None) }.map(|()| 0))
     }
 }

@@ -8,7 +8,10 @@ use core::marker::PhantomData;
 
 use kernel::module::this_module;
 
-use crate::bindings;
+use crate::{
+    bindings,
+    compat, //
+};
 
 use super::{
     acl,
@@ -84,7 +87,7 @@ impl<T: FileSystem> VTable<T> {
     /// The operations of the inode of a directory.
     const DIRECTORY_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         lookup: Some(namei::VTable::<T>::lookup),
-        create: Some(namei::VTable::<T>::create),
+        create: Some(compat::create_callback::<namei::VTable<T>>()),
         link: Some(namei::VTable::<T>::link),
         unlink: Some(namei::VTable::<T>::unlink),
         symlink: Some(namei::VTable::<T>::symlink),

@@ -6,13 +6,11 @@
 
 use core::marker::PhantomData;
 
-use kernel::{
-    error::to_result,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 use crate::{
     bindings,
+    compat,
     range::{
         space,
         ByteRange, //
@@ -138,7 +136,7 @@ impl Remap {
 
         // SAFETY: The files are open by the type invariants, their inodes are locked, see `run()`.
         // `len` is valid for writes, the operations are static.
-        to_result(unsafe {
+        compat::check_remap_prep(unsafe {
             bindings::dax_remap_file_range_prep(
                 self.from,
                 self.start,

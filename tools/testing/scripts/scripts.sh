@@ -84,8 +84,8 @@ compiler_unknown()
 
 kernel_too_old()
 {
-	tree 7.2.12+deb13-amd64
-	fails_with "choose one from 7.3 on" "$top/scripts/modules" "$work/tree"
+	tree 7.1.9+deb13-amd64
+	fails_with "choose one from $OLDEST on" "$top/scripts/modules" "$work/tree"
 }
 
 kernel_without_rust()

@@ -234,6 +234,13 @@ copy_fails() {
 		is_touched copy 5 write && has_page copy 5 && mended
 }
 
+# What cannot be compared is not shared, whatever a kernel before 7.3 says of it.
+not_compared() {
+	fill left 16 && fill right 16 && write_page right 5 && mark_bad left 5 || return
+	xfs_io -c "dedupe left $((5 * PAGE)) $((5 * PAGE)) $((11 * PAGE))" right
+	has_page right 5 && same_but right 5 && cannot_read left 5 && write_page left 5 && mended
+}
+
 # Written whole, it need not be copied.
 copy_is_written() {
 	fill source 16 && share source whole && mark_bad whole 5 && write_page whole 5 &&
@@ -259,7 +266,7 @@ dirty_huge_fails() {
 		has_page dirty 777
 }
 
-begin 27
+begin 28
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_ns "$KIND"
@@ -286,6 +293,7 @@ check "a page of a huge page" huge
 check "only the frame that failed is marked" huge_marks
 check "the others of the huge page have their contents" huge_contents
 check "a copy of a page fails" copy_fails
+check "contents that cannot be compared are not shared" not_compared
 check "a shared page that is bad is written whole" copy_is_written
 check "new pages are not bad ones" target_is_bad
 check "a free page that fails is used again when it was mended" free_fails
