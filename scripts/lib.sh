@@ -68,6 +68,24 @@ need_space() # GiB, for what
 		die "$2 needs $1 GiB in $cache, $free GiB are free: make room, or set XDG_CACHE_HOME to a larger disk"
 }
 
+# What KERNEL and KVER may be: a release as 'uname -r' says it, and new enough.
+need_release() # variable, value
+{
+	[[ $2 =~ ^[0-9]+(\.[0-9]+)+\+[a-z0-9]+(-[a-z]+)?-amd64$ ]] ||
+		die "$1=$2: name a kernel of $SUITE-backports as 'uname -r' does, such as $1=$KERNEL_RELEASE"
+	printf '%s\n' "$OLDEST" "$2" | sort -V -C ||
+		die "$1=$2: choose one from $OLDEST on"
+}
+
+need_kernel() # value of KERNEL
+{
+	case $1 in
+	stock | debug) ;;
+	*+*) need_release KERNEL "$1" ;;
+	*) die "KERNEL=$1: there are stock, debug, and kernels of $SUITE-backports, such as $OLDEST_RELEASE" ;;
+	esac
+}
+
 mirror=${MIRROR:-http://deb.debian.org/debian}
 need_mirror()
 {

@@ -85,7 +85,9 @@ compiler_unknown()
 kernel_too_old()
 {
 	tree 7.1.9+deb13-amd64
-	fails_with "choose one from $OLDEST on" "$top/scripts/modules" "$work/tree"
+	fails_with "choose one from $OLDEST on" "$top/scripts/modules" "$work/tree" &&
+		fails_with "KERNEL=7.1.9+deb13-amd64: choose one from $OLDEST on" \
+			"$top/scripts/modules" 7.1.9+deb13-amd64
 }
 
 kernel_without_rust()
@@ -106,11 +108,36 @@ other_release()
 
 no_such_release()
 {
+	local release=7.3.99+deb13-amd64 entry
 	fails_with "name a kernel" env KVER=7.3.4 "$top/scripts/kdir" || return
-	! KVER=7.3.99+deb13-amd64 "$top/scripts/kdir" >"$work/kdir" 2>&1 || return
+	entry=$cache/$("$top/scripts/kernel" inside tree_name $release tree)
+	! KVER=$release "$top/scripts/kdir" >"$work/kdir" 2>&1 || return
 	cat "$work/kdir"
-	grep -q "^$SUITE-backports has no kernel 7.3.99+deb13-amd64, the newest like it is 7" "$work/kdir" &&
-		! grep -q unbound "$work/kdir" && [ -z "$(find "$cache" -maxdepth 1 -name 'kernel-*.tmp')" ]
+	grep -q "^$SUITE-backports has no kernel $release, the newest like it is 7" "$work/kdir" &&
+		! grep -q unbound "$work/kdir" && [ ! -e "$entry" ] && [ ! -e "$entry.tmp" ] || return
+	fails_with "has no kernel $release" "$top/scripts/modules" $release &&
+		[ ! -e "$top/build/$release" ]
+}
+
+# When OLDEST_RELEASE has left the mirror.
+oldest_of_series()
+{
+	local oldest=("$top/scripts/kernel" inside inside_with_network pick_oldest "$mirror") found
+	found=$("${oldest[@]}" "$OLDEST.0+deb13-amd64")
+	echo "the oldest is '$found'"
+	[[ $found == "$OLDEST".*+deb13-amd64 ]] && [ -z "$("${oldest[@]}" 7.99.1+deb13-amd64)" ]
+}
+
+# Each of those who take KERNEL.
+no_kernel()
+{
+	local wrong
+	for wrong in old ../stock 7.2.6 7.2.6+deb13 +deb13-amd64 '7.2.6+deb 13-amd64' /.+x-amd64; do
+		fails_with "KERNEL=$wrong: " env KERNEL="$wrong" T=chain "$top/scripts/test" &&
+			fails_with "KERNEL=$wrong: " env KERNEL="$wrong" T=chain "$top/scripts/soak" &&
+			fails_with "KERNEL=$wrong: " "$top/scripts/install" modules "$wrong" || return
+		[[ $wrong == /* ]] || fails_with "KERNEL=$wrong: " "$top/scripts/modules" "$wrong" || return
+	done
 }
 
 # Builds
@@ -242,7 +269,7 @@ never_run()
 }
 
 ktap_print_header
-ktap_set_plan 20
+ktap_set_plan 22
 check "a cache entry that cannot be made leaves nothing behind" builder_fails
 check "nor does one whose making is stopped" builder_is_stopped
 check "a cache entry is made once" made_once
@@ -257,9 +284,12 @@ check "a kernel without Rust" kernel_without_rust
 check "a tree of another release" other_release
 if (need_mirror) 2>"$work/said"; then
 	check "a release that the mirror does not have" no_such_release
+	check "the oldest release that it has" oldest_of_series
 else
 	ktap_test_skip "a release that the mirror does not have: $(<"$work/said")"
+	ktap_test_skip "the oldest release that it has"
 fi
+check "a kernel that there is not" no_kernel
 check "who builds in a folder is alone there" builds_alone
 check "tests that there are not" wrong_tests
 check "a test that passes" passes
