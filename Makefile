@@ -48,7 +48,6 @@ install:
 modules_install:
 	@scripts/install modules $(if $(KDIR),own,$(KERNEL))
 
-deb: KERNEL = stock
 deb: modules tools
 	@scripts/deb
 
