@@ -259,10 +259,10 @@ build()
 	rm -rf "$host"
 	mkdir -p "$host/debs"/{1,2}
 	mkfifo "$host/monitor" && exec {monitor}<>"$host/monitor" || return
-	"$top/scripts/deb" && cp "$top"/build/deb/*.deb "$host/debs/1" && make_key &&
+	"$top/scripts/deb" && cp "$top"/build/deb/daxmf{_,-modules}*.deb "$host/debs/1" && make_key &&
 		VERSION=99 MOK_KEY=$host/mok.key MOK_CERT=$host/mok.pub "$top/scripts/deb" &&
-		cp "$top"/build/deb/*.deb "$host/debs/2" &&
-		in_root lintian --fail-on error --allow-root "$host"/debs/1/*.deb &&
+		cp "$top"/build/deb/daxmf{_,-modules}*.deb "$host/debs/2" &&
+		in_root lintian --fail-on error --allow-root "$top"/build/deb/*.deb &&
 		in_root qemu-img create -q -f qcow2 -b "$disk/disk" -F raw "$host/disk" &&
 		truncate -s 512M "$host/nvdimm" "$host/packages" &&
 		in_root mke2fs -q -t ext4 -d "$host/debs" "$host/packages"

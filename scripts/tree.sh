@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Kernel trees that modules are built against: how one is prepared from the packages of a kernel, and
+# how modules are built in one. scripts/dkms has nothing else of the scripts.
+
+gcc=x86_64-linux-gnu-gcc-14
+
+unpack_source() # unpacked packages, tree
+{
+	mkdir "$2"
+	tar -x -C "$2" --strip-components=1 -f "$1"/usr/src/linux-source-*.tar.xz
+}
+
+prepare_tree() # unpacked packages, tree
+{
+	local headers release
+	headers=$(echo "$1"/usr/src/linux-headers-*-amd64)
+	release=${headers##*/linux-headers-}
+	unpack_source "$1" "$2"
+	cp "$headers/.config" "$headers/Module.symvers" "$2"
+	make -C "$2" -j"$(nproc)" CC="$gcc" LOCALVERSION="+${release#*+}" \
+		olddefconfig prepare modules_prepare
+	same_config "$headers/.config" "$2/.config"
+	same_release "$release" "$2"
+}
+
+same_release() # release, tree
+{
+	local made
+	made=$(cat "$2/include/config/kernel.release")
+	[ "$made" = "$1" ] || {
+		echo "the tree is of kernel $made, not $1"
+		return 1
+	}
+}
+
+# A tree with another configuration than the kernel's gives modules that do not
+# load, or worse: the layout of structures depends on it. An option can drop out
+# when a tool that it needs is missing here, such as pahole.
+same_config() # of the kernel, of the tree
+{
+	local changed
+	changed=$(diff "$1" "$2" | grep '^[<>]' |
+		grep -v -e CONFIG_BUILD_SALT -e CONFIG_MODULE_SIG_ -e CONFIG_SYSTEM_TRUSTED_KEYS) ||
+		return 0
+	echo "the tree's configuration differs from the kernel's:"
+	echo "$changed"
+	return 1
+}
+
+# The compiler the tree was configured for, which kbuild does not remember, as an
+# argument of make. Kernels before 7.3 have the text in quotes.
+compiler() # kernel tree
+{
+	local conf=$1/include/config/auto.conf name
+	if grep -q '^CONFIG_CC_IS_CLANG=y' "$conf"; then
+		echo LLVM=1
+		return
+	fi
+	name=$(sed -nE 's/^CONFIG_CC_VERSION_TEXT="?([^ "]+) .*/\1/p' "$conf")
+	[ -n "$name" ] || die "$conf does not say which compiler the kernel was built with"
+	echo "CC=$name"
+}
+
+make_modules() # kernel tree, make argument...
+{
+	local compiler
+	compiler=$(compiler "$1") || return
+	# No BTF for modules: it would need the kernel's vmlinux.
+	make -C "$1" -j"$(nproc)" "$compiler" CONFIG_DEBUG_INFO_BTF_MODULES= modules "${@:2}"
+}
