@@ -269,7 +269,8 @@ never_run()
 }
 
 ktap_print_header
-ktap_set_plan 22
+ktap_set_plan 23
+check "a machine that is not amd64" fails_with "only amd64 kernels" setarch i686 "$top/scripts/root"
 check "a cache entry that cannot be made leaves nothing behind" builder_fails
 check "nor does one whose making is stopped" builder_is_stopped
 check "a cache entry is made once" made_once
