@@ -9,6 +9,7 @@ mod command;
 mod journal;
 mod metrics;
 mod state;
+mod xfs;
 
 use std::io;
 use std::os::fd::AsFd;
@@ -94,7 +95,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     }
 }
 
-/// Reports an event to the journal, or to standard output if there is no journal, and to the
+/// Reports an event to the journal, or to standard output if there is no journal, to XFS and to the
 /// command.
 fn report(
     record: &Record,
@@ -112,6 +113,7 @@ fn report(
         }
         None => cli::print(record)?,
     }
+    errors.extend(xfs::verify(record));
     if let Some(command) = &options.exec {
         errors.extend(command::run(command, record).err());
     }

@@ -2,6 +2,7 @@
 
 //! Which filesystem is meant, and where it is mounted.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStringExt;
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
+use crate::block;
 use crate::text::readable;
 
 /// A mounted filesystem, as /proc/self/mountinfo shows it.
@@ -161,6 +163,30 @@ fn unescaped(field: &[u8]) -> PathBuf {
 
 fn octal(digits: &[u8]) -> Option<u8> {
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+/// The filesystems that lie on a device, each once.
+pub fn on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, File)>, String> {
+    let mut mounts: BTreeMap<_, Vec<Mount>> = BTreeMap::new();
+
+    for mount in all()? {
+        mounts.entry(mount.device).or_default().push(mount);
+    }
+    let mut found = Vec::new();
+
+    for (number, mounts) in mounts {
+        // Those that are on no block device have numbers of their own.
+        if !Path::new(&block::sysfs(number)).exists() || !block::is_on(number, device)? {
+            continue;
+        }
+        let source = mounts.first().map(|mount| readable(&mount.source));
+
+        match best(mounts, &source.unwrap_or_default()) {
+            Ok(best) => found.push(best),
+            Err(error) => errors.push(error),
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use cli::Unwritten;
@@ -90,7 +90,7 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
             report.device
         ));
     }
-    for (mount, root) in mounts_on(device, &mut errors)? {
+    for (mount, root) in mounts::on(device, &mut errors)? {
         match on_filesystem(mount, root, device, &report.ranges, &mut errors) {
             Ok(found) => report.filesystems.extend(found),
             Err(error) => errors.push(error),
@@ -108,30 +108,6 @@ fn wanted(options: &Options) -> Result<(String, Option<(u64, u64)>), String> {
     let device = options.device.clone().unwrap_or_default();
 
     Ok((device, options.offset.zip(options.length)))
-}
-
-/// The filesystems that lie on a device, each once.
-fn mounts_on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, File)>, String> {
-    let mut mounts: BTreeMap<_, Vec<Mount>> = BTreeMap::new();
-
-    for mount in mounts::all()? {
-        mounts.entry(mount.device).or_default().push(mount);
-    }
-    let mut found = Vec::new();
-
-    for (number, mounts) in mounts {
-        // Those that are on no block device have numbers of their own.
-        if !Path::new(&block::sysfs(number)).exists() || !block::is_on(number, device)? {
-            continue;
-        }
-        let source = mounts.first().map(|mount| readable(&mount.source));
-
-        match mounts::best(mounts, &source.unwrap_or_default()) {
-            Ok(best) => found.push(best),
-            Err(error) => errors.push(error),
-        }
-    }
-    Ok(found)
 }
 
 /// Who has parts of ranges of the device `below` on a filesystem. [`None`] if none of them is

@@ -18,7 +18,7 @@ mod tests {
 
     use super::fiemap::{Extent, FieMap};
     use super::fsmap::{FsMapQuery, FsMapRecord};
-    use super::xfs::{BulkStat, XfsHandle, XfsInode, XfsOpen};
+    use super::xfs::{BulkStat, XfsHandle, XfsInode, XfsOpen, XfsVerifyMedia};
 
     #[test]
     fn structures_have_the_kernels_sizes() {
@@ -32,5 +32,6 @@ mod tests {
         assert_eq!(mem::offset_of!(XfsInode, mode), 132);
         assert_eq!(mem::size_of::<XfsHandle>(), 24);
         assert_eq!(mem::size_of::<XfsOpen>(), 56);
+        assert_eq!(mem::size_of::<XfsVerifyMedia>(), 40);
     }
 }

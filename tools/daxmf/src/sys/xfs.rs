@@ -6,6 +6,7 @@ use std::ffi::c_void;
 use std::fs::File;
 use std::io;
 use std::mem;
+use std::ops::Range;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::ptr;
 
@@ -71,12 +72,33 @@ pub(super) struct XfsHandle {
     inode: u64,
 }
 
+/// `struct xfs_verify_media`.
+#[repr(C)]
+#[derive(Default)]
+pub struct XfsVerifyMedia {
+    device: u32,
+    flags: u32,
+    /// In sectors. XFS moves it on as far as it could read.
+    start: u64,
+    end: u64,
+    error: u32,
+    max_io_size: u32,
+    rest: u32,
+    pad: u32,
+}
+
+/// `XFS_DEV_DATA`.
+const DATA: u32 = 1;
+/// `XFS_VERIFY_MEDIA_REPORT`.
+const REPORT: u32 = 1;
+
 mod ioctls {
-    use super::{BulkStat, XfsOpen};
+    use super::{BulkStat, XfsOpen, XfsVerifyMedia};
 
     // The number has the size of the structure without its array.
     nix::ioctl_readwrite_bad!(bulkstat, nix::request_code_read!(b'X', 127, 64), BulkStat);
     nix::ioctl_readwrite!(xfs_open_by_handle, b'X', 107, XfsOpen);
+    nix::ioctl_readwrite!(xfs_verify_media, b'X', 70, XfsVerifyMedia);
 }
 
 /// An inode of XFS, by its number; [`None`] if it is free, or XFS's own.
@@ -116,4 +138,33 @@ pub fn open_xfs(root: &File, number: u64, generation: u32, flags: OFlag) -> io::
     let fd = unsafe { ioctls::xfs_open_by_handle(root.as_raw_fd(), &mut request) }?;
     // SAFETY: The descriptor is new, and nobody else has it.
     Ok(unsafe { File::from_raw_fd(fd) })
+}
+
+/// Has XFS read a range of its data device, in sectors, and report what cannot be read to those who
+/// listen to it: by fanotify, or for its health.
+pub fn verify_media(root: &File, sectors: &Range<u64>) -> io::Result<()> {
+    /// Of a read. What XFS reports is as long.
+    const STEP: u64 = 128;
+
+    let mut start = sectors.start;
+
+    while start < sectors.end {
+        let mut request = XfsVerifyMedia {
+            device: DATA,
+            flags: REPORT,
+            start,
+            end: sectors.end,
+            max_io_size: (STEP << 9) as u32,
+            ..XfsVerifyMedia::default()
+        };
+
+        // SAFETY: The request has no pointers.
+        unsafe { ioctls::xfs_verify_media(root.as_raw_fd(), &mut request) }?;
+        // It ends behind what it can read, or at the end.
+        start = match request.error {
+            0 => request.start.max(start.saturating_add(STEP)),
+            _ => start.saturating_add(STEP),
+        };
+    }
+    Ok(())
 }

@@ -91,7 +91,25 @@ goes_on() {
 		wait_for grep -q "cleared .* 0xf000 " "$TMP/lines"
 }
 
-begin 8
+# lost_by FILE -- those who listen hear that it has lost data.
+lost_by() {
+	cat "$TMP/errors"
+	grep -q "inode $(stat -c %i "$1")" "$TMP/errors"
+}
+
+# XFS does not want to be notified of what was found. It reads that itself, in a file and a whole page.
+xfs_verifies() {
+	local sector
+
+	make_xfs "/dev/$DISK" && mount_dax "/dev/$DISK" || return
+	fill $MNT/file 16 && sector=$(file_sector $MNT/file 3) && news >/dev/null || return
+	mfchain errors $MNT >"$TMP/errors" &
+	on_exit kill $!
+	wait_for grep -q listening "$TMP/errors" && bad $((sector / 8)) && settled notified || return
+	! grep inode "$TMP/errors" && news && wait_for lost_by $MNT/file && good $((sector / 8))
+}
+
+begin 9
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require page_data
@@ -102,5 +120,6 @@ check "metrics" metrics
 check "metrics on a disk that is full" clean full_disk
 check "the journal" clean journal
 check "it goes on" clean goes_on
+check "XFS reports what is lost" clean xfs_verifies
 check "an ordinary user" fails_with "needs root" setpriv --reuid=1000 --clear-groups daxmf monitor
 finish

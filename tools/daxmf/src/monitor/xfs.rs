@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Errors that were found, and that the holder of the disk was not notified of.
+//!
+//! XFS reads the range itself, and reports which files have lost data (`XFS_IOC_VERIFY_MEDIA`). Who
+//! listens to it by fanotify learns of it then.
+
+use crate::bad::BadRanges;
+use crate::block;
+use crate::events::Record;
+use crate::mounts;
+use crate::sys::xfs::verify_media;
+use crate::table::SECTOR;
+use crate::text::readable;
+
+/// Has each XFS on the disk verify the range of an event. Returns what failed, a line each.
+pub fn verify(record: &Record) -> Vec<String> {
+    let mut errors = Vec::new();
+
+    if record.get("event") == Some("notified") && record.get("outcome") == Some("not_notified") {
+        let result = verify_all(record, &mut errors);
+
+        errors.extend(result.err());
+    }
+    errors
+}
+
+fn verify_all(record: &Record, errors: &mut Vec<String>) -> Result<(), String> {
+    let (Some(disk), Some(offset), Some(length)) = (
+        record.get("disk"),
+        record.number("offset"),
+        record.number("length"),
+    ) else {
+        return Ok(());
+    };
+    let device = block::number_of(disk)?;
+    let range = offset..offset.saturating_add(length);
+
+    for (mount, root) in mounts::on(device, errors)? {
+        if mount.kind != "xfs" {
+            continue;
+        }
+        for range in BadRanges::above(mount.device, device, &[range.clone()])? {
+            let sectors = range.start / SECTOR..range.end / SECTOR;
+
+            match verify_media(&root, &sectors) {
+                // Older kernels have no such call.
+                Err(error) if error.raw_os_error() != Some(libc::ENOTTY) => {
+                    errors.push(format!("{}: {error}", readable(&mount.point)));
+                }
+                _ => {}
+            }
+        }
+    }
+    Ok(())
+}
