@@ -81,10 +81,14 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
 
 /// How much is bad of each disk with DAX, as far as that can be read.
 pub fn bad_bytes() -> Vec<(String, u64)> {
-    all()
-        .unwrap_or_default()
-        .into_iter()
-        .filter_map(|name| Some((name.clone(), Disk::new(name, &mut Vec::new())?.bad_bytes())))
+    let names = all().unwrap_or_default().into_iter();
+
+    names
+        .filter_map(|name| {
+            let bad = BadRanges::of_device(block::number_of(&name).ok()?).unwrap_or_default();
+
+            Some((name, bad::length(&bad.ranges)))
+        })
         .collect()
 }
 

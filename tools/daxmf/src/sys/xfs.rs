@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes of XFS, by their numbers.
+//! Calls of XFS: inodes by their numbers, and the verification of media.
 
 use std::ffi::c_void;
 use std::fs::File;
