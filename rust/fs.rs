@@ -78,7 +78,7 @@ pub use self::{
     },
     delayed_work::{
         FailedAt,
-        Mending, //
+        RepairWork, //
     },
     directory::{
         Entry,

@@ -323,7 +323,7 @@ impl<T: Operations> PageMap<T> {
 
     /// Makes the frames that the machine check handler took from the kernel's linear map present
     /// again. A hole would outlast the pages: whoever maps the memory next would run into it.
-    fn mend_linear_map(&self) {
+    fn restore_linear_map(&self) {
         for pfn in frame_numbers(self.frames) {
             // SAFETY: All frames are ours, so they have pages and a place in the linear map.
             unsafe {
@@ -362,7 +362,7 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
 
         // No callback is running, and none will: what is marked now is all.
         if has_passed {
-            self.mend_linear_map();
+            self.restore_linear_map();
         }
 
         // SAFETY: The pages were mapped by `memremap_pages()`. This waits for callbacks.

@@ -361,9 +361,9 @@ impl dax::Operations for Media<Pages> {
         mode: AccessMode,
     ) -> Result<Access<'_>> {
         // A single page can be mended, whether it is good or bad.
-        let is_mendable = mode == AccessMode::RecoveryWrite && pages.len() == 1;
+        let is_repairable = mode == AccessMode::RecoveryWrite && pages.len() == 1;
 
-        if is_mendable || self.bad.is_empty() {
+        if is_repairable || self.bad.is_empty() {
             return self.memory.access(pages);
         }
 

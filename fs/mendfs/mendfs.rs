@@ -24,10 +24,10 @@ use daxmf::{
         Inode,
         Label,
         Mapping,
-        Mending,
         Place,
         Purpose,
         Rename,
+        RepairWork,
         Segment,
         SegmentStart,
         Statistics,
@@ -102,12 +102,12 @@ impl FileSystem for Mendfs {
 
     type OwnerModule = LocalModule;
 
-    fn new(volume: Volume, mending: Mending) -> Result<Arc<Self>> {
-        Self::loading(volume, mending)
+    fn new(volume: Volume, repair_work: RepairWork) -> Result<Arc<Self>> {
+        Self::loading(volume, repair_work)
     }
 
     fn load(&self) -> Result {
-        let load = || read_filesystem(&self.volume, &self.mending);
+        let load = || read_filesystem(&self.volume, &self.repair_work);
 
         // It fills what readers see, with their lock.
         self.finish_load(fs::without_reclaim(load)?)?;
@@ -138,7 +138,7 @@ impl FileSystem for Mendfs {
         result.into()
     }
 
-    fn mend(&self, _super_block: &SuperBlock<Self>) {
+    fn repair(&self, _super_block: &SuperBlock<Self>) {
         self.repair_all();
     }
 

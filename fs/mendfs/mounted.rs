@@ -5,7 +5,7 @@
 use daxmf::{
     fs::{
         self,
-        Mending,
+        RepairWork,
         Volume, //
     },
     memory_failure::Flags,
@@ -37,7 +37,7 @@ use crate::{
 #[pin_data]
 pub(crate) struct Mendfs {
     pub(crate) volume: Arc<Volume>,
-    pub(crate) mending: Mending,
+    pub(crate) repair_work: RepairWork,
     /// Held by who changes something, as long as that takes.
     #[pin]
     phase: Mutex<Phase>,
@@ -73,13 +73,13 @@ impl Phase {
 
 impl Mendfs {
     /// One that is being loaded.
-    pub(crate) fn loading(volume: Volume, mending: Mending) -> Result<Arc<Self>> {
+    pub(crate) fn loading(volume: Volume, repair_work: RepairWork) -> Result<Arc<Self>> {
         let volume = Arc::new(volume, GFP_KERNEL)?;
 
         Arc::pin_init(
             pin_init!(Self {
                 volume,
-                mending,
+                repair_work,
                 view: SetOnce::new(),
                 phase <- new_mutex!(Phase::Loading {
                     failures: KVec::new(),

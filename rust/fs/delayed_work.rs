@@ -58,27 +58,27 @@ impl FailedAt {
     }
 }
 
-/// Where to ask for [`FileSystem::mend()`](super::FileSystem::mend).
+/// Where to ask for [`FileSystem::repair()`](super::FileSystem::repair).
 ///
 /// # Examples
 ///
 /// ```
-/// use daxmf::fs::Mending;
+/// use daxmf::fs::RepairWork;
 ///
 /// /// A block that has been bad is nobody's now.
-/// fn free_block(suspects: &mut KVec<u64>, block: u64, mending: &Mending) -> Result {
+/// fn free_block(suspects: &mut KVec<u64>, block: u64, repair_work: &RepairWork) -> Result {
 ///     suspects.push(block, GFP_KERNEL)?;
-///     mending.ask();
+///     repair_work.schedule();
 ///     Ok(())
 /// }
 /// ```
 #[derive(Clone)]
-pub struct Mending(Arc<Work>);
+pub struct RepairWork(Arc<Work>);
 
-impl Mending {
+impl RepairWork {
     /// Asks for a call in a second, unless there will be one before. Nothing comes of it before the
     /// filesystem is loaded, when there is a call anyway, and after it was unmounted.
-    pub fn ask(&self) {
+    pub fn schedule(&self) {
         self.0.queue();
     }
 }
@@ -119,8 +119,8 @@ impl DelayedWork {
     }
 
     /// Where the filesystem asks for a call.
-    pub(super) fn mending(&self) -> Mending {
-        Mending(self.0.clone())
+    pub(super) fn handle(&self) -> RepairWork {
+        RepairWork(self.0.clone())
     }
 
     /// Asks for a call in a second, unless there will be one before.

@@ -25,9 +25,9 @@ use super::{
     Inode,
     Label,
     Mapping,
-    Mending,
     Purpose,
     Rename,
+    RepairWork,
     Segment,
     SegmentStart,
     SuperBlock,
@@ -89,7 +89,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    fn new(volume: Volume, mending: Mending) -> Result<Arc<Self>>;
+    fn new(volume: Volume, repair_work: RepairWork) -> Result<Arc<Self>>;
 
     /// Reads what there is to read before the filesystem can be used.
     ///
@@ -116,10 +116,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ) -> Outcome;
 
     /// Mends memory that has failed. Called from a work item within about a second after
-    /// [`notify_failure()`](Self::notify_failure) and [`Mending::ask()`], and after
+    /// [`notify_failure()`](Self::notify_failure) and [`RepairWork::schedule()`], and after
     /// [`load()`](Self::load). A page whose failure is not [over](super::FailedAt::is_over)
     /// must wait for another call, which is to be asked for.
-    fn mend(&self, super_block: &SuperBlock<Self>);
+    fn repair(&self, super_block: &SuperBlock<Self>);
 
     /// How full the filesystem is.
     fn statistics(&self) -> Statistics;

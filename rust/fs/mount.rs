@@ -166,11 +166,11 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: The superblock is complete when it is loaded, and stays so until `kill_sb()`.
         let (repair_work, failure_work) = unsafe {
             (
-                DelayedWork::new(super_block, notify::mend::<T>)?,
+                DelayedWork::new(super_block, notify::repair::<T>)?,
                 DelayedWork::new(super_block, notify::finish_failures::<T>)?,
             )
         };
-        let fs = T::new(volume.volume().clone(), repair_work.mending())?;
+        let fs = T::new(volume.volume().clone(), repair_work.handle())?;
         let mount = KBox::new(
             Mount {
                 fs,

@@ -63,12 +63,12 @@ pub(super) unsafe fn notify_failure<T: FileSystem>(
 /// # Safety
 ///
 /// `super_block` must be a superblock of type `T` whose filesystem exists.
-pub(super) unsafe fn mend<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
+pub(super) unsafe fn repair<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
     // SAFETY: By the safety requirements.
     let super_block = unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) };
 
     match InternalWrite::try_new(super_block) {
-        Some(_write) => super_block.fs().mend(super_block),
+        Some(_write) => super_block.fs().repair(super_block),
         // Until it is thawed.
         None => super_block.repair_work().queue(),
     }

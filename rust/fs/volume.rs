@@ -369,7 +369,7 @@ impl Volume {
     /// - `EINVAL` if `start` is not that of a page.
     /// - `ERANGE` if it lies outside the volume.
     /// - `ENXIO` if the device is dead.
-    pub fn mend(&self, start: u64, page: &[u8; PAGE_SIZE as usize]) -> Result {
+    pub fn repair(&self, start: u64, page: &[u8; PAGE_SIZE as usize]) -> Result {
         let range = ByteRange::new(start, PAGE_SIZE).ok_or(ERANGE)?;
 
         self.check_writable()?;

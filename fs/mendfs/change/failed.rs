@@ -29,7 +29,7 @@ impl State {
         let data = self.metadata.geometry().data();
         let ends = [0..data.start, data.end..self.metadata.geometry().blocks()];
 
-        self.mending.ask();
+        self.repair_work.schedule();
         self.repairs.postpone(bad)?;
         for end in ends {
             self.note_bad_copies(common(bad, &end))?;

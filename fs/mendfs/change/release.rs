@@ -27,7 +27,7 @@ impl State {
     /// there is room for it among the repairs.
     pub(crate) fn release(&mut self, blocks: Range<u64>) {
         let (view, space) = (&*self.view, &mut self.space);
-        let (repairs, mending) = (&mut self.repairs, &self.mending);
+        let (repairs, repair_work) = (&mut self.repairs, &self.repair_work);
 
         view.for_each_gap(blocks, |mut gap| {
             while !gap.is_empty() {
@@ -37,7 +37,7 @@ impl State {
                 match is_bad {
                     true => {
                         repairs.add(run);
-                        mending.ask();
+                        repair_work.schedule();
                     }
                     false => space.free(run),
                 }

@@ -114,7 +114,7 @@ impl State {
         self.repairs.reserve(1)?;
         self.view.change().bad.add(&block, None)?;
         self.repairs.add(block);
-        self.mending.ask();
+        self.repair_work.schedule();
         Ok(())
     }
 

@@ -4,7 +4,7 @@
 
 use daxmf::{
     fs::{
-        Mending,
+        RepairWork,
         Volume, //
     },
     single_writer::Writer, //
@@ -47,7 +47,7 @@ pub(crate) struct State {
     /// Inodes that change with the next commit.
     pub(super) edits: KVec<(u64, Inode)>,
     pub(crate) repairs: RepairQueue,
-    pub(crate) mending: Mending,
+    pub(crate) repair_work: RepairWork,
     /// A place before which no inode is to be removed as soon as that is possible, if any is.
     pub(crate) evict_from: Option<Place>,
     /// An inode without a link, contents and attributes, which nobody uses any more. It is removed
@@ -61,7 +61,11 @@ impl State {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn new(volume: Arc<Volume>, mending: Mending, metadata: Metadata) -> Result<Self> {
+    pub(crate) fn new(
+        volume: Arc<Volume>,
+        repair_work: RepairWork,
+        metadata: Metadata,
+    ) -> Result<Self> {
         Ok(Self {
             view: Writer::new(View::new(volume.clone(), *metadata.superblock())?)?,
             space: FreeSpace::new(metadata.geometry().data())?,
@@ -70,7 +74,7 @@ impl State {
             cow_blocks: RBTree::new(),
             edits: KVec::new(),
             repairs: RepairQueue::new(),
-            mending,
+            repair_work,
             evict_from: None,
             unused: None,
             waiting_since: None,

@@ -31,7 +31,7 @@ impl State {
         self.metadata.superblock().write(&mut wanted, crc32c);
         match self.volume.read(start, &mut *found) {
             Ok(()) if *found == *wanted => Ok(()),
-            _ => self.volume.mend(start, &wanted),
+            _ => self.volume.repair(start, &wanted),
         }
     }
 

@@ -5,7 +5,7 @@
 use daxmf::{
     crc32c::crc32c,
     fs::{
-        Mending,
+        RepairWork,
         Volume, //
     },
 };
@@ -49,13 +49,13 @@ use crate::{
 /// - `EINVAL` if there is none, or one of another version or with unknown features.
 /// - `EUCLEAN` if it is damaged.
 /// - `ENOMEM` if memory is short.
-pub(crate) fn read_filesystem(volume: &Arc<Volume>, mending: &Mending) -> Result<State> {
+pub(crate) fn read_filesystem(volume: &Arc<Volume>, repair_work: &RepairWork) -> Result<State> {
     let superblock = read_superblock(volume)?;
     let mut journal = Journal::new(superblock.geometry, superblock.uuid)?;
     let units = journal.read(volume)?;
     let metadata = Metadata::new(volume.clone(), superblock, journal)?;
     let mut loader = Loader {
-        state: State::new(volume.clone(), mending.clone(), metadata)?,
+        state: State::new(volume.clone(), repair_work.clone(), metadata)?,
         superblock,
         units,
         block: KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?,
@@ -162,7 +162,7 @@ fn repair_superblocks(state: &State) {
         }
         if let Err(error) = state.repair_superblock(copy) {
             pr_warn!(
-                "{}: superblock {copy}: cannot be mended: {error:?}\n",
+                "{}: superblock {copy}: cannot be repaired: {error:?}\n",
                 state.volume
             );
             are_whole = false;

@@ -170,7 +170,7 @@ impl Loader {
 
         for (copy, state) in (0..COPIES).zip(copies) {
             if let Err(fault) = state {
-                pr_warn!("{volume}: metadata block {number}, copy {copy}: {fault}, mending it\n");
+                pr_warn!("{volume}: metadata block {number}, copy {copy}: {fault}, repairing it\n");
             }
 
             let place = chunk.place(&self.superblock.geometry, copy, number);
@@ -180,9 +180,9 @@ impl Loader {
             if is_right || self.state.metadata.bad.contains(place) {
                 continue;
             }
-            if let Err(error) = volume.mend(place << BLOCK_SHIFT, block) {
+            if let Err(error) = volume.repair(place << BLOCK_SHIFT, block) {
                 pr_warn!(
-                    "{volume}: metadata block {number}, copy {copy}: cannot be mended: {error:?}\n"
+                    "{volume}: metadata block {number}, copy {copy}: cannot be repaired: {error:?}\n"
                 );
             }
         }

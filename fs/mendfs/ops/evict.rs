@@ -43,7 +43,7 @@ impl State {
             self.remove_unused()?;
             self.view.change().node_mut(number)?.awaits_eviction = true;
             self.unused = Some(number);
-            self.mending.ask();
+            self.repair_work.schedule();
             return Ok(false);
         }
         self.remove(number)

@@ -31,14 +31,14 @@ use crate::{
     mounted::Mendfs, //
 };
 
-/// Pages of a file that are lost.
+/// Pages of a file whose blocks are bad.
 #[derive(Clone, Copy)]
-struct LostPages {
+struct FailedPages {
     inode: u64,
     pages: PageRange<space::File>,
 }
 
-impl LostPages {
+impl FailedPages {
     /// What of an extent of a file lies in `bad`, blocks of the device.
     fn of(inode: u64, extent: Extent, bad: &Range<u64>) -> Option<Self> {
         let part = common(&extent.blocks(), bad);
@@ -77,7 +77,7 @@ impl Mendfs {
         let told = match owners {
             Ok(owners) => owners
                 .iter()
-                .map(|lost| super_block.notify_owners(lost.inode, lost.pages, flags))
+                .map(|failed| super_block.notify_owners(failed.inode, failed.pages, flags))
                 .fold(Ok(()), Result::and),
             Err(_) => self.notify_one_by_one(super_block, &bad, flags),
         };
@@ -95,8 +95,10 @@ impl Mendfs {
         let mut result = Ok(());
         let mut next = (Place::default(), 0);
 
-        while let Some((place, lost)) = self.read_noalloc_any(|view| view.owner_from(bad, next))? {
-            result = result.and(super_block.notify_owners(lost.inode, lost.pages, flags));
+        while let Some((place, failed)) =
+            self.read_noalloc_any(|view| view.owner_from(bad, next))?
+        {
+            result = result.and(super_block.notify_owners(failed.inode, failed.pages, flags));
             next = place;
         }
         result
@@ -105,7 +107,7 @@ impl Mendfs {
 
 impl View {
     /// The files that own a part of `blocks`.
-    fn owners_of(&self, blocks: &Range<u64>) -> Result<KVVec<LostPages>> {
+    fn owners_of(&self, blocks: &Range<u64>) -> Result<KVVec<FailedPages>> {
         let mut all = KVVec::new();
 
         for (range, owner) in self.owners.of(blocks.clone()) {
@@ -119,8 +121,8 @@ impl View {
                 count: range.end.saturating_sub(range.start),
             };
 
-            if let Some(lost) = LostPages::of(owner.inode, extent, blocks) {
-                all.push(lost, GFP_KERNEL)?;
+            if let Some(failed) = FailedPages::of(owner.inode, extent, blocks) {
+                all.push(failed, GFP_KERNEL)?;
             }
         }
         Ok(all)
@@ -132,12 +134,12 @@ impl View {
         &self,
         blocks: &Range<u64>,
         (place, mut block): (Place, u64),
-    ) -> Option<((Place, u64), LostPages)> {
+    ) -> Option<((Place, u64), FailedPages)> {
         for (number, node) in self.nodes.iter_from(place) {
             while let Some(piece) = node.piece_from(block) {
                 block = piece.extent.file_end();
-                if let Some(lost) = LostPages::of(number, piece.extent, blocks) {
-                    return Some(((Place::of(number), block), lost));
+                if let Some(failed) = FailedPages::of(number, piece.extent, blocks) {
+                    return Some(((Place::of(number), block), failed));
                 }
             }
             block = 0;

@@ -62,7 +62,7 @@ impl State {
 
         if failed != 0 {
             pr_warn!(
-                "{}: {failed} of the blocks {:#x}..{:#x} are bad and cannot be mended\n",
+                "{}: {failed} of the blocks {:#x}..{:#x} are bad and cannot be repaired\n",
                 self.volume,
                 blocks.start,
                 blocks.end
@@ -76,7 +76,7 @@ impl State {
     fn finish_repairs(&mut self) -> Result<bool> {
         // Some have failed less than a second ago. What is left to be removed may lack memory now.
         if !self.repairs.is_empty() || self.evict_from.is_some() {
-            self.mending.ask();
+            self.repair_work.schedule();
         }
         self.check_copies()?;
         if self.must_repair_first() {
@@ -120,7 +120,7 @@ impl State {
             return Ok(false);
         }
 
-        self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?;
+        self.volume.repair(block << BLOCK_SHIFT, &ZEROES)?;
         Ok(true)
     }
 
@@ -139,7 +139,7 @@ impl State {
             // What it held must be in place, for the other copy may be bad, too.
             Place::Journal(_) => {
                 self.volume.fence()?;
-                self.volume.mend(block << BLOCK_SHIFT, &ZEROES)?;
+                self.volume.repair(block << BLOCK_SHIFT, &ZEROES)?;
             }
             Place::Metadata(copy, number) => self.metadata.repair(&self.view, copy, number)?,
             Place::Data | Place::Unused => {}

@@ -233,7 +233,7 @@ fn repair_copy<'a>(volume: &Volume, blocks: impl Iterator<Item = (u64, &'a [u8])
         for (to, from) in whole.iter_mut().zip(bytes) {
             *to = *from;
         }
-        volume.mend(block << BLOCK_SHIFT, &whole)?;
+        volume.repair(block << BLOCK_SHIFT, &whole)?;
     }
     Ok(())
 }

@@ -120,7 +120,7 @@ impl Metadata {
     pub(super) fn write_whole(&self, start: u64, block: &Block) -> Result {
         self.volume
             .write(start, block)
-            .or_else(|_| self.volume.mend(start, block))
+            .or_else(|_| self.volume.repair(start, block))
     }
 
     /// Reads a block of the first chunk that is not kept in memory, from a copy that is whole.
@@ -142,6 +142,6 @@ impl Metadata {
     fn write_copy(&self, copy: u64, number: u64, bytes: &Block) -> Result {
         let block = self.place(copy, number).ok_or(EINVAL)?;
 
-        self.volume.mend(block << BLOCK_SHIFT, bytes)
+        self.volume.repair(block << BLOCK_SHIFT, bytes)
     }
 }

@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(volume.check(page), Err(ENXIO));
         assert_eq!(volume.copy(0, page), Err(ENXIO));
         assert_eq!(volume.write_back(page), Err(ENXIO));
-        assert_eq!(volume.mend(0, &[0; PAGE_SIZE as usize]), Err(ENXIO));
+        assert_eq!(volume.repair(0, &[0; PAGE_SIZE as usize]), Err(ENXIO));
         assert_eq!(volume.flush(), Err(ENXIO));
         assert_eq!(volume.grow(), Err(ENXIO));
         assert!(volume.frames(page).is_none());

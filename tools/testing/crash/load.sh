@@ -53,8 +53,8 @@ as_told() {
 	done
 }
 
-# mend_clean DISK -- memory that has failed is damage, but with it nothing is lost.
-mend_clean() {
+# fsck_clean DISK -- memory that has failed is damage, but with it nothing is lost.
+fsck_clean() {
 	if [ -s "$FAILED" ]; then
 		fsck.mendfs -n --json "$1" | grep -q '"losses":0,'
 	else
@@ -108,7 +108,7 @@ check_image() {
 	FAILED=/host/$1/failed
 	NS=$(nvdimm "$1") && ns_bind "$NS" && DISK=$(ns_disk "$NS") && fail_again "$(ns_start "$NS")" &&
 		mount_mendfs "/dev/$DISK" && as_told "/host/$1" "${seeds[@]}" && unmount &&
-		mend_clean "/dev/$DISK" && ns_unbind "$NS"
+		fsck_clean "/dev/$DISK" && ns_unbind "$NS"
 }
 
 nothing_left() {

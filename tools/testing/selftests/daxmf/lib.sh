@@ -646,14 +646,14 @@ mendfs_on() {
 	mkfs.mendfs -q -f "$@" "/dev/$DISK" && mount_mendfs "/dev/$DISK"
 }
 
-# mend_clean DEVICE -- fsck finds nothing on it.
-mend_clean() {
+# fsck_clean DEVICE -- fsck finds nothing on it.
+fsck_clean() {
 	fsck.mendfs -n "$1"
 }
 
 # again -- unmount, check and mount what is on the disk.
 again() {
-	unmount && mend_clean "/dev/$DISK" && mount -t mendfs "/dev/$DISK" $MNT
+	unmount && fsck_clean "/dev/$DISK" && mount -t mendfs "/dev/$DISK" $MNT
 }
 
 # pattern [PAGE] -- data that differs from page to page, from this page on; up to 64 MiB.

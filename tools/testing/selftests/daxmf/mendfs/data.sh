@@ -63,7 +63,7 @@ reads_up_to_it() {
 
 # The list of bad blocks is empty when a device of RAM is bound again.
 stays_bad_elsewhere() {
-	cd / && unmount && mend_clean "/dev/$DISK" && ns_unbind "$NS" && ns_bind "$NS" &&
+	cd / && unmount && fsck_clean "/dev/$DISK" && ns_unbind "$NS" && ns_bind "$NS" &&
 		is cat "/sys/block/$DISK/badblocks" '' && mount_mendfs "/dev/$DISK" && cd $MNT &&
 		on_exit cd / && cannot_read stays 5 && same_but stays 5 && write_page stays 5 && has_page stays 5
 }

@@ -28,7 +28,7 @@ make() {
 # mounts -- and holds what is written to it.
 mounts() {
 	mount_mendfs "/dev/$DM" "$@" && echo text >$MNT/file && sync && is cat $MNT/file text &&
-		rm $MNT/file && unmount && mend_clean "/dev/$DM"
+		rm $MNT/file && unmount && fsck_clean "/dev/$DM"
 }
 
 # refuses WORDS [OPTION...] -- neither is it mounted, nor is anything left of the try.
@@ -53,7 +53,7 @@ largest() {
 # A filesystem that is smaller than its device, on which a larger one was before.
 shorter() {
 	blocks 4096 && make && fails_with "it has 4096 blocks" make --blocks 4097 &&
-		make --blocks 1024 && mounts && geometry_is 1024 && mend_clean "/dev/$DM" &&
+		make --blocks 1024 && mounts && geometry_is 1024 && fsck_clean "/dev/$DM" &&
 		is sh -c "tail -c $PAGE '/dev/$DM' | tr -d '\0' | wc -c" 0
 }
 
@@ -72,7 +72,7 @@ unaligned() {
 		return
 	mount_mendfs "/dev/${DISK}p1" && fallocate -l 4M $MNT/file &&
 		xfs_io -c 'mmap 0 4m' -c 'mwrite -S 5 0 4m' -c 'msync -s' $MNT/file &&
-		is sh -c "tr -d '\\5' <$MNT/file | wc -c" 0 && unmount && mend_clean "/dev/${DISK}p1" &&
+		is sh -c "tr -d '\\5' <$MNT/file | wc -c" 0 && unmount && fsck_clean "/dev/${DISK}p1" &&
 		wipefs -qa "/dev/$DISK" && blockdev --rereadpt "/dev/$DISK"
 }
 
@@ -110,7 +110,7 @@ read_only_device() {
 	make && mount_mendfs "/dev/$DM" && echo text >$MNT/file && unmount &&
 		blockdev --setro "/dev/$DM" && before=$(sha256sum <"/dev/$DM") || return
 	fails_with "it is read-only" make &&
-		fails_with "it is read-only" fsck.mendfs -y "/dev/$DM" && mend_clean "/dev/$DM" &&
+		fails_with "it is read-only" fsck.mendfs -y "/dev/$DM" && fsck_clean "/dev/$DM" &&
 		mount_mendfs "/dev/$DM" && is cat $MNT/file text &&
 		fails_with "Read-only file system" touch $MNT/other &&
 		fails_with "write-protected" mount -o remount,rw $MNT &&
@@ -126,13 +126,13 @@ read_only_device() {
 read_only_mount() {
 	make && mount_mendfs "/dev/$DM" -o ro && fails_with "Read-only" touch $MNT/file &&
 		mount -o remount,rw $MNT && touch $MNT/file && mount -o remount,ro $MNT &&
-		fails_with "Read-only" touch $MNT/other && unmount && mend_clean "/dev/$DM"
+		fails_with "Read-only" touch $MNT/other && unmount && fsck_clean "/dev/$DM"
 }
 
 in_use() {
 	make && mount_mendfs "/dev/$DM" && fails_with "it is mounted" make &&
 		fails_with "it is mounted" fsck.mendfs -y "/dev/$DM" &&
-		fails_with "it is mounted" fsck.mendfs -p "/dev/$DM" && mend_clean "/dev/$DM" &&
+		fails_with "it is mounted" fsck.mendfs -p "/dev/$DM" && fsck_clean "/dev/$DM" &&
 		unmount
 }
 
@@ -142,7 +142,7 @@ twice() {
 		fails_with "already mounted" mount -t mendfs -o ro "/dev/$DM" "$TMP/second" &&
 		mount -t mendfs "/dev/$DM" "$TMP/second" && echo text >$MNT/file &&
 		is cat "$TMP/second/file" text && unmount && is cat "$TMP/second/file" text &&
-		umount "$TMP/second" && mend_clean "/dev/$DM"
+		umount "$TMP/second" && fsck_clean "/dev/$DM"
 }
 
 # zero_ends -- of 400 MiB, so that nobody finds what was there.
@@ -162,7 +162,7 @@ keeps() {
 	shift
 	zero_ends && "$@" "/dev/$DM" &&
 		fails_with "there is a $words on it" mkfs.mendfs "/dev/$DM" &&
-		mkfs.mendfs -q -f "/dev/$DM" && mend_clean "/dev/$DM" && mounts
+		mkfs.mendfs -q -f "/dev/$DM" && fsck_clean "/dev/$DM" && mounts
 }
 
 keeps_others() {
@@ -256,7 +256,7 @@ same_image() {
 
 	image one --secret $secret && image other --secret $secret && image third &&
 		cmp "$TMP/one" "$TMP/other" && ! cmp -s "$TMP/one" "$TMP/third" &&
-		mend_clean "$TMP/one" && mend_clean "$TMP/third" || return
+		fsck_clean "$TMP/one" && fsck_clean "$TMP/third" || return
 	! fsck.mendfs -nv --json "$TMP/one" | grep -i 0123456789abcdef || fail "it tells the secret" ||
 		return
 	! fsck.mendfs --list "$TMP/one" | grep -i 0123456789abcdef || fail "it tells the secret" ||

@@ -11,7 +11,7 @@ remembers() {
 	stays_bad && write_page stays 5 && has_page stays 5 && mended
 }
 
-# --- Memory that cannot be mended ---
+# --- Memory that cannot be repaired ---
 
 nvdimm_moves() {
 	local before after
@@ -25,7 +25,7 @@ nvdimm_retires() {
 	local before
 
 	fill free 1 && before=$(address free 0) && rm free && BEFORE=$(free_pages) &&
-		poison "$before" && wait_for log_says "mendfs: $DISK: 1 of the blocks .* cannot be mended" &&
+		poison "$before" && wait_for log_says "mendfs: $DISK: 1 of the blocks .* cannot be repaired" &&
 		is free_pages $((BEFORE - 1)) && fill free 1 && [ "$(address free 0)" != "$before" ]
 }
 

@@ -33,7 +33,7 @@ suspended() {
 	kill "$KEEPER"
 	wait_for is_evicting "$KEEPER" && is sum "$before" && dmsetup resume frozen || return
 	wait "$KEEPER"
-	cd / && unmount && mend_clean "/dev/$DM"
+	cd / && unmount && fsck_clean "/dev/$DM"
 }
 
 is_evicting() {
@@ -52,7 +52,7 @@ fails_while_frozen() {
 		on_exit thaw && block=$(metadata 0 0) &&
 		poison $((START + block * PAGE)) && is counters "$DISK" "1 1 0 0" && sleep 2 &&
 		bad_range "$DISK" $((block * PAGE)) $PAGE && fsfreeze --unfreeze $MNT && mended &&
-		touch after && cd / && unmount && mend_clean "/dev/$DISK"
+		touch after && cd / && unmount && fsck_clean "/dev/$DISK"
 }
 
 waits_to_write() {
@@ -114,7 +114,7 @@ removed_while_frozen() {
 	wait_for is_revoking $unbind && echo >&8 && wait_for grep -q closed "$TMP/held" &&
 		echo >&8 && exec 8>&- && wait_for has_ended $unbind && wait $unbind &&
 		thaw_removed && unmount && ns_bind "$NS" && DISK=$(ns_disk "$NS") &&
-		mount_mendfs "/dev/$DISK" && [ ! -e $MNT/gone ] && unmount && mend_clean "/dev/$DISK"
+		mount_mendfs "/dev/$DISK" && [ ! -e $MNT/gone ] && unmount && fsck_clean "/dev/$DISK"
 }
 
 # fsfreeze looks at the mount point first, and gets EIO.

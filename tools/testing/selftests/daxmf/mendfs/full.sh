@@ -175,8 +175,8 @@ orphans() {
 	local status=$?
 
 	exec 8<&- 9<&-
-	cd / && unmount && [ $status = 0 ] && mend_clean "/dev/$COPY" && has_orphans &&
-		mount_mendfs "/dev/$COPY" && is room "$EMPTY" && unmount && mend_clean "/dev/$COPY"
+	cd / && unmount && [ $status = 0 ] && fsck_clean "/dev/$COPY" && has_orphans &&
+		mount_mendfs "/dev/$COPY" && is room "$EMPTY" && unmount && fsck_clean "/dev/$COPY"
 }
 
 no_orphans() {

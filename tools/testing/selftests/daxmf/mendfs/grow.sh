@@ -127,17 +127,17 @@ lost_copies() {
 			spoil "$second" 16
 		fi || return
 	done <"$TMP/chunks"
-	! mend_clean "/dev/$DM" || fail "fsck finds nothing" || return
+	! fsck_clean "/dev/$DM" || fail "fsck finds nothing" || return
 	mount_mendfs "/dev/$DM" && cd $MNT && files check $count && checked && files check $count &&
 		cd / && unmount || return
 	read -r n first second <"$TMP/chunks"
 	spoil "$first" 15 && fails_with "not a structure" fsck.mendfs -p "/dev/$DM" &&
-		mend_clean "/dev/$DM" || return
+		fsck_clean "/dev/$DM" || return
 	# The records of all other chunks are behind that one.
 	spoil $((first + 15)) 1 && spoil $((second + 15)) 1 &&
 		fails_with "Structure needs cleaning" mount -t mendfs "/dev/$DM" $MNT &&
 		fails_with "metadata chunk 2 is found" fsck.mendfs -y "/dev/$DM" &&
-		mend_clean "/dev/$DM" && mount_mendfs "/dev/$DM" && cd $MNT && on_exit cd / &&
+		fsck_clean "/dev/$DM" && mount_mendfs "/dev/$DM" && cd $MNT && on_exit cd / &&
 		files check 200 && [ "$(find . -type f | wc -l)" -gt $((count - 64)) ]
 }
 

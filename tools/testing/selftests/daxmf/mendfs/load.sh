@@ -35,7 +35,7 @@ mounts() {
 }
 
 leaves() {
-	cd / && unmount && mend_clean "/dev/$DISK"
+	cd / && unmount && fsck_clean "/dev/$DISK"
 }
 
 # heals -- page 5 of the file, which may move.
@@ -63,7 +63,7 @@ free_fails_meanwhile() {
 removed() {
 	start_mount && fails_meanwhile "$(cat "$TMP/unused")" && ns_unbind "$NS" || return
 	! wait $MOUNT || fail "it was mounted" || return
-	ns_bind "$NS" && DISK=$(ns_disk "$NS") && mend_clean "/dev/$DISK" && start_mount && mounts &&
+	ns_bind "$NS" && DISK=$(ns_disk "$NS") && fsck_clean "/dev/$DISK" && start_mount && mounts &&
 		leaves
 }
 

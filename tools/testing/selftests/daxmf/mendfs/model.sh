@@ -42,7 +42,7 @@ require_ns "$KIND"
 require mendfs_on "$NS"
 # For the command that a run mounts again with.
 export DISK MNT
-export -f again fail mend_clean unmount
+export -f again fail fsck_clean unmount
 
 check "a run alone, with mounts in between" run "$SEED" --remount again
 check "it has left its files for the next mount" as_left "$SEED"

@@ -90,7 +90,7 @@ on_partition() {
 }
 
 remount() {
-	cd / && unmount && mend_clean "/dev/$VOLUME" && mount -t mendfs "/dev/$VOLUME" $MNT && cd $MNT ||
+	cd / && unmount && fsck_clean "/dev/$VOLUME" && mount -t mendfs "/dev/$VOLUME" $MNT && cd $MNT ||
 		return
 }
 
@@ -114,7 +114,7 @@ on_dm() {
 		heal clone 2 2 && heal copy 15 15 && metadata_mended
 	local status=$?
 
-	cd / && unmount && mend_clean "/dev/$DM" && return $status
+	cd / && unmount && fsck_clean "/dev/$DM" && return $status
 }
 
 # All of the disks below fails.

@@ -75,7 +75,7 @@ case_of() {
 }
 
 remount_small() {
-	cd / && unmount && mend_clean "/dev/$DM" && mount -t mendfs "/dev/$DM" $MNT && cd $MNT || return
+	cd / && unmount && fsck_clean "/dev/$DM" && mount -t mendfs "/dev/$DM" $MNT && cd $MNT || return
 }
 
 begin 4

@@ -28,7 +28,7 @@ unmount_in_time() {
 }
 
 comes_back() {
-	ns_bind "$NS" && DISK=$(ns_disk "$NS") && mend_clean "/dev/$DISK" &&
+	ns_bind "$NS" && DISK=$(ns_disk "$NS") && fsck_clean "/dev/$DISK" &&
 		mount_mendfs "/dev/$DISK" && (cd $MNT && sha256sum --quiet -c sums)
 }
 

@@ -34,7 +34,7 @@ labels() {
 		label last && fails_with "Operation not permitted" as_user label none &&
 		is as_user label last && mount -o remount,ro $MNT &&
 		fails_with "Read-only file system" label none && cd / && unmount &&
-		mend_clean "/dev/$DISK" && label_on_media last
+		fsck_clean "/dev/$DISK" && label_on_media last
 }
 
 # as_user COMMAND... -- as an ordinary one; a function, too.
@@ -57,7 +57,7 @@ restore_superblock() {
 # The machine stops when the first copy has the new label and the second the old one.
 label_interrupted() {
 	mendfs_on "$NS" -L old && geometry && save_superblock 1 "$TMP/old" && label new && unmount &&
-		restore_superblock 1 "$TMP/old" && mend_clean "/dev/$DISK" && label_on_media new &&
+		restore_superblock 1 "$TMP/old" && fsck_clean "/dev/$DISK" && label_on_media new &&
 		mount_mendfs "/dev/$DISK" && is label new && unmount &&
 		save_superblock 0 "$TMP/first" && save_superblock 1 "$TMP/second" &&
 		cmp "$TMP/first" "$TMP/second" || return

@@ -144,7 +144,7 @@ refused() {
 		checked && is grow --json "{\"blocks\":$NEW,\"blocks_before\":$OLD,\"directory\":\"$MNT\"}" &&
 		is grow "$MNT: $NEW blocks of 4 KiB already, nothing to do" && size_is $NEW && checked || return
 	blocks $((NEW + 1000)) && fails_with "Input/output error" resize_shut_down $((NEW + 1000)) &&
-		cd / && unmount && mend_clean "/dev/$DM"
+		cd / && unmount && fsck_clean "/dev/$DM"
 }
 
 # resize_shut_down BLOCKS -- the same when it was just shut down.
@@ -266,12 +266,12 @@ put() {
 
 # left SIZE -- what a crash has left has this size, with the files, and can grow.
 left() {
-	[ "${TORN-}" ] || mend_clean "/dev/$DM" || return
+	[ "${TORN-}" ] || fsck_clean "/dev/$DM" || return
 	mount_mendfs "/dev/$DM" -o noatime && size_is "$1" && same_but $MNT/before -1 &&
-		[ "$(find $MNT/many -type f | wc -l)" = 300 ] && unmount && ! has_rest && mend_clean "/dev/$DM" ||
+		[ "$(find $MNT/many -type f | wc -l)" = 300 ] && unmount && ! has_rest && fsck_clean "/dev/$DM" ||
 		return
 	[ "$1" = "$NEW" ] || { mount_mendfs "/dev/$DM" -o noatime && grow "$NEW" && size_is "$NEW" &&
-		same_but $MNT/before -1 && unmount && mend_clean "/dev/$DM"; }
+		same_but $MNT/before -1 && unmount && fsck_clean "/dev/$DM"; }
 }
 
 # has_rest -- of a growth that was interrupted.
@@ -287,7 +287,7 @@ interrupted() {
 	blocks $OLD && mkfs.mendfs -q -f "/dev/$DM" && mount_mendfs "/dev/$DM" -o noatime && fill $MNT/before 100 &&
 		mkdir $MNT/many && for ((n = 0; n < 300; n++)); do : >$MNT/many/$n; done && unmount &&
 		blocks $DEVICE && scribble && dd if="/dev/$DM" of="$TMP/old" bs=1M iflag=direct status=none &&
-		mount_mendfs "/dev/$DM" -o noatime && grow $NEW && unmount && mend_clean "/dev/$DM" &&
+		mount_mendfs "/dev/$DM" -o noatime && grow $NEW && unmount && fsck_clean "/dev/$DM" &&
 		dd if="/dev/$DM" of="$TMP/new" bs=1M iflag=direct status=none || return
 
 	is sh -c "cmp -l '$TMP/old' '$TMP/new' | awk '\$1 > $PAGE && \$1 <= $((new * PAGE))' | wc -l" 0 || return

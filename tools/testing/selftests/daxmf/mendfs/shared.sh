@@ -58,7 +58,7 @@ fault_shared() {
 # Stock fs/dax.c warns when it believes that nobody has a page mapped any more, and somebody has.
 shared() {
 	mendfs_on "$NS" && fault_shared && rm $MNT/* && sync -f $MNT &&
-		is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && unmount && mend_clean "/dev/$DISK"
+		is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && unmount && fsck_clean "/dev/$DISK"
 }
 
 begin 1

@@ -56,7 +56,7 @@ shut_down() {
 	local status=$?
 
 	exec 9<&-
-	[ $status = 0 ] && cd / && unmount && mend_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT &&
+	[ $status = 0 ] && cd / && unmount && fsck_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT &&
 		same_but open -1 && same_but other -1 && is sh -c 'echo *' "open other" && cd / && unmount
 }
 
@@ -81,7 +81,7 @@ under_load() {
 	for job in "${jobs[@]}"; do
 		! wait "$job" || status=1
 	done
-	[ $status = 0 ] && unmount && mend_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" &&
+	[ $status = 0 ] && unmount && fsck_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" &&
 		cd $MNT && same_but synced -1 && touch new
 	status=$?
 	cd / && unmount && return $status
@@ -99,7 +99,7 @@ thaw() {
 # Who froze it may thaw it.
 frozen() {
 	mendfs_on "$NS" && fsfreeze --freeze $MNT && shutdown 0 && thaw &&
-		fails_with "Input/output error" touch $MNT/new && unmount && mend_clean "/dev/$DISK"
+		fails_with "Input/output error" touch $MNT/new && unmount && fsck_clean "/dev/$DISK"
 }
 
 begin 7

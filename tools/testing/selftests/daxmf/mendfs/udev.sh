@@ -45,7 +45,7 @@ renamed() {
 		mounts UUID=$SECOND && mounts LABEL=other &&
 		udevadm wait --timeout=60 --removed /dev/disk/by-uuid/$FIRST '/dev/disk/by-label/my\x20data' &&
 		is mendfs uuid "/dev/$DISK" $SECOND && is mendfs label "/dev/$DISK" other &&
-		mend_clean "/dev/$DISK"
+		fsck_clean "/dev/$DISK"
 }
 
 # A crash came between the two copies of the superblock: the first one counts, and the next mount
@@ -57,7 +57,7 @@ interrupted() {
 			status=none && is mendfs uuid "/dev/$DISK" $FIRST &&
 		fsck.mendfs -n "/dev/$DISK" && udevadm trigger --action=change --settle "/dev/$DISK" &&
 		mounts UUID=$FIRST &&
-		is same_copies 0 && mend_clean "/dev/$DISK"
+		is same_copies 0 && fsck_clean "/dev/$DISK"
 }
 
 # What differs between the superblocks.
@@ -82,7 +82,7 @@ in_use() {
 		fails_with "in use" mendfs uuid "/dev/$DISK" $SECOND &&
 		fails_with "in use" mendfs label "/dev/$DISK" other &&
 		mendfs label $MNT other && is mendfs label $MNT other && unmount &&
-		is mendfs label "/dev/$DISK" other && mend_clean "/dev/$DISK"
+		is mendfs label "/dev/$DISK" other && fsck_clean "/dev/$DISK"
 }
 
 nothing_there() {

@@ -131,12 +131,12 @@ mends_unknown() {
 	remount && has_all
 }
 
-# --- Memory that cannot be mended ---
+# --- Memory that cannot be repaired ---
 
 # One copy is enough, also for a mount.
 does_without() {
 	fails "$(metadata 0 0)" "$(journal 1 0)" "$(superblock 0)" && goes_on &&
-		wait_for log_says "mendfs: $DISK: .* cannot be mended" && goes_on &&
+		wait_for log_says "mendfs: $DISK: .* cannot be repaired" && goes_on &&
 		cd / && unmount && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd / && has_all &&
 		goes_on
 }
@@ -219,8 +219,8 @@ check "machine checks that the driver does not know of" mends_unknown \
 	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 1 0)"
 
 afresh nvdimm
-check "one copy that cannot be mended is done without" does_without
-check "both copies that cannot be mended are the end" ends "$(metadata 0 0)" "$(metadata 1 0)"
+check "one copy that cannot be repaired is done without" does_without
+check "both copies that cannot be repaired are the end" ends "$(metadata 0 0)" "$(metadata 1 0)"
 check "what is lost cannot be mounted" cannot_mount "metadata block 0: both copies are bad"
 require cd /
 require forget_poison
