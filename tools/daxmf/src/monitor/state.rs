@@ -8,14 +8,17 @@ use std::path::{Path, PathBuf};
 
 use crate::events::Record;
 
-/// The last event that was reported, also before this start.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The last event that was reported, also by earlier runs of the monitor.
 pub struct State {
     file: Option<PathBuf>,
+    boot: String,
     last: Option<Place>,
 }
 
-/// The number and the time of an event. The time is needed because the numbers begin anew when the
-/// module is loaded anew.
+/// The number and the time of an event of this boot. The time is needed because the numbers start
+/// at 1 again when the module is loaded again.
 type Place = (u64, Time);
 
 /// Seconds and nanoseconds since 1970.
@@ -28,20 +31,29 @@ fn time_of(text: &str) -> Option<Time> {
 }
 
 impl State {
-    /// Reads the state, if there is one.
+    /// Reads the state, if there is one. That of another boot does not count: all events are newer,
+    /// even if the clock was set back since.
     pub fn read(file: Option<&Path>) -> Self {
+        let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
+        let boot = boot.trim();
         let last = file
             .and_then(|file| fs::read_to_string(file).ok())
-            .and_then(|text| {
-                let (number, time) = text.trim().split_once(' ')?;
-
-                Some((number.parse().ok()?, time_of(time)?))
-            });
+            .and_then(|text| Self::parse(&text, boot));
 
         Self {
             file: file.map(Path::to_path_buf),
+            boot: boot.into(),
             last,
         }
+    }
+
+    fn parse(text: &str, boot: &str) -> Option<Place> {
+        let mut words = text.split_whitespace();
+
+        if words.next()? != boot {
+            return None;
+        }
+        Some((words.next()?.parse().ok()?, time_of(words.next()?)?))
     }
 
     pub fn is_reported(&self, record: &Record) -> bool {
@@ -67,7 +79,12 @@ impl State {
             return Ok(());
         };
 
-        replace(file, &format!("{number} {seconds}.{nanoseconds:09}\n"))
+        let boot = &self.boot;
+
+        replace(
+            file,
+            &format!("{boot} {number} {seconds}.{nanoseconds:09}\n"),
+        )
     }
 }
 
@@ -82,4 +99,19 @@ pub fn replace(file: &Path, text: &str) -> Result<(), String> {
             ErrorKind::NotFound => format!("{}: there is no such folder", file.display()),
             _ => format!("{}: {error}", file.display()),
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_for_its_boot_only() {
+        let text = "a-boot 7 12.000000034\n";
+
+        assert_eq!(State::parse(text, "a-boot"), Some((7, (12, 34))));
+        assert_eq!(State::parse(text, "b-boot"), None);
+        assert_eq!(State::parse("7 12.000000034\n", "a-boot"), None);
+        assert_eq!(State::parse("", "a-boot"), None);
+    }
 }

@@ -3,8 +3,8 @@
 //! Processes that have parts of files mapped.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, ErrorKind};
 use std::ops::Range;
 
 use crate::bad::intersection;
@@ -59,8 +59,11 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
 
     numbers.sort_unstable();
     for pid in numbers {
-        match fs::read(format!("/proc/{pid}/maps")) {
-            Ok(maps) => add_process(pid, &String::from_utf8_lossy(&maps), &mut files),
+        let result = File::open(format!("/proc/{pid}/maps"))
+            .and_then(|maps| add_process(pid, BufReader::new(maps), &mut files));
+
+        match result {
+            Ok(()) => {}
             // It has ended.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
@@ -87,10 +90,15 @@ fn by_file(filesystems: &mut [OnFilesystem]) -> Files<'_> {
     files
 }
 
-fn add_process(pid: u32, maps: &str, files: &mut Files<'_>) {
+/// Adds a process, once to each part of a file that it maps. A user decides how many mappings there
+/// are, and how long each line is, so they are read one by one.
+fn add_process(pid: u32, maps: impl BufRead, files: &mut Files<'_>) -> io::Result<()> {
     let mut name = None;
 
-    for mapped in maps.lines().filter_map(Mapped::parse) {
+    for line in maps.split(b'\n') {
+        let Some(mapped) = Mapped::parse(&String::from_utf8_lossy(&line?)) else {
+            continue;
+        };
         let found = files.get_mut(&(mapped.device, mapped.inode));
 
         for found in found.into_iter().flatten() {
@@ -99,6 +107,9 @@ fn add_process(pid: u32, maps: &str, files: &mut Files<'_>) {
                 continue;
             };
 
+            if found.processes.last().is_some_and(|last| last.pid == pid) {
+                continue;
+            }
             found.processes.push(Process {
                 pid,
                 command: name.get_or_insert_with(|| command(pid)).clone(),
@@ -106,6 +117,7 @@ fn add_process(pid: u32, maps: &str, files: &mut Files<'_>) {
             });
         }
     }
+    Ok(())
 }
 
 /// What a process calls itself, or nothing if it has ended.
@@ -141,5 +153,18 @@ mod tests {
         ] {
             assert_eq!(Mapped::parse(line), None, "{line}");
         }
+    }
+
+    #[test]
+    fn a_process_is_named_once_for_a_part() {
+        let maps = "1000-3000 rw-s 00000000 103:01 131 /mnt/a\n\
+                    5000-7000 rw-s 00001000 103:01 131 /mnt/a\n";
+        let mut found = Found::of_file(0..0x1000, 131, 0x1000..0x2000);
+        let mut files = Files::from([(((259, 1), 131), vec![&mut found])]);
+
+        add_process(7, maps.as_bytes(), &mut files).unwrap();
+        let addresses: Vec<_> = found.processes.iter().map(|p| (p.pid, p.address)).collect();
+
+        assert_eq!(addresses, [(7, 0x2000)]);
     }
 }
