@@ -21,6 +21,9 @@ test: modules tools
 soak: modules tools
 	@scripts/soak
 
+kernels: tools
+	@scripts/kernels
+
 fstests: KERNEL = stock
 fstests: modules tools
 	@tools/testing/fstests/fstests.sh
@@ -63,5 +66,5 @@ clean:
 distclean: clean
 	@scripts/distclean
 
-.PHONY: help run test soak fstests bench check rustdoc modules tools install modules_install deb vm \
+.PHONY: help run test soak kernels fstests bench check rustdoc modules tools install modules_install deb vm \
 	kdir clean distclean

@@ -9,6 +9,7 @@ top=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 cache=${XDG_CACHE_HOME:-${HOME:?}/.cache}/daxmf
 # shellcheck source=scripts/versions
 . "$top/scripts/versions"
+export TOOLCHAIN=${TOOLCHAIN:-$SUITE}
 
 say()
 {
@@ -68,21 +69,25 @@ need_space() # GiB, for what
 		die "$2 needs $1 GiB in $cache, $free GiB are free: make room, or set XDG_CACHE_HOME to a larger disk"
 }
 
+is_supported() # release
+{
+	printf '%s\n' "$OLDEST" "$1" | sort -V -C
+}
+
 # What KERNEL and KVER may be: a release as 'uname -r' says it, and new enough.
 need_release() # variable, value
 {
-	[[ $2 =~ ^[0-9]+(\.[0-9]+)+\+[a-z0-9]+(-[a-z]+)?-amd64$ ]] ||
-		die "$1=$2: name a kernel of $SUITE-backports as 'uname -r' does, such as $1=$KERNEL_RELEASE"
-	printf '%s\n' "$OLDEST" "$2" | sort -V -C ||
-		die "$1=$2: choose one from $OLDEST on"
+	[[ $2 =~ ^[0-9]+(\.[0-9]+)+(\+[a-z0-9]+)?(-[a-z]+)?-amd64$ ]] ||
+		die "$1=$2: name a kernel of Debian as 'uname -r' does, such as $1=$KERNEL_RELEASE"
+	is_supported "$2" || die "$1=$2: choose one from $OLDEST on"
 }
 
 need_kernel() # value of KERNEL
 {
 	case $1 in
 	stock | debug) ;;
-	*+*) need_release KERNEL "$1" ;;
-	*) die "KERNEL=$1: there are stock, debug, and kernels of $SUITE-backports, such as $OLDEST_RELEASE" ;;
+	*-amd64) need_release KERNEL "$1" ;;
+	*) die "KERNEL=$1: there are stock, debug, and kernels of Debian, such as $OLDEST_RELEASE" ;;
 	esac
 }
 
@@ -177,16 +182,33 @@ keep_newest() # name, number
 	done
 }
 
-# PACKAGES names a file of more: a root of its own is made for these.
+# TOOLCHAIN names another suite: a root of its own is made of what modules are built with there.
+# PACKAGES names a file of more: for these, too, a root of its own is made.
 packages()
 {
-	sed 's/#.*//; /^$/d' "$top/scripts/packages" ${PACKAGES:+"$PACKAGES"}
+	local files=("$top/scripts/packages-modules")
+	[ "$TOOLCHAIN" != "$SUITE" ] || files+=("$top/scripts/packages" ${PACKAGES:+"$PACKAGES"})
+	sed "s/#.*//; /^\$/d; s/@GCC@/$(gcc_of "$TOOLCHAIN")/" "${files[@]}"
+}
+
+# A Debian system of the packages that standard input names, without its documentation. A mirror may be
+# a snapshot, whose index of sid has expired.
+debian_tar() # mmdebstrap argument...
+{
+	local mode=unshare
+	[ "$(id -u)" != 0 ] || mode=root
+	mmdebstrap --quiet --mode="$mode" --include="$(paste -sd,)" \
+		--aptopt='Apt::Install-Recommends "false"' \
+		--aptopt='Acquire::Check-Valid-Until "false"' \
+		--dpkgopt='path-exclude=/usr/share/doc/*' \
+		--dpkgopt='path-exclude=/usr/share/man/*' \
+		--dpkgopt='path-exclude=/usr/share/locale/*' "$@"
 }
 
 # Of all that determines what is in the root.
 root_key()
 {
-	{ echo "$SUITE"; packages
+	{ echo "$TOOLCHAIN"; packages; declare -f debian_tar
 		sed -n '/^bootstrap()/,/^}/p' "$top/scripts/root"; } | hash_of
 }
 
@@ -226,7 +248,7 @@ in_root()
 		--bind "$cache" "$cache" --bind "$top" "$top" --chdir "$top" \
 		--clearenv --setenv PATH /usr/sbin:/usr/bin:/sbin:/bin \
 		--setenv HOME /root --setenv LANG C.UTF-8 \
-		--setenv XDG_CACHE_HOME "${cache%/daxmf}" \
+		--setenv XDG_CACHE_HOME "${cache%/daxmf}" --setenv TOOLCHAIN "$TOOLCHAIN" \
 		--setenv TERM "${TERM:-dumb}" "${root_options[@]}" "$@"
 }
 

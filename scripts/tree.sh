@@ -4,8 +4,6 @@
 # Kernel trees that modules are built against: how one is prepared from the packages of a kernel, and
 # how modules are built in one. scripts/dkms has nothing else of the scripts.
 
-gcc=x86_64-linux-gnu-gcc-14
-
 unpack_source() # unpacked packages, tree
 {
 	mkdir "$2"
@@ -14,13 +12,15 @@ unpack_source() # unpacked packages, tree
 
 prepare_tree() # unpacked packages, tree
 {
-	local headers release
+	local headers release version gcc
 	headers=$(echo "$1"/usr/src/linux-headers-*-amd64)
 	release=${headers##*/linux-headers-}
 	unpack_source "$1" "$2"
 	cp "$headers/.config" "$headers/Module.symvers" "$2"
-	make -C "$2" -j"$(nproc)" CC="$gcc" LOCALVERSION="+${release#*+}" \
-		olddefconfig prepare modules_prepare
+	version=${release%%[-+]*}
+	gcc=$(gcc_of_config "$headers/.config") || return
+	make -C "$2" -j"$(nproc)" CC="$gcc" KERNELVERSION="$version" \
+		LOCALVERSION="${release#"$version"}" olddefconfig prepare modules_prepare
 	same_config "$headers/.config" "$2/.config"
 	same_release "$release" "$2"
 }
@@ -49,8 +49,17 @@ same_config() # of the kernel, of the tree
 	return 1
 }
 
+# The gcc that a kernel was built with. Kernels before 7.3 have the text in quotes.
+gcc_of_config() # configuration
+{
+	local name
+	name=$(sed -nE 's/^CONFIG_CC_VERSION_TEXT="?([^ "]+) .*/\1/p' "$1")
+	[ -n "$name" ] || die "$1 does not say which compiler the kernel was built with"
+	echo "$name"
+}
+
 # The compiler the tree was configured for, which kbuild does not remember, as an
-# argument of make. Kernels before 7.3 have the text in quotes.
+# argument of make.
 compiler() # kernel tree
 {
 	local conf=$1/include/config/auto.conf name
@@ -58,8 +67,7 @@ compiler() # kernel tree
 		echo LLVM=1
 		return
 	fi
-	name=$(sed -nE 's/^CONFIG_CC_VERSION_TEXT="?([^ "]+) .*/\1/p' "$conf")
-	[ -n "$name" ] || die "$conf does not say which compiler the kernel was built with"
+	name=$(gcc_of_config "$conf") || return
 	echo "CC=$name"
 }
 
