@@ -9,6 +9,8 @@
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
+# shellcheck source=scripts/cpu.sh
+. "$top/scripts/cpu.sh"
 
 here=$top/tools/testing/machine
 host=$top/build/machine
@@ -16,7 +18,7 @@ release=$(<"$kernel/release")
 modules=daxmf-modules-$release
 # The process group of QEMU, and its monitor.
 vm='' monitor=''
-accel='' disk=''
+cpu=() disk=''
 # In seconds, for a boot and for whatever else is waited for.
 LIMIT=900
 # What systemd waits for, an emulated processor does slowly.
@@ -34,8 +36,7 @@ boot()
 {
 	rm -f "$host/agent"
 	set -m
-	in_root timeout 1800 qemu-system-x86_64 -accel "$accel" -smp 1 -machine q35,nvdimm=on \
-		-cpu "max,vendor=GenuineIntel,family=6,model=85,stepping=7,la57=off" \
+	in_root timeout 1800 qemu-system-x86_64 "${cpu[@]}" -smp 1 -machine q35,nvdimm=on \
 		-m 1536M,slots=4,maxmem=8G -nodefaults -no-user-config -display none -no-reboot \
 		-serial "file:$host/console" -device virtio-rng-pci \
 		-drive "file=$host/disk,if=virtio,format=qcow2,cache=unsafe" \
@@ -47,7 +48,7 @@ boot()
 		-object "memory-backend-file,id=nvdimm,share=on,align=2M,mem-path=$host/nvdimm,size=512M" \
 		-device nvdimm,memdev=nvdimm,id=dimm0 \
 		-kernel "$disk/vmlinuz" -initrd "$disk/initrd.img" \
-		-append "root=/dev/vda console=ttyS0 mitigations=off lpj=10000000 no_timer_check mce=30000000 $patience" \
+		-append "root=/dev/vda console=ttyS0 ${cpu_parameters[*]} $patience" \
 		<"$host/monitor" >"$host/qemu" 2>&1 &
 	vm=$!
 	set +m
@@ -254,7 +255,7 @@ make_key()
 
 build()
 {
-	accel=$("$top/scripts/accel") && [ "$accel" != tcg ] || accel=tcg,thread=single
+	cpu_options "$("$top/scripts/accel")"
 	disk=$("$here/disk") || return
 	rm -rf "$host"
 	mkdir -p "$host/debs"/{1,2}
