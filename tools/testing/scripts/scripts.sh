@@ -128,6 +128,28 @@ oldest_of_series()
 	[[ $found == "$OLDEST".*+deb13-amd64 ]] && [ -z "$("${oldest[@]}" 7.99.1+deb13-amd64)" ]
 }
 
+# Of each suite, without those for clouds and real time.
+lists_releases()
+{
+	"$top/scripts/kernel" inside inside_with_network pick_releases "$mirror" >"$work/releases" || return
+	cat "$work/releases"
+	grep -qxE "$OLDEST[0-9.]*\+deb13-amd64" "$work/releases" &&
+		grep -qxE '[0-9.]+\+deb14-amd64' "$work/releases" &&
+		! grep -E 'cloud|rt|^[0-6]\.|^7\.[01]\.' "$work/releases"
+}
+
+# release, suite, suite of the compilers
+comes_from()
+{
+	[ "$(suite_of "$1") $(toolchain_of "$1")" = "$2 $3" ]
+}
+
+suites()
+{
+	comes_from 7.3.4+deb13-amd64 trixie-backports trixie && comes_from 7.2.13+deb14-amd64 sid sid &&
+		comes_from 7.3-amd64 experimental sid && [ "$(toolchain_of debug)" = trixie ]
+}
+
 # Each of those who take KERNEL.
 no_kernel()
 {
@@ -269,7 +291,7 @@ never_run()
 }
 
 ktap_print_header
-ktap_set_plan 23
+ktap_set_plan 25
 check "a machine that is not amd64" fails_with "only amd64 kernels" setarch i686 "$top/scripts/root"
 check "a cache entry that cannot be made leaves nothing behind" builder_fails
 check "nor does one whose making is stopped" builder_is_stopped
@@ -286,10 +308,13 @@ check "a tree of another release" other_release
 if (need_mirror) 2>"$work/said"; then
 	check "a release that the mirror does not have" no_such_release
 	check "the oldest release that it has" oldest_of_series
+	check "all releases that it has" lists_releases
 else
 	ktap_test_skip "a release that the mirror does not have: $(<"$work/said")"
 	ktap_test_skip "the oldest release that it has"
+	ktap_test_skip "all releases that it has"
 fi
+check "the suite and the compilers of a release" suites
 check "a kernel that there is not" no_kernel
 check "who builds in a folder is alone there" builds_alone
 check "tests that there are not" wrong_tests
