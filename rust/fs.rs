@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Filesystems whose files' contents lie in DAX memory.
+//! Filesystems that store the contents of their files in DAX memory.
 //!
-//! A filesystem says what its names and inodes are and where the contents of a file lie; reading,
-//! writing, mapping and faulting are the kernel's (`fs/dax.c`). It is the holder of its DAX device
-//! as long as it is mounted, so it is told of memory failures, as ranges of its [`Volume`].
+//! A filesystem provides its names and inodes, and the location of the contents of each file. The
+//! kernel (`fs/dax.c`) reads, writes, maps and faults the contents. While it is mounted, the
+//! filesystem is the holder of its DAX device, and is notified of memory failures as ranges of its
+//! [`Volume`].
 //!
-//! To write one:
+//! To write a filesystem:
 //!
-//! 1. Implement [`FileSystem`]. Its methods get [`Inode`]s, and know them by number.
+//! 1. Implement [`FileSystem`]. Its methods receive an [`Inode`], or the number of one.
 //! 2. Keep a [`Registration`] in the module.
 //!
-//! Unsupported: files whose contents lie in the page cache, several devices, quotas, idmapped
-//! mounts.
+//! Unsupported: files in the page cache, several devices, quotas, idmapped mounts.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)

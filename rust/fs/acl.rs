@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Access control lists. A filesystem keeps them as extended attributes, in the form that programs
-//! know.
+//! Access control lists (ACLs). A filesystem stores them as extended attributes, in the format of
+//! the system calls.
 //!
 //! C header: [`include/linux/posix_acl.h`](srctree/include/linux/posix_acl.h)
 
@@ -29,12 +29,12 @@ use super::{
     Label, //
 };
 
-/// Which list of an inode.
+/// The kind of an ACL of an inode.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// That of the inode itself.
+    /// The ACL of the inode itself.
     Access,
-    /// That of what is created in it, a directory.
+    /// The ACL that new inodes in the directory inherit.
     Default,
 }
 
@@ -43,7 +43,7 @@ impl Kind {
     ///
     /// - `EINVAL` if there is no such kind.
     fn from_raw(kind: c_int) -> Result<Self> {
-        // CAST: What is negative is none of them.
+        // CAST: A negative kind becomes a value that matches none of them.
         match kind as u32 {
             bindings::ACL_TYPE_ACCESS => Ok(Self::Access),
             bindings::ACL_TYPE_DEFAULT => Ok(Self::Default),
@@ -51,7 +51,7 @@ impl Kind {
         }
     }
 
-    /// The name of the attribute.
+    /// The name of the extended attribute.
     const fn name(self) -> &'static [u8] {
         match self {
             Self::Access => b"system.posix_acl_access",
@@ -60,25 +60,26 @@ impl Kind {
     }
 }
 
-/// A list.
+/// An ACL.
 ///
 /// # Invariants
 ///
-/// It is null, or `self` owns a reference to it.
+/// `self.0` is null, or `self` owns a reference to it.
 struct Acl(*mut bindings::posix_acl);
 
 impl Drop for Acl {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. Nothing happens if it is null.
+        // SAFETY: `self.0` is null, or `self` owns a reference to it, by the type invariants.
+        // `posix_acl_release()` ignores null.
         unsafe { bindings::posix_acl_release(self.0) };
     }
 }
 
-/// A list in the form of an attribute.
+/// An ACL as the value of an extended attribute.
 ///
 /// # Invariants
 ///
-/// `bytes` is memory of `kmalloc()`, with so many bytes that are initialized.
+/// `bytes` points to `len` initialized bytes from `kmalloc()`.
 struct Value {
     bytes: *mut u8,
     len: usize,
@@ -95,7 +96,8 @@ impl Value {
     unsafe fn new(inode: *mut bindings::inode, acl: *const bindings::posix_acl) -> Result<Self> {
         let mut len = 0;
 
-        // SAFETY: By the safety requirements; a superblock has a user namespace.
+        // SAFETY: `inode` and `acl` are valid by the safety requirements. A superblock has a user
+        // namespace.
         let bytes = unsafe {
             bindings::posix_acl_to_xattr(
                 (*(*inode).i_sb).s_user_ns,
@@ -105,7 +107,8 @@ impl Value {
             )
         };
 
-        // INVARIANT: That is what `posix_acl_to_xattr()` returns, unless it is null.
+        // INVARIANT: `posix_acl_to_xattr()` returns null, or `len` initialized bytes from
+        // `kmalloc()`.
         match bytes.is_null() {
             true => Err(ENOMEM),
             false => Ok(Self {
@@ -116,21 +119,22 @@ impl Value {
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: By the type invariants.
+        // SAFETY: `bytes` points to `len` initialized bytes by the type invariants.
         unsafe { slice::from_raw_parts(self.bytes, self.len) }
     }
 }
 
 impl Drop for Value {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `bytes` is from `kmalloc()` by the type invariants.
         unsafe { bindings::kfree(self.bytes.cast()) };
     }
 }
 
 impl<T: FileSystem> NewInode<T> {
-    /// The lists that the inode is to be created with in `directory`, as attributes. The mode loses
-    /// what they, or the umask, do not grant: it is to be asked for after this.
+    /// The ACLs that the inode inherits from `directory`, as extended attributes. Removes the
+    /// permissions from the mode that the ACLs or the umask do not grant, so read the mode after
+    /// this call.
     ///
     /// # Errors
     ///
@@ -143,7 +147,7 @@ impl<T: FileSystem> NewInode<T> {
         let inode = self.as_raw();
         let mut labels = KVec::new();
 
-        // SAFETY: Both inodes are valid, and nobody else knows the new one.
+        // SAFETY: Both inodes are valid, and the new one has no other user.
         to_result(unsafe {
             bindings::posix_acl_create(
                 directory.as_raw(),
@@ -153,17 +157,18 @@ impl<T: FileSystem> NewInode<T> {
             )
         })?;
 
-        // INVARIANT: Each is null, or a list with a reference that is ours.
+        // INVARIANT: `posix_acl_create()` sets each to null, or to an ACL with a reference for the
+        // caller.
         for (kind, acl) in [(Kind::Default, Acl(default)), (Kind::Access, Acl(access))] {
             if !acl.0.is_null() {
-                // SAFETY: Both are valid.
+                // SAFETY: `inode` is valid, and `acl.0` is a valid ACL.
                 let value = unsafe { Value::new(inode, acl.0) }?;
 
                 labels.push(Label::new(b"", kind.name(), value.bytes())?, GFP_KERNEL)?;
             }
         }
         if labels.is_empty() {
-            // SAFETY: Nobody else knows the inode.
+            // SAFETY: The new inode has no other user.
             unsafe { bindings::cache_no_acl(inode) };
         }
         Ok(labels)
@@ -171,11 +176,11 @@ impl<T: FileSystem> NewInode<T> {
 }
 
 impl<T: FileSystem> LockedInode<T> {
-    /// Sets a list, or removes it if it is null, and the mode that goes with it.
+    /// Sets an ACL, or removes it if `acl` is null. Updates the mode to match.
     ///
     /// # Errors
     ///
-    /// - `EACCES` if it is a list for what is created in something that is no directory.
+    /// - `EACCES` for a default ACL of an inode that is not a directory.
     /// - The errors of [`FileSystem::set_attribute()`] and [`FileSystem::write_inode()`].
     ///
     /// # Safety
@@ -189,7 +194,7 @@ impl<T: FileSystem> LockedInode<T> {
     ) -> Result {
         let inode = self.as_raw();
         let mut acl = acl;
-        // CAST: The upper half of a mode is not used.
+        // CAST: A mode has 16 bits.
         let mut mode = self.mode() as bindings::umode_t;
 
         if kind == Kind::Default && !self.is(bindings::S_IFDIR) {
@@ -199,15 +204,16 @@ impl<T: FileSystem> LockedInode<T> {
             };
         }
         if kind == Kind::Access && !acl.is_null() {
-            // SAFETY: By the safety requirements. Where the mode says as much as the list, that
-            // becomes null.
+            // SAFETY: `idmap` and `acl` are valid by the safety requirements. The function sets
+            // `acl` to null if the mode expresses the whole ACL.
             to_result(unsafe {
                 bindings::posix_acl_update_mode(idmap, inode, &mut mode, &mut acl)
             })?;
         }
 
         let value = (!acl.is_null())
-            // SAFETY: By the safety requirements.
+            // SAFETY: `acl` is valid by the safety requirements, and the inode by its type
+            // invariants.
             .then(|| unsafe { Value::new(inode, acl) })
             .transpose()?;
         let bytes = value.as_ref().map(Value::bytes);
@@ -219,7 +225,7 @@ impl<T: FileSystem> LockedInode<T> {
             Err(ENODATA) if bytes.is_none() => Ok(()),
             result => result,
         }?;
-        // SAFETY: The inode is valid, and the list is null or valid.
+        // SAFETY: The inode is valid, and `acl` is null or valid.
         unsafe { bindings::set_cached_acl(inode, kind.as_raw(), acl) };
         self.refresh();
 
@@ -231,7 +237,7 @@ impl<T: FileSystem> LockedInode<T> {
 }
 
 impl Kind {
-    // CAST: They are small.
+    // CAST: The constants are below 2^16.
     const fn as_raw(self) -> c_int {
         match self {
             Self::Access => bindings::ACL_TYPE_ACCESS as c_int,
@@ -240,7 +246,7 @@ impl Kind {
     }
 }
 
-/// The operations that all types of inodes have but symbolic links.
+/// The operations for inodes of all types but symbolic links.
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
@@ -252,17 +258,17 @@ impl<T: FileSystem> VTable<T> {
         kind: c_int,
         is_rcu: bool,
     ) -> *mut bindings::posix_acl {
-        // To ask the filesystem sleeps.
+        // The filesystem can sleep, which RCU path walk does not allow.
         if is_rcu {
             return ECHILD.to_ptr();
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a valid inode of type `T`.
         let owner = unsafe { Inode::<T>::from_raw(inode) };
         let value = Kind::from_raw(kind).and_then(|kind| owner.fs().attribute(owner, kind.name()));
 
         match value {
-            // SAFETY: The inode is valid, and so is its superblock's user namespace.
+            // SAFETY: The inode is valid, and so is the user namespace of its superblock.
             Ok(value) => unsafe {
                 bindings::posix_acl_from_xattr(
                     (*(*inode).i_sb).s_user_ns,
@@ -277,8 +283,8 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// - Called by `vfs_set_acl()`, `vfs_remove_acl()` and `posix_acl_chmod()` only, with the lock
-    ///   of the inode of `dentry` held, which is one of a superblock of type `T`.
+    /// - Called by `vfs_set_acl()`, `vfs_remove_acl()` and `posix_acl_chmod()` only, with the inode
+    ///   of `dentry` locked. The inode is of a superblock of type `T`.
     /// - `acl` is null or valid.
     pub(super) unsafe extern "C" fn set(
         idmap: *mut bindings::mnt_idmap,
@@ -287,10 +293,11 @@ impl<T: FileSystem> VTable<T> {
         kind: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The caller passes a dentry whose inode is of type `T` and locked.
             let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
 
-            // SAFETY: By the safety requirements.
+            // SAFETY: `acl` is null or valid by the safety requirements. The caller passes a valid
+            // `idmap`.
             unsafe { inode.set_acl(idmap, Kind::from_raw(kind)?, acl) }.map(|()| 0)
         })
     }

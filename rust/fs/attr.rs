@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of inodes, between the VFS and the filesystem: `setattr()`, `getattr()`.
+//! Transfers the attributes of inodes between the VFS and the filesystem: `setattr()`, `getattr()`.
 //!
 //! Reference: [`fs/attr.c`](srctree/fs/attr.c), [`fs/stat.c`](srctree/fs/stat.c)
 
@@ -27,16 +27,16 @@ use super::{
     Inode, //
 };
 
-/// What `statx()` says that direct I/O must be aligned to, in bytes. With DAX any bytes will do,
-/// but programs take this for the alignment of their memory, and for the size of their transfers.
+/// The alignment in bytes that `statx()` reports for direct I/O. DAX needs none, but programs use
+/// this value to align their memory, and as the size of their transfers.
 const DIRECT_IO_ALIGNMENT: u32 = 512;
 
 impl<T: FileSystem> Inode<T> {
-    /// What the filesystem says of the inode.
+    /// Reads the attributes of the inode from the filesystem.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if it is not what an inode can be.
+    /// - `EUCLEAN` if the attributes are invalid.
     /// - The errors of [`FileSystem::read_inode()`].
     pub(super) fn read(&self) -> Result<Attributes> {
         let attributes = self.fs().read_inode(self.number())?;
@@ -47,7 +47,7 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Tells the filesystem the owners and times that the VFS has.
+    /// Writes the mode, owners and times of the VFS inode to the filesystem.
     ///
     /// # Errors
     ///
@@ -56,8 +56,8 @@ impl<T: FileSystem> Inode<T> {
         self.fs().write_inode(self, &self.attributes())
     }
 
-    /// Has the kernel write the inode again, as it would not by itself, unless the filesystem is at
-    /// its end.
+    /// Marks the inode dirty after a failed write, unless the filesystem is shut down. The kernel
+    /// would not write the inode again otherwise.
     pub(super) fn write_later(&self) {
         if self.read().is_ok() {
             self.mark_dirty();
@@ -66,21 +66,22 @@ impl<T: FileSystem> Inode<T> {
 }
 
 impl<T: FileSystem> LockedInode<T> {
-    /// Takes over what an operation of the filesystem has changed: links, size, blocks, and the
-    /// times of the changes. An inode that cannot be [read](Inode::read) any more stays as it is.
+    /// Updates the VFS inode after an operation of the filesystem: links, size, blocks, and the
+    /// times of the changes. If the inode cannot be [read](Inode::read), the VFS inode stays
+    /// unchanged.
     pub(super) fn refresh(&self) {
         let Ok(mut attributes) = self.read() else {
             return;
         };
 
-        // Names are changed by the filesystem, contents by the VFS, which may not have told the
-        // filesystem yet.
+        // The filesystem sets the times of directories. For other inodes, the VFS sets them, and
+        // has possibly not written them yet.
         if !self.is(bindings::S_IFDIR) {
             attributes.modified = self.modified();
             attributes.changed = attributes.changed.max(self.changed());
         }
 
-        // SAFETY: The inode is valid, and locked by the type invariants.
+        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
         unsafe {
             bindings::set_nlink(self.as_raw(), attributes.links);
             self.set_size(&attributes);
@@ -89,13 +90,13 @@ impl<T: FileSystem> LockedInode<T> {
         self.refresh_version(attributes.version);
     }
 
-    /// Counts a change for which the filesystem has the counter `version`. Whoever has the greater
-    /// one, the other gets it.
+    /// Counts a change after which the filesystem has the change counter `version`. The smaller one
+    /// of the two counters is set to the greater one.
     fn refresh_version(&self, version: u64) {
         self.count_change();
         match self.version() {
             known if known < version => {
-                // SAFETY: The inode is valid.
+                // SAFETY: The inode is valid by its type invariants.
                 unsafe { bindings::inode_set_iversion_queried(self.as_raw(), version) };
             }
             known if known > version => self.mark_dirty(),
@@ -103,17 +104,17 @@ impl<T: FileSystem> LockedInode<T> {
         }
     }
 
-    /// Changes mode, owners and times as `setattr()` is asked to, here and in the filesystem.
+    /// Changes mode, owners and times as `attr` says, in the VFS inode and in the filesystem.
     ///
     /// # Errors
     ///
     /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
-    /// - Those of `posix_acl_chmod()`.
+    /// - The errors of `posix_acl_chmod()`.
     ///
     /// # Safety
     ///
-    /// `dentry` must be one of the inode, and `attr` have passed `setattr_prepare()` with it and
-    /// `idmap`.
+    /// `dentry` must be a dentry of the inode. `attr` must have passed `setattr_prepare()` with
+    /// `dentry` and `idmap`.
     pub(super) unsafe fn change(
         &self,
         idmap: *mut bindings::mnt_idmap,
@@ -122,16 +123,18 @@ impl<T: FileSystem> LockedInode<T> {
     ) -> Result {
         let before = self.attributes();
 
-        // SAFETY: By the safety requirements, and the inode is locked by the type invariants.
+        // SAFETY: `idmap` and `attr` are valid by the safety requirements. This thread holds the
+        // inode's lock by the type invariants.
         unsafe { bindings::setattr_copy(idmap, self.as_raw(), attr) };
         self.count_change();
 
         self.write().inspect_err(|_| {
-            // SAFETY: The inode is locked by the type invariants.
+            // SAFETY: This thread holds the inode's lock by the type invariants.
             unsafe { self.set_owners_and_times(&before) }
         })?;
 
-        // SAFETY: By the safety requirements. The list follows the mode.
+        // SAFETY: `idmap`, `dentry` and `attr` are valid by the safety requirements. The ACL must
+        // follow the mode.
         to_result(unsafe {
             match (*attr).ia_valid & bindings::ATTR_MODE {
                 0 => 0,
@@ -140,7 +143,7 @@ impl<T: FileSystem> LockedInode<T> {
         })
     }
 
-    /// Changes the mode, here and in the filesystem.
+    /// Changes the mode, in the VFS inode and in the filesystem.
     ///
     /// # Errors
     ///
@@ -148,19 +151,20 @@ impl<T: FileSystem> LockedInode<T> {
     pub(super) fn change_mode(&self, mode: bindings::umode_t) -> Result {
         let before = self.attributes();
 
-        // SAFETY: The inode is valid, and locked by the type invariants.
+        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
         unsafe { write_once(&raw mut (*self.as_raw()).i_mode, mode) };
         self.set_changed(self.now());
         self.count_change();
 
         self.write().inspect_err(|_| {
-            // SAFETY: The inode is locked by the type invariants.
+            // SAFETY: This thread holds the inode's lock by the type invariants.
             unsafe { self.set_owners_and_times(&before) }
         })
     }
 }
 
-/// Sets attributes, after `set_first` has set those that [`LockedInode::change()`] does not.
+/// Sets attributes. Calls `set_first` first, for the attributes that [`LockedInode::change()`] does
+/// not set.
 ///
 /// # Errors
 ///
@@ -168,42 +172,44 @@ impl<T: FileSystem> LockedInode<T> {
 ///
 /// # Safety
 ///
-/// - `idmap`, `dentry` and `attr` must be those that `notify_change()` calls `->setattr()` with,
-///   and the inode must be locked.
-/// - The dentry must be that of an inode of a superblock of type `T`.
+/// - `idmap`, `dentry` and `attr` must be the arguments with which `notify_change()` calls
+///   `->setattr()`, with the inode locked.
+/// - `dentry` must belong to an inode of a superblock of type `T`.
 pub(super) unsafe fn set_attributes<T: FileSystem>(
     idmap: *mut bindings::mnt_idmap,
     dentry: *mut bindings::dentry,
     attr: *mut bindings::iattr,
     set_first: impl FnOnce(&LockedInode<T>, &mut bindings::iattr) -> Result,
 ) -> Result {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `notify_change()` passes valid `idmap`, `dentry` and `attr`, by the safety
+    // requirements.
     to_result(unsafe { bindings::setattr_prepare(idmap, dentry, attr) })?;
 
-    // SAFETY: By the safety requirements, and a dentry that is operated on has an inode.
+    // SAFETY: By the safety requirements, the dentry has an inode of type `T`, which is locked.
     let inode = unsafe { LockedInode::assume(Inode::<T>::from_raw((*dentry).d_inode)) };
 
-    // SAFETY: `attr` is valid, and ours.
+    // SAFETY: `attr` is valid, and `->setattr()` may change it.
     set_first(inode, unsafe { &mut *attr })?;
-    // SAFETY: `setattr_prepare()` has succeeded.
+    // SAFETY: `setattr_prepare()` has succeeded with these arguments.
     unsafe { inode.change(idmap, dentry, attr) }
 }
 
-/// The operations that all types of inodes have.
+/// The operations for inodes of all types.
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
     /// - Called by `notify_change()` only, with the inode's lock held.
-    /// - `dentry` is that of an inode of a superblock of type `T`.
+    /// - `dentry` belongs to an inode of a superblock of type `T`.
     pub(super) unsafe extern "C" fn setattr(
         idmap: *mut bindings::mnt_idmap,
         dentry: *mut bindings::dentry,
         attr: *mut bindings::iattr,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `notify_change()` passes these arguments with the inode locked. The inode is
+            // of type `T` by the safety requirements.
             unsafe { set_attributes::<T>(idmap, dentry, attr, |_, _| Ok(())) }.map(|()| 0)
         })
     }
@@ -211,7 +217,7 @@ impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
     /// - Called by `vfs_getattr_nosec()` only.
-    /// - `path` is that of an inode of a superblock of type `T`.
+    /// - `path` belongs to an inode of a superblock of type `T`.
     /// - `stat` is valid for writes.
     pub(super) unsafe extern "C" fn getattr(
         idmap: *mut bindings::mnt_idmap,
@@ -221,21 +227,23 @@ impl<T: FileSystem> VTable<T> {
         _flags: c_uint,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: `path` is valid by the safety requirements. Its reference to the dentry keeps
-            // `d_delete()` from taking the inode away.
+            // SAFETY: `path` is valid by the safety requirements. It has a reference to the dentry,
+            // which keeps `d_delete()` from removing the inode.
             let inode = unsafe { Inode::<T>::from_raw((*(*path).dentry).d_inode) };
 
-            // SAFETY: The inode is valid, `stat` by the safety requirements.
+            // SAFETY: The inode is valid, and `stat` is valid for writes by the safety
+            // requirements.
             unsafe { bindings::generic_fillattr(idmap, request_mask, inode.as_raw(), stat) };
 
-            // SAFETY: The inode is valid, `stat` by the safety requirements.
+            // SAFETY: The inode is valid, and `stat` is valid for writes by the safety
+            // requirements.
             unsafe {
                 bindings::generic_fill_statx_attr(inode.as_raw(), stat);
                 (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
             }
 
             if request_mask & bindings::STATX_DIOALIGN != 0 && inode.is(bindings::S_IFREG) {
-                // SAFETY: `stat` is valid by the safety requirements.
+                // SAFETY: `stat` is valid for writes by the safety requirements.
                 unsafe {
                     (*stat).dio_mem_align = DIRECT_IO_ALIGNMENT;
                     (*stat).dio_offset_align = DIRECT_IO_ALIGNMENT;
@@ -243,11 +251,12 @@ impl<T: FileSystem> VTable<T> {
                 }
             }
 
-            // Page faults change the number of blocks, and have no lock to tell the VFS under. The
-            // VFS knows neither the time of creation nor all flags.
+            // Page faults change the number of blocks in the filesystem only, because they hold no
+            // lock that protects `i_blocks`. The VFS inode has neither the time of creation nor
+            // `FS_NODUMP_FL`.
             let known = inode.read()?;
 
-            // SAFETY: `stat` is valid by the safety requirements.
+            // SAFETY: `stat` is valid for writes by the safety requirements.
             unsafe {
                 (*stat).blocks = known.blocks.saturating_mul(SECTORS_PER_BLOCK);
                 (*stat).btime = known.born.into_raw();
@@ -260,8 +269,9 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
-    /// With a change counter, the VFS takes it that to mark an inode as dirty may wait, and refuses
-    /// writes that must not (`RWF_NOWAIT`). Without `dirty_inode()` it does not wait.
+    /// Clears `IOCB_NOWAIT`: for an inode with a change counter, `generic_update_time()` assumes
+    /// that marking the inode dirty can block, and fails writes with `RWF_NOWAIT`. Without
+    /// `dirty_inode()`, marking does not block.
     ///
     /// # Safety
     ///
@@ -271,10 +281,10 @@ impl<T: FileSystem> VTable<T> {
         kind: bindings::fs_update_time,
         flags: c_uint,
     ) -> c_int {
-        // CAST: The flags are bits.
+        // CAST: `IOCB_NOWAIT` is one bit, and not the sign bit.
         let flags = flags & !(bindings::IOCB_NOWAIT as c_uint);
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a valid inode.
         unsafe { bindings::generic_update_time(inode, kind, flags) }
     }
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of inodes: what is known of them besides their contents.
+//! Attributes of inodes.
 
 use kernel::prelude::*;
 
 use crate::bindings;
 
-/// A time as the kernel counts it: seconds since 1970, and nanoseconds, less than a second.
+/// A time of the kernel: seconds since 1970, and nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
     /// Seconds, negative before 1970.
@@ -19,7 +19,7 @@ impl Time {
     pub(super) const fn from_raw(time: bindings::timespec64) -> Self {
         Self {
             seconds: time.tv_sec,
-            // CAST: The kernel keeps it below 10^9.
+            // CAST: In the kernel, `tv_nsec` is always below 10^9.
             nanoseconds: time.tv_nsec as u32,
         }
     }
@@ -37,28 +37,28 @@ impl Time {
     }
 }
 
-/// What is known of an inode besides its contents.
+/// The attributes of an inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attributes {
-    /// Type and permissions, as `st_mode`.
+    /// Type and permissions, as in `st_mode`.
     pub mode: u32,
-    /// Owner, as in the initial user namespace.
+    /// Owner, in the initial user namespace.
     pub uid: u32,
-    /// Group, as in the initial user namespace.
+    /// Group, in the initial user namespace.
     pub gid: u32,
     /// Number of links.
     pub links: u32,
     /// Size in bytes.
     pub size: u64,
-    /// Blocks of 4 KiB that the contents take up.
+    /// Number of blocks that are allocated to the contents, of 4096 bytes each.
     pub blocks: u64,
-    /// Device number of a device file, as `huge_encode_dev()` gives it.
+    /// Device number of a device file, in the format of `huge_encode_dev()`.
     pub device: u64,
-    /// Tells apart those who had the same number one after the other.
+    /// Generation, which distinguishes inodes that had the same number at different times.
     pub generation: u32,
     /// Flags, see [`FLAGS`](Self::FLAGS).
     pub flags: u32,
-    /// Change counter, for NFS: greater after each change of the contents or the inode.
+    /// Change counter, for NFS: increases with each change of the contents or the inode.
     pub version: u64,
     /// Time of the last access.
     pub accessed: Time,
@@ -71,15 +71,15 @@ pub struct Attributes {
 }
 
 impl Attributes {
-    /// The flags that an inode can have: it cannot be changed (`FS_IMMUTABLE_FL`), can only become
-    /// longer (`FS_APPEND_FL`), is of no interest to backups (`FS_NODUMP_FL`), or keeps no time of
-    /// access (`FS_NOATIME_FL`).
+    /// The flags that an inode can have: it cannot be changed (`FS_IMMUTABLE_FL`), data can only be
+    /// appended (`FS_APPEND_FL`), backups skip it (`FS_NODUMP_FL`), or its time of access is not
+    /// updated (`FS_NOATIME_FL`).
     pub const FLAGS: u32 = bindings::FS_IMMUTABLE_FL
         | bindings::FS_APPEND_FL
         | bindings::FS_NODUMP_FL
         | bindings::FS_NOATIME_FL;
 
-    /// Whether an inode can be so.
+    /// Whether these are valid attributes of an inode.
     pub(super) fn is_valid(&self) -> bool {
         let has_type = matches!(
             self.mode & bindings::S_IFMT,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Blocks of files: ranges of files that are made of them, and the limits.
+//! Blocks of files: conversions of ranges of bytes to blocks, and the limits of files.
 
 use kernel::prelude::*;
 
@@ -13,27 +13,28 @@ use crate::{
     },
 };
 
-/// As many bytes are allocated, freed, copied or shared at once. In between somebody may want to
-/// kill us.
+/// The most bytes that are allocated, freed, copied or shared at once: 16 MiB. Between two pieces,
+/// the process can be killed.
 pub(super) const MAX_PIECE: u64 = 16 << 20;
 
-/// The greatest size of a file.
+/// The largest size of a file in bytes.
 pub(super) const MAX_SIZE: u64 = i64::MAX as u64;
 
 impl ByteRange<space::File> {
-    /// The blocks that the range touches.
+    /// The blocks that the range touches, as bytes.
     pub(super) fn blocks(self) -> Option<Self> {
         self.pages().bytes()
     }
 
-    /// The blocks that all bytes of are in the range.
+    /// The blocks that the range contains as a whole, as bytes.
     pub(super) fn whole_blocks(self) -> Option<Self> {
         let start = self.start().checked_next_multiple_of(PAGE_SIZE)?;
 
         Self::between(start, round_down(self.end()))
     }
 
-    /// What the range has of blocks that are not in it as a whole: at its start, and at its end.
+    /// The parts of the range in blocks that the range does not contain as a whole: at its start,
+    /// and at its end.
     pub(super) fn edges(self) -> [Option<Self>; 2] {
         match self.whole_blocks() {
             Some(inner) => [
@@ -41,7 +42,7 @@ impl ByteRange<space::File> {
                 Self::between(inner.end(), self.end()),
             ],
             None => match self.start().checked_next_multiple_of(PAGE_SIZE) {
-                // It reaches across a boundary, or ends or starts at one.
+                // The range crosses a block boundary, or ends or starts at one.
                 Some(middle) if middle < self.end() => [
                     Self::between(self.start(), middle),
                     Self::between(middle, self.end()),
@@ -51,7 +52,7 @@ impl ByteRange<space::File> {
         }
     }
 
-    /// The range in pieces of no more than `len` bytes.
+    /// Splits the range into pieces of at most `len` bytes.
     pub(super) fn pieces(self, len: u64) -> impl Iterator<Item = Self> {
         let mut rest = Some(self);
 
@@ -65,19 +66,19 @@ impl ByteRange<space::File> {
     }
 }
 
-/// The start of the block that byte `at` is in.
+/// The start of the block that contains byte `at`.
 fn round_down(at: u64) -> u64 {
     at.saturating_sub(at % PAGE_SIZE)
 }
 
-/// What lies behind `at` of the block that it is in, [`None`] if it is the start of one.
+/// The bytes from `at` to the end of its block. Returns [`None`] if `at` is the start of a block.
 pub(super) fn block_rest(at: u64) -> Option<ByteRange<space::File>> {
     ByteRange::between(at, at.checked_next_multiple_of(PAGE_SIZE)?)
 }
 
 /// # Errors
 ///
-/// - `EFBIG` if no file can be so large.
+/// - `EFBIG` if `at` is larger than the largest file size.
 pub(super) fn loff(at: u64) -> Result<bindings::loff_t> {
     bindings::loff_t::try_from(at).map_err(|_| EFBIG)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Last references to inodes, which a work item drops.
+//! Last references to inodes that a work item drops.
 
 use core::ptr::{
     self,
@@ -17,8 +17,8 @@ use kernel::{
 
 use crate::bindings;
 
-/// Last references to inodes, which are to be dropped. The list needs no memory: `i_private` links
-/// the inodes.
+/// Last references to inodes that wait to be dropped. The list allocates no memory: `i_private`
+/// links the inodes.
 #[pin_data]
 pub(super) struct DelayedIputs {
     #[pin]
@@ -27,15 +27,15 @@ pub(super) struct DelayedIputs {
 
 /// # Invariants
 ///
-/// It is null, or the first of a list of inodes, each of which the list owns a reference to.
+/// `self.0` is null, or the first inode of a list. The list owns a reference to each of its inodes.
 struct Head(*mut bindings::inode);
 
-// SAFETY: `iput()` may be called on any thread.
+// SAFETY: `iput()` can be called on any thread.
 unsafe impl Send for Head {}
 
 impl DelayedIputs {
     pub(super) fn new() -> impl PinInit<Self> {
-        // INVARIANT: It is null.
+        // INVARIANT: A null pointer is an empty list.
         pin_init!(Self {
             head <- new_mutex!(Head(ptr::null_mut())),
         })
@@ -43,25 +43,27 @@ impl DelayedIputs {
 
     /// # Safety
     ///
-    /// The caller must own a reference to `inode`, of a filesystem of this crate. It is the list's
-    /// from now on.
+    /// The caller must own a reference to `inode`, which must be of a filesystem of this crate. The
+    /// list takes over the reference.
     pub(super) unsafe fn add(&self, inode: NonNull<bindings::inode>) {
         let mut head = self.head.lock();
 
-        // INVARIANT: It was not in the list: it would have two references then, of which ours was
-        // not the last one.
-        // SAFETY: By the safety requirements. Nobody else uses the field of our inodes.
+        // INVARIANT: `inode` was not in the list: it would have two references then, and the
+        // caller's would not be the last one.
+        // SAFETY: The inode is valid by the safety requirements. `i_private` of our inodes has no
+        // other user.
         unsafe { (*inode.as_ptr()).i_private = head.0.cast() };
         head.0 = inode.as_ptr();
     }
 
-    /// Takes a reference from the list, which is the caller's then.
+    /// Takes a reference from the list, and passes it to the caller.
     fn take(&self) -> Option<NonNull<bindings::inode>> {
         let mut head = self.head.lock();
         let inode = NonNull::new(head.0)?;
 
-        // INVARIANT: The next one takes its place.
-        // SAFETY: By the type invariants.
+        // INVARIANT: The next inode becomes the first one.
+        // SAFETY: The list owns a reference to the inode by the type invariants of `Head`, so it is
+        // valid.
         unsafe {
             head.0 = (*inode.as_ptr()).i_private.cast();
             (*inode.as_ptr()).i_private = ptr::null_mut();
@@ -69,11 +71,11 @@ impl DelayedIputs {
         Some(inode)
     }
 
-    /// Drops all of them. Inodes are evicted then, which sleeps, takes the locks of the
-    /// filesystem, and waits while that is frozen.
+    /// Drops all references of the list. This evicts inodes, which sleeps, takes the locks of the
+    /// filesystem, and waits while the filesystem is frozen.
     pub(super) fn run(&self) {
         while let Some(inode) = self.take() {
-            // SAFETY: The reference is ours, and not used afterwards.
+            // SAFETY: `take()` has passed the reference, and it is not used afterwards.
             unsafe { bindings::iput(inode.as_ptr()) };
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a filesystem does some time after its memory has failed.
+//! The work that a filesystem does about a second after its memory has failed.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -25,47 +25,47 @@ use crate::{
     work, //
 };
 
-/// When a page has failed.
+/// The time of a failure of a page.
 ///
-/// The handler of a machine check that has reported it may take the page from the kernel's linear
-/// map after the failure was handled, and only what is mended after that is put back.
+/// The machine check handler can remove the page from the kernel's linear map after the failure was
+/// handled. Only a later repair makes the page present again.
 ///
 /// # Examples
 ///
 /// ```
 /// use daxmf::fs::FailedAt;
 ///
-/// // What has failed just now is not to be mended yet.
+/// // A page cannot be repaired immediately after its failure.
 /// assert!(!FailedAt::now().is_over());
 /// ```
 #[derive(Clone, Copy)]
 pub struct FailedAt(Instant<Monotonic>);
 
 impl FailedAt {
-    /// Enough for a machine check.
+    /// One second, in milliseconds: long enough for the machine check handler to return.
     const MSECS: Msecs = 1000;
 
     const DELAY: Delta = Delta::from_millis(Self::MSECS as i64);
 
-    /// It fails at this moment.
+    /// The current time.
     pub fn now() -> Self {
         Self(Instant::now())
     }
 
-    /// Whether the page can be mended: a second has passed.
+    /// Whether the page can be repaired, because a second has passed since the failure.
     pub fn is_over(self) -> bool {
         self.0.elapsed() >= Self::DELAY
     }
 }
 
-/// Where to ask for [`FileSystem::repair()`](super::FileSystem::repair).
+/// A handle that schedules [`FileSystem::repair()`](super::FileSystem::repair).
 ///
 /// # Examples
 ///
 /// ```
 /// use daxmf::fs::RepairWork;
 ///
-/// /// A block that has been bad is nobody's now.
+/// /// Schedules the repair of a bad block that has no owner any more.
 /// fn free_block(suspects: &mut KVec<u64>, block: u64, repair_work: &RepairWork) -> Result {
 ///     suspects.push(block, GFP_KERNEL)?;
 ///     repair_work.schedule();
@@ -76,22 +76,25 @@ impl FailedAt {
 pub struct RepairWork(Arc<Work>);
 
 impl RepairWork {
-    /// Asks for a call in a second, unless there will be one before. Nothing comes of it before the
-    /// filesystem is loaded, when there is a call anyway, and after it was unmounted.
+    /// Schedules a call in one second, unless an earlier one is scheduled. Does nothing before the
+    /// filesystem is loaded, because `load()` is followed by a call anyway, and after it was
+    /// unmounted.
     pub fn schedule(&self) {
         self.0.queue();
     }
 }
 
-/// Calls a function some time after it was asked to. When finished or dropped, nothing is called
-/// any more.
+/// Work that calls a function a second after it was queued. After it was finished or dropped, no
+/// call starts any more.
 ///
-/// Repairing memory and finishing failures must not wait for each other: who changes a file waits
-/// for metadata to be repaired, with the locks held that invalidating pages of the file takes.
+/// Repairs and `finish_failures()` need separate work, because they must not wait for each other: a
+/// thread that changes a file can wait for a repair of metadata, while it holds the locks that
+/// invalidating pages of the file takes.
 pub(super) struct DelayedWork(Arc<Work>);
 
 impl DelayedWork {
-    /// Calls `run` with `super_block`.
+    /// Creates work that calls `run` with `super_block`. It is disabled until
+    /// [`start()`](Self::start).
     ///
     /// # Errors
     ///
@@ -99,13 +102,14 @@ impl DelayedWork {
     ///
     /// # Safety
     ///
-    /// `run` may be called for `super_block` from [`start()`](Self::start) until this was finished
-    /// or dropped.
+    /// It must be allowed to call `run` for `super_block` from [`start()`](Self::start) until this
+    /// is finished or dropped.
     pub(super) unsafe fn new(
         super_block: NonNull<bindings::super_block>,
         run: Run,
     ) -> Result<Self> {
-        // INVARIANT: `init()` sets it up. It is enabled by `start()` and disabled by `finish()`.
+        // INVARIANT: `init()` initializes `work`, with `call()` as its function. `start()` enables
+        // it and `finish()` disables it.
         let work = pin_init!(Work {
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
@@ -118,37 +122,37 @@ impl DelayedWork {
         Ok(Self(Arc::pin_init(work, GFP_KERNEL)?))
     }
 
-    /// Where the filesystem asks for a call.
+    /// The handle with which the filesystem schedules a call.
     pub(super) fn handle(&self) -> RepairWork {
         RepairWork(self.0.clone())
     }
 
-    /// Asks for a call in a second, unless there will be one before.
+    /// Schedules a call in one second, unless an earlier one is scheduled.
     pub(super) fn queue(&self) {
         self.0.queue();
     }
 
-    /// From now on there are calls. Asks for the first one.
+    /// Enables calls, and schedules the first one.
     pub(super) fn start(&self) {
-        // SAFETY: The work is valid by its type invariants.
+        // SAFETY: `work` is initialized by the type invariants of `Work`.
         unsafe { bindings::enable_delayed_work(self.0.work.get()) };
         self.0.queue();
     }
 
-    /// Does at once what was asked for, and waits until it is done. What cannot be done before a
-    /// second has passed is given this second. There are no calls any more.
+    /// Runs a scheduled call now and waits for it. If it schedules another call, waits a second and
+    /// runs that, too. No call starts after this returns.
     pub(super) fn finish(&self) {
         self.flush();
         if self.0.is_pending() {
             fsleep(FailedAt::DELAY);
             self.flush();
         }
-        // SAFETY: The work is valid by its type invariants.
+        // SAFETY: `work` is initialized by the type invariants of `Work`.
         unsafe { bindings::disable_delayed_work_sync(self.0.work.get()) };
     }
 
     fn flush(&self) {
-        // SAFETY: The work is valid by its type invariants.
+        // SAFETY: `work` is initialized by the type invariants of `Work`.
         unsafe { bindings::flush_delayed_work(self.0.work.get()) };
     }
 }
@@ -162,11 +166,11 @@ impl Drop for DelayedWork {
 /// # Invariants
 ///
 /// - `work` is an initialized `struct delayed_work` whose function is [`call()`].
-/// - It is enabled only while `run` may be called for `super_block`.
+/// - `work` is enabled only while `run` may be called for `super_block`.
 #[pin_data]
 #[repr(C)]
 struct Work {
-    // First, for the function gets a pointer to it.
+    // The first field, because `call()` casts a pointer to it to a `Work`.
     #[pin]
     work: Opaque<bindings::delayed_work>,
     run: Run,
@@ -175,13 +179,14 @@ struct Work {
 
 impl Work {
     fn queue(&self) {
-        // One more than it takes, for the one at this moment is not a whole one.
+        // One more jiffy, because part of the current one has passed.
         let jiffies = msecs_to_jiffies(FailedAt::MSECS).saturating_add(1);
 
-        // Not `mod_delayed_work_on()`: while failures come, there would be no call.
+        // Not `mod_delayed_work_on()`: frequent failures would postpone the call forever.
         //
-        // CAST: It is no processor, as it is 8192.
-        // SAFETY: The work is valid by its type invariants. Once it is disabled it is not queued.
+        // CAST: `WORK_CPU_UNBOUND` is the number of possible CPUs, at most 8192.
+        // SAFETY: `work` is initialized by the type invariants. The function does not queue
+        // disabled work.
         unsafe {
             bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -192,42 +197,43 @@ impl Work {
         };
     }
 
-    /// Whether there is to be a call, or is one.
+    /// Whether a call is scheduled or is running.
     fn is_pending(&self) -> bool {
-        // SAFETY: The work is valid by its type invariants, and the first field of a delayed work.
+        // SAFETY: `work` is initialized by the type invariants. A `struct work_struct` is the first
+        // field of a `struct delayed_work`.
         unsafe { bindings::work_busy(self.work.get().cast()) != 0 }
     }
 }
 
-// SAFETY: A work item may be used on any thread, and so may a superblock.
+// SAFETY: `struct delayed_work` and `struct super_block` are not bound to a thread.
 unsafe impl Send for Work {}
 
-// SAFETY: The functions of the workqueue do their own synchronization. The other fields do not
-// change.
+// SAFETY: The functions of the workqueue do their own locking. The other fields do not change.
 unsafe impl Sync for Work {}
 
-/// What a work item does about a superblock.
+/// The function that a work item calls with a superblock.
 pub(super) type Run = unsafe fn(NonNull<bindings::super_block>);
 
 /// # Safety
 ///
-/// Called by the workqueue only, for a [`Work`] that is enabled.
+/// Called by the workqueue only, for an enabled [`Work`].
 unsafe extern "C" fn call(work: *mut bindings::work_struct) {
-    // SAFETY: The work is the first field of its delayed work, which is the first of a `Work`. Who
-    // disables it waits for us, and so does who drops it.
+    // SAFETY: `work` is the first field of its delayed work, which is the first field of a `Work`.
+    // The `Work` exists until the end of this call, because `finish()` waits for it before the
+    // drop.
     let work = unsafe { &*work.cast::<Work>() };
 
-    // SAFETY: By the type invariants.
+    // SAFETY: The work is enabled, so `run` may be called for `super_block` by the type invariants.
     unsafe { (work.run)(work.super_block) };
 }
 
-/// Sets up a work item that is disabled.
+/// Initializes a work item that is disabled.
 ///
 /// # Safety
 ///
-/// `slot` must be valid for writes and stay where it is.
+/// `slot` must be valid for writes, and must not move.
 unsafe fn init(slot: *mut bindings::delayed_work) {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `slot` is valid for writes and pinned by the safety requirements.
     unsafe {
         work::init_delayed_work(slot, call);
         bindings::disable_delayed_work(slot);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is known of a dentry: its name, and its inode.
+//! The name and the inode of a dentry.
 //!
 //! C header: [`include/linux/dcache.h`](srctree/include/linux/dcache.h)
 
@@ -16,10 +16,10 @@ use super::{
 
 /// # Safety
 ///
-/// - `dentry` must be valid and keep its name for the duration of `'a`, as it does while the inode
-///   of its directory is locked.
+/// - `dentry` must be valid, and must keep its name for the duration of `'a`. It keeps its name
+///   while the inode of its directory is locked.
 pub(super) unsafe fn qstr<'a>(dentry: *const bindings::dentry) -> &'a bindings::qstr {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `dentry` is valid and keeps its name by the safety requirements.
     unsafe { &(*dentry).__bindgen_anon_1.d_name }
 }
 
@@ -27,7 +27,8 @@ pub(super) unsafe fn qstr<'a>(dentry: *const bindings::dentry) -> &'a bindings::
 ///
 /// As [`qstr()`].
 pub(super) unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
-    // SAFETY: By the safety requirements. A name has as many bytes as it says.
+    // SAFETY: `dentry` is valid and keeps its name by the safety requirements. The name has `len`
+    // bytes.
     unsafe {
         let name = qstr(dentry);
         let len = name.__bindgen_anon_1.__bindgen_anon_1.len;
@@ -39,13 +40,13 @@ pub(super) unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
 
 /// # Safety
 ///
-/// `dentry` must be valid for the duration of `'a`, and of a superblock of type `T`. It must not
-/// get or lose its inode meanwhile.
+/// `dentry` must be valid for the duration of `'a`, and belong to a superblock of type `T`. Its
+/// inode must not be set or removed in this time.
 pub(super) unsafe fn inode_of<'a, T: FileSystem>(
     dentry: *const bindings::dentry,
 ) -> Option<&'a Inode<T>> {
-    // SAFETY: By the safety requirements. A dentry has a reference to its inode, and keeps it while
-    // the lock of its directory is held.
+    // SAFETY: `dentry` is valid by the safety requirements. It has a reference to its inode, and
+    // keeps it for the duration of `'a`.
     unsafe {
         let inode = (*dentry).d_inode;
 
@@ -57,6 +58,6 @@ pub(super) unsafe fn inode_of<'a, T: FileSystem>(
 ///
 /// `inode` must be valid for the duration of `'a`, of a superblock of type `T`, and locked.
 pub(super) unsafe fn locked<'a, T: FileSystem>(inode: *mut bindings::inode) -> &'a LockedInode<T> {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `inode` is valid, of type `T`, and locked by the safety requirements.
     unsafe { LockedInode::assume(Inode::from_raw(inode)) }
 }

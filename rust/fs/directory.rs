@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Entries of directories, and what is created and renamed there.
+//! Entries of directories, and the arguments of `create()` and `rename()`.
 
 use kernel::prelude::*;
 
@@ -10,7 +10,7 @@ use super::{
     Time, //
 };
 
-/// Where the names of a directory start, behind `.` and `..`.
+/// The position of the first name in a directory, after `.` and `..`.
 pub const FIRST_POSITION: u64 = 2;
 
 /// A name in a directory.
@@ -19,15 +19,14 @@ pub struct Entry<'a> {
     pub name: &'a [u8],
     /// The number of the inode.
     pub number: u64,
-    /// The type of the inode, in the way of `st_mode`.
+    /// The type of the inode, as in `st_mode`.
     pub mode: u32,
-    /// Where the directory goes on behind this entry: not less than [`FIRST_POSITION`], greater
-    /// than that of the entry before, and less than [`i64::MAX`]. The same name has the same
-    /// position as long as it exists.
+    /// The position after this entry: at least [`FIRST_POSITION`], greater than that of the
+    /// previous entry, and less than [`i64::MAX`]. A name keeps its position while it exists.
     pub next: u64,
 }
 
-/// An extended attribute that an inode is created with: security modules know it by that.
+/// An extended attribute that an inode is created with, such as the label of a security module.
 pub struct Label {
     /// The name, with its namespace: `security.…`.
     pub name: KVec<u8>,
@@ -49,15 +48,15 @@ impl Label {
     }
 }
 
-/// What hides a name of a lower layer of overlayfs: a device file of number 0.
+/// A whiteout, which hides a name of a lower layer of overlayfs: a device file of number 0.
 pub struct Whiteout {
-    /// As of an inode that is [created](super::FileSystem::create).
+    /// The attributes, as for [`create()`](super::FileSystem::create).
     pub attributes: Attributes,
-    /// What it is created with.
+    /// The extended attributes that the whiteout is created with.
     pub labels: KVec<Label>,
 }
 
-/// What a rename does, all at once.
+/// The arguments of a rename, which is one transaction.
 pub struct Rename<'a, T> {
     /// The directory that has the old name.
     pub from: &'a Inode<T>,
@@ -69,12 +68,12 @@ pub struct Rename<'a, T> {
     pub to: &'a Inode<T>,
     /// The new name.
     pub new_name: &'a [u8],
-    /// The inode that had the new name before. It loses it, or gets the old name if this is an
-    /// exchange. The caller has checked that the types go together.
+    /// The inode that has the new name before the rename. It loses the name, or gets the old one if
+    /// [`exchange`](Self::exchange) is set. The caller has checked that the types are compatible.
     pub replaced: Option<&'a Inode<T>>,
     /// Whether the two inodes exchange their names.
     pub exchange: bool,
-    /// The inode that is created, and gets the old name. There is none with an exchange.
+    /// An inode to create with the old name. It is [`None`] for an exchange.
     pub whiteout: Option<Whiteout>,
     /// The time of the change.
     pub now: Time,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handles of inodes, for those who refer to them without a name: `open_by_handle_at()`, and
-//! fanotify, which reports no errors of a filesystem without.
+//! Handles of inodes, which refer to inodes without a name: for `open_by_handle_at()`, and for
+//! fanotify, which reports errors of filesystems with handles only.
 //!
 //! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
 
@@ -21,34 +21,34 @@ use super::{
     SuperBlock, //
 };
 
-/// The number of an inode, and its generation, as handles have them.
+/// A handle: the number of an inode in two words, and its generation.
 type Handle = [u32; 3];
 
-/// Words of a handle.
-// CAST: It is 3.
+/// Number of words of a handle.
+// CAST: The value is 3.
 const WORDS: c_int = size_of::<Handle>() as c_int / 4;
 
-/// The type of such a handle.
+/// The type of a handle of an inode.
 const TYPE: c_int = bindings::fid_type_FILEID_INO64_GEN as c_int;
 
-/// The type of one with that of a directory of the inode behind it.
+/// The type of a handle of an inode, followed by the handle of its directory.
 const TYPE_PARENT: c_int = bindings::fid_type_FILEID_INO64_GEN_PARENT as c_int;
 
 /// # Safety
 ///
 /// `inode` must be valid.
 unsafe fn handle_of(inode: *const bindings::inode) -> Handle {
-    // SAFETY: By the safety requirements. What an inode is called by does not change.
+    // SAFETY: `inode` is valid by the safety requirements. Number and generation do not change.
     let (number, generation) = unsafe { ((*inode).i_ino, (*inode).i_generation) };
 
-    // CAST: The two halves are meant.
+    // CAST: The truncation selects one half.
     [number as u32, (number >> 32) as u32, generation]
 }
 
-/// A dentry of an inode, as C wants it.
+/// Converts an inode to a dentry, or an error to an error pointer.
 fn dentry_of<T: FileSystem>(inode: Result<InodeRef<'_, T>>) -> *mut bindings::dentry {
     match inode {
-        // SAFETY: The reference is the function's from now on.
+        // SAFETY: `d_obtain_alias()` takes over the reference.
         Ok(inode) => unsafe { bindings::d_obtain_alias(inode.into_raw()) },
         Err(error) => error.to_ptr(),
     }
@@ -60,8 +60,8 @@ pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
-    /// Called by `exportfs_encode_inode_fh()` only, for an inode of a superblock of type `T`, with
-    /// room for `len` words at `fh`, and a directory that it is in, or null.
+    /// Called by `exportfs_encode_inode_fh()` only, for an inode of a superblock of type `T`. `fh`
+    /// has room for `len` words. `parent` is the directory of the inode, or null.
     unsafe extern "C" fn encode_fh(
         inode: *mut bindings::inode,
         fh: *mut u32,
@@ -72,14 +72,14 @@ impl<T: FileSystem> VTable<T> {
             true => (TYPE, WORDS),
             false => (TYPE_PARENT, 2 * WORDS),
         };
-        // SAFETY: By the safety requirements.
+        // SAFETY: `exportfs_encode_inode_fh()` passes a valid `len`.
         let room = unsafe { len.replace(words) };
 
         if room < words {
             return bindings::fid_type_FILEID_INVALID as c_int;
         }
 
-        // SAFETY: By the safety requirements, and there is room for both.
+        // SAFETY: `inode` is valid, `parent` is null or valid, and `fh` has room for `words` words.
         unsafe {
             fh.cast::<Handle>().write(handle_of(inode));
             if !parent.is_null() {
@@ -103,7 +103,8 @@ impl<T: FileSystem> VTable<T> {
             return ptr::null_mut();
         }
 
-        // SAFETY: By the safety requirements, and the length was checked.
+        // SAFETY: `exportfs_decode_fh()` passes a superblock of type `T`, and `len` words at `fid`,
+        // which are enough for a handle.
         let (super_block, handle) = unsafe {
             (
                 SuperBlock::<T>::from_raw(super_block),
@@ -127,7 +128,8 @@ impl<T: FileSystem> VTable<T> {
             return ptr::null_mut();
         }
 
-        // SAFETY: By the safety requirements, and the length was checked.
+        // SAFETY: `exportfs_decode_fh()` passes a superblock of type `T`, and `len` words at `fid`,
+        // which are enough for two handles.
         let (super_block, handle) = unsafe {
             (
                 SuperBlock::<T>::from_raw(super_block),
@@ -142,7 +144,8 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by `exportfs_decode_fh()` only, for a directory of a superblock of type `T`.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
-        // SAFETY: By the safety requirements; it has an inode.
+        // SAFETY: `exportfs_decode_fh()` passes a dentry of a directory of type `T`, which has an
+        // inode.
         let directory = unsafe { Inode::<T>::from_raw((*child).d_inode) };
         let parent = directory
             .fs()
@@ -168,16 +171,16 @@ impl<T: FileSystem> VTable<T> {
 }
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// The inode that a handle is for.
+    /// Finds the inode of a handle.
     ///
     /// # Errors
     ///
-    /// - `ESTALE` if it is gone, also if its number is used again.
+    /// - `ESTALE` if the inode was removed, also if its number is in use again.
     /// - The errors of [`inode()`](Self::inode).
     fn find_handle(&self, [low, high, generation]: Handle) -> Result<InodeRef<'_, T>> {
         let number = u64::from(high) << 32 | u64::from(low);
         let used = self.find(number);
-        // One without a name is there as long as it is open.
+        // An inode without a name is valid only while it is in use.
         let is_used = used.is_some();
         let inode = used.map_or_else(|| self.inode(number), Ok)?;
         let attributes = inode.attributes();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the contents of a file lie, as the filesystem says.
+//! The location of the contents of a file, from the filesystem.
 
 use kernel::prelude::*;
 
@@ -22,21 +22,21 @@ use super::{
 };
 
 impl<T: FileSystem> Inode<T> {
-    /// Asks the filesystem where the first byte of `range` lies, and checks the answer.
+    /// Calls [`FileSystem::map()`] for the first byte of `range`, and checks the result.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if the answer makes no sense.
+    /// - `EUCLEAN` if the result is invalid.
     /// - The errors of [`FileSystem::map()`].
     pub(super) fn find(&self, range: ByteRange<space::File>, purpose: Purpose) -> Result<Mapping> {
         self.check(self.fs().map(self, range, purpose)?, range, purpose)
     }
 
-    /// Asks the filesystem where the first byte of `range` lies, to copy it from there.
+    /// Calls [`FileSystem::begin_read()`] for the first byte of `range`, and checks the result.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if the answer makes no sense.
+    /// - `EUCLEAN` if the result is invalid.
     /// - The errors of [`FileSystem::begin_read()`].
     pub(super) fn begin_read(&self, range: ByteRange<space::File>) -> Result<Mapping> {
         self.check(self.fs().begin_read(self, range)?, range, Purpose::Read)
@@ -54,12 +54,12 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Calls `f` with each piece of `range` that lies in one place, and with the place. Holes are
-    /// not cut.
+    /// Calls `f` with each piece of `range` that has one place, and with the place. Pieces other
+    /// than holes are at most 16 MiB long.
     ///
     /// # Errors
     ///
-    /// - `EINTR` if somebody kills us.
+    /// - `EINTR` if the process is killed.
     /// - The errors of `f` and of [`find()`](Self::find).
     pub(super) fn for_each_piece(
         &self,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of files that have failed, and that the kernel may still have entries for.
+//! Failed pages of files for which the kernel can still have entries.
 
 use kernel::{
     alloc::KVVec,
@@ -18,13 +18,13 @@ use crate::range::{
 
 use super::without_reclaim;
 
-/// Pages of a file that have failed.
+/// Failed pages of one file.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct FailedRange {
     pub(super) number: u64,
     pub(super) pages: PageRange<space::File>,
-    /// The inode was in memory: those who listen for errors have been told, and the kernel may have
-    /// entries for the pages.
+    /// The inode was in memory: the failure has been reported, and the kernel can have entries for
+    /// the pages.
     pub(super) was_cached: bool,
 }
 
@@ -39,21 +39,21 @@ impl FailedRange {
     }
 }
 
-/// What is recorded of pages that have failed.
+/// The record of a failure of pages.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Recorded {
+pub(super) struct FailureRecord {
     pub(super) failed: FailedRange,
-    /// How often they have failed again since.
+    /// How often the same pages have failed again since.
     repeats: u64,
 }
 
-/// The pages of a filesystem that have failed since it was last mended.
+/// The failed pages of a filesystem that `finish_failures()` has not finished yet.
 ///
-/// To add one takes no look at the others: a page may have very many owners.
+/// Adding does not search for duplicates, because a page can have very many owners.
 #[pin_data]
 pub(super) struct FailedPages {
     #[pin]
-    all: Mutex<KVVec<Recorded>>,
+    all: Mutex<KVVec<FailureRecord>>,
 }
 
 impl FailedPages {
@@ -64,9 +64,9 @@ impl FailedPages {
     }
 
     pub(super) fn add(&self, failed: FailedRange) -> Result {
-        let recorded = Recorded { failed, repeats: 0 };
+        let recorded = FailureRecord { failed, repeats: 0 };
 
-        // An inode that is reclaimed is written back first, which looks here.
+        // Reclaiming an inode writes it back, and `writepages()` takes this lock.
         without_reclaim(|| Ok(self.all.lock().push(recorded, GFP_KERNEL)?))
     }
 
@@ -74,8 +74,7 @@ impl FailedPages {
         self.all.lock().is_empty()
     }
 
-    /// Makes one of those that were added several times: a page may fail again and again while
-    /// somebody uses it.
+    /// Merges duplicates: a page can fail again and again while a process uses it.
     pub(super) fn merge(&self) {
         let mut all = self.all.lock();
         let mut kept = 0_usize;
@@ -102,16 +101,16 @@ impl FailedPages {
         all.truncate(kept);
     }
 
-    /// The one before `index`, or the last one, and its index.
-    pub(super) fn before(&self, index: usize) -> Option<(usize, Recorded)> {
+    /// The record before `index`, or the last record if `index` is too large, and its index.
+    pub(super) fn before(&self, index: usize) -> Option<(usize, FailureRecord)> {
         let all = self.all.lock();
         let index = index.min(all.len()).checked_sub(1)?;
 
         all.get(index).map(|recorded| (index, *recorded))
     }
 
-    /// Pages of an inode that the kernel may have entries for, and their index.
-    pub(super) fn of_inode(&self, number: u64) -> Option<(usize, Recorded)> {
+    /// A record of pages of an inode for which the kernel can have entries, and its index.
+    pub(super) fn of_inode(&self, number: u64) -> Option<(usize, FailureRecord)> {
         let all = self.all.lock();
         let index = all
             .iter()
@@ -120,9 +119,9 @@ impl FailedPages {
         all.get(index).map(|recorded| (index, *recorded))
     }
 
-    /// Removes what was dealt with, which is or was at `index`, unless it has failed again
-    /// meanwhile.
-    pub(super) fn remove(&self, index: usize, recorded: Recorded) {
+    /// Removes a record that was handled, and that is or was at `index`, unless the pages have
+    /// failed again in the meantime.
+    pub(super) fn remove(&self, index: usize, recorded: FailureRecord) {
         let mut all = self.all.lock();
         let index = match all.get(index) == Some(&recorded) {
             true => Some(index),
@@ -132,7 +131,7 @@ impl FailedPages {
             return;
         };
 
-        // The last one takes its place, unless it is it.
+        // The popped last record replaces the removed one, unless it is the same.
         if let Some(place) = all.get_mut(index) {
             *place = last;
         }
@@ -152,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn merged() -> Result {
+    fn merges_repeated_failures() -> Result {
         let failed_pages = KBox::pin_init(FailedPages::new(), GFP_KERNEL)?;
 
         for page in [3, 5, 3, 4, 3] {
@@ -176,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_again_while_dealt_with() -> Result {
+    fn failed_again_while_handled() -> Result {
         let failed_pages = KBox::pin_init(FailedPages::new(), GFP_KERNEL)?;
 
         failed_pages.add(failed(7, true, 3)?)?;

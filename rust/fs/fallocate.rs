@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Space of a regular file: `fallocate()`.
+//! Allocation of the space of a regular file: `fallocate()`.
 //!
 //! Reference: [`fs/open.c`](srctree/fs/open.c)
 
@@ -61,22 +61,22 @@ impl<T: FileSystem> VTable<T> {
             let len = u64::try_from(len).map_err(|_| EINVAL)?;
             let range = ByteRange::new(start, len).ok_or(EINVAL)?;
 
-            // SAFETY: By the safety requirements.
-            unsafe { Self::reserve(file, mode as u32, range) }.map(|()| 0)
+            // SAFETY: The VFS passes an open file. Only files of type `T` have this table.
+            unsafe { Self::change_space(file, mode as u32, range) }.map(|()| 0)
         })
     }
 
     /// # Errors
     ///
-    /// - `EOPNOTSUPP` if there is no such mode.
-    /// - `EFBIG` if the file must not become so large.
+    /// - `EOPNOTSUPP` if the mode is not supported.
+    /// - `EFBIG` if the size would exceed a limit of the process or the filesystem.
     /// - The errors of [`LockedInode::zero_up_to()`], [`LockedInode::punch()`],
     ///   [`LockedInode::unshare()`], [`LockedInode::allocate()`] and [`LockedInode::grow()`].
     ///
     /// # Safety
     ///
-    /// `file` must be open, and of a superblock of type `T`.
-    unsafe fn reserve(
+    /// `file` must be open, and belong to a superblock of type `T`.
+    unsafe fn change_space(
         file: *mut bindings::file,
         mode: u32,
         range: ByteRange<space::File>,
@@ -89,7 +89,7 @@ impl<T: FileSystem> VTable<T> {
         const INSERT: u32 = bindings::FALLOC_FL_INSERT_RANGE;
 
         if matches!(mode, COLLAPSE | INSERT) {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `file` is open and of type `T` by the safety requirements.
             return unsafe { Self::shift(file, mode == INSERT, range) };
         }
         let kind = mode & !bindings::FALLOC_FL_KEEP_SIZE;
@@ -98,14 +98,14 @@ impl<T: FileSystem> VTable<T> {
             return Err(EOPNOTSUPP);
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: `file` is open and of type `T` by the safety requirements.
         let inode = Locked::new(unsafe { Inode::<T>::of_file(file) });
         let size = match mode & bindings::FALLOC_FL_KEEP_SIZE {
             0 => inode.checked_size(range.end())?,
             _ => inode.size(),
         };
 
-        // SAFETY: By the safety requirements, and the inode is locked.
+        // SAFETY: `file` is open by the safety requirements, and its inode is locked.
         to_result(unsafe { bindings::file_modified(file) })?;
 
         let now = inode.changed();
@@ -123,23 +123,23 @@ impl<T: FileSystem> VTable<T> {
         inode.grow(size, now)
     }
 
-    /// Takes `range` out of a file, or inserts a hole there.
+    /// Removes `range` from a file, or inserts a hole there. The bytes after it move.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if `range` is not whole blocks, or reaches to the end of the file.
-    /// - `EFBIG` if the file must not become so large.
+    /// - `EINVAL` if `range` is not whole blocks, or extends to the end of the file.
+    /// - `EFBIG` if the size would exceed a limit of the process or the filesystem.
     /// - The errors of [`LockedInode::collapse()`] and [`LockedInode::insert()`].
     ///
     /// # Safety
     ///
-    /// `file` must be open, and of a superblock of type `T`.
+    /// `file` must be open, and belong to a superblock of type `T`.
     unsafe fn shift(
         file: *mut bindings::file,
         is_inserted: bool,
         range: ByteRange<space::File>,
     ) -> Result {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `file` is open and of type `T` by the safety requirements.
         let inode = Locked::new(unsafe { Inode::<T>::of_file(file) });
         let size = inode.size();
         let is_inside = match is_inserted {
@@ -154,7 +154,7 @@ impl<T: FileSystem> VTable<T> {
             inode.checked_size(size.checked_add(range.len()).ok_or(EFBIG)?)?;
         }
 
-        // SAFETY: By the safety requirements, and the inode is locked.
+        // SAFETY: `file` is open by the safety requirements, and its inode is locked.
         to_result(unsafe { bindings::file_modified(file) })?;
 
         let now = inode.changed();
@@ -168,11 +168,11 @@ impl<T: FileSystem> VTable<T> {
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// The size that the file has if it reaches up to `end` at least.
+    /// The size of the file in bytes after it has grown to `end` if it was shorter.
     ///
     /// # Errors
     ///
-    /// - `EFBIG` if it must not become so large.
+    /// - `EFBIG` if `end` exceeds a limit of the process or the filesystem.
     fn checked_size(&self, end: u64) -> Result<u64> {
         if end <= self.size() {
             return Ok(self.size());
@@ -180,18 +180,19 @@ impl<T: FileSystem> Inode<T> {
 
         let raw_end = bindings::loff_t::try_from(end).map_err(|_| EFBIG)?;
 
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is valid by its type invariants.
         to_result(unsafe { bindings::inode_newsize_ok(self.as_raw(), raw_end) })?;
         Ok(end)
     }
 }
 
 impl<T: FileSystem> LockedInode<T> {
-    /// Makes `range` zeroes: a hole where it is whole blocks.
+    /// Makes `range` read as zeroes: whole blocks become a hole, and parts of blocks are zeroed.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a block that it is a part of is bad: the rest is lost. Nothing has changed.
+    /// - `EIO` if a block is bad of which `range` is a part: its other data is gone. Nothing has
+    ///   changed.
     /// - The errors of [`zero()`](Self::zero) and [`punch_blocks()`](Self::punch_blocks).
     fn punch(
         &self,
@@ -210,15 +211,15 @@ impl<T: FileSystem> LockedInode<T> {
 
         match range.whole_blocks() {
             Some(blocks) => {
-                self.unmap(blocks, Dirty::Discarded, invalidate_lock)?;
+                self.unmap(blocks, Dirty::Discard, invalidate_lock)?;
                 self.punch_blocks(blocks, now, invalidate_lock)
             }
             None => Ok(()),
         }
     }
 
-    /// Takes `blocks` out of the file, which goes on with what lies behind. They end before the
-    /// file does.
+    /// Removes `blocks` from the file, and moves the bytes after them down. The file is longer than
+    /// the end of `blocks`.
     ///
     /// # Errors
     ///
@@ -233,19 +234,19 @@ impl<T: FileSystem> LockedInode<T> {
         let size = self.size().saturating_sub(blocks.len());
         let raw_size = loff(size)?;
 
-        self.unmap(all_from(blocks.start())?, Dirty::Kept, invalidate_lock)?;
+        self.unmap(all_from(blocks.start())?, Dirty::WriteBack, invalidate_lock)?;
         self.punch_blocks(blocks, now, invalidate_lock)?;
         self.fs()
             .move_contents(self, blocks.end(), blocks.start(), size, now)?;
 
-        // SAFETY: The inode is valid, and locked by the type invariants. `invalidate_lock` is that
-        // of its mapping.
+        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
+        // `invalidate_lock` blocks its page faults.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }
 
-    /// Inserts a hole where `blocks` are, and has what was there, which was not all behind the end
-    /// of the file, follow.
+    /// Inserts a hole at `blocks`. Moves up the bytes that were there, and all bytes after them.
+    /// The start of `blocks` is before the end of the file.
     ///
     /// # Errors
     ///
@@ -260,15 +261,16 @@ impl<T: FileSystem> LockedInode<T> {
         let size = self.size().checked_add(blocks.len()).ok_or(EFBIG)?;
         let raw_size = loff(size)?;
 
-        // It will not be behind the end any more until it was moved.
+        // The rest of the last block becomes part of the file, because the size grows before the
+        // move.
         if let Some(tail) = block_rest(self.size()) {
             self.zero(tail, invalidate_lock)?;
         }
-        self.unmap(all_from(blocks.start())?, Dirty::Kept, invalidate_lock)?;
+        self.unmap(all_from(blocks.start())?, Dirty::WriteBack, invalidate_lock)?;
         self.fs()
             .move_contents(self, blocks.start(), blocks.end(), size, now)?;
 
-        // SAFETY: The inode is valid, and locked by the type invariants.
+        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
         unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
         Ok(())
     }
@@ -284,7 +286,7 @@ impl<T: FileSystem> LockedInode<T> {
         })
     }
 
-    /// Makes `blocks` a hole. Nobody has them mapped.
+    /// Makes `blocks` a hole. The caller has unmapped them.
     ///
     /// # Errors
     ///
@@ -301,12 +303,12 @@ impl<T: FileSystem> LockedInode<T> {
         })
     }
 
-    /// Allocates what is a hole of the blocks that `range` touches.
+    /// Allocates the holes in the blocks that `range` touches.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there are fewer free blocks: nothing was allocated, unless others have taken
-    ///   the blocks meanwhile.
+    /// - `ENOSPC` if there are too few free blocks. Nothing was allocated then, unless other files
+    ///   have taken the blocks in the meantime.
     /// - The errors of [`unmap()`](Self::unmap) and [`FileSystem::allocate()`].
     fn allocate(
         &self,
@@ -329,9 +331,9 @@ impl<T: FileSystem> LockedInode<T> {
 
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Hole => {
-                // Who reads a hole through a mapping has the kernel's page of zeroes mapped, which
-                // nobody would take away any more when the file is written to.
-                self.unmap(piece, Dirty::Kept, invalidate_lock)?;
+                // A process that has read the hole through a mapping maps the kernel's zero page. A
+                // later write to the file would not unmap it any more.
+                self.unmap(piece, Dirty::WriteBack, invalidate_lock)?;
                 self.allocate_hole(piece, now)
             }
             _ => Ok(()),
@@ -347,11 +349,11 @@ impl<T: FileSystem> LockedInode<T> {
     }
 }
 
-/// All that a file may have from `start` on.
+/// All bytes that a file can have from `start` on.
 ///
 /// # Errors
 ///
-/// - `EFBIG` if that is nothing.
+/// - `EFBIG` if `start` is beyond the largest file size.
 fn all_from(start: u64) -> Result<ByteRange<space::File>> {
     ByteRange::between(start, MAX_SIZE).ok_or(EFBIG)
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a filesystem implements.
+//! The trait that a filesystem implements.
 
 use kernel::{
     prelude::*,
@@ -35,79 +35,85 @@ use super::{
     Volume, //
 };
 
-/// The most bytes of a label that programs can ask for, and a zero.
+/// The size of the buffer of `FS_IOC_GETFSLABEL` in bytes: the longest label, and a terminating
+/// zero.
 pub const FSLABEL_MAX: usize = 256;
 
-/// How full a filesystem is.
+/// The space and the inodes of a filesystem.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// Number of blocks of 4 KiB for contents.
+    /// Number of blocks for contents, of 4096 bytes each.
     pub blocks: u64,
-    /// How many of them are free.
+    /// Number of free blocks, of 4096 bytes each.
     pub free_blocks: u64,
-    /// Number of inodes that there can be.
+    /// The largest number of inodes that the filesystem can have.
     pub inodes: u64,
-    /// How many more there can be.
+    /// Number of inodes that can still be created.
     pub free_inodes: u64,
     /// The identifier of the filesystem.
     pub uuid: [u8; 16],
 }
 
-/// A filesystem, as it is mounted once.
+/// A mounted filesystem.
 ///
-/// Unless said otherwise, methods are called in process context and may sleep, several at once; the
-/// VFS sees to it that a directory is changed by one at a time, and a file's size.
+/// Unless a method says otherwise, it is called in process context, can sleep, and can be called by
+/// several threads at once. The VFS serializes changes of one directory, and changes of the size of
+/// one file.
 ///
-/// Each method that changes an inode makes its [change counter](Attributes::version) greater.
+/// Each method that changes an inode increases its [change counter](Attributes::version).
 ///
-/// What a method changes is durable, as a whole, once [`sync()`](Self::sync) was called after it,
-/// and is never found half done. Where a method has failed, it has changed nothing that one can
-/// see.
+/// A change of names or attributes is one transaction: a crash leaves all of it or none, and a
+/// method that fails leaves no visible change. [`unshare()`](Self::unshare),
+/// [`resize()`](Self::resize), [`punch()`](Self::punch), [`allocate()`](Self::allocate) and
+/// [`move_contents()`](Self::move_contents) can use several transactions, so a crash or an error
+/// can leave a part done. The changes of a method are durable once [`sync()`](Self::sync) has been
+/// called after it.
 pub trait FileSystem: Send + Sync + Sized + 'static {
-    /// The name of the type, as in `mount -t`.
+    /// The name of the filesystem type, as in `mount -t`.
     const NAME: &'static CStr;
 
-    /// The number of the type in `statfs()`.
+    /// The magic number of the filesystem type in `statfs()`.
     const MAGIC: u32;
 
-    /// The number of the root directory.
+    /// The inode number of the root directory.
     const ROOT: u64;
 
     /// The length in bytes of the longest name.
     const NAME_MAX: usize;
 
-    /// Whether errors that were found, and that no process has hit, are failures for it, too. See
+    /// Whether the filesystem is also notified of found errors, which no process has consumed. See
     /// [`Holder::notify_found()`](crate::dax::Holder::notify_found()).
     const WANTS_FOUND: bool = false;
 
-    /// The module that the filesystem is in: `LocalModule`.
+    /// The module that contains the filesystem: `LocalModule`.
     type OwnerModule: ModuleMetadata;
 
-    /// Creates the filesystem of a volume, before anything is read. From then on it may be told of
-    /// failures, and [`mend()`](Self::mend) can be asked for.
+    /// Creates the filesystem of a volume, without reading the volume. From then on,
+    /// [`notify_failure()`](Self::notify_failure) can be called, and the filesystem can schedule
+    /// [`repair()`](Self::repair).
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     fn new(volume: Volume, repair_work: RepairWork) -> Result<Arc<Self>>;
 
-    /// Reads what there is to read before the filesystem can be used.
+    /// Reads the metadata that the filesystem needs before it can be used.
     ///
     /// # Errors
     ///
     /// - `EINVAL` if there is no filesystem of this type on the volume.
-    /// - `EUCLEAN` if it is damaged.
+    /// - `EUCLEAN` if the filesystem is damaged.
     fn load(&self) -> Result;
 
-    /// Deals with a memory failure of `range` of the volume.
+    /// Handles a memory failure of `range` of the volume.
     ///
     /// Called as [`Holder::notify_failure()`](crate::dax::Holder::notify_failure()) is, with the
-    /// same limits. It may come at any time after [`new()`](Self::new), also before the filesystem
-    /// is loaded, and not any more when the last inode goes.
+    /// same limits. It can be called at any time after [`new()`](Self::new), also before
+    /// [`load()`](Self::load) has returned, but not after an unmount has begun to evict the inodes.
     ///
-    /// First [`map()`](Self::map) must say that the range is bad, then
-    /// [`SuperBlock::notify_owners()`] is called for each owner. With [`Flags::MEM_PRE_REMOVE`] all
-    /// methods fail from before that on.
+    /// The implementation first makes [`map()`](Self::map) return [`Place::Bad`](super::Place::Bad)
+    /// for the range. Then it calls [`SuperBlock::notify_owners()`] for each owner. With
+    /// [`Flags::MEM_PRE_REMOVE`], it makes all methods fail before it does either.
     fn notify_failure(
         &self,
         super_block: &SuperBlock<Self>,
@@ -115,56 +121,57 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         flags: Flags,
     ) -> Outcome;
 
-    /// Mends memory that has failed. Called from a work item within about a second after
-    /// [`notify_failure()`](Self::notify_failure) and [`RepairWork::schedule()`], and after
-    /// [`load()`](Self::load). A page whose failure is not [over](super::FailedAt::is_over)
-    /// must wait for another call, which is to be asked for.
+    /// Repairs memory that has failed. Called from a work item: once after [`load()`](Self::load),
+    /// and within about one second after [`notify_failure()`](Self::notify_failure) and
+    /// [`RepairWork::schedule()`]. While the filesystem is frozen, the call is delayed until it is
+    /// thawed. The implementation leaves a page alone whose failure is not
+    /// [over](super::FailedAt::is_over), and schedules another call for it.
     fn repair(&self, super_block: &SuperBlock<Self>);
 
-    /// How full the filesystem is.
+    /// Returns the space and the inodes of the filesystem.
     fn statistics(&self) -> Statistics;
 
-    /// Makes all that was done so far durable.
+    /// Makes all earlier changes durable.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     fn sync(&self) -> Result;
 
-    /// Shuts the filesystem down (`FS_IOC_SHUTDOWN`): from now on all methods fail that can, and
-    /// nothing is written any more, as if the machine had stopped.
+    /// Shuts the filesystem down (`FS_IOC_SHUTDOWN`). From then on, all methods that can fail do,
+    /// and nothing is written to the volume any more, as if the machine had stopped.
     fn shut_down(&self);
 
-    /// What the owner calls the filesystem (`FS_IOC_GETFSLABEL`), padded with zeroes.
+    /// Returns the label of the filesystem (`FS_IOC_GETFSLABEL`), padded with zeroes.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     fn label(&self) -> Result<[u8; FSLABEL_MAX]>;
 
-    /// Calls it something else (`FS_IOC_SETFSLABEL`). There is no zero in `label`.
+    /// Sets the label of the filesystem (`FS_IOC_SETFSLABEL`). `label` contains no zero.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it is too long.
-    /// - `EIO` if it cannot be written.
+    /// - `EINVAL` if the label is too long.
+    /// - `EIO` if the label cannot be written.
     fn set_label(&self, label: &[u8]) -> Result;
 
-    /// Makes the filesystem as long as so many blocks of 4 KiB of its device
-    /// (`EXT4_IOC_RESIZE_FS`), which [may have grown](Volume::grow). If it is that already, there
-    /// is nothing to do. Nobody has frozen it.
+    /// Grows the filesystem to `blocks` blocks of 4096 bytes (`EXT4_IOC_RESIZE_FS`). The device
+    /// [can have grown](Volume::grow). A filesystem that has this length already stays unchanged.
+    /// The caller keeps the filesystem from being frozen.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it would become shorter, or cannot be as long as that.
-    /// - `ENOSPC` if the device is shorter than that.
+    /// - `EINVAL` if the filesystem would become shorter, or does not support this length.
+    /// - `ENOSPC` if the device is shorter than `blocks` blocks.
     /// - `EIO` if the filesystem is shut down, or memory is bad.
     /// - `ENOMEM` if memory is short.
     fn grow(&self, blocks: u64) -> Result;
 
     /// Calls `emit` with the segments of the volume from `first` on, in the order of their
-    /// positions, until it returns false. Each byte of the filesystem is in one; a segment that no
-    /// file owns may begin with the byte that `first` says.
+    /// positions, until `emit` returns false. Each byte of the filesystem is in a segment. The
+    /// first segment can begin at the byte of `first` if no file owns it.
     ///
     /// # Errors
     ///
@@ -174,43 +181,44 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
 
     // Inodes
 
-    /// What is known of the inode of this number.
+    /// Reads the attributes of the inode of this number.
     ///
     /// # Errors
     ///
     /// - `ESTALE` if there is no such inode.
     fn read_inode(&self, number: u64) -> Result<Attributes>;
 
-    /// Changes what is known of an inode: mode, owners and times, and the change counter if it is
-    /// greater. Other attributes are not looked at.
+    /// Writes mode, owners and times of an inode, and its change counter if that is greater than
+    /// the stored one. The implementation ignores the other attributes.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result;
 
-    /// Sets the flags of an inode, some of [`Attributes::FLAGS`]. The caller has checked who may
-    /// change them.
+    /// Sets the flags of an inode, a subset of [`Attributes::FLAGS`]. The caller has checked the
+    /// permission to change them.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     fn set_flags(&self, inode: &Inode<Self>, flags: u32, now: Time) -> Result;
 
-    /// Says that nobody uses the inode of this number any more. If it has no link, it goes.
+    /// Notifies the filesystem that the VFS has evicted the inode of this number from memory. If
+    /// the inode has no link, the filesystem removes it.
     fn evict(&self, number: u64);
 
     // Names
 
-    /// Finds a name in a directory.
+    /// Finds a name in a directory. Returns the number of its inode.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     fn lookup(&self, directory: &Inode<Self>, name: &[u8]) -> Result<Option<u64>>;
 
-    /// Calls `emit` with the names of a directory from a position on, in the order of their
-    /// positions, until it returns false.
+    /// Calls `emit` with the names of a directory from `position` on, in the order of their
+    /// positions, until `emit` returns false.
     ///
     /// # Errors
     ///
@@ -222,22 +230,22 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         emit: &mut dyn FnMut(Entry<'_>) -> bool,
     ) -> Result;
 
-    /// The number of the directory that `directory` is in.
+    /// Returns the inode number of the parent of `directory`.
     ///
     /// # Errors
     ///
-    /// - `ESTALE` if it was removed.
+    /// - `ESTALE` if `directory` was removed.
     fn parent(&self, directory: &Inode<Self>) -> Result<u64>;
 
-    /// Creates an inode, with a name or without one (`O_TMPFILE`), and with `labels`: it is never
-    /// found without them. Returns its number.
+    /// Creates an inode with a name, or without one (`O_TMPFILE`), and with `labels`, in one
+    /// transaction. Returns its number.
     ///
-    /// Of `attributes`, mode, owners, device and times count; links, size, flags, generation
-    /// and change counter are the filesystem's. `target` is that of a symbolic link.
+    /// Mode, owners, device and times are those of `attributes`. The filesystem chooses links,
+    /// size, flags, generation and change counter. `target` is the target of a symbolic link.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
+    /// - `ENOSPC` if there is no free space.
     /// - `ENAMETOOLONG` if the target of a symbolic link is too long.
     fn create(
         &self,
@@ -247,19 +255,19 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         labels: &[Label],
     ) -> Result<u64>;
 
-    /// Gives an inode another name.
+    /// Adds a name to an inode.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
-    /// - `EMLINK` if it has too many.
+    /// - `ENOSPC` if there is no free space.
+    /// - `EMLINK` if the inode has too many links.
     fn link(&self, inode: &Inode<Self>, directory: &Inode<Self>, name: &[u8], now: Time) -> Result;
 
-    /// Takes a name from an inode. A directory loses its own link to itself, too.
+    /// Removes a name of an inode. A directory loses the link of its own `.`, too.
     ///
     /// # Errors
     ///
-    /// - `ENOTEMPTY` if it is a directory with names.
+    /// - `ENOTEMPTY` if the inode is a directory with names.
     fn unlink(
         &self,
         directory: &Inode<Self>,
@@ -272,33 +280,34 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
-    /// - `ENOTEMPTY` if what is replaced is a directory with names.
+    /// - `ENOSPC` if there is no free space.
+    /// - `ENOTEMPTY` if the replaced inode is a directory with names.
     fn rename(&self, rename: &Rename<'_, Self>) -> Result;
 
-    /// The target of a symbolic link.
+    /// Returns the target of a symbolic link.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     fn target(&self, number: u64) -> Result<KVec<u8>>;
 
-    // Extended attributes. Names have their namespace, `user.…`.
+    // Extended attributes. Names include their namespace, `user.…`.
 
-    /// The value of an extended attribute.
+    /// Returns the value of an extended attribute.
     ///
     /// # Errors
     ///
-    /// - `ENODATA` if there is none of this name.
+    /// - `ENODATA` if there is no attribute of this name.
     fn attribute(&self, inode: &Inode<Self>, name: &[u8]) -> Result<KVec<u8>>;
 
-    /// Sets an extended attribute, or removes it if there is no value. It must (`Some(true)`) or
-    /// must not (`Some(false)`) be there before, or may be.
+    /// Sets an extended attribute, or removes it if `value` is [`None`]. With `is_there`, the
+    /// attribute must exist (`Some(true)`) or must not exist (`Some(false)`).
     ///
     /// # Errors
     ///
-    /// - `ENODATA` or `EEXIST` if it is not so.
-    /// - `ENOSPC` if there is no room.
+    /// - `ENODATA` if the attribute must exist and does not.
+    /// - `EEXIST` if the attribute exists and must not.
+    /// - `ENOSPC` if there is no free space.
     fn set_attribute(
         &self,
         inode: &Inode<Self>,
@@ -312,27 +321,29 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     ///
     /// # Errors
     ///
-    /// - What `emit` returns.
+    /// - The errors of `emit`.
     fn attributes(&self, inode: &Inode<Self>, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result;
 
     // Contents
 
-    /// Finds, or makes, the piece of a file that the first byte of `range` lies in, as far as it
-    /// can be accessed in one go; what lies behind `range` need not be in it.
+    /// Finds or allocates the place of the first byte of `range`. Returns a piece of the file that
+    /// contains this byte and that can be accessed at once. The piece need not extend beyond
+    /// `range`.
     ///
-    /// For [`Purpose::Write`] and [`Purpose::WriteFault`] it is no hole. A write fault of a huge
-    /// page asks for all of it; it is only of use if it lies in one place, aligned as the page is,
-    /// that is not shared.
-    /// What is bad is [`Place::Bad`](super::Place::Bad), whatever the purpose, but for
-    /// [`Purpose::Rewrite`], which comes for what is bad only.
+    /// For [`Purpose::Write`] and [`Purpose::WriteFault`] the piece is never a hole. A write fault
+    /// of a huge page passes the range of the whole huge page. The kernel can map a huge page only
+    /// if the piece covers it, lies at one place aligned as the huge page is, and is not shared.
     ///
-    /// Where the device is synchronous, what it says to a write fault is durable when it returns,
-    /// and what [`end_copy()`](Self::end_copy) does: with `MAP_SYNC` nobody calls
-    /// [`sync()`](Self::sync) any more.
+    /// Bad blocks are [`Place::Bad`](super::Place::Bad) for every purpose but [`Purpose::Rewrite`],
+    /// which is passed for bad blocks only.
+    ///
+    /// On a synchronous device, the changes of a write fault must be durable when this returns, and
+    /// those of [`end_copy()`](Self::end_copy) when that returns: with `MAP_SYNC`, no call of
+    /// [`sync()`](Self::sync) follows.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
+    /// - `ENOSPC` if there is no free space.
     fn map(
         &self,
         inode: &Inode<Self>,
@@ -340,76 +351,79 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         purpose: Purpose,
     ) -> Result<Mapping>;
 
-    /// Finds the piece of a file that the first byte of `range` lies in, for somebody who copies it
-    /// from there with the inode's lock shared, and may sleep meanwhile. Page faults do not take
-    /// that lock, and may give the file another place.
+    /// Finds the place of the first byte of `range` for a caller that copies from there. The caller
+    /// holds the inode's lock shared, and can sleep while it copies. Page faults do not take that
+    /// lock, and can move the file to another place.
     ///
-    /// What lies there stays as it is until [`end_read()`](Self::end_read), but for what is written
-    /// to this file: the place is not given to another one, and other files that share it now write
-    /// elsewhere. Where [`Place::Mapped`](super::Place::Mapped) says that it is shared,
-    /// `end_read()` will be called, else not.
+    /// Until [`end_read()`](Self::end_read), only writes to this file change the contents of the
+    /// place: the filesystem does not allocate the place to another file, and writes to other files
+    /// that share it go elsewhere. The caller calls `end_read()` if and only if
+    /// [`Place::Mapped`](super::Place::Mapped) is returned as shared.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     fn begin_read(&self, inode: &Inode<Self>, range: ByteRange<space::File>) -> Result<Mapping>;
 
-    /// Says that nobody copies any more from what [`begin_read()`](Self::begin_read) has found:
-    /// `range` of the file, which is where its mapping said, from byte `start` of the volume on.
+    /// Ends a copy that [`begin_read()`](Self::begin_read) began. `range` of the file was copied
+    /// from byte `start` of the volume on, the place that `begin_read()` returned.
     fn end_read(&self, inode: &Inode<Self>, range: ByteRange<space::File>, start: u64);
 
-    /// Ends a write for which [`map()`](Self::map) has said
+    /// Ends a write for which [`map()`](Self::map) has returned
     /// [`Place::Copied`](super::Place::Copied) or [`Place::Moved`](super::Place::Moved). If
     /// `is_done`, the new place has the contents of `range`, written back, and belongs to the file
-    /// from now on; a [fence](Volume::fence) is for the filesystem, before it makes that durable.
-    /// If not, it stays reserved: a page table entry may still point to it.
+    /// from now on; the filesystem calls [`Volume::fence()`] before it makes that durable.
+    /// Otherwise the new place stays reserved, because a page table entry can still point to it.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the filesystem is shut down, or the new place has become bad, too.
+    /// - `EIO` if the filesystem is shut down, or the new place is bad, too.
     fn end_copy(&self, inode: &Inode<Self>, range: ByteRange<space::File>, is_done: bool)
         -> Result;
 
-    /// Gives the file a copy of its own of what is shared in `range`. Nobody writes to it or has it
-    /// mapped: the caller holds the inode's lock and that of its mapping, and has unmapped it.
+    /// Replaces the shared blocks of `range` by copies that belong to this file alone. The caller
+    /// holds the inode's lock and the `invalidate_lock` of its mapping, and has unmapped the range.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
-    /// - `EIO` if what is to be copied is bad.
+    /// - `ENOSPC` if there is no free space.
+    /// - `EIO` if a block to be copied is bad.
     fn unshare(&self, inode: &Inode<Self>, range: ByteRange<space::File>) -> Result;
 
-    /// Sets the size of a file, at time `now` if it is another one. Unless it grows, what lies
-    /// beyond goes; the last block has been zeroed behind the end. Nobody has it mapped.
+    /// Sets the size of a file, and its times to `now` if the size changes. Unless the file grows,
+    /// frees the blocks after the new end. The caller has unmapped them, and has zeroed the rest of
+    /// the last block.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
     fn resize(&self, inode: &Inode<Self>, size: u64, now: Time) -> Result;
 
-    /// Makes `range`, whole blocks, a hole. Nobody has it mapped.
+    /// Makes `range`, whole blocks, a hole. The caller has unmapped it.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room for what is known of the two parts.
+    /// - `ENOSPC` if there is no space for the metadata of the two remaining parts.
     fn punch(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
-    /// Makes `range`, whole blocks, a part of the file that holds zeroes where it was a hole.
+    /// Allocates blocks that hold zeroes for the holes in `range`, which is whole blocks.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
+    /// - `ENOSPC` if there is no free space.
     fn allocate(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
-    /// Moves all of a file that lies from byte `from` on to `to`, both the start of a block, and
-    /// sets its size. If it is moved down, what lies between is a hole before, and the size comes
-    /// last; else it is one afterwards, and the size comes first. Nobody has it mapped.
+    /// Moves the contents of a file from byte `from` on to byte `to`, both multiples of 4096, and
+    /// sets the size to `size`. If `to` is less than `from`, the bytes between are a hole already,
+    /// and the size is set last. Otherwise the bytes between become a hole, and the size is set
+    /// first. The caller has unmapped the bytes.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room for what is known of the two parts.
-    /// - `EFBIG` if what was allocated behind the end of the file would be too far away.
-    /// - `EIO` and `ENOMEM`. A part may be moved then.
+    /// - `ENOSPC` if there is no space for the metadata of the two parts.
+    /// - `EFBIG` if blocks allocated after the end of the file would move beyond the largest
+    ///   offset.
+    /// - `EIO` and `ENOMEM`. A part of the contents can have moved then.
     fn move_contents(
         &self,
         inode: &Inode<Self>,
@@ -419,13 +433,13 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         now: Time,
     ) -> Result;
 
-    /// Makes the whole blocks of `to` from byte `start` on share the place of the blocks `range` of
-    /// `from`, as many as it can at once, and at least one. Returns how many bytes they are. What
-    /// was there before goes. Nobody has it mapped; both inodes are locked.
+    /// Shares blocks `range` of `from` with `to`, from byte `start` of `to` on: as many as possible
+    /// at once, and at least one. Returns the number of bytes shared. The blocks replace the former
+    /// ones of `to`. The caller has locked both inodes, and has unmapped both ranges.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room for what is known of it.
+    /// - `ENOSPC` if there is no space for the metadata.
     fn share(
         &self,
         from: &Inode<Self>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts that are being prepared.
+//! The context of a mount in preparation.
 //!
 //! C header: [`include/linux/fs_context.h`](srctree/include/linux/fs_context.h)
 
@@ -16,11 +16,11 @@ use kernel::prelude::*;
 
 use crate::bindings;
 
-/// A mount that is being prepared.
+/// The context of a mount in preparation.
 ///
 /// # Invariants
 ///
-/// `self.0` is a valid `struct fs_context`.
+/// `self.0` points to a valid `struct fs_context`.
 pub(super) struct Context(NonNull<bindings::fs_context>);
 
 impl Context {
@@ -30,18 +30,18 @@ impl Context {
     ///
     /// # Safety
     ///
-    /// `context` must be null, or valid as long as what is returned.
+    /// `context` must be null, or valid for as long as the returned value exists.
     pub(super) unsafe fn from_raw(context: *mut bindings::fs_context) -> Result<Self> {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: `context` is valid by the safety requirements.
         NonNull::new(context).map(Self).ok_or(EINVAL)
     }
 
-    /// Tells who mounts what went wrong.
+    /// Writes an error to the log of the context, which `mount` reads.
     ///
     /// C: `errorfc()`
     pub(super) fn error(&self, what: fmt::Arguments<'_>) {
-        // SAFETY: By the type invariants. `%pA` takes a pointer to `fmt::Arguments`, and `%s` a C
-        // string.
+        // SAFETY: `self.0` points to a valid `struct fs_context` by the type invariants. `%pA`
+        // takes a pointer to `fmt::Arguments`, and `logfc()` formats it before it returns.
         unsafe {
             let log = &raw const (*self.0.as_ptr()).log;
 
@@ -56,25 +56,28 @@ impl Context {
     }
 }
 
-/// The options that XFS and ext4 have for DAX, and that go without saying here.
+/// Parses `dax` and `dax=always`, which XFS and ext4 accept, too. They change nothing, because DAX
+/// is always on.
 ///
 /// # Errors
 ///
 /// - `ENOPARAM` if it is another option.
-/// - `EINVAL` if it says that there should be no DAX.
+/// - `EINVAL` if the value of `dax` is not `always`.
 ///
 /// # Safety
 ///
-/// `param` must be valid.
+/// `param` must point to a valid `struct fs_parameter`.
 pub(super) unsafe fn parse(context: &Context, param: *const bindings::fs_parameter) -> Result {
-    // SAFETY: By the safety requirements. A parameter has a key, see `vfs_parse_fs_param()`.
+    // SAFETY: `param` is valid by the safety requirements. `vfs_parse_fs_param()` rejects a null
+    // key.
     let key = unsafe { CStr::from_char_ptr((*param).key) };
 
     if key.to_bytes() != b"dax" {
         return Err(ENOPARAM);
     }
 
-    // SAFETY: By the safety requirements. The type tells whether there is a string.
+    // SAFETY: `param` is valid by the safety requirements. `string` is the active field of the
+    // union for this type.
     let is_always = unsafe {
         match (*param).type_() {
             bindings::fs_value_type_fs_value_is_flag => true,
@@ -86,7 +89,7 @@ pub(super) unsafe fn parse(context: &Context, param: *const bindings::fs_paramet
     };
 
     if !is_always {
-        context.error(fmt!("dax is always, and cannot be otherwise"));
+        context.error(fmt!("dax: only dax=always is supported"));
         return Err(EINVAL);
     }
     Ok(())

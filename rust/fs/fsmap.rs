@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who owns what of a volume, as programs ask for it: `FS_IOC_GETFSMAP`.
+//! The owners of the segments of a volume: `FS_IOC_GETFSMAP`.
 //!
 //! C header: [`include/uapi/linux/fsmap.h`](srctree/include/uapi/linux/fsmap.h)
 
@@ -46,10 +46,10 @@ struct Record {
     reserved: [u64; 3],
 }
 
-// SAFETY: It has no padding, and any bytes are one.
+// SAFETY: All fields are integers, so every bit pattern is valid. There is no padding.
 unsafe impl FromBytes for Record {}
 
-// SAFETY: It has no padding, and nothing in it is changed by who has a shared reference.
+// SAFETY: There is no padding, and no interior mutability.
 unsafe impl AsBytes for Record {}
 
 const _: () = assert!(size_of::<Record>() == size_of::<bindings::fsmap>());
@@ -88,7 +88,7 @@ impl Record {
         }
     }
 
-    /// The place of what it describes.
+    /// The position of the segment.
     fn position(&self) -> SegmentPosition {
         let (number, offset) = match self.flags & Self::SPECIAL {
             0 => (self.owner, self.offset),
@@ -102,8 +102,8 @@ impl Record {
         }
     }
 
-    /// The first one that is wanted if this is the low key: if it has a length it is a record that
-    /// was returned before, and what comes behind it is wanted.
+    /// The first segment of the query, if this is the low key. A key with a length is a record of
+    /// an earlier call, and the query continues after it.
     fn low(&self) -> SegmentStart {
         let position = self.position();
 
@@ -122,7 +122,7 @@ impl Record {
         })
     }
 
-    /// The place of the last one that is wanted if this is the high key.
+    /// The position of the last segment of the query, if this is the high key.
     fn high(&self) -> SegmentPosition {
         match self.flags {
             u32::MAX => SegmentPosition {
@@ -146,20 +146,22 @@ struct Head {
     keys: [Record; 2],
 }
 
-// SAFETY: It has no padding, and any bytes are one.
+// SAFETY: All fields are integers, so every bit pattern is valid. There is no padding.
 unsafe impl FromBytes for Head {}
 
-// SAFETY: It has no padding, and nothing in it is changed by who has a shared reference.
+// SAFETY: There is no padding, and no interior mutability.
 unsafe impl AsBytes for Head {}
 
 const _: () = assert!(size_of::<Head>() == size_of::<bindings::fsmap_head>());
 
 impl Head {
-    /// The first one that is wanted of a device, and the place of the last one, if any.
+    /// The first segment, and the position of the last one, that the query selects of `device`.
+    /// Returns [`None`] if it selects none.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it asks for what there is not, or its keys are in no order.
+    /// - `EINVAL` if a flag, a device or a reserved field is invalid, or if the keys are not in
+    ///   order.
     fn limits(&self, device: u32) -> Result<Option<(SegmentStart, SegmentPosition)>> {
         const ANY: SegmentPosition = SegmentPosition {
             start: u64::MAX,
@@ -193,8 +195,9 @@ impl Head {
     }
 }
 
-/// Segments that are read from the filesystem before any is handed on: to hand one on may fault in
-/// a page of a file, for which the filesystem may need the locks that it holds while it reads.
+/// Segments that are read from the filesystem before the first one is copied to the user. The copy
+/// can fault in a page of a file, for which the filesystem can need the locks that it holds during
+/// the read.
 struct Batch<T: FileSystem> {
     segments: KVVec<Segment>,
     has_more: bool,
@@ -212,7 +215,7 @@ impl<T: FileSystem> Batch<T> {
         })
     }
 
-    /// Reads as many as there is room for, but not more than `count`.
+    /// Reads as many segments as fit, but not more than `count`.
     fn fill(&mut self, fs: &T, first: SegmentStart, last: SegmentPosition, count: usize) -> Result {
         self.segments.clear();
         self.has_more = false;
@@ -228,19 +231,19 @@ impl<T: FileSystem> Batch<T> {
 }
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// The number of the block device, as programs know it.
+    /// The number of the block device, in the format of user space.
     fn device_number(&self) -> u32 {
         // SAFETY: The superblock is valid by its type invariants, and `s_dev` does not change.
         unsafe { bindings::new_encode_dev((*self.as_raw()).s_dev) }
     }
 
-    /// Answers the `struct fsmap_head` at `argument`.
+    /// Processes the `struct fsmap_head` at the user address `argument`.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it makes no sense.
-    /// - `EFAULT` if it cannot be read or written.
-    /// - `EINTR` if somebody kills us.
+    /// - `EINVAL` if the query is invalid.
+    /// - `EFAULT` if the head or a record cannot be read or written.
+    /// - `EINTR` if the process is killed.
     /// - The errors of [`FileSystem::segments()`].
     pub(super) fn answer_fsmap(&self, argument: usize) -> Result {
         let device = self.device_number();
@@ -259,8 +262,8 @@ impl<T: FileSystem> SuperBlock<T> {
         writer.write(&head)
     }
 
-    /// Writes records for the segments from `first` to `last`, as many as there is room for, to the
-    /// address `records`, and counts them. If there is room for none, they are only counted.
+    /// Writes records of the segments from `first` to `last` to the user address `records`, as many
+    /// as fit, and counts them. If `head.count` is 0, only counts them.
     fn write_records(
         &self,
         head: &mut Head,
@@ -274,7 +277,7 @@ impl<T: FileSystem> SuperBlock<T> {
             true => u32::MAX,
             false => head.count,
         };
-        // CAST: A `u32` is a `usize`.
+        // CAST: A `u32` fits into a `usize`.
         let size = (head.count as usize).saturating_mul(size_of::<Record>());
         let mut writer = UserSlice::new(UserPtr::from_addr(records), size).writer();
         let mut batch = Batch::<T>::new()?;
@@ -283,7 +286,7 @@ impl<T: FileSystem> SuperBlock<T> {
         loop {
             check_killed()?;
 
-            // CAST: A `u32` is a `usize`.
+            // CAST: A `u32` fits into a `usize`.
             let left = room.saturating_sub(head.entries) as usize;
 
             batch.fill(self.fs(), first, last, left)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The holder of the DAX device on behalf of a mounted filesystem.
+//! The holder of the DAX device of a mounted filesystem.
 
 use core::ptr::NonNull;
 
@@ -28,51 +28,51 @@ use crate::{
     },
 };
 
-/// Has the filesystem of a superblock handle a memory failure.
+/// Notifies the filesystem of a superblock of a memory failure.
 pub(super) type Notify = unsafe fn(
     super_block: NonNull<bindings::super_block>,
     range: ByteRange<space::Volume>,
     flags: Flags,
 ) -> Outcome;
 
-/// The holder of the DAX device on behalf of a mounted filesystem.
+/// The holder of the DAX device of a mounted filesystem.
 ///
 /// # Invariants
 ///
-/// `notify` may be called for `super_block`, in a callback of a holder, as long as a registration
-/// of this holder exists.
+/// While a registration of this holder exists, a callback of the holder can call `notify` for
+/// `super_block`.
 #[pin_data]
 pub(super) struct MountedHolder {
     super_block: NonNull<bindings::super_block>,
     notify: Notify,
-    wants_found: bool,
-    /// One failure is marked and handled at a time: what one has marked is not for another to take
-    /// back.
+    notifies_found: bool,
+    /// Serializes the failures, because dropping the `Marks` of one could clear a mark that another
+    /// has set.
     #[pin]
     handling: Mutex<()>,
 }
 
-// SAFETY: The superblock may be used on any thread.
+// SAFETY: `struct super_block` is not bound to a thread.
 unsafe impl Send for MountedHolder {}
 
-// SAFETY: As above.
+// SAFETY: `notify` can be called by several threads at once. The fields do not change.
 unsafe impl Sync for MountedHolder {}
 
 impl MountedHolder {
     /// # Safety
     ///
-    /// `notify` may be called for `super_block`, in a callback of a holder, as long as a
-    /// registration of this holder exists.
+    /// While a registration of this holder exists, it must be allowed to call `notify` for
+    /// `super_block` in a callback of the holder.
     pub(super) unsafe fn new(
         super_block: NonNull<bindings::super_block>,
         notify: Notify,
-        wants_found: bool,
+        notifies_found: bool,
     ) -> impl PinInit<Self> {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: `notify` may be called for `super_block` by the safety requirements.
         pin_init!(Self {
             super_block,
             notify,
-            wants_found,
+            notifies_found,
             handling <- new_mutex!(()),
         })
     }
@@ -80,11 +80,12 @@ impl MountedHolder {
 
 impl Holder for MountedHolder {
     fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
-        // What is hit comes under `mf_mutex`, what is found does not. Nothing is marked before
-        // memory is removed.
+        // `memory_failure()` calls this under `mf_mutex`, but found errors are notified without it.
+        // Before memory is removed, nothing is marked, so no lock is needed.
         let _handling = (!flags.contains(Flags::MEM_PRE_REMOVE)).then(|| self.handling.lock());
 
-        // SAFETY: By the type invariants; this is a callback of a holder.
+        // SAFETY: `notify` may be called for `super_block` by the type invariants, because this is
+        // a callback of a registered holder.
         unsafe { (self.notify)(self.super_block, range, flags) }
     }
 
@@ -93,7 +94,7 @@ impl Holder for MountedHolder {
         range: ByteRange<space::Volume>,
         recipients: Recipients,
     ) -> Option<Outcome> {
-        (self.wants_found || recipients == Recipients::All)
+        (self.notifies_found || recipients == Recipients::All)
             .then(|| self.notify_failure(range, Flags::NONE))
     }
 }

@@ -21,10 +21,10 @@ use super::{
 };
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// The inode of this number, if it is in memory and not about to go. Does not sleep.
+    /// The inode of this number, if it is in memory and is not being evicted. Does not sleep.
     pub(super) fn find(&self, number: u64) -> Option<InodeRef<'_, T>> {
-        // SAFETY: The superblock is valid by its type invariants. The callback has taken the
-        // reference that is taken over here.
+        // SAFETY: The superblock is valid by its type invariants. `take_if_in_use()` has taken the
+        // reference that is passed to `from_raw()`.
         unsafe {
             InodeRef::from_raw(bindings::find_inode_nowait(
                 self.as_raw(),
@@ -35,12 +35,12 @@ impl<T: FileSystem> SuperBlock<T> {
         }
     }
 
-    /// The inode of this number, read if it is not in memory.
+    /// The inode of this number. Reads it if it is not in memory.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    /// - `EUCLEAN` if it is not what an inode can be.
+    /// - `EUCLEAN` if its attributes or its target are invalid.
     /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
     pub(super) fn inode(&self, number: u64) -> Result<InodeRef<'_, T>> {
         // SAFETY: The superblock is valid by its type invariants. `iget_locked()` returns null or
@@ -52,15 +52,15 @@ impl<T: FileSystem> SuperBlock<T> {
             return Ok(inode);
         }
 
-        // SAFETY: The flag is set as long as nobody but us can use the inode.
+        // SAFETY: While `I_NEW` is set, no other thread can use the inode.
         match unsafe { inode.fill(None) } {
             Ok(()) => {
-                // SAFETY: The inode is new and was set up.
+                // SAFETY: The inode is new, and `fill()` has set it up.
                 unsafe { bindings::unlock_new_inode(inode.as_raw()) };
                 Ok(inode)
             }
             Err(error) => {
-                // SAFETY: The inode is new. The reference is the function's from now on.
+                // SAFETY: The inode is new. `iget_failed()` takes over the reference.
                 unsafe { bindings::iget_failed(inode.into_raw()) };
                 Err(error)
             }
@@ -68,11 +68,11 @@ impl<T: FileSystem> SuperBlock<T> {
     }
 }
 
-/// Takes a reference to an inode if it has the number `number`, and if it can be used.
+/// Takes a reference to an inode if it has the number `number` and is in use.
 ///
 /// # Safety
 ///
-/// Called by `find_inode_nowait()` only, which keeps the inode from being freed.
+/// Called by `find_inode_nowait()` only, which keeps the inode valid.
 unsafe extern "C" fn take_if_in_use(
     inode: *mut bindings::inode,
     number: u64,
@@ -80,9 +80,9 @@ unsafe extern "C" fn take_if_in_use(
 ) -> c_int {
     const STOP: c_int = -1;
 
-    // SAFETY: The inode is valid by the safety requirements. The number was set before the inode
-    // was hashed. Others change the flags under `i_lock`, but an inode that is not new any more
-    // does not become so again.
+    // SAFETY: The inode is valid by the safety requirements. `i_ino` was set before the inode was
+    // hashed. Others change the flags under `i_lock`, but `I_NEW` is never set again once it is
+    // cleared.
     let (found, state) = unsafe {
         (
             (*inode).i_ino,
@@ -97,7 +97,8 @@ unsafe extern "C" fn take_if_in_use(
         return STOP;
     }
 
-    // SAFETY: The inode is valid. `igrab()` takes no reference to one that is being freed.
+    // SAFETY: The inode is valid by the safety requirements. `igrab()` returns null for an inode
+    // that is being freed.
     match unsafe { bindings::igrab(inode) }.is_null() {
         true => 0,
         false => 1,
@@ -105,8 +106,8 @@ unsafe extern "C" fn take_if_in_use(
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// Sets up an inode that nobody uses yet from what the filesystem says of it. The target of a
-    /// symbolic link is asked for if there is no `link`.
+    /// Sets up a new inode from the attributes in the filesystem. Reads the target of a symbolic
+    /// link if `link` is [`None`].
     ///
     /// # Errors
     ///
@@ -123,14 +124,14 @@ impl<T: FileSystem> Inode<T> {
             _ => None,
         };
 
-        // SAFETY: Nobody uses the inode yet.
+        // SAFETY: The inode is new, so it has no other user.
         unsafe {
             bindings::set_nlink(self.as_raw(), attributes.links);
             (*self.as_raw()).i_generation = attributes.generation;
             bindings::inode_set_iversion_queried(self.as_raw(), attributes.version);
             self.set_size(&attributes);
             self.set_owners_and_times(&attributes);
-            self.show_flags(attributes.flags);
+            self.set_vfs_flags(attributes.flags);
             self.set_operations(&attributes, link);
         }
         Ok(())
@@ -138,13 +139,13 @@ impl<T: FileSystem> Inode<T> {
 
     /// # Safety
     ///
-    /// Nobody may use the inode yet. The mode of `attributes` must be valid, and there must be a
-    /// link if it is that of a symbolic link.
+    /// The inode must be new. The mode of `attributes` must be valid, and `link` must be set for a
+    /// symbolic link.
     unsafe fn set_operations(&self, attributes: &Attributes, link: Option<Link>) {
         let format = attributes.mode & bindings::S_IFMT;
         let operations = self.super_block().operations_of(format);
 
-        // SAFETY: Nobody uses the inode yet. The tables of operations are static.
+        // SAFETY: The inode is new, so it has no other user. The tables of operations are static.
         unsafe {
             let inode = self.as_raw();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes, as the VFS has them.
+//! Inodes of the VFS.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -19,10 +19,10 @@ use super::{
     Time, //
 };
 
-/// Sectors of a block, as `i_blocks` counts.
+/// Sectors of 512 bytes in a block of 4096 bytes: `i_blocks` counts sectors.
 pub(super) const SECTORS_PER_BLOCK: u64 = 8;
 
-/// Reads a field that C may write at this moment.
+/// Reads a field that C can write at the same time.
 ///
 /// C: `READ_ONCE()`
 ///
@@ -32,38 +32,40 @@ pub(super) const SECTORS_PER_BLOCK: u64 = 8;
 pub(super) unsafe fn read_once<F: Copy>(field: *const F) -> F {
     const { assert!(size_of::<F>() <= size_of::<usize>()) };
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: `field` is valid for reads by the safety requirements. It fits into a word, so the
+    // volatile read does not tear.
     unsafe { field.read_volatile() }
 }
 
-/// Writes a field that C may read at this moment.
+/// Writes a field that C can read at the same time.
 ///
 /// C: `WRITE_ONCE()`
 ///
 /// # Safety
 ///
-/// `field` must be valid for writes, and C must read and write it as a whole. Nobody else may write
-/// it at this moment.
+/// `field` must be valid for writes, and C must read and write it as a whole. There must be no
+/// other writer at the same time.
 pub(super) unsafe fn write_once<F: Copy>(field: *mut F, value: F) {
     const { assert!(size_of::<F>() <= size_of::<usize>()) };
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: `field` is valid for writes by the safety requirements. It fits into a word, so the
+    // volatile write does not tear.
     unsafe { field.write_volatile(value) };
 }
 
 /// An inode of a mounted filesystem.
 ///
-/// A filesystem gets it for the duration of a call, and knows it by its [number](Self::number)
-/// otherwise. No reference to it can be taken: one that is kept is a busy inode when the filesystem
-/// is unmounted, and the last one evicts the inode wherever it is dropped.
+/// A filesystem receives it for the duration of a call, and otherwise refers to the inode by its
+/// [number](Self::number). A filesystem cannot take a reference: a reference would keep the inode
+/// busy at an unmount, and dropping the last one would evict the inode at that place.
 ///
 /// # Invariants
 ///
-/// An `Inode` is a valid `struct inode` of a superblock of type `T`.
+/// `self.0` is a valid `struct inode` of a superblock of type `T`.
 #[repr(transparent)]
 pub struct Inode<T>(Opaque<bindings::inode>, PhantomData<T>);
 
-// SAFETY: All methods do their own synchronization, and `T` is `Sync`.
+// SAFETY: All methods can be called by several threads at once, and `T` is `Sync`.
 unsafe impl<T: Sync> Sync for Inode<T> {}
 
 impl<T> Inode<T> {
@@ -71,7 +73,8 @@ impl<T> Inode<T> {
     ///
     /// `inode` must be a valid inode of a superblock of type `T` for the duration of `'a`.
     pub(super) unsafe fn from_raw<'a>(inode: *mut bindings::inode) -> &'a Self {
-        // SAFETY: By the safety requirements. `Inode` is a transparent wrapper.
+        // SAFETY: The inode is valid for `'a` by the safety requirements. `Inode` is a transparent
+        // wrapper of `struct inode`.
         unsafe { &*inode.cast() }
     }
 
@@ -79,9 +82,9 @@ impl<T> Inode<T> {
     ///
     /// # Safety
     ///
-    /// `file` must be open for the duration of `'a`, and of a superblock of type `T`.
+    /// `file` must be open for the duration of `'a`, and belong to a superblock of type `T`.
     pub(super) unsafe fn of_file<'a>(file: *mut bindings::file) -> &'a Self {
-        // SAFETY: By the safety requirements.
+        // SAFETY: An open file keeps its inode valid.
         unsafe { Self::from_raw(bindings::file_inode(file)) }
     }
 
@@ -91,13 +94,14 @@ impl<T> Inode<T> {
 
     /// The number of the inode.
     pub fn number(&self) -> u64 {
-        // SAFETY: By the type invariants. The number is written once, when the inode is created.
+        // SAFETY: `self.0` is valid by the type invariants. `i_ino` is written once, when the inode
+        // is created.
         unsafe { read_once(&raw const (*self.as_raw()).i_ino) }
     }
 
     /// The superblock that the inode belongs to.
     pub(super) fn super_block(&self) -> &SuperBlock<T> {
-        // SAFETY: By the type invariants. The superblock outlives its inodes.
+        // SAFETY: `self.0` is valid by the type invariants. The superblock outlives its inodes.
         unsafe { SuperBlock::from_raw((*self.as_raw()).i_sb) }
     }
 
@@ -106,9 +110,10 @@ impl<T> Inode<T> {
         self.super_block().fs()
     }
 
-    /// Type and permissions, as `st_mode`.
+    /// Type and permissions, as in `st_mode`.
     pub fn mode(&self) -> u32 {
-        // SAFETY: By the type invariants. `setattr_copy()` may write the mode at this moment.
+        // SAFETY: `self.0` is valid by the type invariants. `setattr_copy()` can write `i_mode` at
+        // the same time.
         unsafe { read_once(&raw const (*self.as_raw()).i_mode) }.into()
     }
 
@@ -117,13 +122,13 @@ impl<T> Inode<T> {
         self.mode() & bindings::S_IFMT == format
     }
 
-    /// What the VFS knows of the inode at this moment, which may be newer than what
-    /// [`FileSystem::read_inode()`](super::FileSystem::read_inode) says. It does not know flags and
-    /// the time of creation, which are 0.
+    /// The attributes in the VFS inode. They can be newer than those of
+    /// [`FileSystem::read_inode()`](super::FileSystem::read_inode). The VFS inode has no flags and
+    /// no time of creation, which are 0 here.
     pub fn attributes(&self) -> Attributes {
-        // SAFETY: By the type invariants. As everywhere in the VFS, what somebody changes at this
-        // moment is found either way: `setattr_copy()` and `set_nlink()` take no lock that a reader
-        // has. Device and generation do not change.
+        // SAFETY: `self.0` is valid by the type invariants. `setattr_copy()` and `set_nlink()` take
+        // no lock that readers take, so a field can be read before or after a concurrent change, as
+        // elsewhere in the VFS. `i_rdev` and `i_generation` do not change.
         unsafe {
             let inode = self.as_raw();
 
@@ -148,68 +153,69 @@ impl<T> Inode<T> {
 
     /// The size in bytes.
     pub(super) fn size(&self) -> u64 {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         let size = unsafe { bindings::i_size_read(self.as_raw()) };
 
         u64::try_from(size).unwrap_or(0)
     }
 
-    /// The time of the last access, as the VFS knows it.
+    /// The time of the last access in the VFS inode.
     fn accessed(&self) -> Time {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         Time::from_raw(unsafe { bindings::inode_get_atime(self.as_raw()) })
     }
 
-    /// The time of the last change to the contents, as the VFS knows it.
+    /// The time of the last change of the contents in the VFS inode.
     pub(super) fn modified(&self) -> Time {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         Time::from_raw(unsafe { bindings::inode_get_mtime(self.as_raw()) })
     }
 
-    /// The time of the last change, as the VFS knows it.
+    /// The time of the last change in the VFS inode.
     pub(super) fn changed(&self) -> Time {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         Time::from_raw(unsafe { bindings::inode_get_ctime(self.as_raw()) })
     }
 
-    /// Sets the time of the last change. That takes no lock.
+    /// Sets the time of the last change. The caller needs no lock.
     pub(super) fn set_changed(&self, time: Time) {
-        // SAFETY: By the type invariants. `inode_set_ctime_to_ts()` writes what others may read at
-        // this moment as it is to be.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
+        // `inode_set_ctime_to_ts()` writes fields that others can read at the same time.
         unsafe { bindings::inode_set_ctime_to_ts(self.as_raw(), time.into_raw()) };
     }
 
-    /// The change counter, as the VFS knows it.
+    /// The change counter in the VFS inode.
     pub(super) fn version(&self) -> u64 {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         unsafe { bindings::inode_peek_iversion(self.as_raw()) }
     }
 
-    /// Makes the change counter greater. That takes no lock.
+    /// Increases the change counter. The caller needs no lock.
     pub(super) fn count_change(&self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         unsafe { bindings::inode_maybe_inc_iversion(self.as_raw(), true) };
     }
 
-    /// The time, as precise as the inode keeps it.
+    /// The current time, in the granularity of the timestamps of the inode.
     pub(super) fn now(&self) -> Time {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         Time::from_raw(unsafe { bindings::current_time(self.as_raw()) })
     }
 
     /// C: `inode_state_read_once()`
     pub(super) fn state(&self) -> bindings::inode_state_flags_enum {
-        // SAFETY: By the type invariants. Others change the flags under `i_lock`.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants. Others change the
+        // flags under `i_lock`.
         unsafe { read_once(&raw const (*self.as_raw()).i_state.__state) }
     }
 
     /// # Safety
     ///
-    /// The caller must hold the inode's lock, or nobody else uses the inode.
+    /// The caller must hold the inode's lock, or the inode must have no other user.
     pub(super) unsafe fn set_size(&self, attributes: &Attributes) {
-        // CAST: `read()` checks the size. The number of blocks of a file that fits into 64 bits is
-        // far from overflowing.
-        // SAFETY: By the safety requirements.
+        // CAST: `read()` has checked that the size fits into an `i64`.
+        // SAFETY: The caller holds the inode's lock, or is the only user, by the safety
+        // requirements.
         unsafe {
             let inode = self.as_raw();
             let sectors = attributes.blocks.saturating_mul(SECTORS_PER_BLOCK);
@@ -221,9 +227,10 @@ impl<T> Inode<T> {
 
     /// # Safety
     ///
-    /// The caller must hold the inode's lock, or nobody else uses the inode.
+    /// The caller must hold the inode's lock, or the inode must have no other user.
     pub(super) unsafe fn set_changes(&self, attributes: &Attributes) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller holds the inode's lock, or is the only user, by the safety
+        // requirements.
         unsafe {
             let inode = self.as_raw();
 
@@ -232,17 +239,19 @@ impl<T> Inode<T> {
         }
     }
 
-    /// Sets what [`FileSystem::write_inode()`](super::FileSystem::write_inode) is told.
+    /// Sets the attributes that [`FileSystem::write_inode()`](super::FileSystem::write_inode)
+    /// writes.
     ///
     /// # Safety
     ///
-    /// The caller must hold the inode's lock, or nobody else uses the inode.
+    /// The caller must hold the inode's lock, or the inode must have no other user.
     pub(super) unsafe fn set_owners_and_times(&self, attributes: &Attributes) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller holds the inode's lock, or is the only user, by the safety
+        // requirements.
         unsafe {
             let inode = self.as_raw();
 
-            // CAST: The upper half of a mode is not used.
+            // CAST: A mode has 16 bits.
             write_once(
                 &raw mut (*inode).i_mode,
                 attributes.mode as bindings::umode_t,
@@ -254,20 +263,21 @@ impl<T> Inode<T> {
         }
     }
 
-    /// Has the kernel write the inode.
+    /// Marks the inode dirty, so that the writeback writes it.
     ///
     /// C: `mark_inode_dirty_sync()`
     pub(super) fn mark_dirty(&self) {
-        // CAST: The flags are small.
+        // CAST: `I_DIRTY_SYNC` is a low bit.
         let flags = bindings::inode_state_flags_enum_I_DIRTY_SYNC as c_int;
 
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         unsafe { bindings::__mark_inode_dirty(self.as_raw(), flags) };
     }
 
     /// The mapping of the contents.
     pub(super) fn mapping(&self) -> *mut bindings::address_space {
-        // SAFETY: The inode is valid by its type invariants. The field does not change.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants. The field does not
+        // change.
         unsafe { (*self.as_raw()).i_mapping }
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All inodes of a filesystem that are in memory.
+//! The list of all inodes of a filesystem in memory.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -21,47 +21,49 @@ use super::{
 };
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Calls `f` for each inode in memory. Returns true if there are such that are about to go,
-    /// for which it is not called.
+    /// Calls `f` for each inode in memory, except for inodes that are being evicted. Returns true
+    /// if there are such inodes.
     pub(super) fn for_each_inode(&self, f: impl Fn(&Inode<T>)) -> bool {
-        let mut is_one_going = false;
-        let mut inode = self.next_inode(None, &mut is_one_going);
+        let mut is_evicting = false;
+        let mut inode = self.next_inode(None, &mut is_evicting);
 
         while let Some(current) = inode {
             f(&current);
-            // It keeps its place in the list until the next one was found.
-            inode = self.next_inode(Some(&current), &mut is_one_going);
+            // `current` keeps its place in the list until the next inode is found.
+            inode = self.next_inode(Some(&current), &mut is_evicting);
         }
-        is_one_going
+        is_evicting
     }
 
-    /// The inode behind another one in the list of all, but for such that are about to go.
+    /// The inode after another one in the list of all, skipping inodes that are being evicted.
     fn next_inode(
         &self,
         after: Option<&Inode<T>>,
-        is_one_going: &mut bool,
+        is_evicting: &mut bool,
     ) -> Option<DeferredRef<'_, T>> {
         let list = InodeList::new(self);
         let mut inode = after.map_or(ptr::null_mut(), Inode::as_raw);
 
         loop {
-            // SAFETY: An inode with a reference is in the list, and so is one that was found there.
-            inode = unsafe { list.behind(inode) };
+            // SAFETY: `after` has a reference, so it is in the list. Every later `inode` was found
+            // in the list.
+            inode = unsafe { list.next_after(inode) };
             if inode.is_null() {
                 return None;
             }
 
-            // SAFETY: It is in the list. `igrab()` takes no reference to one that is being freed.
+            // SAFETY: The inode is in the locked list, so it is valid. `igrab()` returns null for
+            // an inode that is being freed.
             let found = unsafe { InodeRef::from_raw(bindings::igrab(inode)) };
             if let Some(found) = found {
                 return Some(found.deferred());
             }
-            *is_one_going = true;
+            *is_evicting = true;
         }
     }
 }
 
-/// The list of a filesystem's inodes in memory, locked. None of them is freed.
+/// The locked list of a filesystem's inodes in memory. While it is locked, no inode in it is freed.
 ///
 /// # Invariants
 ///
@@ -85,13 +87,14 @@ impl<'a, T: FileSystem> InodeList<'a, T> {
         }
     }
 
-    /// The inode behind another one, null at the end; the first one if `inode` is null.
+    /// The inode after another one, or null at the end. The first inode if `inode` is null.
     ///
     /// # Safety
     ///
     /// `inode` must be null or in the list.
-    unsafe fn behind(&self, inode: *mut bindings::inode) -> *mut bindings::inode {
-        // SAFETY: The superblock is valid by its type invariants, and what is in the list by ours.
+    unsafe fn next_after(&self, inode: *mut bindings::inode) -> *mut bindings::inode {
+        // SAFETY: The superblock is valid by its type invariants. This thread holds
+        // `s_inode_list_lock` by ours, so all inodes in the list are valid.
         unsafe {
             let head = &raw mut (*self.super_block.as_raw()).s_inodes;
             let link = match inode.is_null() {
@@ -110,7 +113,7 @@ impl<'a, T: FileSystem> InodeList<'a, T> {
 
 impl<T: FileSystem> Drop for InodeList<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: This thread holds `s_inode_list_lock` by the type invariants.
         unsafe { bindings::spin_unlock(&raw mut (*self.super_block.as_raw()).s_inode_list_lock) };
     }
 }

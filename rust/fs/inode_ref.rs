@@ -17,38 +17,38 @@ use super::{
     SuperBlock, //
 };
 
-/// A reference to an inode, which exists no longer than its superblock.
+/// A reference to an inode, which must not outlive the superblock.
 ///
-/// Where the last one is dropped the inode is evicted. That sleeps, takes the lock of the
-/// filesystem, and waits for those who use a page.
+/// Dropping the last reference evicts the inode. An eviction sleeps, takes the lock of the
+/// filesystem, and waits for users of its pages.
 ///
 /// # Invariants
 ///
-/// `self.0` is an inode of a superblock of type `T` that is valid for the duration of `'a`. `self`
-/// owns a reference to it.
+/// `self.0` points to an inode of a superblock of type `T`, which is valid for the duration of
+/// `'a`. `self` owns a reference to the inode.
 pub(super) struct InodeRef<'a, T: FileSystem>(
     NonNull<bindings::inode>,
     PhantomData<&'a SuperBlock<T>>,
 );
 
 impl<'a, T: FileSystem> InodeRef<'a, T> {
-    /// Takes over the caller's reference to an inode, [`None`] if the pointer is null.
+    /// Takes over the caller's reference to an inode. Returns [`None`] if the pointer is null.
     ///
     /// # Safety
     ///
-    /// `inode` must be null, or an inode with a reference that the caller owns, of a superblock of
-    /// type `T` that is valid as long as what is returned.
+    /// `inode` must be null, or an inode with a reference that the caller owns. Its superblock must
+    /// be of type `T`, and valid for as long as the returned value exists.
     pub(super) unsafe fn from_raw(inode: *mut bindings::inode) -> Option<Self> {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The caller passes a reference by the safety requirements.
         NonNull::new(inode).map(|inode| Self(inode, PhantomData))
     }
 
-    /// Hands the reference on to the caller.
+    /// Passes the reference to the caller.
     pub(super) fn into_raw(self) -> *mut bindings::inode {
         ManuallyDrop::new(self).0.as_ptr()
     }
 
-    /// The same, to be dropped where the inode must not be evicted.
+    /// Converts the reference to one that can be dropped where an eviction is not possible.
     pub(super) fn deferred(self) -> DeferredRef<'a, T> {
         DeferredRef(ManuallyDrop::new(self))
     }
@@ -58,21 +58,22 @@ impl<T: FileSystem> Deref for InodeRef<'_, T> {
     type Target = Inode<T>;
 
     fn deref(&self) -> &Inode<T> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` points to a valid inode of type `T` by the type invariants.
         unsafe { Inode::from_raw(self.0.as_ptr()) }
     }
 }
 
 impl<T: FileSystem> Drop for InodeRef<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the inode is not used afterwards.
+        // SAFETY: `self` owns a reference by the type invariants, and does not use the inode
+        // afterwards.
         unsafe { bindings::iput(self.0.as_ptr()) };
     }
 }
 
-/// A reference to an inode that a callback of a memory failure may drop: if it is the last one, a
-/// work item drops it. An eviction waits while the filesystem is frozen, and with it the failures
-/// of the whole machine would.
+/// A reference to an inode that a callback of a memory failure can drop. If it is the last
+/// reference, a work item drops it. Otherwise, an eviction would wait while the filesystem is
+/// frozen, and all later memory failures of the machine would wait with it.
 pub(super) struct DeferredRef<'a, T: FileSystem>(ManuallyDrop<InodeRef<'a, T>>);
 
 impl<T: FileSystem> Deref for DeferredRef<'_, T> {
@@ -87,15 +88,15 @@ impl<T: FileSystem> Drop for DeferredRef<'_, T> {
     fn drop(&mut self) {
         let inode = self.0 .0;
 
-        // SAFETY: The reference is ours, and it is not used afterwards if it was dropped.
+        // SAFETY: `self` owns the reference, and does not use it after it was dropped.
         if unsafe { bindings::iput_if_not_last(inode.as_ptr()) } {
             return;
         }
 
-        // SAFETY: The superblock exists longer than the reference.
+        // SAFETY: The superblock outlives the reference.
         let super_block = unsafe { SuperBlock::<T>::from_raw((*inode.as_ptr()).i_sb) };
 
-        // SAFETY: The reference is ours, and not used afterwards.
+        // SAFETY: `self` owns the reference, and does not use it afterwards.
         unsafe { super_block.delayed_iputs().add(inode) };
         super_block.failure_work().queue();
     }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking the pages of a file from processes that have them mapped, and from the kernel, which
-//! knows which of them are to be written back.
+//! Removes the pages of a file from the page tables of processes, and from the mapping, in which
+//! the kernel records the pages to be written back.
 //!
 //! Reference: [`fs/dax.c`](srctree/fs/dax.c)
 
@@ -31,37 +31,38 @@ use super::{
     Purpose, //
 };
 
-/// What is to become of what was written through a mapping, but not yet written back.
+/// The treatment of data that was written through a mapping, and was not written back yet.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dirty {
-    /// It is written back.
-    Kept,
-    /// Nobody needs it any more.
-    Discarded,
+    /// Write the data back.
+    WriteBack,
+    /// Discard the data.
+    Discard,
 }
 
 /// Unmaps the pages of a file from byte `start` to byte `last`, and removes them from its mapping.
 ///
-/// It does not wait. `dax_break_layout()` with a callback, and `dax_break_layout_final()`, wait
-/// until nobody has a page mapped: another file that shares it may have it mapped for ever.
+/// Does not wait. `dax_break_layout()` with a callback, and `dax_break_layout_final()`, wait until
+/// no process maps a page. Another file that shares the page can have it mapped forever.
 ///
 /// # Errors
 ///
-/// - `ERESTARTSYS` if somebody uses a page through others than a mapping.
+/// - `ERESTARTSYS` if a page has users other than mappings, such as direct I/O.
 ///
 /// # Safety
 ///
-/// `inode` must be valid, and no page fault of it may be under way or begin.
+/// `inode` must be valid. No page fault of it may be running or begin.
 pub(super) unsafe fn break_layout(
     inode: *mut bindings::inode,
     start: bindings::loff_t,
     last: bindings::loff_t,
     shared_pages: &SharedPages,
 ) -> Result {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `inode` is valid, and no page fault of it is running, by the safety requirements.
     let remove = || to_result(unsafe { bindings::dax_break_layout(inode, start, last, None) });
 
-    // SAFETY: By the safety requirements. Only page faults add pages.
+    // SAFETY: `inode` is valid by the safety requirements. Only page faults add pages, and none is
+    // running.
     match unsafe { (*(*inode).i_mapping).nrpages } {
         0 => remove(),
         _ => shared_pages.with_lock(remove),
@@ -69,14 +70,15 @@ pub(super) unsafe fn break_layout(
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// Unmaps a range, and invalidates its pages, so that it can get another place.
+    /// Unmaps a range, and invalidates its pages, so that the range can move to another place.
     ///
-    /// This waits for those who use a page through others than the mapping, as direct I/O does.
-    /// Page faults may go on then, so it comes before looking where the range lies.
+    /// Waits for users of a page other than mappings, such as direct I/O. Page faults can run
+    /// meanwhile, so the caller looks up the place of the range afterwards.
     ///
     /// # Errors
     ///
-    /// - `ERESTARTSYS` if there is a signal while somebody uses a page.
+    /// - `ERESTARTSYS` if a signal is pending while a page is in use.
+    /// - The errors of writing back.
     pub(super) fn unmap(
         &self,
         range: ByteRange<space::File>,
@@ -89,11 +91,11 @@ impl<T: FileSystem> Inode<T> {
         Ok(())
     }
 
-    /// Unmaps a range if nobody uses a page of it.
+    /// Unmaps a range unless a page of it is in use. Returns whether it was unmapped.
     ///
     /// # Errors
     ///
-    /// - Those of writing back.
+    /// - The errors of writing back.
     pub(super) fn try_unmap(
         &self,
         range: ByteRange<space::File>,
@@ -102,14 +104,14 @@ impl<T: FileSystem> Inode<T> {
     ) -> Result<bool> {
         let (start, last) = raw(range);
 
-        if dirty == Dirty::Kept {
+        if dirty == Dirty::WriteBack {
             if !self.invalidate_failed(invalidate_lock) {
                 return Ok(false);
             }
-            // Whatever is written back is also write-protected, and nobody can change that in a
-            // mapping that is locked.
+            // The writeback also write-protects the pages. While this thread holds
+            // `invalidate_lock`, no page fault makes them writable again.
             //
-            // SAFETY: The mapping of a valid inode is valid.
+            // SAFETY: The inode is valid by its type invariants, and so is its mapping.
             to_result(unsafe {
                 bindings::filemap_write_and_wait_range(self.mapping(), start, last)
             })?;
@@ -117,7 +119,7 @@ impl<T: FileSystem> Inode<T> {
 
         let shared_pages = self.super_block().shared_pages();
 
-        // SAFETY: The inode is valid, and `invalidate_lock` is that of its mapping.
+        // SAFETY: The inode is valid, and `invalidate_lock` blocks its page faults.
         match unsafe { break_layout(self.as_raw(), start, last, shared_pages) } {
             Ok(()) => Ok(true),
             Err(ERESTARTSYS) => Ok(false),
@@ -125,7 +127,7 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Whether pages of the file have failed that the kernel may have entries for.
+    /// Whether the file has failed pages for which the kernel can have entries.
     pub(super) fn has_failed_pages(&self) -> bool {
         self.super_block()
             .failed_pages()
@@ -133,7 +135,7 @@ impl<T: FileSystem> Inode<T> {
             .is_some()
     }
 
-    /// Invalidates the pages of the file that have failed. Returns false if somebody uses them.
+    /// Invalidates the failed pages of the file. Returns false if a page is in use.
     pub(super) fn invalidate_failed(&self, invalidate_lock: &InvalidateLock<'_>) -> bool {
         let failed = self.super_block().failed_pages();
 
@@ -146,11 +148,11 @@ impl<T: FileSystem> Inode<T> {
         true
     }
 
-    /// Unmaps and invalidates those of `pages` that are bad. The kernel would write them back, an
-    /// access to memory that is not there any more after a machine check. Returns false if somebody
-    /// uses them.
+    /// Unmaps and invalidates those of `pages` that are bad. Otherwise the kernel would write them
+    /// back, which accesses memory that a machine check has removed from the linear map. Returns
+    /// false if a page is in use.
     ///
-    /// Of pages that have failed, some may lie elsewhere by now, and have been stored to there.
+    /// Some pages that have failed can have a new place by now, with new data.
     pub(super) fn invalidate_bad(
         &self,
         pages: PageRange<space::File>,
@@ -170,12 +172,12 @@ impl<T: FileSystem> Inode<T> {
         match found {
             Ok(()) => is_done,
             Err(EINTR) => false,
-            // The filesystem is at its end, and does not say.
+            // `map()` fails, for example after a shutdown. Invalidate all of `pages`.
             Err(_) => self.invalidate_pages(pages, invalidate_lock),
         }
     }
 
-    /// Unmaps and invalidates pages that are bad, see [`invalidate_bad()`](Self::invalidate_bad).
+    /// Unmaps and invalidates bad pages, see [`invalidate_bad()`](Self::invalidate_bad).
     fn invalidate_pages(
         &self,
         pages: PageRange<space::File>,
@@ -186,19 +188,19 @@ impl<T: FileSystem> Inode<T> {
         };
 
         if !self.may_be_huge(range, huge) {
-            return self.try_unmap(range, Dirty::Discarded, invalidate_lock) == Ok(true);
+            return self.try_unmap(range, Dirty::Discard, invalidate_lock) == Ok(true);
         }
 
-        // The entry of a huge page goes as a whole, and with it what is known to be written back of
-        // the pages that are good.
+        // The entry of a huge page is removed as a whole. The kernel then no longer records which
+        // of its good pages are to be written back, so write them back here.
         self.write_back_good(huge);
-        let is_done = self.try_unmap(huge, Dirty::Discarded, invalidate_lock) == Ok(true);
+        let is_done = self.try_unmap(huge, Dirty::Discard, invalidate_lock) == Ok(true);
         self.write_back_good(huge);
         is_done
     }
 
-    /// Whether there may be an entry for a huge page that `range` is a part of. `huge` is where all
-    /// of them lie.
+    /// Whether there can be an entry of a huge page that includes a part of `range`. `huge` is the
+    /// range of all such huge pages.
     fn may_be_huge(&self, range: ByteRange<space::File>, huge: ByteRange<space::File>) -> bool {
         if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
             return false;
@@ -215,14 +217,14 @@ impl<T: FileSystem> Inode<T> {
             Err(_) => None,
         };
 
-        // The page must lie in the huge one as its memory does.
+        // The offset of the page in its huge page must be the same in the file and in memory.
         frames.is_none_or(|frames| frames.start() % HUGE == range.pages().start() % HUGE)
     }
 
     fn write_back_good(&self, range: ByteRange<space::File>) {
         let volume = self.super_block().volume();
 
-        // What cannot be written back is not good.
+        // A page that cannot be written back is bad, so errors are ignored.
         let _ = self.for_each_piece(range, |piece, place| {
             if let Place::Mapped { start, .. } = place {
                 if let Some(range) = ByteRange::new(start, piece.len()) {
@@ -235,7 +237,7 @@ impl<T: FileSystem> Inode<T> {
     }
 }
 
-/// The bytes of all huge pages that `pages` are a part of.
+/// The bytes of all huge pages that include a part of `pages`.
 fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>> {
     let first = pages.start() / HUGE * HUGE;
     let end = pages.end().checked_next_multiple_of(HUGE)?;
@@ -243,11 +245,11 @@ fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>
     PageRange::between(first, end)?.bytes()
 }
 
-/// First and last byte of a range, as C takes them. What no file can have is left out.
+/// The first and last byte of a range, as C takes them, limited to the largest file offset.
 fn raw(range: ByteRange<space::File>) -> (bindings::loff_t, bindings::loff_t) {
     let cap = |at: u64| bindings::loff_t::try_from(at).unwrap_or(bindings::loff_t::MAX);
 
-    // The greatest `loff_t` stands for the end of the file.
+    // For `fs/dax.c`, the largest `loff_t` means the end of the file.
     let last = match range.end() {
         MAX_SIZE.. => bindings::loff_t::MAX,
         end => cap(end.saturating_sub(1)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be asked of a filesystem through any of its files and directories, by `ioctl()`.
+//! The `ioctl()` commands of all files and directories of a filesystem.
 //!
 //! C header: [`include/uapi/linux/fs.h`](srctree/include/uapi/linux/fs.h)
 
@@ -33,7 +33,7 @@ use super::{
     FSLABEL_MAX, //
 };
 
-/// C: `FS_IOC_SHUTDOWN`, which is XFS's `XFS_IOC_GOINGDOWN`
+/// C: `FS_IOC_SHUTDOWN`, the same as `XFS_IOC_GOINGDOWN` of XFS
 const SHUTDOWN: u32 = _IOR::<u32>(b'X' as u32, 125);
 
 /// C: `FS_IOC_GETFSLABEL`
@@ -50,9 +50,9 @@ const GET_FSMAP: u32 = _IOWR::<bindings::fsmap_head>(b'X' as u32, 59);
 
 /// # Errors
 ///
-/// - `EPERM` if the caller is no administrator.
+/// - `EPERM` if the caller does not have `CAP_SYS_ADMIN`.
 fn check_admin() -> Result {
-    // CAST: Numbers of capabilities are small.
+    // CAST: `CAP_SYS_ADMIN` is below 64.
     // SAFETY: `current` has credentials.
     match unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) } {
         true => Ok(()),
@@ -60,11 +60,11 @@ fn check_admin() -> Result {
     }
 }
 
-/// A filesystem that is frozen: all that was written is durable, and nobody writes.
+/// A frozen filesystem: all writes are durable, and no more writes begin.
 ///
 /// # Invariants
 ///
-/// `bdev` is valid for the duration of `'a`, and was frozen by us.
+/// `bdev` is valid for the duration of `'a`, and `self` has frozen it.
 struct FrozenDevice<'a> {
     bdev: *mut bindings::block_device,
     _super_block: PhantomData<&'a ()>,
@@ -73,15 +73,15 @@ struct FrozenDevice<'a> {
 impl<'a> FrozenDevice<'a> {
     /// # Errors
     ///
-    /// - Those of `bdev_freeze()`.
+    /// - The errors of `bdev_freeze()`.
     fn new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Result<Self> {
-        // SAFETY: The superblock is valid by its type invariants, and has its block device as long
-        // as it is mounted.
+        // SAFETY: The superblock is valid by its type invariants, and has its block device while it
+        // is mounted.
         let bdev = unsafe { (*super_block.as_raw()).s_bdev };
 
         // SAFETY: The block device is valid.
         to_result(unsafe { bindings::bdev_freeze(bdev) })?;
-        // INVARIANT: It was just frozen.
+        // INVARIANT: `bdev_freeze()` has succeeded.
         Ok(Self {
             bdev,
             _super_block: PhantomData,
@@ -91,17 +91,18 @@ impl<'a> FrozenDevice<'a> {
 
 impl Drop for FrozenDevice<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `bdev` is valid, and was frozen by `self`, by the type invariants.
         unsafe { bindings::bdev_thaw(self.bdev) };
     }
 }
 
-/// The right to change the filesystem that a file is of. It is neither frozen nor made read-only
-/// meanwhile.
+/// Write access to the mount of a file. While it exists, the filesystem cannot be frozen or
+/// remounted read-only.
 ///
 /// # Invariants
 ///
-/// `file` is open for the duration of `'a`, and this thread has the right by it.
+/// `file` is open for the duration of `'a`, and this thread has called `mnt_want_write_file()` for
+/// it.
 ///
 /// C: `mnt_want_write_file()`
 struct WriteAccess<'a> {
@@ -117,11 +118,11 @@ impl WriteAccess<'_> {
     ///
     /// # Safety
     ///
-    /// `file` must be open for as long as what is returned exists.
+    /// `file` must be open for as long as the returned value exists.
     unsafe fn new(file: *mut bindings::file) -> Result<Self> {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `file` is open by the safety requirements.
         to_result(unsafe { bindings::mnt_want_write_file(file) })?;
-        // INVARIANT: It was just given.
+        // INVARIANT: `mnt_want_write_file()` has succeeded.
         Ok(Self {
             file,
             _file: PhantomData,
@@ -132,17 +133,18 @@ impl WriteAccess<'_> {
 
 impl Drop for WriteAccess<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `file` is open, and this thread has called `mnt_want_write_file()`, by the type
+        // invariants.
         unsafe { bindings::mnt_drop_write_file(self.file) };
     }
 }
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Sets the label to what comes before the first zero.
+    /// Sets the label to the bytes of `label` before the first zero.
     ///
     /// # Errors
     ///
-    /// - `EPERM` if the caller is no administrator.
+    /// - `EPERM` if the caller does not have `CAP_SYS_ADMIN`.
     /// - The errors of [`FileSystem::set_label()`] and [`FileSystem::sync()`].
     fn set_label(&self, label: &[u8], _access: &WriteAccess<'_>) -> Result {
         let label = label.split(|byte| *byte == 0).next().unwrap_or(label);
@@ -152,7 +154,8 @@ impl<T: FileSystem> SuperBlock<T> {
         self.fs().sync()
     }
 
-    /// Makes the filesystem as long as so many blocks of 4 KiB. The caller is an administrator.
+    /// Grows the filesystem to `blocks` blocks of 4096 bytes. The caller has checked
+    /// `CAP_SYS_ADMIN`.
     ///
     /// # Errors
     ///
@@ -162,18 +165,19 @@ impl<T: FileSystem> SuperBlock<T> {
         self.fs().sync()
     }
 
-    /// Shuts the filesystem down, and makes durable before what `how` says: all that was written
-    /// and done (`FS_SHUTDOWN_FLAGS_DEFAULT`), what was done (`…_LOGFLUSH`), or nothing.
+    /// Shuts the filesystem down. `how` says what is made durable first: all data and metadata
+    /// (`FS_SHUTDOWN_FLAGS_DEFAULT`), metadata (`…_LOGFLUSH`), or nothing.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if there is no such way.
-    /// - `EPERM` if the caller is no administrator.
-    /// - Those of freezing.
+    /// - `EINVAL` if `how` is not one of these.
+    /// - `EPERM` if the caller does not have `CAP_SYS_ADMIN`.
+    /// - The errors of [`FrozenDevice::new()`] but `EIO`.
     fn shut_down(&self, how: u32) -> Result {
         check_admin()?;
 
-        // What cannot be written, also as it is shut down already, is no reason to go on.
+        // Errors of writing do not keep the filesystem running, nor does an earlier shutdown, which
+        // also fails with `EIO`.
         let _frozen = match how {
             bindings::FS_SHUTDOWN_FLAGS_DEFAULT => match FrozenDevice::new(self) {
                 Err(EIO) => None,
@@ -204,7 +208,7 @@ impl<T: FileSystem> VTable<T> {
         command: c_uint,
         argument: c_ulong,
     ) -> c_long {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes an open file of type `T`.
         let inode = unsafe { Inode::<T>::from_raw(bindings::file_inode(file)) };
         let super_block = inode.super_block();
         let slice = |len| UserSlice::new(UserPtr::from_addr(argument), len);
@@ -223,7 +227,7 @@ impl<T: FileSystem> VTable<T> {
                 }
                 SET_LABEL => {
                     let label: [u8; FSLABEL_MAX] = slice(FSLABEL_MAX).reader().read()?;
-                    // SAFETY: By the safety requirements.
+                    // SAFETY: The VFS keeps `file` open for the whole call.
                     let access = unsafe { WriteAccess::new(file) }?;
 
                     super_block.set_label(&label, &access)?;
@@ -232,7 +236,7 @@ impl<T: FileSystem> VTable<T> {
                     check_admin()?;
 
                     let blocks = slice(size_of::<u64>()).reader().read()?;
-                    // SAFETY: By the safety requirements, `file` is open for the whole call.
+                    // SAFETY: The VFS keeps `file` open for the whole call.
                     let access = unsafe { WriteAccess::new(file) }?;
 
                     super_block.grow(blocks, &access)?;

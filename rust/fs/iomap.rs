@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the contents of files lie, as `fs/dax.c` asks for it.
+//! The `iomap` operations, by which `fs/dax.c` finds the contents of files.
 //!
 //! C header: [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
 
@@ -37,7 +37,7 @@ use super::{
     SuperBlock, //
 };
 
-/// The greatest end of a range of a file, as `loff_t` has it.
+/// The largest end of a range of a file in bytes, which is the largest `loff_t`.
 const MAX_END: u64 = i64::MAX as u64;
 
 /// The operations tables of `T`.
@@ -57,18 +57,18 @@ impl<T: FileSystem> VTable<T> {
         }
     }
 
-    /// Whether it is `read()` that asks, which copies from the place.
+    /// Whether the request is a `read()`, which copies from the place.
     fn is_read(flags: u32) -> bool {
         flags & (bindings::IOMAP_DAX | bindings::IOMAP_FAULT) == bindings::IOMAP_DAX
             && Self::purpose(flags) == Purpose::Read
     }
 
-    /// What is the same for each mapping.
+    /// The fields that are the same in every map.
     fn template(devices: &Devices, range: ByteRange<space::File>) -> bindings::iomap {
         bindings::iomap {
             addr: bindings::IOMAP_NULL_ADDR as u64,
             offset: range.start() as bindings::loff_t,
-            // A hole may reach beyond what a file can.
+            // A hole can extend beyond the largest file offset.
             length: range.len().min(MAX_END.saturating_sub(range.start())),
             type_: bindings::IOMAP_HOLE as u16,
             flags: 0,
@@ -80,11 +80,11 @@ impl<T: FileSystem> VTable<T> {
         }
     }
 
-    /// A piece that lies on the volume from byte `start` on.
+    /// The map of a piece at byte `start` of the volume.
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if it does not.
+    /// - `ERANGE` if the piece is not inside the volume.
     fn mapped(
         super_block: &SuperBlock<T>,
         range: ByteRange<space::File>,
@@ -92,8 +92,8 @@ impl<T: FileSystem> VTable<T> {
         request: u32,
         flags: u32,
     ) -> Result<bindings::iomap> {
-        // DAX counts from the start of the DAX device, everybody else from that of the block
-        // device.
+        // For DAX, the address is an offset in the DAX device. Otherwise, it is an offset in the
+        // block device.
         let addr = match request & bindings::IOMAP_DAX {
             0 => start,
             _ => super_block
@@ -105,27 +105,27 @@ impl<T: FileSystem> VTable<T> {
         Ok(bindings::iomap {
             addr,
             type_: bindings::IOMAP_MAPPED as u16,
-            // CAST: These flags are below 2^16, as the field is.
+            // CAST: The flags are below 2^16, as in the field.
             flags: flags as u16,
             ..Self::template(super_block.devices(), range)
         })
     }
 
-    /// What of `mapping` can be mapped by the page that a fault is for, of which `range` is. With
-    /// less than all of a huge page, there will be faults of small ones.
+    /// The part of `mapping` that a page fault for `range` can map. If that is less than the huge
+    /// page, the kernel falls back to faults of small pages.
     fn trim_fault(mapping: Mapping, range: ByteRange<space::File>) -> Option<Mapping> {
-        // The kernel gets the memory of shared pages wrong where it has huge pages.
+        // `fs/dax.c` does not handle shared pages in faults of huge pages correctly.
         match range.len() > PAGE_SIZE && mapping.place.is_shared() {
             true => mapping.page_at(range.start()),
             false => Some(mapping),
         }
     }
 
-    /// The two maps that say what `mapping` says.
+    /// Translates `mapping` to the target map, and to the source map of a copy.
     ///
     /// # Errors
     ///
-    /// - `EHWPOISON` or `EIO`, as `fs/dax.c` expects them, if it is bad.
+    /// - `EHWPOISON` or `EIO`, as `fs/dax.c` expects them, if the piece is bad.
     fn translate(
         super_block: &SuperBlock<T>,
         mapping: &Mapping,
@@ -137,7 +137,7 @@ impl<T: FileSystem> VTable<T> {
 
         Ok(match mapping.place {
             Place::Hole => (hole(), None),
-            // What is lost need not be zeroed, and cannot be.
+            // Bad memory cannot be zeroed, and its contents are gone. `fs/dax.c` skips a hole.
             Place::Bad { .. } if purpose == Purpose::Zero => (hole(), None),
             Place::Bad { start } if request & bindings::IOMAP_REPORT != 0 => (map(start, 0)?, None),
             Place::Bad { .. } if request & bindings::IOMAP_FAULT != 0 => return Err(EHWPOISON),
@@ -158,11 +158,11 @@ impl<T: FileSystem> VTable<T> {
 
                 (map(start, shared | new)?, None)
             }
-            // With MAP_SYNC, whoever writes through a mapping relies on what is durable when the
-            // page is mapped. What is said to be dirty is mapped after `end()`, and not before.
+            // With `MAP_SYNC`, the place of a page must be durable before the page is mapped.
+            // `IOMAP_F_DIRTY` makes `fs/dax.c` map the page after `end()`.
             //
-            // The source must not be said to be shared: `dax_iomap_copy_around()` takes that for a
-            // hole, and zeroes instead of copying.
+            // The source map must not have `IOMAP_F_SHARED`: `dax_iomap_copy_around()` would take
+            // it for a hole, and zero instead of copy.
             Place::Copied { start, source } => (
                 map(start, bindings::IOMAP_F_SHARED | bindings::IOMAP_F_DIRTY)?,
                 Some(map(source, 0)?),
@@ -172,8 +172,8 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Errors
     ///
-    /// - `EINVAL` if the range is none.
-    /// - `EAGAIN` if somebody does not want to wait for what has to be done.
+    /// - `EINVAL` if `range` is [`None`].
+    /// - `EAGAIN` if the request is non-blocking and needs an allocation.
     /// - The errors of `find` and [`translate()`](Self::translate).
     ///
     /// # Safety
@@ -188,14 +188,14 @@ impl<T: FileSystem> VTable<T> {
         srcmap: *mut bindings::iomap,
         find: impl FnOnce(&Inode<T>, ByteRange<space::File>) -> Result<Mapping>,
     ) -> Result {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `inode` is a valid inode of type `T` by the safety requirements.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
         let purpose = Self::purpose(flags);
         let mapping = find(inode, range.ok_or(EINVAL)?)?;
         let super_block = inode.super_block();
         let (target, source) = Self::translate(super_block, &mapping, flags, purpose)?;
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: `iomap` and `srcmap` are valid for writes by the safety requirements.
         unsafe {
             *iomap = target;
             if let Some(source) = source {
@@ -205,16 +205,16 @@ impl<T: FileSystem> VTable<T> {
         Ok(())
     }
 
-    /// Finds what lies in a range, or makes it lie somewhere.
+    /// Finds the place of a range, or allocates one.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if a shared page lies nowhere.
-    /// - Those of [`Inode::begin_read()`] and [`Inode::find_or_make()`].
+    /// - `EUCLEAN` if a shared page has no valid place.
+    /// - The errors of [`Inode::begin_read()`] and [`Inode::find_or_allocate()`].
     ///
     /// # Safety
     ///
-    /// As [`Inode::find_or_make()`].
+    /// As [`Inode::find_or_allocate()`].
     #[inline(always)]
     unsafe fn find(inode: &Inode<T>, range: ByteRange<space::File>, flags: u32) -> Result<Mapping> {
         if Self::is_read(flags) {
@@ -222,8 +222,9 @@ impl<T: FileSystem> VTable<T> {
         }
 
         let may_wait = flags & bindings::IOMAP_NOWAIT == 0;
-        // SAFETY: By the safety requirements.
-        let found = unsafe { inode.find_or_make(range, Self::purpose(flags), may_wait) }?;
+        // SAFETY: For `Purpose::Write`, the caller holds the inode's lock by the safety
+        // requirements.
+        let found = unsafe { inode.find_or_allocate(range, Self::purpose(flags), may_wait) }?;
 
         match flags & bindings::IOMAP_FAULT {
             0 => Ok(found),
@@ -242,21 +243,23 @@ impl<T: FileSystem> VTable<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By the safety requirements. It is for a write when `dax_iomap_rw()` asks for it,
-        // which `Request::run()` calls with the lock held.
+        // SAFETY: The purpose is `Purpose::Write` for `dax_iomap_rw()` only, which `Request::run()`
+        // calls with the inode's lock held.
         let find = |inode: &Inode<T>, range| unsafe { Self::find(inode, range, flags) };
 
-        // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+        // SAFETY: `iomap_iter()` passes a valid inode of type `T`, and the two maps of its
+        // iterator.
         from_result(|| unsafe {
             Self::begin_at(inode, range(pos, length), flags, iomap, srcmap, find).map(|()| 0)
         })
     }
 
-    /// Finds what needs no lock of pages that several files share.
+    /// As [`begin()`](Self::begin), for page faults without the lock of pages that several files
+    /// share.
     ///
     /// # Errors
     ///
-    /// - `EDEADLK` if a page is shared, or was until now.
+    /// - `EDEADLK` if a page is shared, or was shared until now.
     ///
     /// # Safety
     ///
@@ -269,18 +272,19 @@ impl<T: FileSystem> VTable<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By the safety requirements. No write asks for it.
+        // SAFETY: Only page faults use this, so the purpose is not `Purpose::Write`.
         let find = |inode: &Inode<T>, range| unsafe { Self::find(inode, range, flags) };
 
         from_result(|| {
-            // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+            // SAFETY: `iomap_iter()` passes a valid inode of type `T`, and the two maps of its
+            // iterator.
             unsafe { Self::begin_at(inode, range(pos, length), flags, iomap, srcmap, find) }?;
 
-            // SAFETY: The map has been filled.
+            // SAFETY: `begin_at()` has filled the map.
             if u32::from(unsafe { (*iomap).flags }) & bindings::IOMAP_F_SHARED == 0 {
                 return Ok(0);
             }
-            // SAFETY: By the safety requirements, and the map has been filled.
+            // SAFETY: The inode is valid and of type `T`, and `begin_at()` has filled the map.
             to_result(unsafe { Self::end(inode, pos, length, 0, flags, iomap) })?;
             Err(EDEADLK)
         })
@@ -298,14 +302,15 @@ impl<T: FileSystem> VTable<T> {
         srcmap: *mut bindings::iomap,
     ) -> c_int {
         let range = range(pos, length);
-        // Nobody else has the locks that it takes to give one of the files another place.
+        // The caller holds all locks that moving one of the files to another place takes.
         let find = |inode: &Inode<T>, range: ByteRange<space::File>| {
             let found = inode.find(range, Self::purpose(flags))?;
 
             found.page_at(range.start()).ok_or(EUCLEAN)
         };
 
-        // SAFETY: By the safety requirements. `iomap_iter()` passes two maps of its iterator.
+        // SAFETY: `iomap_iter()` passes a valid inode of type `T`, and the two maps of its
+        // iterator.
         from_result(|| unsafe {
             Self::begin_at(inode, range, flags, iomap, srcmap, find).map(|()| 0)
         })
@@ -323,11 +328,12 @@ impl<T: FileSystem> VTable<T> {
         flags: c_uint,
         iomap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `iomap_iter()` passes a valid inode of type `T`, and the map that `begin()` has
+        // filled.
         let (inode, iomap) = unsafe { (Inode::<T>::from_raw(inode), &*iomap) };
 
-        // Of those who write, only they who copy are told that it is shared, and only they who
-        // move that it is private.
+        // For writes, `translate()` sets `IOMAP_F_SHARED` for `Place::Copied` only, and
+        // `IOMAP_F_PRIVATE` for `Place::Moved` only.
         let mark = match Self::purpose(flags) {
             Purpose::WriteFault => bindings::IOMAP_F_SHARED,
             Purpose::Write => bindings::IOMAP_F_PRIVATE,
@@ -346,29 +352,29 @@ impl<T: FileSystem> VTable<T> {
 
             let range = range(pos, length).ok_or(EINVAL)?;
 
-            // A block is written whole or not at all, or else it stays bad.
+            // If the block was not written as a whole, the file stays at its old place.
             inode
                 .end_copy(range, iomap, written as bindings::loff_t == length)
                 .map(|()| 0)
         })
     }
 
-    /// What everybody uses.
+    /// The operations for all requests without a table of their own.
     pub(super) const OPS: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(Self::begin),
         iomap_end: Some(Self::end),
         iomap_next: None,
     };
 
-    /// Those of page faults that have no lock of pages that several files share.
+    /// The operations for page faults without the lock of pages that several files share.
     pub(super) const UNSHARED_OPS: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(Self::begin_unshared),
         iomap_end: Some(Self::end),
         iomap_next: None,
     };
 
-    /// What is used to compare contents: page by page, for `dax_range_compare_iter()` takes it for
-    /// granted that memory lies in a row.
+    /// The operations to compare contents, page by page, because `dax_range_compare_iter()` assumes
+    /// that the memory of a map is contiguous.
     pub(super) const COMPARE_OPS: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(Self::begin_page),
         iomap_end: None,
@@ -377,7 +383,7 @@ impl<T: FileSystem> VTable<T> {
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// Ends a write to another place than where the contents lie.
+    /// Ends a write to a new place of the contents.
     ///
     /// # Errors
     ///
@@ -395,8 +401,8 @@ impl<T: FileSystem> Inode<T> {
         self.fs().end_copy(self, range, is_done)
     }
 
-    /// Writes back what was copied to a new place, before the file is said to lie there: until now
-    /// the file had contents that may have been durable for long.
+    /// Writes back the copy at the new place, before the filesystem moves the file there. The old
+    /// contents were possibly durable, so the new ones must not be less durable.
     ///
     /// # Errors
     ///
@@ -410,11 +416,11 @@ impl<T: FileSystem> Inode<T> {
         volume.write_back(copy)
     }
 
-    /// Ends a read of what lies in one place.
+    /// Ends a read of one piece.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if `iomap` is not what was found.
+    /// - `EUCLEAN` if `iomap` is not a map that `begin()` has filled.
     fn end_read(&self, iomap: &bindings::iomap) -> Result {
         let extent = extent_of(iomap).ok_or(EUCLEAN)?;
         let place = self.super_block().volume().window().inward(extent.outer());
@@ -425,14 +431,14 @@ impl<T: FileSystem> Inode<T> {
     }
 }
 
-/// The bytes of a file that a map of DAX has, and where they lie on the DAX device.
+/// The bytes of a file in a map for DAX, and their place in the DAX device.
 fn extent_of(iomap: &bindings::iomap) -> Option<Window<space::Device, space::File>> {
     let inner = ByteRange::new(u64::try_from(iomap.offset).ok()?, iomap.length)?;
 
     Window::new(ByteRange::new(iomap.addr, iomap.length)?, inner)
 }
 
-/// The range of a file that C gives as two `loff_t`.
+/// Converts a position and a length of C to a range of a file.
 fn range(pos: bindings::loff_t, length: bindings::loff_t) -> Option<ByteRange<space::File>> {
     ByteRange::new(u64::try_from(pos).ok()?, u64::try_from(length).ok()?)
 }

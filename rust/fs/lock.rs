@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The locks of an inode, and of a superblock that is frozen.
+//! The locks of an inode, and the freeze protection of a superblock.
 //!
-//! They are taken in this order: the inode's own, which [`Locked`] and [`SharedLocked`] are, the
-//! start of a page fault, that of its mapping, [`InvalidateLock`] and [`SharedInvalidateLock`], and
-//! that of pages that lie in several files, [`SharedPages`](super::shared_pages::SharedPages).
+//! The order of the locks is: the inode's lock ([`Locked`], [`SharedLocked`]), the freeze
+//! protection of a page fault, the `invalidate_lock` of the mapping ([`InvalidateLock`],
+//! [`SharedInvalidateLock`]), and the lock of pages that several files share
+//! ([`SharedPages`](super::shared_pages::SharedPages)).
 //!
-//! What needs the inode's own lock is a method of [`LockedInode`], what needs that of the mapping
-//! takes a `&InvalidateLock`.
+//! A method that needs the inode's lock is one of [`LockedInode`]. A method that needs the
+//! `invalidate_lock` of the mapping takes a `&InvalidateLock`.
 
 use core::{
     marker::PhantomData,
@@ -32,21 +33,21 @@ use super::{
     SuperBlock, //
 };
 
-/// An inode that this thread has locked: nobody else changes it, or its contents other than through
-/// a mapping.
+/// An inode that this thread has locked. No other thread changes the inode. Other threads can
+/// change its contents through a mapping only.
 ///
 /// # Invariants
 ///
-/// This thread holds the inode's lock as long as this is borrowed.
+/// This thread holds the inode's lock while this is borrowed.
 #[repr(transparent)]
 pub(super) struct LockedInode<T: FileSystem>(Inode<T>, NotThreadSafe);
 
 impl<T: FileSystem> LockedInode<T> {
     /// # Safety
     ///
-    /// This thread must hold the lock of the inode as long as it is borrowed.
+    /// This thread must hold the lock of `inode` while the returned value is borrowed.
     pub(super) unsafe fn assume(inode: &Inode<T>) -> &Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: This thread holds the lock by the safety requirements.
         // SAFETY: `LockedInode` is a transparent wrapper.
         unsafe { &*core::ptr::from_ref(inode).cast() }
     }
@@ -60,19 +61,19 @@ impl<T: FileSystem> Deref for LockedInode<T> {
     }
 }
 
-/// Proof that nobody changes the contents of an inode other than through a mapping: its lock,
-/// shared or not.
+/// Proof that this thread holds the inode's lock, shared or exclusive: the contents can change
+/// through a mapping only.
 pub(super) trait AnyLock {}
 
 impl<T: FileSystem> AnyLock for LockedInode<T> {}
 
 impl AnyLock for SharedLocked<'_> {}
 
-/// The lock of an inode, which is a [`LockedInode`] as long as this exists.
+/// The exclusive lock of an inode. It dereferences to a [`LockedInode`].
 ///
 /// # Invariants
 ///
-/// This thread has locked `inode`.
+/// This thread holds the lock of `inode`.
 ///
 /// C: `inode_lock()`
 pub(super) struct Locked<'a, T: FileSystem> {
@@ -84,7 +85,7 @@ impl<'a, T: FileSystem> Locked<'a, T> {
     /// Takes the lock.
     pub(super) fn new(inode: &'a Inode<T>) -> Self {
         // INVARIANT: The lock is taken here.
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is valid by its type invariants.
         unsafe { bindings::inode_lock(inode.as_raw()) };
         Self {
             inode,
@@ -92,9 +93,9 @@ impl<'a, T: FileSystem> Locked<'a, T> {
         }
     }
 
-    /// Takes the lock if nobody has it.
+    /// Takes the lock if no other thread holds it.
     pub(super) fn try_new(inode: &'a Inode<T>) -> Option<Self> {
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is valid by its type invariants.
         let is_taken = unsafe { bindings::inode_trylock(inode.as_raw()) } != 0;
 
         // INVARIANT: The lock was just taken.
@@ -109,23 +110,24 @@ impl<T: FileSystem> Deref for Locked<'_, T> {
     type Target = LockedInode<T>;
 
     fn deref(&self) -> &LockedInode<T> {
-        // SAFETY: By the type invariants.
+        // SAFETY: This thread holds the lock of `inode` by the type invariants, while `self` is
+        // borrowed.
         unsafe { LockedInode::assume(self.inode) }
     }
 }
 
 impl<T: FileSystem> Drop for Locked<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: This thread holds the lock of `inode` by the type invariants.
         unsafe { bindings::inode_unlock(self.inode.as_raw()) };
     }
 }
 
-/// The shared lock of an inode: nobody changes its contents other than through a mapping.
+/// The shared lock of an inode: its contents can change through a mapping only.
 ///
 /// # Invariants
 ///
-/// `inode` is valid for the duration of `'a`, and this thread has locked it.
+/// `inode` is valid for the duration of `'a`, and this thread holds its lock shared.
 ///
 /// C: `inode_lock_shared()`
 pub(super) struct SharedLocked<'a> {
@@ -138,7 +140,7 @@ impl<'a> SharedLocked<'a> {
     /// Takes the lock.
     pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
         // INVARIANT: The lock is taken here.
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is valid by its type invariants.
         unsafe { bindings::inode_lock_shared(inode.as_raw()) };
         Self {
             inode: inode.as_raw(),
@@ -147,9 +149,9 @@ impl<'a> SharedLocked<'a> {
         }
     }
 
-    /// Takes the lock if nobody keeps us from it.
+    /// Takes the lock if that needs no waiting.
     pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
-        // SAFETY: The inode is valid.
+        // SAFETY: The inode is valid by its type invariants.
         let is_taken = unsafe { bindings::inode_trylock_shared(inode.as_raw()) } != 0;
 
         // INVARIANT: The lock was just taken.
@@ -163,16 +165,16 @@ impl<'a> SharedLocked<'a> {
 
 impl Drop for SharedLocked<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `inode` is valid, and this thread holds its lock shared, by the type invariants.
         unsafe { bindings::inode_unlock_shared(self.inode) };
     }
 }
 
-/// The locks of two inodes, or of one.
+/// The exclusive locks of two inodes, which can be the same.
 ///
 /// # Invariants
 ///
-/// This thread has locked both.
+/// This thread holds the locks of both inodes.
 ///
 /// C: `lock_two_nondirectories()`
 pub(super) struct BothLocked<'a, T: FileSystem> {
@@ -185,7 +187,7 @@ impl<'a, T: FileSystem> BothLocked<'a, T> {
     /// Takes the locks.
     pub(super) fn new(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
         // INVARIANT: The locks are taken here.
-        // SAFETY: The inodes are valid.
+        // SAFETY: The inodes are valid by their type invariants.
         unsafe { bindings::lock_two_nondirectories(one.as_raw(), other.as_raw()) };
         Self {
             one,
@@ -194,9 +196,10 @@ impl<'a, T: FileSystem> BothLocked<'a, T> {
         }
     }
 
-    /// The two inodes, in the order that they were given in.
+    /// The two inodes, in the order of the arguments of [`new()`](Self::new).
     pub(super) fn inodes(&self) -> (&LockedInode<T>, &LockedInode<T>) {
-        // SAFETY: By the type invariants.
+        // SAFETY: This thread holds the locks of both inodes by the type invariants, while `self`
+        // is borrowed.
         unsafe {
             (
                 LockedInode::assume(self.one),
@@ -208,17 +211,18 @@ impl<'a, T: FileSystem> BothLocked<'a, T> {
 
 impl<T: FileSystem> Drop for BothLocked<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: This thread holds the locks of both inodes by the type invariants.
         unsafe { bindings::unlock_two_nondirectories(self.one.as_raw(), self.other.as_raw()) };
     }
 }
 
-/// A change that the filesystem makes by itself, and no call of a user. A superblock that is being
-/// frozen waits for its end.
+/// Freeze protection for a change that the filesystem makes outside of a system call. A freeze of
+/// the superblock waits for its end.
 ///
 /// # Invariants
 ///
-/// `super_block` is valid for the duration of `'a`, and this thread has started a change of it.
+/// `super_block` is valid for the duration of `'a`, and this thread has called
+/// `sb_start_intwrite()` for it.
 ///
 /// C: `sb_start_intwrite()`
 pub(super) struct InternalWrite<'a> {
@@ -230,7 +234,7 @@ pub(super) struct InternalWrite<'a> {
 impl<'a> InternalWrite<'a> {
     /// Waits until the superblock is thawed, if it is frozen.
     pub(super) fn new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Self {
-        // INVARIANT: The change is started here.
+        // INVARIANT: `sb_start_intwrite()` is called here.
         // SAFETY: The superblock is valid by its type invariants.
         unsafe { bindings::sb_start_intwrite(super_block.as_raw()) };
         Self {
@@ -240,12 +244,12 @@ impl<'a> InternalWrite<'a> {
         }
     }
 
-    /// Returns [`None`] if the superblock is frozen, or being frozen.
+    /// Returns [`None`] if the superblock is frozen, or is being frozen.
     pub(super) fn try_new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Option<Self> {
         // SAFETY: The superblock is valid by its type invariants.
         let is_started = unsafe { bindings::sb_start_intwrite_trylock(super_block.as_raw()) };
 
-        // INVARIANT: The change was just started.
+        // INVARIANT: `sb_start_intwrite_trylock()` has succeeded.
         is_started.then(|| Self {
             super_block: super_block.as_raw(),
             _super_block: PhantomData,
@@ -256,16 +260,18 @@ impl<'a> InternalWrite<'a> {
 
 impl Drop for InternalWrite<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `super_block` is valid, and this thread has called `sb_start_intwrite()` for it,
+        // by the type invariants.
         unsafe { bindings::sb_end_intwrite(self.super_block) };
     }
 }
 
-/// The lock of the mapping of an inode, or of two: no page fault of it is on its way.
+/// The `invalidate_lock` of the mapping of one inode or of two: no page fault of them is running.
 ///
 /// # Invariants
 ///
-/// Both are valid mappings for the duration of `'a`, or the same, and this thread has locked them.
+/// `one` and `other` are valid mappings for the duration of `'a`, and can be the same. This thread
+/// holds their `invalidate_lock` exclusively.
 ///
 /// C: `filemap_invalidate_lock()`
 pub(super) struct InvalidateLock<'a> {
@@ -295,10 +301,10 @@ impl<'a> InvalidateLock<'a> {
         invalidate_lock
     }
 
-    /// Takes the lock of one mapping if nobody has it.
+    /// Takes the lock of one mapping if no other thread holds it.
     pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
         let mapping = inode.mapping();
-        // SAFETY: The mapping of a valid inode is valid.
+        // SAFETY: The inode is valid by its type invariants, and so is its mapping.
         let is_taken = unsafe { bindings::down_write_trylock(&raw mut (*mapping).invalidate_lock) };
 
         // INVARIANT: The lock was just taken.
@@ -311,27 +317,29 @@ impl<'a> InvalidateLock<'a> {
     }
 
     fn lock(&self) {
-        // SAFETY: Both are valid by the type invariants. If they are the same, it is locked once.
+        // SAFETY: Both mappings are valid by the type invariants. If they are the same, the
+        // function locks it once.
         unsafe { bindings::filemap_invalidate_lock_two(self.one, self.other) };
     }
 
     fn unlock(&self) {
-        // SAFETY: Both were locked by `lock()`.
+        // SAFETY: This thread holds both locks by the type invariants.
         unsafe { bindings::filemap_invalidate_unlock_two(self.one, self.other) };
     }
 
-    /// Lets page faults go on for a moment.
+    /// Releases the lock for a millisecond, so that page faults can run.
     pub(super) fn release_briefly(&mut self) {
         self.unlock();
         fsleep(Delta::from_millis(1));
         self.lock();
     }
 
-    /// Lets page faults go on for a moment, for somebody to be done with a page.
+    /// Releases the lock for a millisecond, so that page faults can run and the user of a page can
+    /// finish.
     ///
     /// # Errors
     ///
-    /// - `ERESTARTSYS` if there is a signal.
+    /// - `ERESTARTSYS` if a signal is pending.
     pub(super) fn wait(&mut self) -> Result {
         if current!().signal_pending() {
             return Err(ERESTARTSYS);
@@ -347,11 +355,13 @@ impl Drop for InvalidateLock<'_> {
     }
 }
 
-/// The shared lock of the mapping of an inode: what lies where changes by page faults only.
+/// The shared `invalidate_lock` of the mapping of an inode: only page faults change the location of
+/// the contents.
 ///
 /// # Invariants
 ///
-/// `self.mapping` is valid for the duration of `'a`, and this thread has locked it.
+/// `self.mapping` is valid for the duration of `'a`, and this thread holds its `invalidate_lock`
+/// shared.
 ///
 /// C: `filemap_invalidate_lock_shared()`
 pub(super) struct SharedInvalidateLock<'a> {
@@ -366,7 +376,7 @@ impl<'a> SharedInvalidateLock<'a> {
         let mapping = inode.mapping();
 
         // INVARIANT: The lock is taken here.
-        // SAFETY: The mapping of a valid inode is valid.
+        // SAFETY: The inode is valid by its type invariants, and so is its mapping.
         unsafe { bindings::filemap_invalidate_lock_shared(mapping) };
         Self {
             mapping,
@@ -378,7 +388,8 @@ impl<'a> SharedInvalidateLock<'a> {
 
 impl Drop for SharedInvalidateLock<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.mapping` is valid, and this thread holds its lock shared, by the type
+        // invariants.
         unsafe { bindings::filemap_invalidate_unlock_shared(self.mapping) };
     }
 }

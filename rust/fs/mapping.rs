@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the contents of a file lie.
+//! The location of the contents of a file.
 
 use crate::range::{
     space,
@@ -11,55 +11,53 @@ use crate::range::{
 
 use super::Volume;
 
-/// What an access to the contents of a file is for.
+/// The purpose of an access to the contents of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To read, or to see where there is something.
+    /// To read, or to find data and holes.
     Read,
-    /// To write to a hole, by `write()`. The caller holds the inode's lock and that of its mapping.
+    /// To write to a hole, by `write()`. The caller holds the inode's lock and the
+    /// `invalidate_lock` of its mapping.
     Write,
-    /// To write through a mapping. Several processors may do so at once, on different pages.
+    /// To write through a mapping. Several threads can do so at once, on different pages.
     WriteFault,
-    /// To zero what is there; holes may stay. The caller holds the inode's lock, and has unshared
-    /// the range.
+    /// To zero data. Holes can stay. The caller holds the inode's lock, and has unshared the range.
     Zero,
-    /// To write one block anew that is bad, all of it as far as the file goes. The caller holds the
-    /// inode's lock; nobody has it mapped.
+    /// To rewrite one bad block, up to the end of the file. The caller holds the inode's lock, and
+    /// has unmapped the block.
     Rewrite,
 }
 
-/// Where a piece of a file lies.
+/// The place of a piece of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// Nowhere: it reads as zeroes.
+    /// No place: the piece reads as zeroes.
     Hole,
-    /// On the volume, from this byte on.
+    /// On the volume from byte `start` on.
     Mapped {
         /// First byte of the volume.
         start: u64,
-        /// Whether other pieces of files lie there, too.
+        /// Whether other pieces of files share the place.
         is_shared: bool,
-        /// Whether it was a hole until now. The memory holds zeroes.
+        /// Whether the piece was a hole until now. The memory holds zeroes.
         is_new: bool,
     },
-    /// On the volume from byte `start` on once the write fault is over, see
-    /// [`FileSystem::end_copy()`](super::FileSystem::end_copy()); it lies at `source` now, and is
-    /// to be copied from there.
+    /// At byte `source` of the volume now, and at byte `start` once the write fault is over. The
+    /// contents must be copied. See [`FileSystem::end_copy()`](super::FileSystem::end_copy()).
     Copied {
         /// First byte of the volume to copy to.
         start: u64,
         /// First byte of the volume to copy from.
         source: u64,
     },
-    /// In memory that is bad, from this byte of the volume on. Who reads it gets `EIO`, who touches
-    /// it through a mapping SIGBUS, until it is written anew or made a hole.
+    /// In bad memory, from byte `start` of the volume on. Until the piece is rewritten or becomes a
+    /// hole, reads fail with `EIO`, and accesses through a mapping raise SIGBUS.
     Bad {
         /// First byte of the volume.
         start: u64,
     },
-    /// On the volume from byte `start` on once it is written, see
-    /// [`FileSystem::end_copy()`](super::FileSystem::end_copy()); it is bad where it lies now. The
-    /// memory holds zeroes.
+    /// In bad memory now, and at byte `start` of the volume once it is written. The memory there
+    /// holds zeroes. See [`FileSystem::end_copy()`](super::FileSystem::end_copy()).
     Moved {
         /// First byte of the volume to write to.
         start: u64,
@@ -78,18 +76,18 @@ impl Place {
     }
 }
 
-/// A piece of a file that lies in one place.
+/// A piece of a file with one place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// The bytes of the file: whole blocks, with the first byte that was asked for in it.
+    /// The bytes of the file: whole blocks that include the first byte of the requested range.
     pub range: ByteRange<space::File>,
-    /// Where they lie.
+    /// The place of the bytes.
     pub place: Place,
 }
 
 impl Mapping {
-    /// Where the piece lies in the volume, be it good or bad; [`None`] if it is a hole, or about to
-    /// be copied.
+    /// The place of a good or bad piece in the volume. Returns [`None`] for a hole, and for a piece
+    /// that is about to be copied or moved.
     pub(super) fn window(&self) -> Option<Window<space::Volume, space::File>> {
         let (Place::Mapped { start, .. } | Place::Bad { start }) = self.place else {
             return None;
@@ -98,7 +96,8 @@ impl Mapping {
         Window::new(ByteRange::new(start, self.range.len())?, self.range)
     }
 
-    /// Whether it can be the answer for `range`: `fs/dax.c` relies on it.
+    /// Whether this is a valid result of `FileSystem::map()` for `range`. `fs/dax.c` relies on
+    /// that.
     pub(super) fn is_sound(
         &self,
         range: ByteRange<space::File>,
@@ -123,7 +122,7 @@ impl Mapping {
         has_first && is_there && self.range.is_aligned(PAGE_SIZE)
     }
 
-    /// The one page of it that has byte `at` of the file.
+    /// The page of this mapping that contains byte `at` of the file.
     pub(super) fn page_at(self, at: u64) -> Option<Self> {
         let page = ByteRange::new(at.checked_sub(at % PAGE_SIZE)?, PAGE_SIZE)?;
         let before = page.start().checked_sub(self.range.start())?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mappings of regular files: page faults, and writing back what was stored.
+//! Mappings of regular files: page faults, and the writeback of dirty pages.
 //!
 //! Reference: [`fs/dax.c`](srctree/fs/dax.c)
 
@@ -34,25 +34,29 @@ use super::{
     Inode, //
 };
 
-/// C: `VM_FAULT_ERROR`, without `VM_FAULT_FALLBACK`, which is none for whoever asks for a huge page
-const FAILED: bindings::vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM
+/// The errors of a page fault. `VM_FAULT_FALLBACK` is not one: it is the normal answer to a fault
+/// of a huge page that cannot be mapped.
+///
+/// C: `VM_FAULT_ERROR`
+const FAULT_ERRORS: bindings::vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM
     | bindings::vm_fault_reason_VM_FAULT_SIGBUS
     | bindings::vm_fault_reason_VM_FAULT_SIGSEGV
     | bindings::vm_fault_reason_VM_FAULT_HWPOISON
     | bindings::vm_fault_reason_VM_FAULT_HWPOISON_LARGE;
 
-/// A page fault that writes: a superblock that is being frozen waits for it.
+/// Freeze protection for a page fault that writes. A freeze of the superblock waits for its end.
 ///
 /// # Invariants
 ///
-/// `self.0` is valid, and this thread has started a page fault of it.
+/// `self.0` is a valid superblock, and this thread has called `sb_start_pagefault()` for it.
 ///
 /// C: `sb_start_pagefault()`
-struct Writer(*mut bindings::super_block);
+struct FaultWrite(*mut bindings::super_block);
 
-impl Drop for Writer {
+impl Drop for FaultWrite {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is valid, and this thread has called `sb_start_pagefault()`, by the type
+        // invariants.
         unsafe { bindings::sb_end_pagefault(self.0) };
     }
 }
@@ -61,8 +65,8 @@ impl Drop for Writer {
 ///
 /// # Invariants
 ///
-/// `vmf` is a page fault of a mapping of a file whose inode is of a superblock of type `T`, valid
-/// for as long as `self` exists.
+/// `vmf` is a page fault of a mapping of a file, valid for as long as `self` exists. The inode of
+/// the file is of a superblock of type `T`.
 struct Fault<T: FileSystem> {
     vmf: *mut bindings::vm_fault,
     order: u32,
@@ -71,20 +75,20 @@ struct Fault<T: FileSystem> {
 
 impl<T: FileSystem> Fault<T> {
     fn file(&self) -> *mut bindings::file {
-        // SAFETY: By the type invariants. The vma keeps its file.
+        // SAFETY: `vmf` is valid by the type invariants. The VMA keeps its file open.
         unsafe { (*(*self.vmf).__bindgen_anon_1.vma).vm_file }
     }
 
     fn inode(&self) -> &Inode<T> {
-        // SAFETY: The file is open as long as it is mapped, and its inode is of type `T` by the
-        // type invariants.
+        // SAFETY: The file is open while it is mapped, and its inode is of type `T` by the type
+        // invariants.
         unsafe { Inode::of_file(self.file()) }
     }
 
-    /// Whether it writes to the file, not only to a private copy of a page.
+    /// Whether the fault writes to the file, and not only to a private copy of a page.
     fn writes(&self) -> bool {
-        // SAFETY: By the type invariants. The kernel has locked the vma, or all of the address
-        // space, until the fault is over: the flags do not change.
+        // SAFETY: `vmf` is valid by the type invariants. The kernel has locked the VMA, or the
+        // whole address space, until the end of the fault, so the flags do not change.
         let (flags, vm_flags) = unsafe {
             let vma = (*self.vmf).__bindgen_anon_1.vma;
 
@@ -94,16 +98,17 @@ impl<T: FileSystem> Fault<T> {
         flags & bindings::fault_flag_FAULT_FLAG_WRITE != 0 && vm_flags & bindings::VM_SHARED != 0
     }
 
-    /// The bytes of the file that would be mapped, [`None`] if no file can have them.
+    /// The bytes of the file that the fault maps. Returns [`None`] if they are beyond the largest
+    /// file offset.
     fn range(&self) -> Option<ByteRange<space::File>> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `vmf` is valid by the type invariants.
         let index = unsafe { (*self.vmf).__bindgen_anon_1.pgoff } as u64;
         let count = 1_u64.checked_shl(self.order)?;
 
         PageRange::new(index & !count.checked_sub(1)?, count)?.bytes()
     }
 
-    /// Maps what is asked for.
+    /// Maps the page. Takes the lock of shared pages only if the page is shared.
     fn map(&self, invalidate_lock: &SharedInvalidateLock<'_>) -> bindings::vm_fault_t {
         let (answer, errno) = self.map_by(&iomap::VTable::<T>::UNSHARED_OPS, invalidate_lock);
 
@@ -119,7 +124,7 @@ impl<T: FileSystem> Fault<T> {
             .with_lock(map_shared)
     }
 
-    /// Maps what is asked for, where these operations say that it lies. Returns their errno, too.
+    /// Maps the page by `operations`. Returns their errno, too.
     #[inline(always)]
     fn map_by(
         &self,
@@ -143,7 +148,7 @@ impl<T: FileSystem> Fault<T> {
         if answer & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC == 0 {
             return (answer, errno);
         }
-        // SAFETY: `dax_iomap_fault()` sets `pfn` where it gives this answer.
+        // SAFETY: `dax_iomap_fault()` has set `pfn`, because it returned `VM_FAULT_NEEDDSYNC`.
         let answer =
             unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) };
 
@@ -157,34 +162,37 @@ impl<T: FileSystem> Fault<T> {
     fn write(&self) -> bindings::vm_fault_t {
         let super_block = self.inode().super_block().as_raw();
 
-        // SAFETY: The superblock is valid.
+        // SAFETY: The superblock of a valid inode is valid.
         unsafe { bindings::sb_start_pagefault(super_block) };
-        // INVARIANT: It was just started.
-        let _writer = Writer(super_block);
+        // INVARIANT: `sb_start_pagefault()` was just called.
+        let _write = FaultWrite(super_block);
 
-        // As everywhere, nobody is told if the time could not be set.
+        // An error of the update is ignored, as in other filesystems.
         //
-        // SAFETY: The file is open.
+        // SAFETY: The file is open while it is mapped.
         unsafe { bindings::file_update_time(self.file()) };
 
         let answer = self.map(&SharedInvalidateLock::new(self.inode()));
 
-        if answer & FAILED != 0 {
+        if answer & FAULT_ERRORS != 0 {
             self.invalidate();
         }
         answer
     }
 
-    /// Forgets where the kernel believes the page to be: where a copy has failed, that is the new
-    /// place, while the file still lies in the old one.
+    /// Removes the entry of the page from the mapping. After a failed copy, the entry has the new
+    /// place, but the file is still at the old one.
     fn invalidate(&self) {
         let Some(range) = self.range() else {
             return;
         };
         let invalidate_lock = InvalidateLock::new(self.inode());
 
-        // If somebody uses the page it is the old place, for nobody could map the new one.
-        let _ = self.inode().try_unmap(range, Dirty::Kept, &invalidate_lock);
+        // A page in use is the one at the old place, because no process could map the new one. It
+        // can stay.
+        let _ = self
+            .inode()
+            .try_unmap(range, Dirty::WriteBack, &invalidate_lock);
     }
 }
 
@@ -196,7 +204,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by the kernel's memory management only, for a mapping with this table.
     unsafe extern "C" fn fault(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The memory management passes a valid page fault of a mapping with this table.
         unsafe { Self::huge_fault(vmf, 0) }
     }
 
@@ -207,7 +215,8 @@ impl<T: FileSystem> VTable<T> {
         vmf: *mut bindings::vm_fault,
         order: c_uint,
     ) -> bindings::vm_fault_t {
-        // INVARIANT: By the safety requirements, for only files of type `T` have this table.
+        // INVARIANT: The memory management passes a valid page fault. Only files of type `T` have
+        // this table.
         let fault = Fault::<T> {
             vmf,
             order,
@@ -224,7 +233,8 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by the kernel's memory management only, for a mapping with this table.
     unsafe extern "C" fn mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
-        // INVARIANT: By the safety requirements, for only files of type `T` have this table.
+        // INVARIANT: The memory management passes a valid page fault. Only files of type `T` have
+        // this table.
         Fault::<T> {
             vmf,
             order: 0,
@@ -233,8 +243,8 @@ impl<T: FileSystem> VTable<T> {
         .write()
     }
 
-    /// Maps nothing around the page that is wanted. Without this function, the kernel would take
-    /// the lock of the address space for each fault; with it, that of the mapping is enough.
+    /// Maps no pages around the faulting one. Without this function, the kernel would take the lock
+    /// of the address space for each fault. With it, the lock of the VMA is enough.
     ///
     /// # Safety
     ///
@@ -252,19 +262,20 @@ impl<T: FileSystem> VTable<T> {
     /// Called by the VFS only, to map a file with this table.
     pub(super) unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes a valid `desc`.
             let file = unsafe { (*desc).file };
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes an open file. Only files of type `T` have this table.
             let inode = unsafe { Inode::<T>::of_file(file) };
             let device = inode.super_block().devices().dax();
 
-            // SAFETY: All are valid.
+            // SAFETY: `desc`, the inode and the DAX device are valid.
             if !unsafe { bindings::daxdev_mapping_supported(desc, inode.as_raw(), device.as_raw()) }
             {
                 return Err(EOPNOTSUPP);
             }
 
-            // SAFETY: The file is open. `desc` is ours to fill in, and the operations are static.
+            // SAFETY: The file is open. The callback may change `desc`, and the operations are
+            // static.
             unsafe {
                 bindings::file_accessed(file);
                 (*desc).vm_ops = &Self::OPS;
@@ -281,12 +292,12 @@ impl<T: FileSystem> VTable<T> {
         mapping: *mut bindings::address_space,
         control: *mut bindings::writeback_control,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The writeback passes the mapping of a valid inode of type `T`.
         let inode = unsafe { Inode::<T>::from_raw((*mapping).host) };
         let device = inode.super_block().devices().dax();
 
-        // A page may have failed that is still known to be written back. That would be an access to
-        // memory that a machine check has taken from the kernel's linear map.
+        // A failed page can still be recorded as dirty. Its writeback would access memory that a
+        // machine check has removed from the kernel's linear map.
         if inode.has_failed_pages()
             && !InvalidateLock::try_new(inode)
                 .is_some_and(|invalidate_lock| inode.invalidate_failed(&invalidate_lock))
@@ -294,7 +305,7 @@ impl<T: FileSystem> VTable<T> {
             return EIO.to_errno();
         }
 
-        // SAFETY: By the safety requirements, and the device is valid.
+        // SAFETY: The writeback passes a valid mapping and control, and the DAX device is valid.
         unsafe { bindings::dax_writeback_mapping_range(mapping, device.as_raw(), control) }
     }
 

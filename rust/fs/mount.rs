@@ -80,10 +80,10 @@ impl<T: FileSystem> VTable<T> {
         param: *mut bindings::fs_parameter,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_parse_fs_param()` passes a valid context, for the duration of the call.
             let context = unsafe { Context::from_raw(fc) }?;
 
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_parse_fs_param()` passes a valid parameter.
             unsafe { parse(&context, param) }.map(|()| 0)
         })
     }
@@ -92,7 +92,8 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by `vfs_get_tree()` only.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `vfs_get_tree()` passes a valid context. `get_tree_bdev()` calls `fill_super()` as
+        // that requires.
         unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) }
     }
 
@@ -101,43 +102,47 @@ impl<T: FileSystem> VTable<T> {
     /// Called by `reconfigure_super()` only, with `s_umount` held.
     unsafe extern "C" fn reconfigure(fc: *mut bindings::fs_context) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `reconfigure_super()` passes a valid context, for the duration of the call.
             let context = unsafe { Context::from_raw(fc) }?;
-            // SAFETY: A context of something that is mounted has a root, whose superblock is of
-            // type `T`.
+            // SAFETY: The context of a remount has a root, whose superblock is of type `T`.
             let (super_block, is_read_only) = unsafe {
                 (
                     SuperBlock::<T>::from_raw((*(*fc).root).d_sb),
-                    // CAST: The flag is a bit of them.
+                    // CAST: `SB_RDONLY` is one bit, and not the sign bit.
                     (*fc).sb_flags & bindings::SB_RDONLY as c_uint != 0,
                 )
             };
 
-            // What the filesystem could not put right when it was read is still to be put right.
-            if !is_read_only && super_block.volume().is_read_only() {
-                context.error(fmt!("the device was read-only when it was mounted"));
+            let volume = super_block.volume();
+
+            // `load()` could not write its repairs to a read-only device, and a remount does not
+            // call it again.
+            if !is_read_only && volume.is_read_only() {
+                context.error(fmt!(
+                    "{volume}: the device was read-only when it was mounted, unmount it first"
+                ));
                 return Err(EROFS);
             }
 
-            // SAFETY: The superblock is valid, and the caller holds its lock.
+            // SAFETY: The superblock is valid, and `reconfigure_super()` holds its `s_umount`.
             to_result(unsafe { bindings::sync_filesystem(super_block.as_raw()) }).map(|()| 0)
         })
     }
 
     /// # Safety
     ///
-    /// Called by `get_tree_bdev()` only, with a superblock that nobody else uses and that has a
-    /// block device. Whether this succeeds or not, `kill_sb()` is called afterwards.
+    /// Called by `get_tree_bdev()` only, with a superblock that has no other user and that has a
+    /// block device. `kill_sb()` is called afterwards, also if this fails.
     unsafe extern "C" fn fill_super(
         super_block: *mut bindings::super_block,
         fc: *mut bindings::fs_context,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `get_tree_bdev()` passes a valid context, for the duration of the call.
             let context = unsafe { Context::from_raw(fc) }?;
             let super_block = NonNull::new(super_block).ok_or(EINVAL)?;
 
-            // SAFETY: By the safety requirements.
+            // SAFETY: `get_tree_bdev()` passes a superblock as `fill()` requires it.
             unsafe { Self::fill(super_block, &context) }.map(|()| 0)
         })
     }
@@ -148,22 +153,25 @@ impl<T: FileSystem> VTable<T> {
     unsafe fn fill(super_block: NonNull<bindings::super_block>, context: &Context) -> Result {
         let raw = super_block.as_ptr();
 
-        // SAFETY: Nobody else uses the superblock. It has a block device until `kill_sb()`.
+        // SAFETY: The superblock has no other user, and has a block device until `kill_sb()`.
         let bdev = unsafe {
             Self::set_up(raw)?;
             OpenDevice::from_raw((*raw).s_bdev)
         };
-        // SAFETY: It is a C string, of the length of the array at most.
+        // SAFETY: `s_id` is a C string in an array.
         let name = unsafe { CStr::from_char_ptr((&raw const (*raw).s_id).cast()) };
 
-        // SAFETY: `kill_sb()` sees to it that the volume is at its end before its block device is
-        // closed.
+        // SAFETY: `kill_block_super()` closes the block device after `put_super()` or `kill_sb()`
+        // has called `detach_devices()`.
         let volume = unsafe { Mounted::new(bdev) }.inspect_err(|error| match *error {
-            EOPNOTSUPP => context.error(fmt!("{name} has no DAX")),
-            EINVAL => context.error(fmt!("{name} does not lie on whole pages")),
+            EOPNOTSUPP => context.error(fmt!("{name}: the device does not support DAX")),
+            EINVAL => context.error(fmt!(
+                "{name}: start or size is not a multiple of 4096 bytes"
+            )),
             _ => (),
         })?;
-        // SAFETY: The superblock is complete when it is loaded, and stays so until `kill_sb()`.
+        // SAFETY: `load()` starts the work when the superblock is complete, and `kill_sb()`
+        // finishes it.
         let (repair_work, failure_work) = unsafe {
             (
                 DelayedWork::new(super_block, notify::repair::<T>)?,
@@ -186,23 +194,26 @@ impl<T: FileSystem> VTable<T> {
             GFP_KERNEL,
         )?;
 
-        // SAFETY: Nobody else uses the superblock.
+        // SAFETY: The superblock has no other user, by the safety requirements.
         unsafe { (*raw).s_fs_info = KBox::into_raw(mount).cast() };
-        // SAFETY: The superblock is complete as far as the type invariants go, and stays so until
+        // SAFETY: `s_fs_info` was just set to a `Mount<T>`, which exists until the end of
         // `kill_sb()`.
         let super_block_ref = unsafe { SuperBlock::<T>::from_raw(raw) };
 
-        // SAFETY: `kill_sb()` drops the registration first.
+        // SAFETY: `kill_sb()` drops the registration before it evicts the inodes and frees the
+        // `Mount`.
         let holder =
             unsafe { MountedHolder::new(super_block, notify::notify_failure::<T>, T::WANTS_FOUND) };
         let registration = holder::Registration::new(bdev, Arc::pin_init(holder, GFP_KERNEL)?)
             .inspect_err(|error| {
                 if *error == EBUSY {
-                    context.error(fmt!("{name} has a DAX holder already"));
+                    context.error(fmt!(
+                        "{name}: the DAX device is busy, it has a holder already"
+                    ));
                 }
             })?;
 
-        // SAFETY: Only we and `kill_sb()` look at the field.
+        // SAFETY: Only this function and `kill_sb()` access the field, and `kill_sb()` comes later.
         unsafe { (*super_block_ref.mount()).registration = Some(registration) };
 
         Self::load(super_block_ref)
@@ -210,13 +221,13 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Errors
     ///
-    /// - `EINVAL` if the device has larger blocks than we.
+    /// - `EINVAL` if the blocks of the device are larger than 4096 bytes.
     ///
     /// # Safety
     ///
-    /// Nobody else may use the superblock. It must have a block device.
+    /// The superblock must have no other user, and must have a block device.
     unsafe fn set_up(super_block: *mut bindings::super_block) -> Result {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The superblock has a block device by the safety requirements.
         if unsafe {
             bindings::sb_set_blocksize(super_block, super_operations::VTable::<T>::BLOCK_SIZE)
         } == 0
@@ -224,7 +235,8 @@ impl<T: FileSystem> VTable<T> {
             return Err(EINVAL);
         }
 
-        // SAFETY: By the safety requirements. The tables are static.
+        // SAFETY: The superblock has no other user by the safety requirements. The tables are
+        // static.
         unsafe {
             (*super_block).s_magic = T::MAGIC as c_ulong;
             (*super_block).s_maxbytes = Self::MAX_SIZE;
@@ -238,11 +250,11 @@ impl<T: FileSystem> VTable<T> {
         Ok(())
     }
 
-    /// Loads the filesystem, and gives the superblock its root.
+    /// Loads the filesystem, and sets the root of the superblock.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if there is no root, or it is no directory.
+    /// - `EUCLEAN` if there is no root, or the root is not a directory.
     /// - The errors of [`FileSystem::load()`] and [`SuperBlock::inode()`].
     fn load(super_block: &SuperBlock<T>) -> Result {
         let fs = super_block.fs();
@@ -253,7 +265,7 @@ impl<T: FileSystem> VTable<T> {
 
         let uuid = fs.statistics().uuid;
         let root = match super_block.inode(T::ROOT) {
-            // It is the filesystem that is not as it should be, not the caller's handle.
+            // `ESTALE` is the error for a handle of a caller. Here the filesystem is damaged.
             Err(ESTALE) => Err(EUCLEAN),
             root => root,
         }?;
@@ -262,8 +274,8 @@ impl<T: FileSystem> VTable<T> {
             return Err(EUCLEAN);
         }
 
-        // SAFETY: The superblock is valid, and not yet born. The reference to the inode is the
-        // function's from now on.
+        // SAFETY: The superblock is valid, and has no user until `SB_BORN` is set. `d_make_root()`
+        // takes over the reference to the inode.
         unsafe {
             let raw = super_block.as_raw();
 
@@ -279,38 +291,40 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// Called by `deactivate_locked_super()` only, also if the superblock was not filled, or not to
-    /// the end.
+    /// Called by `deactivate_locked_super()` only, also if `fill_super()` failed or was not called.
     unsafe extern "C" fn kill_sb(super_block: *mut bindings::super_block) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The superblock is valid, and `s_fs_info` is null or was set by `fill()`.
         let mount = unsafe { (*super_block).s_fs_info }.cast::<Mount<T>>();
 
         if !mount.is_null() {
-            // First of all, and without the inodes going: the callback uses them.
-            // SAFETY: Only we and `fill()` look at the field.
+            // The callback of the holder uses the inodes, so drop the registration before they are
+            // evicted.
+            // SAFETY: Only this function and `fill()` access the field, and `fill()` has returned.
             drop(unsafe { (*mount).registration.take() });
-            // From now on nobody asks for more.
-            // SAFETY: The fields do not change.
+            // Without the registration, no new failures queue this work.
+            // SAFETY: `mount` is from `KBox::into_raw()`, and is freed below only.
             unsafe {
                 (*mount).failure_work.finish();
                 (*mount).repair_work.finish();
-                // And nobody leaves a reference for later.
+                // With the work finished, no last reference to an inode is deferred any more.
                 (*mount).delayed_iputs.run();
             }
-            // SAFETY: By the safety requirements. The field does not change.
+            // SAFETY: The superblock is valid, and `mount` is freed below only.
             unsafe {
-                // `put_super()` is not called for it, and it has no inodes.
+                // Without a root, there are no inodes, and `generic_shutdown_super()` does not call
+                // `put_super()`.
                 if (*super_block).s_root.is_null() {
-                    (*mount).volume.end();
+                    (*mount).volume.detach_devices();
                 }
             }
         }
 
-        // SAFETY: The superblock has no more users.
+        // SAFETY: The superblock is of a block device, and has no users any more.
         unsafe { bindings::kill_block_super(super_block) };
 
         if !mount.is_null() {
-            // SAFETY: It is from `KBox::into_raw()`. The inodes, which refer to it, are gone.
+            // SAFETY: `mount` is from `KBox::into_raw()`. The inodes, which refer to it, are
+            // evicted.
             drop(unsafe { KBox::from_raw(mount) });
         }
     }
@@ -326,7 +340,7 @@ impl<T: FileSystem> VTable<T> {
 
     pub(super) const TYPE: bindings::file_system_type = bindings::file_system_type {
         name: as_char_ptr_in_const_context(T::NAME),
-        // CAST: The flags are bits.
+        // CAST: The flags are single bits, and none is the sign bit.
         fs_flags: (bindings::FS_REQUIRES_DEV | bindings::FS_ALLOW_IDMAP) as c_int,
         init_fs_context: Some(Self::init_fs_context),
         kill_sb: Some(Self::kill_sb),

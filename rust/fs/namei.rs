@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Names in directories: looking them up, creating, linking, removing them.
+//! Names in directories: lookup, creation, links, removal.
 //!
 //! Reference: [`fs/namei.c`](srctree/fs/namei.c)
 
@@ -45,8 +45,8 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// # Errors
     ///
-    /// - `ENAMETOOLONG` if there can be no such name.
-    /// - `EUCLEAN` if there is the name but no inode.
+    /// - `ENAMETOOLONG` if the name is longer than the longest name.
+    /// - `EUCLEAN` if the name exists, but its inode does not.
     /// - The errors of [`FileSystem::lookup()`] and
     ///   [`SuperBlock::inode()`](super::SuperBlock::inode).
     fn find<'a>(directory: &'a Inode<T>, name: &[u8]) -> Result<Option<InodeRef<'a, T>>> {
@@ -58,7 +58,7 @@ impl<T: FileSystem> VTable<T> {
         };
 
         match directory.super_block().inode(number) {
-            // It is the name that is not as it should be, not the caller's handle.
+            // `ESTALE` is the error for a handle of a caller. Here the directory is damaged.
             Err(ESTALE) => Err(EUCLEAN),
             inode => inode.map(Some),
         }
@@ -73,7 +73,7 @@ impl<T: FileSystem> VTable<T> {
         dentry: *mut bindings::dentry,
         _flags: c_uint,
     ) -> *mut bindings::dentry {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a valid directory of type `T`, locked, and a dentry in it.
         let (directory, name) = unsafe { (Inode::<T>::from_raw(dir), name(dentry)) };
 
         let inode = match Self::find(directory, name) {
@@ -82,13 +82,13 @@ impl<T: FileSystem> VTable<T> {
             Err(error) => return error.to_ptr(),
         };
 
-        // SAFETY: The dentry has no inode yet. The reference to the inode, if there is one, is the
-        // function's from now on.
+        // SAFETY: The dentry has no inode yet. `d_splice_alias()` takes over the reference to the
+        // inode, if there is one.
         unsafe { bindings::d_splice_alias(inode, dentry) }
     }
 
-    /// Creates an inode, with the name of a dentry or without one. Returns it with a reference and
-    /// still new (`I_NEW`), as [`NewInode::insert()`] does.
+    /// Creates an inode with the name of a dentry, or without one. Returns the inode with a
+    /// reference and still new (`I_NEW`), as [`NewInode::insert()`] does.
     ///
     /// # Errors
     ///
@@ -97,9 +97,9 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// # Safety
     ///
-    /// - The dentry must be one that has a [`name()`].
-    /// - `idmap` must be the mapping of a mount, as the VFS passes it.
-    unsafe fn make(
+    /// - `dentry` must be valid, and must keep its name, as [`name()`] requires.
+    /// - `idmap` must be the ID mapping of a mount, as the VFS passes it.
+    unsafe fn create_inode(
         idmap: *mut bindings::mnt_idmap,
         directory: &LockedInode<T>,
         dentry: Option<*const bindings::dentry>,
@@ -107,10 +107,11 @@ impl<T: FileSystem> VTable<T> {
         device: bindings::dev_t,
         target: Option<&[u8]>,
     ) -> Result<*mut bindings::inode> {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `dentry` is valid and keeps its name by the safety requirements.
         let name = dentry.map(|dentry| unsafe { (qstr(dentry), name(dentry)) });
-        // All that can fail for lack of memory comes before the inode is there.
-        // SAFETY: By the safety requirements.
+        // All allocations come before `create()`, because an inode on the volume cannot be taken
+        // back.
+        // SAFETY: `idmap` is the ID mapping of a mount by the safety requirements.
         let inode = unsafe { NewInode::new(idmap, directory, mode) }?;
         let link = target.map(Link::copy).transpose()?;
         let labels = inode.labels(directory, name.map(|(qstr, _)| qstr))?;
@@ -128,9 +129,9 @@ impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
     /// - The caller must hold the lock of `dir`, a directory of a superblock of type `T`.
-    /// - `dentry` must be a name in it that has no inode.
-    /// - `idmap` must be the mapping of a mount, as the VFS passes it.
-    unsafe fn make_at(
+    /// - `dentry` must be a name in `dir`, and must have no inode.
+    /// - `idmap` must be the ID mapping of a mount, as the VFS passes it.
+    unsafe fn create_at(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
@@ -138,21 +139,25 @@ impl<T: FileSystem> VTable<T> {
         device: bindings::dev_t,
         target: Option<&[u8]>,
     ) -> Result {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller holds the lock of `dir`, which is of type `T`, by the safety
+        // requirements.
         let directory = unsafe { locked(dir) };
         let mode = bindings::umode_t::try_from(mode)?;
 
-        // SAFETY: By the safety requirements.
-        let inode = unsafe { Self::make(idmap, directory, Some(dentry), mode, device, target) }?;
+        // SAFETY: `dir` is locked, so `dentry` keeps its name. `idmap` is valid by the safety
+        // requirements.
+        let inode =
+            unsafe { Self::create_inode(idmap, directory, Some(dentry), mode, device, target) }?;
 
-        // SAFETY: The dentry has no inode, the inode is new. Its reference is the dentry's now.
+        // SAFETY: The dentry has no inode, and the inode is new. The dentry takes over the
+        // reference.
         unsafe { bindings::d_instantiate_new(dentry, inode) };
         Ok(())
     }
 
     /// # Safety
     ///
-    /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
+    /// Called by the VFS only, as [`create_at()`](Self::create_at) requires.
     pub(super) unsafe extern "C" fn mknod(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -161,14 +166,14 @@ impl<T: FileSystem> VTable<T> {
         device: bindings::dev_t,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: As the VFS calls us.
-            unsafe { Self::make_at(idmap, dir, dentry, mode.into(), device, None) }.map(|()| 0)
+            // SAFETY: The VFS passes the arguments that `create_at()` requires.
+            unsafe { Self::create_at(idmap, dir, dentry, mode.into(), device, None) }.map(|()| 0)
         })
     }
 
     /// # Safety
     ///
-    /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
+    /// Called by the VFS only, as [`create_at()`](Self::create_at) requires.
     pub(super) unsafe extern "C" fn mkdir(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -177,9 +182,9 @@ impl<T: FileSystem> VTable<T> {
     ) -> *mut bindings::dentry {
         let mode = bindings::S_IFDIR | u32::from(mode);
 
-        // SAFETY: As the VFS calls us.
-        match unsafe { Self::make_at(idmap, dir, dentry, mode, 0, None) } {
-            // The VFS goes on with its own dentry.
+        // SAFETY: The VFS passes the arguments that `create_at()` requires.
+        match unsafe { Self::create_at(idmap, dir, dentry, mode, 0, None) } {
+            // Null means that the VFS uses its own dentry.
             Ok(()) => ptr::null_mut(),
             Err(error) => error.to_ptr(),
         }
@@ -187,7 +192,7 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// - Called by the VFS only, as [`make_at()`](Self::make_at) requires.
+    /// - Called by the VFS only, as [`create_at()`](Self::create_at) requires.
     /// - `target` is a valid C string.
     pub(super) unsafe extern "C" fn symlink(
         idmap: *mut bindings::mnt_idmap,
@@ -197,20 +202,20 @@ impl<T: FileSystem> VTable<T> {
     ) -> c_int {
         const MODE: u32 = bindings::S_IFLNK | 0o777;
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: `target` is a valid C string by the safety requirements.
         let target = unsafe { CStr::from_char_ptr(target) }.to_bytes();
 
         from_result(|| {
-            // SAFETY: As the VFS calls us.
-            unsafe { Self::make_at(idmap, dir, dentry, MODE, 0, Some(target)) }.map(|()| 0)
+            // SAFETY: The VFS passes the arguments that `create_at()` requires.
+            unsafe { Self::create_at(idmap, dir, dentry, MODE, 0, Some(target)) }.map(|()| 0)
         })
     }
 
     /// # Safety
     ///
     /// - Called by `vfs_tmpfile()` only, with the lock of `dir` held.
-    /// - `dir` is a directory of a superblock of type `T`, `file` a file that is being opened, with
-    ///   a dentry of its own that has no inode.
+    /// - `dir` is a directory of a superblock of type `T`. `file` is being opened, and has a dentry
+    ///   of its own without an inode.
     pub(super) unsafe extern "C" fn tmpfile(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -218,13 +223,13 @@ impl<T: FileSystem> VTable<T> {
         mode: bindings::umode_t,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_tmpfile()` passes a locked directory of type `T`.
             let directory = unsafe { locked::<T>(dir) };
-            // SAFETY: There is no dentry, and the mapping is the VFS's.
-            let inode = unsafe { Self::make(idmap, directory, None, mode, 0, None) }?;
+            // SAFETY: There is no dentry, and `vfs_tmpfile()` passes the ID mapping of a mount.
+            let inode = unsafe { Self::create_inode(idmap, directory, None, mode, 0, None) }?;
 
-            // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` takes the one link
-            // from it and hands its reference to the dentry, which the file has.
+            // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` sets the links to 0
+            // again, and passes the reference to the dentry of `file`.
             to_result(unsafe {
                 bindings::set_nlink(inode, 1);
                 bindings::d_tmpfile(file, inode);
@@ -238,17 +243,17 @@ impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
     /// - Called by `vfs_link()` only, with the locks of `dir` and of the inode of `old` held.
-    /// - `dir` is a directory of a superblock of type `T`, `old` a name with an inode of it, and
-    ///   `dentry` a name in `dir` that has none.
+    /// - `dir` is a directory of a superblock of type `T`. `old` has an inode of this superblock.
+    ///   `dentry` is a name in `dir` without an inode.
     pub(super) unsafe extern "C" fn link(
         old: *mut bindings::dentry,
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_link()` passes a locked directory of type `T`, and a dentry in it.
             let (directory, name) = unsafe { (locked::<T>(dir), name(dentry)) };
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_link()` has locked the inode of `old`, which is of type `T`.
             let inode = unsafe { LockedInode::assume(inode_of::<T>(old).ok_or(ENOENT)?) };
 
             directory
@@ -257,8 +262,8 @@ impl<T: FileSystem> VTable<T> {
             directory.refresh();
             inode.refresh();
 
-            // SAFETY: `old` has a reference to the inode. The dentry has no inode, and gets the
-            // reference that is taken here.
+            // SAFETY: `old` keeps the inode valid. `dentry` has no inode, and takes over the
+            // reference of `ihold()`.
             unsafe {
                 bindings::ihold(inode.as_raw());
                 bindings::d_instantiate(dentry, inode.as_raw());
@@ -267,21 +272,21 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
-    /// Takes a name from an inode, directory or not.
+    /// Removes a name of an inode of any type.
     ///
     /// # Safety
     ///
     /// - Called by `vfs_unlink()` and `vfs_rmdir()` only, with the locks of `dir` and of the inode
     ///   of `dentry` held.
-    /// - `dir` is a directory of a superblock of type `T`, `dentry` a name in it with an inode.
+    /// - `dir` is a directory of a superblock of type `T`. `dentry` is a name in it with an inode.
     pub(super) unsafe extern "C" fn unlink(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes a locked directory of type `T`, and a dentry in it.
             let (directory, name) = unsafe { (locked::<T>(dir), name(dentry)) };
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS has locked the inode of `dentry`, which is of type `T`.
             let inode = unsafe { LockedInode::assume(inode_of::<T>(dentry).ok_or(ENOENT)?) };
 
             directory
@@ -297,7 +302,7 @@ impl<T: FileSystem> VTable<T> {
 impl<T: FileSystem> compat::Create for VTable<T> {
     /// # Safety
     ///
-    /// Called by the VFS only, as [`make_at()`](Self::make_at) requires.
+    /// Called by the VFS only, as [`create_at()`](Self::create_at) requires.
     unsafe extern "C" fn create(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,
@@ -306,7 +311,7 @@ impl<T: FileSystem> compat::Create for VTable<T> {
     ) -> c_int {
         let mode = bindings::S_IFREG | u32::from(mode);
 
-        // SAFETY: As the VFS calls us.
-        from_result(|| unsafe { Self::make_at(idmap, dir, dentry, mode, 0, None) }.map(|()| 0))
+        // SAFETY: The VFS passes the arguments that `create_at()` requires.
+        from_result(|| unsafe { Self::create_at(idmap, dir, dentry, mode, 0, None) }.map(|()| 0))
     }
 }

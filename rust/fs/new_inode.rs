@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes that are created.
+//! Creation of inodes.
 
 use core::{
     marker::PhantomData,
@@ -24,16 +24,16 @@ use super::{
     Time, //
 };
 
-/// An inode in the making, which nobody else knows. It is discarded when dropped.
+/// An inode that is being created, and that has no other user. Dropping it discards the inode.
 ///
 /// # Invariants
 ///
-/// `self.0` is an inode that is not hashed, of which `self` owns the one reference.
+/// `self.0` points to an inode that is not hashed. `self` owns its only reference.
 pub(super) struct NewInode<T: FileSystem>(NonNull<bindings::inode>, PhantomData<T>);
 
 impl<T: FileSystem> NewInode<T> {
-    /// Allocates an inode with mode and owners as one has that is created in `directory` through a
-    /// mount with the mapping `idmap`.
+    /// Allocates an inode. Its mode and owners are those of an inode that is created in `directory`
+    /// through a mount with the ID mapping `idmap`.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl<T: FileSystem> NewInode<T> {
     ///
     /// # Safety
     ///
-    /// `idmap` must be the mapping of a mount, as the VFS passes it.
+    /// `idmap` must be the ID mapping of a mount, as the VFS passes it.
     pub(super) unsafe fn new(
         idmap: *mut bindings::mnt_idmap,
         directory: &Inode<T>,
@@ -51,7 +51,7 @@ impl<T: FileSystem> NewInode<T> {
         let inode = unsafe { bindings::new_inode(directory.super_block().as_raw()) };
         let inode = NonNull::new(inode).ok_or(ENOMEM)?;
 
-        // SAFETY: Both inodes are valid, and so is the mapping by the safety requirements.
+        // SAFETY: Both inodes are valid, and so is `idmap` by the safety requirements.
         unsafe { bindings::inode_init_owner(idmap, inode.as_ptr(), directory.as_raw(), mode) };
 
         // INVARIANT: The inode was just allocated.
@@ -62,9 +62,9 @@ impl<T: FileSystem> NewInode<T> {
         self.0.as_ptr()
     }
 
-    /// What the filesystem is to create.
+    /// The attributes that the filesystem creates the inode with.
     pub(super) fn attributes(&self, device: bindings::dev_t, now: Time) -> Attributes {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` points to a valid inode by the type invariants.
         let (inode, device) = unsafe {
             (
                 Inode::<T>::from_raw(self.0.as_ptr()),
@@ -74,9 +74,9 @@ impl<T: FileSystem> NewInode<T> {
 
         Attributes {
             mode: inode.mode(),
-            // SAFETY: By the type invariants nobody else knows the inode.
+            // SAFETY: By the type invariants, the inode has no other user.
             uid: unsafe { (*inode.as_raw()).i_uid.val },
-            // SAFETY: By the type invariants nobody else knows the inode.
+            // SAFETY: By the type invariants, the inode has no other user.
             gid: unsafe { (*inode.as_raw()).i_gid.val },
             links: 0,
             size: 0,
@@ -92,29 +92,32 @@ impl<T: FileSystem> NewInode<T> {
         }
     }
 
-    /// Makes it the inode of the number `number`, set up from what the filesystem says.
+    /// Gives the inode the number `number`, and sets it up from the attributes in the filesystem.
     ///
-    /// Returns it with a reference, and still new (`I_NEW`): others wait until it has a name.
+    /// Returns the inode with a reference, and still new (`I_NEW`): other users wait until it has a
+    /// name.
     ///
     /// # Errors
     ///
     /// - `EBUSY` if the number is in use.
     /// - The errors of [`SuperBlock::inode()`](super::SuperBlock::inode). With the `link` of a
-    ///   symbolic link, it allocates nothing: the filesystem has the inode already.
+    ///   symbolic link, this allocates no memory, because the filesystem has created the inode
+    ///   already.
     pub(super) fn insert(self, number: u64, link: Option<Link>) -> Result<*mut bindings::inode> {
         let inode = self.0.as_ptr();
 
-        // SAFETY: By the type invariants. Who goes through the list of all inodes may read the
-        // number at this moment.
+        // SAFETY: `self.0` is valid, and `self` owns its only reference, by the type invariants. A
+        // reader of the list of all inodes can read `i_ino` at the same time.
         to_result(unsafe {
             write_once(&raw mut (*inode).i_ino, number);
             bindings::insert_inode_locked(inode)
         })?;
 
-        // Now that it is hashed, it has to be let go in another way.
+        // The inode is hashed now, so `drop()` must not discard it.
         let _ = ManuallyDrop::new(self);
 
-        // SAFETY: `insert_inode_locked()` has made it new. `iget_failed()` drops the reference.
+        // SAFETY: `insert_inode_locked()` has set `I_NEW`. `iget_failed()` takes over the
+        // reference.
         unsafe {
             Inode::<T>::from_raw(inode)
                 .fill(link)
@@ -126,7 +129,8 @@ impl<T: FileSystem> NewInode<T> {
 
 impl<T: FileSystem> Drop for NewInode<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. The filesystem is not told when a bad inode goes.
+        // SAFETY: `self` owns the only reference by the type invariants. `evict_inode()` does not
+        // call the filesystem for a bad inode.
         unsafe {
             bindings::make_bad_inode(self.0.as_ptr());
             bindings::iput(self.0.as_ptr());

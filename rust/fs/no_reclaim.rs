@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocations that do not come back to the filesystem.
+//! Allocations that do not reclaim memory from filesystems.
 //!
 //! C header: [`include/linux/sched/mm.h`](srctree/include/linux/sched/mm.h)
 
 use crate::bindings;
 
-/// Calls `f`. Meanwhile no allocation of this thread makes the kernel reclaim memory from a
-/// filesystem, which may need the locks that `f` takes.
+/// Calls `f`. During the call, no allocation of this thread reclaims memory from a filesystem,
+/// because that can need the locks that `f` takes.
 ///
-/// The scope is a call and no guard: guards can be dropped in another order, or be forgotten, and
-/// the thread would go on with the flag of a scope that has ended.
+/// The scope is a closure instead of a guard, because guards can be dropped in another order or
+/// leaked. The thread would then keep the flag of a scope that has ended.
 ///
 /// # Examples
 ///
@@ -29,7 +29,7 @@ pub fn without_reclaim<R>(f: impl FnOnce() -> R) -> R {
     let flags = unsafe { bindings::memalloc_nofs_save() };
     let result = f();
 
-    // SAFETY: `f` was called on this thread, and scopes within it have ended.
+    // SAFETY: `f` was called on this thread, and all scopes inside `f` have ended.
     unsafe { bindings::memalloc_nofs_restore(flags) };
     result
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a mounted filesystem does about a memory failure: at once, and some time later.
+//! The callbacks of a mounted filesystem for memory failures: at once, and about a second later.
 
 use core::ptr::NonNull;
 
@@ -23,21 +23,21 @@ use super::{
     SuperBlock, //
 };
 
-/// Has the filesystem handle a memory failure.
+/// Notifies the filesystem of a memory failure.
 ///
 /// # Safety
 ///
 /// Called in a callback of a holder, under `dax_srcu`, with a superblock of type `T` whose
-/// filesystem exists.
+/// `Mount<T>` exists.
 pub(super) unsafe fn notify_failure<T: FileSystem>(
     super_block: NonNull<bindings::super_block>,
     range: ByteRange<space::Volume>,
     flags: Flags,
 ) -> Outcome {
-    // SAFETY: By the safety requirements.
+    // SAFETY: The superblock is of type `T` and has its `Mount<T>` by the safety requirements.
     let super_block = unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) };
 
-    // The block device may have grown, and the volume not yet.
+    // The block device can be larger than the volume, if it has grown.
     let Some(range) = range.clip(super_block.volume().window().inner()) else {
         return Outcome::Declined(Reason::Unused);
     };
@@ -49,7 +49,7 @@ pub(super) unsafe fn notify_failure<T: FileSystem>(
         return outcome;
     }
 
-    // SAFETY: `dax_srcu` is held while a holder is told.
+    // SAFETY: The caller holds `dax_srcu` by the safety requirements.
     let _marks = unsafe { super_block.volume().mark(range) };
     let outcome = super_block.fs().notify_failure(super_block, range, flags);
 
@@ -58,18 +58,18 @@ pub(super) unsafe fn notify_failure<T: FileSystem>(
     outcome
 }
 
-/// Has the filesystem mend its memory, unless it is frozen.
+/// Calls [`FileSystem::repair()`], unless the filesystem is frozen.
 ///
 /// # Safety
 ///
-/// `super_block` must be a superblock of type `T` whose filesystem exists.
+/// `super_block` must be a superblock of type `T` whose `Mount<T>` exists.
 pub(super) unsafe fn repair<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
-    // SAFETY: By the safety requirements.
+    // SAFETY: The superblock is of type `T` and has its `Mount<T>` by the safety requirements.
     let super_block = unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) };
 
     match InternalWrite::try_new(super_block) {
         Some(_write) => super_block.fs().repair(super_block),
-        // Until it is thawed.
+        // The filesystem is frozen. Try again in a second.
         None => super_block.repair_work().queue(),
     }
 }
@@ -78,8 +78,8 @@ pub(super) unsafe fn repair<T: FileSystem>(super_block: NonNull<bindings::super_
 ///
 /// # Safety
 ///
-/// As [`mend()`].
+/// As [`repair()`].
 pub(super) unsafe fn finish_failures<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
-    // SAFETY: By the safety requirements.
+    // SAFETY: The superblock is of type `T` and has its `Mount<T>` by the safety requirements.
     unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) }.finish_failures();
 }

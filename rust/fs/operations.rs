@@ -117,7 +117,7 @@ impl<T: FileSystem> VTable<T> {
         ..Self::ANY_INODE_OPERATIONS
     };
 
-    /// Those that all types have but symbolic links, and all of a special file.
+    /// The operations of a special file, which all types but symbolic links share.
     const SPECIAL_INODE_OPERATIONS: bindings::inode_operations = bindings::inode_operations {
         get_inode_acl: Some(acl::VTable::<T>::get),
         set_acl: Some(acl::VTable::<T>::set),
@@ -142,14 +142,14 @@ impl<T: FileSystem> VTable<T> {
         mapping: None,
     };
 
-    /// Those of a special file come from its driver.
+    /// The driver of a special file provides its file operations.
     const SPECIAL: Operations = Operations {
         inode: &Self::SPECIAL_INODE_OPERATIONS,
         file: None,
         mapping: None,
     };
 
-    /// The operations of inodes of a type, one of the `S_IF…` numbers.
+    /// Returns the operations of inodes of a type, one of the `S_IF…` numbers.
     pub(super) fn of(format: u32) -> &'static Operations {
         match format {
             bindings::S_IFREG => &Self::REGULAR,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The owners of pages that have failed: how they are notified, and what is done later.
+//! Notifies the owners of failed pages: at once, and again a second later.
 //!
 //! C headers: [`include/linux/fserror.h`](srctree/include/linux/fserror.h),
 //! [`include/linux/mm.h`](srctree/include/linux/mm.h)
@@ -29,25 +29,25 @@ use super::{
 };
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Notifies everybody who uses `pages` of a file that they have failed: processes that have
-    /// them mapped (see [`kill_procs()`](crate::memory_failure::kill_procs)), and those who listen
-    /// for errors of filesystems (`FAN_FS_ERROR`). Processes only if the memory is about to be
-    /// removed, with [`Flags::MEM_PRE_REMOVE`].
+    /// Notifies the users of failed `pages` of a file: processes that map them (see
+    /// [`kill_procs()`](crate::memory_failure::kill_procs)), and programs that listen for errors of
+    /// filesystems (`FAN_FS_ERROR`). With [`Flags::MEM_PRE_REMOVE`], notifies processes only.
     ///
-    /// May sleep. The caller holds no lock that [`FileSystem::map()`] takes, nor one that is held
-    /// when it is called. From before the call on, that finds [`Place::Bad`](super::Place::Bad).
+    /// Can sleep. The caller must not hold a lock that [`FileSystem::map()`] takes, or that is held
+    /// when `map()` is called. Before the call, `map()` must already return
+    /// [`Place::Bad`](super::Place::Bad) for the pages.
     ///
     /// # Errors
     ///
-    /// - `ENOMEM` if memory is short. Processes have been told nevertheless.
-    /// - `EBUSY` if a page is not a DAX page any more.
+    /// - `ENOMEM` if memory is short. The processes have been notified anyway.
+    /// - `EBUSY` if a page is no longer a DAX page.
     pub fn notify_owners(
         &self,
         number: u64,
         pages: PageRange<space::File>,
         flags: Flags,
     ) -> Result {
-        // The caller holds `dax_srcu`, and maybe `mf_mutex`.
+        // The caller holds `dax_srcu`, and can hold `mf_mutex`, so no inode can be evicted here.
         let inode = self.find(number).map(InodeRef::deferred);
 
         if flags.contains(Flags::MEM_PRE_REMOVE) {
@@ -60,8 +60,8 @@ impl<T: FileSystem> SuperBlock<T> {
             was_cached: inode.is_some(),
         });
 
-        // What is not in memory nobody has mapped. To read it takes time, and waits for one that
-        // goes: it is reported later.
+        // No process maps an inode that is not in memory. Reading the inode takes time, and can
+        // wait for its eviction, so `finish_failures()` reports it later.
         if let Some(inode) = inode {
             inode.report_data_lost(pages);
             inode.kill_procs(pages, flags)?;
@@ -69,8 +69,8 @@ impl<T: FileSystem> SuperBlock<T> {
         recorded
     }
 
-    /// Invalidates the pages that have failed, and reports those that were not yet. Called a second
-    /// after the failure.
+    /// Invalidates the failed pages, and reports those that `notify_owners()` did not report.
+    /// Called a second after the failure.
     pub(super) fn finish_failures(&self) {
         let mut next = usize::MAX;
 
@@ -81,14 +81,14 @@ impl<T: FileSystem> SuperBlock<T> {
             }
             next = index;
         }
-        // Somebody uses a page in the way of direct I/O, or there was no memory.
+        // Direct I/O uses a page, or there was no memory. Try again in a second.
         if !self.failed_pages().is_empty() {
             self.failure_work().queue();
         }
         self.delayed_iputs().run();
     }
 
-    /// Returns false if it is to be tried again.
+    /// Returns false if the caller must try again later.
     fn finish_failure(&self, failed: FailedRange) -> bool {
         if !failed.was_cached {
             return match self.inode(failed.number) {
@@ -100,37 +100,38 @@ impl<T: FileSystem> SuperBlock<T> {
             };
         }
 
-        // There is no entry without an inode.
+        // An inode that is not in memory has no page entries.
         self.find(failed.number)
             .is_none_or(|inode| inode.invalidate_bad(failed.pages, &InvalidateLock::new(&inode)))
     }
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// Sends SIGBUS to the processes that have `pages` of the file mapped, and unmaps them; pages
-    /// that nobody has touched through a mapping are left out.
+    /// Sends SIGBUS to the processes that map `pages` of the file, and unmaps the pages. Pages that
+    /// no process has touched through a mapping are skipped.
     ///
     /// # Errors
     ///
-    /// - `EBUSY` if a page is not a DAX page any more.
+    /// - `EBUSY` if a page is no longer a DAX page.
     fn kill_procs(&self, pages: PageRange<space::File>, flags: Flags) -> Result {
-        // SAFETY: The mapping of a valid inode is valid.
+        // SAFETY: The inode is valid by its type invariants, so `mapping()` is a valid mapping.
         unsafe { kill_procs_of(self.mapping(), pages, flags) }
     }
 
-    /// Reports that `pages` of the file are lost, if anybody watches the filesystem: a report takes
-    /// longer than all else that is done for an owner who has nothing mapped.
+    /// Reports the loss of the data in `pages` of the file to the watchers of the filesystem. Does
+    /// nothing without watchers, because a report takes longer than the rest of the notification of
+    /// an owner that no process maps.
     ///
     /// C: `fserror_report_data_lost()`
     pub(super) fn report_data_lost(&self, pages: PageRange<space::File>) {
         let super_block = self.super_block().as_raw();
-        // SAFETY: The superblock is valid.
+        // SAFETY: The superblock of a valid inode is valid.
         let is_watched = unsafe { bindings::fsnotify_sb_has_watchers(super_block) };
         let Some(range) = pages.bytes().filter(|_| is_watched) else {
             return;
         };
 
-        // SAFETY: The inode and its superblock are valid.
+        // SAFETY: The inode is valid by its type invariants, and so is its superblock.
         unsafe {
             bindings::fserror_report(
                 super_block,

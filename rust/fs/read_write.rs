@@ -35,16 +35,16 @@ use super::{
     Inode, //
 };
 
-/// A number of bytes, or an errno.
+/// Converts a number of bytes or an errno of C.
 fn to_count(answer: isize) -> Result<u64> {
     match u64::try_from(answer) {
         Ok(count) => Ok(count),
-        // CAST: What is negative is an errno.
+        // CAST: A negative value is an errno, which fits.
         Err(_) => Err(to_result(answer as c_int).err().unwrap_or(EIO)),
     }
 }
 
-/// A number of bytes, or an errno, as C returns them.
+/// Converts a number of bytes or an error to the return value of C.
 pub(super) fn from_count(answer: Result<u64>) -> i64 {
     match answer {
         Ok(count) => i64::try_from(count).unwrap_or(i64::MAX),
@@ -56,7 +56,8 @@ pub(super) fn from_count(answer: Result<u64>) -> i64 {
 ///
 /// # Invariants
 ///
-/// Both pointers are valid for as long as `self` exists, and the file of `iocb` is one of type `T`.
+/// `iocb` and `iter` are valid for as long as `self` exists. The file of `iocb` is open, and its
+/// inode is of type `T`.
 struct Request<T: FileSystem> {
     iocb: *mut bindings::kiocb,
     iter: *mut bindings::iov_iter,
@@ -65,30 +66,30 @@ struct Request<T: FileSystem> {
 
 impl<T: FileSystem> Request<T> {
     fn file(&self) -> *mut bindings::file {
-        // SAFETY: By the type invariants.
+        // SAFETY: `iocb` is valid by the type invariants.
         unsafe { (*self.iocb).ki_filp }
     }
 
     fn inode(&self) -> &Inode<T> {
-        // SAFETY: By the type invariants.
+        // SAFETY: The file of `iocb` is open, and its inode is of type `T`, by the type invariants.
         unsafe { Inode::of_file(self.file()) }
     }
 
-    /// Where it goes on in the file.
+    /// The current position in the file in bytes.
     fn position(&self) -> u64 {
-        // SAFETY: By the type invariants.
+        // SAFETY: `iocb` is valid by the type invariants.
         u64::try_from(unsafe { (*self.iocb).ki_pos }).unwrap_or(0)
     }
 
-    /// Whether it must not wait for a lock.
+    /// Whether the request must not wait for a lock.
     fn is_nowait(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: `iocb` is valid by the type invariants.
         unsafe { (*self.iocb).ki_flags & bindings::IOCB_NOWAIT != 0 }
     }
 
-    /// Reads or writes as much as possible.
+    /// Reads or writes as many bytes as possible. Returns their number, or an errno.
     fn run(&self, _locked: &impl AnyLock) -> isize {
-        // SAFETY: By the type invariants. The operations are static.
+        // SAFETY: `iocb` and `iter` are valid by the type invariants. The operations are static.
         unsafe { bindings::dax_iomap_rw(self.iocb, self.iter, &iomap::VTable::<T>::OPS) }
     }
 
@@ -100,7 +101,7 @@ impl<T: FileSystem> Request<T> {
         let count = self.run(&locked);
 
         drop(locked);
-        // SAFETY: The file is open.
+        // SAFETY: The file of `iocb` is open by the type invariants.
         unsafe { bindings::file_accessed(self.file()) };
         to_count(count)
     }
@@ -116,21 +117,21 @@ impl<T: FileSystem> Request<T> {
         };
 
         match isize::try_from(count) {
-            // SAFETY: By the type invariants.
+            // SAFETY: `iocb` is valid by the type invariants.
             Ok(count @ 1..) => to_count(unsafe { bindings::generic_write_sync(self.iocb, count) }),
             _ => Ok(count),
         }
     }
 
-    /// Writes. `inode` is that of the file.
+    /// Writes to the file, whose inode is `inode`.
     fn write_locked(&self, inode: &LockedInode<T>) -> Result<u64> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `iocb` and `iter` are valid by the type invariants.
         let len = to_count(unsafe { bindings::generic_write_checks(self.iocb, self.iter) })?;
         let Some(range) = ByteRange::<space::File>::new(self.position(), len) else {
             return Ok(0);
         };
 
-        // SAFETY: By the type invariants, and the inode is locked.
+        // SAFETY: `iocb` is valid by the type invariants, and `inode` is locked.
         to_result(unsafe { bindings::kiocb_modified(self.iocb) })?;
         self.zero_up_to(inode, range.start())?;
 
@@ -140,14 +141,14 @@ impl<T: FileSystem> Request<T> {
         Ok(written)
     }
 
-    /// Zeroes what lies between the end of the file and `start`.
+    /// Zeroes the bytes between the end of the file and `start`.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if there is something and it must not wait.
+    /// - `EAGAIN` if there are such bytes and the request must not wait.
     /// - The errors of [`LockedInode::zero_up_to()`].
     fn zero_up_to(&self, inode: &LockedInode<T>, start: u64) -> Result {
-        // The lock of the mapping keeps page faults away: only who needs it takes it.
+        // `invalidate_lock` blocks page faults, so take it only if there are bytes to zero.
         match (start > inode.size(), self.is_nowait()) {
             (true, false) => inode.zero_up_to(start, &mut InvalidateLock::new(inode)),
             (true, true) => Err(EAGAIN),
@@ -167,7 +168,7 @@ impl<T: FileSystem> VTable<T> {
         inode: *mut bindings::inode,
         file: *mut bindings::file,
     ) -> c_int {
-        // SAFETY: By the safety requirements; nobody else knows the file yet.
+        // SAFETY: The VFS passes a valid inode, and a file that has no other user yet.
         unsafe {
             (*file).f_mode |= bindings::FMODE_CAN_ODIRECT | bindings::FMODE_NOWAIT;
             bindings::generic_file_open(inode, file)
@@ -181,7 +182,8 @@ impl<T: FileSystem> VTable<T> {
         iocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The VFS passes a valid `iocb` and `iter`. Only files of type `T` have this
+        // table.
         let request = Request::<T> {
             iocb,
             iter,
@@ -199,7 +201,8 @@ impl<T: FileSystem> VTable<T> {
         iocb: *mut bindings::kiocb,
         iter: *mut bindings::iov_iter,
     ) -> isize {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The VFS passes a valid `iocb` and `iter`. Only files of type `T` have this
+        // table.
         let request = Request::<T> {
             iocb,
             iter,
@@ -220,10 +223,10 @@ impl<T: FileSystem> VTable<T> {
         datasync: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes an open file.
             to_result(unsafe { bindings::simple_fsync_noflush(file, start, end, datasync) })?;
 
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes an open file. Only files of type `T` have this table.
             unsafe { Inode::<T>::of_file(file) }.fs().sync().map(|()| 0)
         })
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading directories.
+//! Reads directories.
 //!
 //! Reference: [`fs/readdir.c`](srctree/fs/readdir.c)
 
@@ -34,12 +34,13 @@ impl<T: FileSystem> VTable<T> {
         file: *mut bindings::file,
         context: *mut bindings::dir_context,
     ) -> c_int {
-        // SAFETY: By the safety requirements, `context` is valid for us alone during the call.
+        // SAFETY: `iterate_dir()` passes an open directory, and a `context` without other users.
         if !unsafe { bindings::dir_emit_dots(file, context) } {
             return 0;
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: `iterate_dir()` passes an open directory of type `T`, and a `context` without
+        // other users.
         let (directory, context) =
             unsafe { (Inode::<T>::from_raw((*file).f_inode), &mut *context) };
 
@@ -56,27 +57,27 @@ impl<T: FileSystem> VTable<T> {
         _datasync: c_int,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_fsync_range()` passes an open directory of type `T`.
             let directory = unsafe { Inode::<T>::from_raw((*file).f_inode) };
 
-            // SAFETY: The inode is valid. It is written if it is dirty.
+            // SAFETY: The inode is valid. The function writes it if it is dirty.
             to_result(unsafe { bindings::sync_inode_metadata(directory.as_raw(), 1) })?;
             directory.fs().sync().map(|()| 0)
         })
     }
 }
 
-/// Some names of a directory, read from the filesystem before any is handed on: to hand one on
-/// may fault in a page of a file, for which the filesystem may need the locks that it holds while
-/// it reads.
+/// Entries of a directory that are read from the filesystem before the first one is copied to the
+/// user. The copy can fault in a page of a file, for which the filesystem can need the locks that
+/// it holds during the read.
 struct Batch {
     names: KVec<u8>,
-    entries: KVec<Copied>,
+    entries: KVec<BatchEntry>,
     is_full: bool,
 }
 
-/// An entry, whose name lies in a [`Batch`] behind that of the entry before.
-struct Copied {
+/// An entry of a [`Batch`]. Its name follows the name of the previous entry.
+struct BatchEntry {
     name_len: usize,
     number: u64,
     mode: u32,
@@ -95,7 +96,7 @@ impl Batch {
         })
     }
 
-    /// Reads as many entries as there is room for.
+    /// Reads as many entries as fit.
     fn fill<T: FileSystem>(&mut self, directory: &Inode<T>, position: u64) -> Result {
         self.names.clear();
         self.entries.clear();
@@ -104,13 +105,14 @@ impl Batch {
         directory
             .fs()
             .read_directory(directory, position, &mut |entry| {
-                // It may go on, but no name may be left out.
+                // Once an entry did not fit, drop all later ones: the next read continues at that
+                // entry.
                 self.is_full = self.is_full || !self.push(&entry);
                 !self.is_full
             })
     }
 
-    /// Copies an entry. Returns false if there is no room for it. Does not allocate.
+    /// Copies an entry. Returns false if it does not fit. Does not allocate memory.
     fn push(&mut self, entry: &Entry<'_>) -> bool {
         let room = self.names.capacity().saturating_sub(self.names.len());
 
@@ -118,7 +120,7 @@ impl Batch {
             return false;
         }
 
-        let copied = Copied {
+        let copied = BatchEntry {
             name_len: entry.name.len(),
             number: entry.number,
             mode: entry.mode,
@@ -129,11 +131,11 @@ impl Batch {
             && self.names.extend_from_slice(entry.name, GFP_KERNEL).is_ok()
     }
 
-    /// Hands the entries on. Returns false once the reader wants no more.
+    /// Passes the entries to the reader. Returns false if the reader has no more space.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if the positions do not go up.
+    /// - `EUCLEAN` if the positions do not increase.
     fn emit(&self, context: &mut bindings::dir_context) -> Result<bool> {
         let mut names = self.names.as_slice();
 
@@ -141,12 +143,12 @@ impl Batch {
             let (name, rest) = names.split_at_checked(entry.name_len).ok_or(EUCLEAN)?;
             let next = bindings::loff_t::try_from(entry.next).map_err(|_| EUCLEAN)?;
 
-            // A reader would never come to the end.
+            // Without this check, a reader could loop forever.
             if next <= context.pos {
                 return Err(EUCLEAN);
             }
 
-            // SAFETY: `context` and the name are valid during the call.
+            // SAFETY: `context` and the name are valid for the duration of the call.
             let goes_on = unsafe {
                 bindings::dir_emit(
                     context,
@@ -167,7 +169,7 @@ impl Batch {
     }
 }
 
-/// Hands the names of a directory on, from the position of `context` on.
+/// Passes the entries of a directory to the reader, from the position of `context` on.
 fn emit_all<T: FileSystem>(directory: &Inode<T>, context: &mut bindings::dir_context) -> Result {
     let mut batch = Batch::new()?;
 
@@ -183,7 +185,7 @@ fn emit_all<T: FileSystem>(directory: &Inode<T>, context: &mut bindings::dir_con
     }
 }
 
-/// The type in a directory entry, `DT_…`.
+/// The type of a directory entry, `DT_…`.
 ///
 /// C: `fs_umode_to_dtype()`
 const fn kind(mode: u32) -> c_uint {

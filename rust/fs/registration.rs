@@ -18,14 +18,14 @@ use super::{
     FileSystem, //
 };
 
-/// The registration of a type of filesystem: as long as it exists, one can be mounted.
+/// The registration of a filesystem type. While it exists, filesystems of this type can be mounted.
 ///
-/// It belongs in the module's own data, pinned, until the module goes: what is mounted refers to
-/// it, and to the module.
+/// It must be part of the pinned data of the module, because mounted filesystems refer to it and to
+/// the module.
 ///
 /// # Invariants
 ///
-/// `inner` is a `struct file_system_type` that is registered.
+/// `inner` is a registered `struct file_system_type`.
 ///
 /// # Examples
 ///
@@ -56,21 +56,21 @@ pub struct Registration<T: FileSystem> {
 // SAFETY: `unregister_filesystem()` may be called from any thread.
 unsafe impl<T: FileSystem> Send for Registration<T> {}
 
-// SAFETY: A shared `Registration` gives access to nothing.
+// SAFETY: A shared reference to a `Registration` has no methods.
 unsafe impl<T: FileSystem> Sync for Registration<T> {}
 
 impl<T: FileSystem> Registration<T> {
-    /// Registers the type of filesystem `T`.
+    /// Registers the filesystem type `T`.
     ///
     /// # Errors
     ///
-    /// - `EBUSY` if there is a type of this name.
+    /// - `EBUSY` if a type of this name is registered already.
     /// - `EINVAL` if the name has a dot, which separates a type from a subtype.
     pub fn new() -> impl PinInit<Self, Error> {
-        // INVARIANT: The type is registered, or there is no `Self`.
+        // INVARIANT: If `register_filesystem()` fails, the initializer fails.
         try_pin_init!(Self {
             inner <- Opaque::try_ffi_init(|slot: *mut bindings::file_system_type| {
-                // `register_filesystem()` takes it for a bug.
+                // `register_filesystem()` calls `BUG()` for a dot.
                 if T::NAME.to_bytes().contains(&b'.') {
                     return Err(EINVAL);
                 }
@@ -78,7 +78,7 @@ impl<T: FileSystem> Registration<T> {
                 // SAFETY: `slot` is valid for a write.
                 unsafe { slot.write(mount::VTable::<T>::TYPE) };
 
-                // SAFETY: The type was just set up. It is pinned, and unregistered before it goes.
+                // SAFETY: `slot` was just initialized and is pinned. `drop()` unregisters it.
                 to_result(unsafe { bindings::register_filesystem(slot) })
             }),
             _type: PhantomData,
@@ -89,12 +89,12 @@ impl<T: FileSystem> Registration<T> {
 #[pinned_drop]
 impl<T: FileSystem> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants. It fails if the type is not registered only.
+        // SAFETY: `inner` is a registered `struct file_system_type` by the type invariants. The
+        // function fails for types that are not registered only.
         unsafe { bindings::unregister_filesystem(self.inner.get()) };
 
-        // Inodes that were evicted go by `free_inode()`, which is the module's, after a grace
-        // period. Nothing that is mounted pins the module any more, and `unregister_filesystem()`
-        // waits for readers only.
+        // RCU calls `free_inode()`, a function of this module, for evicted inodes after a grace
+        // period. `unregister_filesystem()` waits for readers only, not for such callbacks.
         rcu_barrier();
     }
 }

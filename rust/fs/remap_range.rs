@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sharing the contents of files: `FICLONE`, `FICLONERANGE`, `FIDEDUPERANGE`.
+//! Shares contents between files: `FICLONE`, `FICLONERANGE`, `FIDEDUPERANGE`.
 //!
 //! Reference: [`fs/remap_range.c`](srctree/fs/remap_range.c)
 
@@ -35,11 +35,11 @@ use super::{
     Time, //
 };
 
-/// What is to be shared: `len` bytes of `from` with `to`. What is 0 reaches to the end of `from`.
+/// A request to share `len` bytes of `from` with `to`. A `len` of 0 means up to the end of `from`.
 ///
 /// # Invariants
 ///
-/// Both files are open, and of superblocks of type `T`, which are the same.
+/// Both files are open, and belong to the same superblock, which is of type `T`.
 struct Remap {
     from: *mut bindings::file,
     start: bindings::loff_t,
@@ -52,19 +52,19 @@ struct Remap {
 impl Remap {
     const IS_COMPARED: u32 = bindings::REMAP_FILE_DEDUP;
 
-    /// Shares, and returns the number of bytes for which it is done.
+    /// Shares the contents. Returns the number of bytes shared.
     ///
     /// # Errors
     ///
     /// - `EINVAL` if the flags are unknown, or the ranges are not whole blocks.
-    /// - `EBADE` if the contents are to be the same, and are not.
+    /// - `EBADE` for `FIDEDUPERANGE` if the contents differ.
     /// - The errors of [`Inode::unmap()`] and [`FileSystem::share()`], if nothing is shared.
     fn run<T: FileSystem>(&self) -> Result<u64> {
         if self.flags & !(Self::IS_COMPARED | bindings::REMAP_FILE_ADVISORY) != 0 {
             return Err(EINVAL);
         }
 
-        // SAFETY: By the type invariants.
+        // SAFETY: Both files are open, and of superblocks of type `T`, by the type invariants.
         let (from, to) = unsafe { (Inode::<T>::of_file(self.from), Inode::<T>::of_file(self.to)) };
         let locked = BothLocked::new(from, to);
         let (from, to) = locked.inodes();
@@ -85,7 +85,8 @@ impl Remap {
         self.share(from, range, to, to_start, &invalidate_lock)
     }
 
-    /// Unmaps both ranges at once: what is compared must not change until it is shared.
+    /// Unmaps both ranges under one hold of the locks: the contents must not change between the
+    /// comparison and the sharing.
     ///
     /// # Errors
     ///
@@ -100,8 +101,8 @@ impl Remap {
         let to_range = self.range(self.to_start)?;
 
         loop {
-            let is_unmapped = from.try_unmap(range, Dirty::Kept, invalidate_lock)?
-                && to.try_unmap(to_range, Dirty::Kept, invalidate_lock)?;
+            let is_unmapped = from.try_unmap(range, Dirty::WriteBack, invalidate_lock)?
+                && to.try_unmap(to_range, Dirty::WriteBack, invalidate_lock)?;
 
             if is_unmapped {
                 return Ok(());
@@ -110,11 +111,11 @@ impl Remap {
         }
     }
 
-    /// The bytes from `start` on, before it is known how many there are.
+    /// The range from `start` on, before the number of bytes is known.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if they are no range.
+    /// - `EINVAL` if the range is invalid.
     fn range(&self, start: bindings::loff_t) -> Result<ByteRange<space::File>> {
         let start = u64::try_from(start).map_err(|_| EINVAL)?;
 
@@ -125,17 +126,17 @@ impl Remap {
         .ok_or(EINVAL)
     }
 
-    /// Checks everything, compares if that is asked for, and returns how many bytes there are to
-    /// share.
+    /// Checks the request, and compares the contents for `FIDEDUPERANGE`. Returns the number of
+    /// bytes to share.
     ///
     /// # Errors
     ///
-    /// - Those of `dax_remap_file_range_prep()`.
+    /// - The errors of `dax_remap_file_range_prep()`.
     fn prepare<T: FileSystem>(&self, _locked: &BothLocked<'_, T>) -> Result<Option<u64>> {
         let mut len = self.len;
 
-        // SAFETY: The files are open by the type invariants, their inodes are locked, see `run()`.
-        // `len` is valid for writes, the operations are static.
+        // SAFETY: The files are open by the type invariants, and `run()` has locked their inodes.
+        // `len` is valid for writes, and the operations are static.
         compat::check_remap_prep(unsafe {
             bindings::dax_remap_file_range_prep(
                 self.from,
@@ -151,7 +152,8 @@ impl Remap {
         Ok(u64::try_from(len).ok().filter(|len| *len != 0))
     }
 
-    /// Shares step by step. If it ends early, what was done counts.
+    /// Shares piece by piece. If a piece fails, returns the number of bytes that were shared before
+    /// it.
     fn share<T: FileSystem>(
         &self,
         from: &Inode<T>,
@@ -177,7 +179,7 @@ impl Remap {
         let result = share_all();
         let done = done.min(range.len());
 
-        // Who only replaces what is the same has not changed the file.
+        // Deduplication replaces contents by equal ones, so it changes neither size nor times.
         if self.flags & Self::IS_COMPARED == 0 && done != 0 {
             to.grow(to_start.checked_add(done).ok_or(EINVAL)?, now)?;
         }
@@ -187,11 +189,11 @@ impl Remap {
         }
     }
 
-    /// Shares the first of some blocks. Returns how many bytes they are.
+    /// Shares the first of `blocks`. Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if an answer of the filesystem makes no sense.
+    /// - `EUCLEAN` if the filesystem returns an invalid result.
     /// - The errors of [`Inode::find()`], [`FileSystem::share()`] and [`FileSystem::punch()`].
     fn share_some<T: FileSystem>(
         from: &Inode<T>,
@@ -239,7 +241,8 @@ impl<T: FileSystem> VTable<T> {
         len: bindings::loff_t,
         flags: c_uint,
     ) -> bindings::loff_t {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The VFS passes two open files of the same superblock. Only files of type `T`
+        // have this table.
         let remap = Remap {
             from,
             start,

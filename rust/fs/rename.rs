@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Renaming.
+//! Renames inodes.
 //!
 //! Reference: [`fs/namei.c`](srctree/fs/namei.c)
 
@@ -36,10 +36,10 @@ pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 impl<T: FileSystem> VTable<T> {
     /// # Safety
     ///
-    /// - Called by `vfs_rename()` only, with the locks of both directories held, and of the inodes
-    ///   that it says it locks.
-    /// - `old_dir` and `new_dir` are directories of one superblock of type `T`; `old` is a name
-    ///   with an inode in the first, `new` one in the second.
+    /// - Called by `vfs_rename()` only, with both directories locked, and the inodes that its
+    ///   documentation names.
+    /// - `old_dir` and `new_dir` are directories of one superblock of type `T`. `old` is a name in
+    ///   `old_dir` with an inode. `new` is a name in `new_dir`.
     pub(super) unsafe extern "C" fn rename(
         idmap: *mut bindings::mnt_idmap,
         old_dir: *mut bindings::inode,
@@ -52,17 +52,19 @@ impl<T: FileSystem> VTable<T> {
             bindings::RENAME_NOREPLACE | bindings::RENAME_EXCHANGE | bindings::RENAME_WHITEOUT;
 
         from_result(|| {
-            // The VFS has checked that there is nothing to be replaced, and that nothing is both
-            // exchanged and whited out.
+            // The VFS has checked `RENAME_NOREPLACE`, and that `RENAME_EXCHANGE` and
+            // `RENAME_WHITEOUT` are not set together.
             if flags & !FLAGS != 0 {
                 return Err(EINVAL);
             }
             let whiteout = (flags & bindings::RENAME_WHITEOUT != 0)
-                // SAFETY: By the safety requirements.
+                // SAFETY: `vfs_rename()` passes a valid `idmap` and locked directories, so `old`
+                // keeps its name.
                 .then(|| unsafe { Self::whiteout(idmap, Inode::from_raw(old_dir), qstr(old)) })
                 .transpose()?;
 
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_rename()` has locked both directories, which are of type `T`, so the
+            // dentries keep their names and inodes.
             let rename = unsafe {
                 let from = Inode::<T>::from_raw(old_dir);
 
@@ -80,14 +82,14 @@ impl<T: FileSystem> VTable<T> {
             };
 
             rename.from.fs().rename(&rename)?;
-            // SAFETY: By the safety requirements.
+            // SAFETY: `vfs_rename()` has called this function.
             unsafe { rename.refresh() };
             Ok(0)
         })
     }
 
-    /// What takes a name of a directory that is renamed with `RENAME_WHITEOUT`. The VFS looks the
-    /// name up again, so it gets no inode.
+    /// The whiteout that takes the old name with `RENAME_WHITEOUT`. It has no VFS inode, because
+    /// the VFS looks the name up again.
     ///
     /// # Errors
     ///
@@ -95,7 +97,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// # Safety
     ///
-    /// `idmap` must be the mapping of a mount, as the VFS passes it.
+    /// `idmap` must be the ID mapping of a mount, as the VFS passes it.
     unsafe fn whiteout(
         idmap: *mut bindings::mnt_idmap,
         directory: &Inode<T>,
@@ -104,7 +106,7 @@ impl<T: FileSystem> VTable<T> {
         const MODE: u32 = bindings::S_IFCHR | bindings::WHITEOUT_MODE;
 
         let mode = bindings::umode_t::try_from(MODE)?;
-        // SAFETY: By the safety requirements.
+        // SAFETY: `idmap` is the ID mapping of a mount by the safety requirements.
         let inode = unsafe { NewInode::new(idmap, directory, mode) }?;
 
         let labels = inode.labels(directory, Some(name))?;
@@ -117,11 +119,11 @@ impl<T: FileSystem> VTable<T> {
 }
 
 impl<T: FileSystem> Rename<'_, T> {
-    /// Refreshes all who took part.
+    /// Updates the VFS inodes that the rename has changed.
     ///
     /// # Safety
     ///
-    /// `vfs_rename()` must have called us for this.
+    /// `vfs_rename()` must have called `->rename()` for this rename, and must still hold its locks.
     unsafe fn refresh(&self) {
         // SAFETY: `vfs_rename()` has locked both directories.
         unsafe {
@@ -131,22 +133,23 @@ impl<T: FileSystem> Rename<'_, T> {
             }
         }
         for inode in [Some(self.inode), self.replaced].into_iter().flatten() {
-            match self.stays(inode) {
+            match self.is_unlocked_directory(inode) {
                 true => {
                     inode.set_changed(inode.changed().max(self.now));
                     inode.count_change();
                 }
-                // SAFETY: `vfs_rename()` has locked it.
+                // SAFETY: `vfs_rename()` has locked the inode, because `is_unlocked_directory()` is
+                // false.
                 false => unsafe { LockedInode::assume(inode) }.refresh(),
             }
         }
     }
 
-    /// Whether an inode that has another name now is a directory that stays where it is.
+    /// Whether a renamed inode is a directory that keeps its parent.
     ///
-    /// `vfs_rename()` does not lock such. Somebody may create a name in it at this moment, and
-    /// refresh its links after they were read here.
-    fn stays(&self, inode: &Inode<T>) -> bool {
+    /// `vfs_rename()` does not lock such a directory. Another thread can create a name in it at the
+    /// same time, and update its links after they were read here.
+    fn is_unlocked_directory(&self, inode: &Inode<T>) -> bool {
         let is_replaced = self.replaced.is_some_and(|other| ptr::eq(other, inode));
 
         ptr::eq(self.from, self.to)

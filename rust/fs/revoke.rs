@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Taking all files from their users, before the memory goes.
+//! Unmaps all files before the memory is removed.
 
 use kernel::time::{
     delay::fsleep,
@@ -21,34 +21,34 @@ use super::{
 };
 
 impl<T: FileSystem> SuperBlock<T> {
-    /// Unmaps all files, and invalidates all of their pages, which are about to go. Nobody can map
-    /// them any more.
+    /// Unmaps all files, and invalidates all of their pages. `map()` fails already, so no page
+    /// fault maps a page again.
     ///
-    /// This waits for those who use a page through others than the mapping, as direct I/O does:
-    /// they must be gone before the pages are.
+    /// Waits for users of a page other than mappings, such as direct I/O, because they must finish
+    /// before the memory is removed.
     pub(super) fn revoke(&self) {
         while self.for_each_inode(|inode| inode.revoke()) {
-            // An inode that is about to go invalidates its pages by itself.
+            // An eviction invalidates the pages of its inode. Wait for it.
             fsleep(Delta::from_millis(1));
         }
     }
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// Unmaps a file that nobody can map any more, and invalidates all of its pages.
+    /// Unmaps a file and invalidates all of its pages. `map()` fails already.
     fn revoke(&self) {
         if !self.is(bindings::S_IFREG) {
             return;
         }
 
         let mut invalidate_lock = InvalidateLock::new(self);
-        let mut dirty = Dirty::Kept;
+        let mut dirty = Dirty::WriteBack;
 
         loop {
             match self.try_unmap(ByteRange::ALL, dirty, &invalidate_lock) {
                 Ok(true) => return,
                 Ok(false) => invalidate_lock.release_briefly(),
-                Err(_) => dirty = Dirty::Discarded,
+                Err(_) => dirty = Dirty::Discard,
             }
         }
     }

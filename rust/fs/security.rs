@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What security modules have to say of a new inode.
+//! Extended attributes of security modules for new inodes.
 //!
 //! C header: [`include/linux/security.h`](srctree/include/linux/security.h)
 
@@ -27,13 +27,14 @@ use super::{
     Label, //
 };
 
-/// Has a hash of the inode's number, which nobody knows before the inode is there.
+/// The attribute of EVM. Its value includes a hash of the inode number, which is not known before
+/// the inode is created, so it is left out.
 const EVM: &[u8] = b"evm";
 
 impl<T: FileSystem> NewInode<T> {
-    /// The extended attributes that the inode is to be created with in `directory`, by the name
-    /// `name` or without one. This comes before its [`attributes()`](Self::attributes), for the
-    /// mode may change.
+    /// The extended attributes with which the inode is created in `directory`, by the name `name`
+    /// or without one. Call this before [`attributes()`](Self::attributes), because it can change
+    /// the mode.
     ///
     /// # Errors
     ///
@@ -48,8 +49,8 @@ impl<T: FileSystem> NewInode<T> {
     ) -> Result<KVec<Label>> {
         let mut labels = self.acls(directory)?;
 
-        // SAFETY: Both inodes are valid, and so is the name. `collect()` gets the vector that it
-        // expects, for the duration of the call.
+        // SAFETY: Both inodes are valid, and so is the name. `collect()` receives a `KVec<Label>`,
+        // for the duration of the call.
         to_result(unsafe {
             bindings::security_inode_init_security(
                 self.as_raw(),
@@ -65,21 +66,23 @@ impl<T: FileSystem> NewInode<T> {
 
 /// # Safety
 ///
-/// Called by `security_inode_init_security()` only, with attributes that end with one without a
-/// name, and with a `KVec<Label>`.
+/// Called by `security_inode_init_security()` only, with an array of attributes that ends with one
+/// without a name, and with a `KVec<Label>`.
 unsafe extern "C" fn collect(
     _inode: *mut bindings::inode,
     attributes: *const bindings::xattr,
     labels: *mut c_void,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `labels` points to a `KVec<Label>` by the safety requirements, with no other
+        // user.
         let labels = unsafe { &mut *labels.cast::<KVec<Label>>() };
         let mut next = attributes;
 
-        // SAFETY: By the safety requirements: this is not behind the last one.
+        // SAFETY: `next` is not after the last attribute, whose name is null, by the safety
+        // requirements.
         while let Some(attribute) = unsafe { next.as_ref() }.filter(|it| !it.name.is_null()) {
-            // SAFETY: The name is a C string, and the value has so many bytes.
+            // SAFETY: The name is a C string, and the value has `value_len` bytes.
             let (name, value) = unsafe {
                 (
                     CStr::from_char_ptr(attribute.name).to_bytes(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a regular file has data: `SEEK_DATA`, `SEEK_HOLE`, `FS_IOC_FIEMAP`.
+//! The data and the holes of a regular file: `SEEK_DATA`, `SEEK_HOLE`, `FS_IOC_FIEMAP`.
 //!
 //! C header: [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
 
@@ -35,21 +35,21 @@ impl<T: FileSystem> VTable<T> {
         let seek = match whence {
             HOLE => bindings::iomap_seek_hole,
             DATA => bindings::iomap_seek_data,
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes an open file.
             _ => return unsafe { bindings::generic_file_llseek(file, offset, whence) },
         };
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes an open file. Only files of type `T` have this table.
         let inode = unsafe { Inode::<T>::of_file(file) };
         let locked = SharedLocked::new(inode);
-        // SAFETY: The inode is valid, the operations are static.
+        // SAFETY: The inode is valid, and the operations are static.
         let found = unsafe { seek(inode.as_raw(), offset, &iomap::VTable::<T>::OPS) };
 
         drop(locked);
         if found < 0 {
             return found;
         }
-        // SAFETY: The file is open, and its superblock valid.
+        // SAFETY: The VFS passes an open file, so its superblock is valid.
         unsafe { bindings::vfs_setpos(file, found, (*inode.super_block().as_raw()).s_maxbytes) }
     }
 
@@ -62,10 +62,10 @@ impl<T: FileSystem> VTable<T> {
         start: u64,
         len: u64,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a valid inode. Only inodes of type `T` have this table.
         let _locked = SharedLocked::new(unsafe { Inode::<T>::from_raw(inode) });
 
-        // SAFETY: By the safety requirements. The operations are static.
+        // SAFETY: The VFS passes a valid inode and `info`. The operations are static.
         unsafe { bindings::iomap_fiemap(inode, info, start, len, &iomap::VTable::<T>::OPS) }
     }
 }

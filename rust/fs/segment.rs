@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Segments of a volume: pieces that have one owner.
+//! Segments of a volume: ranges that have one owner.
 
 use crate::range::{
     space,
     ByteRange, //
 };
 
-/// Who owns a [`Segment`].
+/// The owner of a [`Segment`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentOwner {
-    /// Nobody: it is free.
+    /// No owner: the segment is free.
     Free,
-    /// The filesystem: metadata, or its journal.
+    /// The filesystem: metadata, or the journal.
     Metadata,
-    /// Nobody, and it cannot be used: it is bad, or there to align what follows.
+    /// No owner, and it cannot be allocated: it is bad, or aligns the next segment.
     Unused,
     /// A file.
     File {
@@ -22,43 +22,45 @@ pub enum SegmentOwner {
         number: u64,
         /// The first byte of the file.
         offset: u64,
-        /// Whether some of it belongs to other pieces of files, too.
+        /// Whether other pieces of files share a part of the segment.
         is_shared: bool,
     },
 }
 
-/// A piece of a volume that has one owner. What several files share is a piece of each.
+/// A range of a volume that has one owner. A range that several files share is a segment of each
+/// file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segment {
-    /// Where it lies.
+    /// The bytes of the volume.
     pub range: ByteRange<space::Volume>,
-    /// Who owns it.
+    /// The owner of the bytes.
     pub owner: SegmentOwner,
 }
 
-/// The place of a [`Segment`] among all: they are in the order of where they start; those of files
-/// that start at the same byte are behind others, in the order of inodes and offsets.
+/// The position of a [`Segment`] in the order of all segments. Segments are ordered by their start.
+/// At the same start, segments of files come after others, in the order of inode numbers and file
+/// offsets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SegmentPosition {
     /// First byte of the volume.
     pub start: u64,
-    /// The number of the inode, 0 if no file owns it.
+    /// The number of the inode, 0 if the owner is not a file.
     pub number: u64,
     /// The first byte of the file.
     pub offset: u64,
 }
 
-/// The first [`Segment`] that is wanted.
+/// The first [`Segment`] of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentStart {
-    /// The first one that has this byte of the volume.
+    /// The first segment that contains this byte of the volume.
     Byte(u64),
-    /// The first one at this position, or behind it.
+    /// The first segment at this position or after it.
     Position(SegmentPosition),
 }
 
 impl SegmentStart {
-    /// No segment that is wanted ends at this byte of the volume, or before.
+    /// A byte of the volume. All segments of the query end after it.
     pub fn byte(self) -> u64 {
         match self {
             Self::Byte(byte) => byte,
@@ -68,7 +70,7 @@ impl SegmentStart {
 }
 
 impl Segment {
-    /// Its place among all.
+    /// The position of the segment.
     pub fn position(&self) -> SegmentPosition {
         let start = self.range.start();
 
@@ -85,7 +87,7 @@ impl Segment {
         }
     }
 
-    /// The place of the first one that may be behind it.
+    /// The first possible position of the next segment.
     pub(super) fn next_position(&self) -> SegmentPosition {
         let position = self.position();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages that lie in several files.
+//! Pages that several files share.
 //!
 //! Reference: [`fs/dax.c`](srctree/fs/dax.c)
 
@@ -14,14 +14,14 @@ use kernel::{
 
 use super::without_reclaim;
 
-/// The lock of the pages of a filesystem that lie in several files.
+/// The lock of the pages that several files of a filesystem share.
 ///
-/// `fs/dax.c` counts in a page how many files have it mapped (`dax_associate_entry()`,
-/// `dax_disassociate_entry()`), and changes the count with the lock of one of these files' mappings
-/// (`i_pages`). Two files that change it at the same time lose a change: the page then counts as
-/// free of mappings, and gets another owner, while a process still has it mapped.
+/// `fs/dax.c` counts in a page how many files have the page mapped (`dax_associate_entry()`,
+/// `dax_disassociate_entry()`). It changes the count under the `i_pages` lock of one of these files
+/// only. Two files that change the count at the same time lose a change. The page then counts as
+/// unmapped, and is allocated to another owner while a process still maps it.
 ///
-/// It is the last of the locks of [`lock`](super::lock).
+/// It is the innermost lock of [`lock`](super::lock).
 #[pin_data]
 pub(super) struct SharedPages {
     #[pin]
@@ -35,9 +35,10 @@ impl SharedPages {
         })
     }
 
-    /// Calls `f`, which may change in how many files a page counts as mapped.
+    /// Calls `f` with the lock held. `f` can change the count of files that map a page.
     ///
-    /// It may allocate memory: an inode that is reclaimed takes the lock, too.
+    /// `f` can allocate memory. The allocation does not reclaim inodes, because that takes the
+    /// lock, too.
     pub(super) fn with_lock<R>(&self, f: impl FnOnce() -> R) -> R {
         without_reclaim(|| {
             let _guard = self.lock.lock();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Superblocks, as the VFS has them, and what belongs to one that is mounted.
+//! Superblocks of the VFS, and the data of a mounted filesystem.
 //!
 //! C header: [`include/linux/fs.h`](srctree/include/linux/fs.h)
 
@@ -32,8 +32,8 @@ use super::{
 
 /// A mounted filesystem.
 ///
-/// A [`FileSystem`](super::FileSystem) gets it for the duration of a call, where it may tell
-/// owners.
+/// A [`FileSystem`](super::FileSystem) receives it for the duration of a call, in which it can
+/// notify owners.
 ///
 /// # Invariants
 ///
@@ -41,7 +41,7 @@ use super::{
 #[repr(transparent)]
 pub struct SuperBlock<T>(Opaque<bindings::super_block>, PhantomData<T>);
 
-// SAFETY: All methods do their own synchronization, and `T` is `Sync`.
+// SAFETY: All methods can be called by several threads at once, and `T` is `Sync`.
 unsafe impl<T: Sync> Sync for SuperBlock<T> {}
 
 impl<T> SuperBlock<T> {
@@ -50,7 +50,8 @@ impl<T> SuperBlock<T> {
     /// `super_block` must be a valid superblock of type `T` for the duration of `'a`, and its
     /// filesystem must exist meanwhile.
     pub(super) unsafe fn from_raw<'a>(super_block: *mut bindings::super_block) -> &'a Self {
-        // SAFETY: By the safety requirements. `SuperBlock` is a transparent wrapper.
+        // SAFETY: The superblock is valid for `'a` by the safety requirements. `SuperBlock` is a
+        // transparent wrapper of `struct super_block`.
         unsafe { &*super_block.cast() }
     }
 
@@ -59,58 +60,58 @@ impl<T> SuperBlock<T> {
     }
 
     pub(super) fn mount(&self) -> *mut Mount<T> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self` is a valid `struct super_block` by the type invariants.
         unsafe { (*self.as_raw()).s_fs_info }.cast()
     }
 
     /// The filesystem.
     pub fn fs(&self) -> &T {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).fs }
     }
 
-    /// The operations of inodes of a type, one of the `S_IF…` numbers.
+    /// Returns the operations of inodes of a type, one of the `S_IF…` numbers.
     pub(super) fn operations_of(&self, format: u32) -> &'static Operations {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { ((*self.mount()).operations_of)(format) }
     }
 
-    /// The memory that the filesystem lies in.
+    /// The volume of the filesystem.
     pub fn volume(&self) -> &Volume {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).volume }.volume()
     }
 
-    /// The devices that this memory is.
+    /// The DAX device and the block device of the volume.
     pub(super) fn devices(&self) -> &Devices {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).volume }.devices()
     }
 
-    /// Calls [`FileSystem::mend()`](super::FileSystem::mend).
+    /// The work that calls [`FileSystem::repair()`](super::FileSystem::repair).
     pub(super) fn repair_work(&self) -> &DelayedWork {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).repair_work }
     }
 
-    /// Calls [`finish_failures()`](Self::finish_failures).
+    /// The work that calls [`finish_failures()`](Self::finish_failures).
     pub(super) fn failure_work(&self) -> &DelayedWork {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).failure_work }
     }
 
     pub(super) fn failed_pages(&self) -> &FailedPages {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).failed_pages }
     }
 
     pub(super) fn shared_pages(&self) -> &SharedPages {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).shared_pages }
     }
 
     pub(super) fn delayed_iputs(&self) -> &DelayedIputs {
-        // SAFETY: By the type invariants. The field does not change.
+        // SAFETY: `s_fs_info` is a `Mount<T>` by the type invariants. The field does not change.
         unsafe { &(*self.mount()).delayed_iputs }
     }
 }
@@ -119,14 +120,14 @@ impl<T> SuperBlock<T> {
 pub(super) struct Operations {
     pub(super) inode: &'static bindings::inode_operations,
     pub(super) file: Option<&'static bindings::file_operations>,
-    /// Those of the mapping of the contents.
+    /// The operations of the address space of the contents.
     pub(super) mapping: Option<&'static bindings::address_space_operations>,
 }
 
-/// What belongs to a mounted filesystem.
+/// The data of a mounted filesystem.
 pub(super) struct Mount<T> {
     pub(super) fs: Arc<T>,
-    /// The operations of inodes of a type, one of the `S_IF…` numbers.
+    /// Returns the operations of inodes of a type, one of the `S_IF…` numbers.
     pub(super) operations_of: fn(format: u32) -> &'static Operations,
     pub(super) volume: Mounted,
     pub(super) repair_work: DelayedWork,
@@ -134,6 +135,6 @@ pub(super) struct Mount<T> {
     pub(super) failed_pages: Pin<KBox<FailedPages>>,
     pub(super) shared_pages: Pin<KBox<SharedPages>>,
     pub(super) delayed_iputs: Pin<KBox<DelayedIputs>>,
-    /// Belongs to who mounts and who unmounts; nobody else looks at it.
+    /// Only mount and unmount access this field.
     pub(super) registration: Option<Registration<MountedHolder>>,
 }

@@ -35,28 +35,28 @@ use super::{
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
-    // CAST: It is 4096.
+    // CAST: `PAGE_SIZE` is 4096.
     pub(super) const BLOCK_SIZE: c_int = PAGE_SIZE as c_int;
 
     /// # Safety
     ///
     /// Called by `generic_shutdown_super()` only, for a superblock of type `T` whose inodes are
-    /// gone. Its block device is closed afterwards.
+    /// evicted. Its block device is closed afterwards.
     unsafe extern "C" fn put_super(super_block: *mut bindings::super_block) {
-        // SAFETY: By the safety requirements.
-        unsafe { &(*SuperBlock::<T>::from_raw(super_block).mount()).volume }.end();
+        // SAFETY: The superblock is of type `T` by the safety requirements, so it has a `Mount<T>`.
+        unsafe { &(*SuperBlock::<T>::from_raw(super_block).mount()).volume }.detach_devices();
     }
 
     /// # Safety
     ///
     /// Called by the VFS only, for a superblock of type `T`.
     unsafe extern "C" fn sync_fs(super_block: *mut bindings::super_block, wait: c_int) -> c_int {
-        // The first of two rounds is for those who can do something without waiting.
+        // `sync_filesystem()` calls this twice. The first call need not wait.
         if wait == 0 {
             return 0;
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a valid superblock of type `T`.
         let super_block = unsafe { SuperBlock::<T>::from_raw(super_block) };
 
         from_result(|| super_block.fs().sync().map(|()| 0))
@@ -66,11 +66,11 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by `freeze_super()` only, for a superblock of type `T`.
     unsafe extern "C" fn freeze_fs(super_block: *mut bindings::super_block) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `freeze_super()` passes a valid superblock of type `T`, as `sync_fs()` requires.
         unsafe { Self::sync_fs(super_block, 1) }
     }
 
-    /// Has `/proc/mounts` say that there is DAX, as XFS and ext4 do: who needs it looks there.
+    /// Shows `dax=always` in `/proc/mounts`, where programs look for it, as XFS and ext4 do.
     ///
     /// # Safety
     ///
@@ -79,7 +79,7 @@ impl<T: FileSystem> VTable<T> {
         file: *mut bindings::seq_file,
         _root: *mut bindings::dentry,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a valid `file`.
         seq_print!(unsafe { SeqFile::from_raw(file) }, ",dax=always");
         0
     }
@@ -92,7 +92,8 @@ impl<T: FileSystem> VTable<T> {
         dentry: *mut bindings::dentry,
         statfs: *mut kernel::bindings::kstatfs,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The VFS passes a dentry of a superblock of type `T`, and a `statfs` that is valid
+        // for writes.
         let (super_block, statfs) = unsafe {
             (
                 SuperBlock::<T>::from_raw((*dentry).d_sb),
@@ -101,7 +102,7 @@ impl<T: FileSystem> VTable<T> {
         };
         let statistics = super_block.fs().statistics();
 
-        // CAST: All of these fit into 63 bits.
+        // CAST: The constants fit into 63 bits.
         statfs.f_type = T::MAGIC as c_long;
         statfs.f_bsize = Self::BLOCK_SIZE as c_long;
         statfs.f_frsize = Self::BLOCK_SIZE as c_long;
@@ -122,7 +123,7 @@ impl<T: FileSystem> VTable<T> {
         inode: *mut bindings::inode,
         _control: *mut bindings::writeback_control,
     ) -> c_int {
-        // SAFETY: By the safety requirements.
+        // SAFETY: The writeback passes a valid inode of a superblock of type `T`.
         let inode = unsafe { Inode::<T>::from_raw(inode) };
 
         from_result(|| {
@@ -137,22 +138,22 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by `evict()` only, for an inode of a superblock of type `T` that has no user.
     unsafe extern "C" fn evict_inode(raw: *mut bindings::inode) {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `evict()` passes a valid inode of a superblock of type `T`, which has no user.
         unsafe {
             let super_block = SuperBlock::<T>::from_raw((*raw).i_sb);
 
             evict(raw, super_block.shared_pages());
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: `evict()` passes a valid inode of a superblock of type `T`.
         let (inode, is_bad) = unsafe { (Inode::<T>::from_raw(raw), bindings::is_bad_inode(raw)) };
 
-        // An inode that could not be read, or was not created, was never in use.
+        // A bad inode could not be read or created, so the filesystem never used it.
         if is_bad {
             return;
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: The inode is valid, and `evict()` passes it when it has no other user.
         let is_removed = unsafe { (*raw).__bindgen_anon_1.i_nlink } == 0;
         let _write = is_removed.then(|| InternalWrite::new(inode.super_block()));
 
@@ -161,10 +162,10 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// Called for an inode of a superblock of type `T` that is not used any more, after a grace
+    /// Called for an inode of a superblock of type `T` that has no user any more, after a grace
     /// period of RCU.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
-        // SAFETY: By the safety requirements nobody else reads or writes the inode. The target of a
+        // SAFETY: By the safety requirements, the inode has no other user. `i_link` of a symbolic
         // link is memory of a `KVec`, see `Link`, or null.
         unsafe {
             if u32::from((*inode).i_mode) & bindings::S_IFMT == bindings::S_IFLNK {
@@ -192,25 +193,26 @@ impl<T: FileSystem> VTable<T> {
 /// C: `uuid_to_fsid()`
 fn fsid(uuid: [u8; 16]) -> [c_int; 2] {
     let folded = u128::from_le_bytes(uuid);
-    // CAST: The two halves are meant.
+    // CAST: The truncation selects one half.
     let folded = (folded as u64) ^ (folded >> 64) as u64;
 
-    // CAST: The two halves are meant.
+    // CAST: The truncation selects one half.
     [folded as c_int, (folded >> 32) as c_int]
 }
 
-/// Forgets the contents of an inode that goes, whatever type it is of.
+/// Discards the pages and the mapping of an inode that is being evicted, of any type.
 ///
 /// # Safety
 ///
-/// Called by `evict_inode()` only.
+/// Called by `evict_inode()` only, with its inode.
 unsafe fn evict(inode: *mut bindings::inode, shared_pages: &SharedPages) {
-    // SAFETY: By the safety requirements, the inode is valid and has no user.
+    // SAFETY: By the safety requirements, the inode is valid and has no user, so no page fault of
+    // it can begin.
     while unsafe { break_layout(inode, 0, bindings::loff_t::MAX, shared_pages) }.is_err() {
         fsleep(Delta::from_millis(1));
     }
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: By the safety requirements, the inode is valid and is being evicted.
     unsafe {
         bindings::truncate_inode_pages_final(&raw mut (*inode).i_data);
         bindings::clear_inode(inode);

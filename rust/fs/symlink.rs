@@ -12,7 +12,7 @@ pub(super) struct Link(KVec<u8>);
 impl Link {
     /// # Errors
     ///
-    /// - As [`new()`](Self::new).
+    /// - The errors of [`new()`](Self::new).
     pub(super) fn copy(target: &[u8]) -> Result<Self> {
         let mut copy = KVec::with_capacity(target.len().saturating_add(1), GFP_KERNEL)?;
 
@@ -22,10 +22,10 @@ impl Link {
 
     /// # Errors
     ///
-    /// - `EUCLEAN` if it cannot be a target.
+    /// - `EUCLEAN` if `target` is empty, too long, or has a zero.
     /// - `ENOMEM` if memory is short.
     pub(super) fn new(mut target: KVec<u8>) -> Result<Self> {
-        // CAST: It is 4096.
+        // CAST: `PATH_MAX` is 4096.
         if target.is_empty() || target.len() >= bindings::PATH_MAX as usize || target.contains(&0) {
             return Err(EUCLEAN);
         }
@@ -34,7 +34,7 @@ impl Link {
         Ok(Self(target))
     }
 
-    /// Returns memory that is to be freed by `kfree()`.
+    /// Returns the C string. The caller frees it with `kfree()`.
     pub(super) fn into_raw(self) -> *mut c_char {
         self.0.into_raw_parts().0.cast()
     }

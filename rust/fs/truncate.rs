@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The size of a regular file: `truncate()`, and growing.
+//! The size of a regular file: `truncate()`, and growth by writes.
 
 use core::{
     marker::PhantomData,
@@ -46,7 +46,7 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// # Errors
     ///
-    /// - `EIO` if it lies in bad memory.
+    /// - `EIO` if a byte of it is in bad memory.
     /// - The errors of [`unshare()`](Self::unshare).
     pub(super) fn zero(
         &self,
@@ -58,8 +58,7 @@ impl<T: FileSystem> LockedInode<T> {
         let start = loff(range.start())?;
         let len = loff(range.len())?;
 
-        // SAFETY: The inode is valid, the operations are static, and nobody asks whether anything
-        // was zeroed.
+        // SAFETY: The inode is valid and the operations are static. `did_zero` can be null.
         to_result(unsafe {
             bindings::dax_zero_range(
                 self.as_raw(),
@@ -71,8 +70,8 @@ impl<T: FileSystem> LockedInode<T> {
         })
     }
 
-    /// Zeroes what lies behind the end of the file up to `end`, before the file grows so far. There
-    /// may be what was stored behind the end through a mapping, or written before a crash.
+    /// Zeroes the bytes from the end of the file to `end`, before the file grows. They can have
+    /// data that was stored through a mapping after the end, or written before a crash.
     ///
     /// # Errors
     ///
@@ -84,9 +83,9 @@ impl<T: FileSystem> LockedInode<T> {
         }
     }
 
-    /// Makes the file end at `size`, not before where it ends now.
+    /// Grows the file to `size` bytes. Does nothing if the file is as long already.
     ///
-    /// The caller has zeroed what lies between.
+    /// The caller has zeroed the bytes between.
     ///
     /// # Errors
     ///
@@ -99,13 +98,13 @@ impl<T: FileSystem> LockedInode<T> {
         let raw_size = loff(size)?;
 
         self.fs().resize(self, size, now)?;
-        // SAFETY: The inode is valid, and locked by the type invariants.
+        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
         unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
         Ok(())
     }
 
-    /// Sets the size of the file, and lets go of what lies behind it unless the file grows: blocks
-    /// that were allocated for later also if the size is what it was.
+    /// Sets the size of the file. Unless the file grows, frees the blocks after the new end, also
+    /// if the size does not change: blocks can have been allocated after the end.
     ///
     /// # Errors
     ///
@@ -120,20 +119,20 @@ impl<T: FileSystem> LockedInode<T> {
         }
 
         let raw_size = loff(size)?;
-        let behind = size
+        let after_end = size
             .checked_next_multiple_of(PAGE_SIZE)
             .and_then(|start| ByteRange::between(start, MAX_SIZE));
 
-        if let Some(behind) = behind {
-            self.unmap(behind, Dirty::Discarded, &mut invalidate_lock)?;
+        if let Some(after_end) = after_end {
+            self.unmap(after_end, Dirty::Discard, &mut invalidate_lock)?;
         }
         if let Some(tail) = block_rest(size) {
             self.zero(tail, &mut invalidate_lock)?;
         }
         self.fs().resize(self, size, now)?;
 
-        // SAFETY: The inode is valid, and locked by the type invariants. `invalidate_lock` is that
-        // of its mapping.
+        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
+        // `invalidate_lock` blocks its page faults.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }
@@ -152,12 +151,13 @@ impl<T: FileSystem> VTable<T> {
         attr: *mut bindings::iattr,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: `notify_change()` passes a locked inode with this table, so it is of type
+            // `T`.
             unsafe { set_attributes::<T>(idmap, dentry, attr, Self::set_size) }.map(|()| 0)
         })
     }
 
-    /// Sets the size, if that is asked for.
+    /// Sets the size if `attr` has `ATTR_SIZE`.
     fn set_size(inode: &LockedInode<T>, attr: &mut bindings::iattr) -> Result {
         if attr.ia_valid & bindings::ATTR_SIZE == 0 {
             return Ok(());
@@ -169,7 +169,8 @@ impl<T: FileSystem> VTable<T> {
 
         inode.resize(size, now)?;
 
-        // A file whose size has changed has been modified, whoever has changed it and how.
+        // A change of the size updates the times, whether it comes from `truncate()`, `ftruncate()`
+        // or `O_TRUNC`.
         if is_changed {
             attr.ia_mtime = now.into_raw();
             attr.ia_ctime = now.into_raw();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory that a filesystem lies in.
+//! The memory of a filesystem.
 
 mod devices;
 mod mounted;
@@ -54,16 +54,17 @@ use crate::{
     },
 };
 
-/// What a filesystem sees of its block device: persistent memory, in bytes from its start.
+/// The block device of a filesystem, which is persistent memory. Positions are in bytes from its
+/// start.
 ///
-/// A volume can be kept when the filesystem is unmounted, and is of no use then: all methods that
-/// access the device fail with `ENXIO`. So they do once the DAX device is dead, which it is before
-/// its memory goes. Those that write fail with `EROFS` if the volume
-/// [is read-only](Self::is_read_only). They may sleep.
+/// A `Volume` can outlive the mount of the filesystem. After the unmount, all methods that access
+/// the device fail with `ENXIO`. They also fail with `ENXIO` once the DAX device is dead, which
+/// happens before its memory is removed. Methods that write fail with `EROFS` if the volume [is
+/// read-only](Self::is_read_only). All methods that access the device can sleep.
 ///
 /// # Invariants
 ///
-/// It is whole pages.
+/// The length is a multiple of the page size.
 #[derive(Clone)]
 pub struct Volume {
     shared: Arc<Shared>,
@@ -71,14 +72,15 @@ pub struct Volume {
     is_synchronous: bool,
 }
 
-/// What all handles of a volume share.
+/// The part of a volume that all clones share.
 ///
 /// # Invariants
 ///
-/// - `devices` is null, or points to what [`Mounted`] owns: that sets it to null, and then waits
-///   for those who read it in a section of `users`.
-/// - `place` is where the block device lay in the DAX device when it was mounted, and `end` where
-///   it ends now, as far as it has [grown](Volume::grow). Both are whole pages.
+/// - `devices` is null, or points to the [`Devices`] that [`Mounted`] owns. `Mounted` sets it to
+///   null, and then waits for all readers in a section of `users`.
+/// - `place` is the range of the block device in the DAX device at the time of the mount. `end` is
+///   the end of that range now, after it has [grown](Volume::grow). All of them are multiples of
+///   the page size.
 #[pin_data]
 struct Shared {
     #[pin]
@@ -89,7 +91,7 @@ struct Shared {
     name: CString,
 }
 
-/// The devices, in use: the filesystem is not unmounted before this is dropped.
+/// The devices of a volume in use. An unmount waits until this is dropped.
 struct InUse<'a> {
     devices: &'a Devices,
     _guard: srcu::Guard<'a>,
@@ -104,14 +106,15 @@ impl Deref for InUse<'_> {
 }
 
 impl Volume {
-    /// The number of bytes, a multiple of the size of a page, and not 0.
+    /// The length in bytes: a multiple of the page size, and not 0.
     #[allow(clippy::len_without_is_empty, reason = "a volume is never empty")]
     pub fn len(&self) -> u64 {
         self.window().outer().len()
     }
 
-    /// Takes what the block device has grown by, in whole pages. Failures there come from now on.
-    /// What has failed before is for the caller to [find](Self::check).
+    /// Grows the volume to the present size of the block device, rounded down to whole pages. The
+    /// filesystem is notified of memory failures in the new part from now on. The caller
+    /// [checks](Self::check) the new part for earlier failures.
     ///
     /// # Errors
     ///
@@ -120,7 +123,7 @@ impl Volume {
     /// C: `bdev_nr_bytes()`
     pub fn grow(&self) -> Result {
         let devices = self.devices()?;
-        // SAFETY: The block device is valid by the type invariants of `Devices`.
+        // SAFETY: `block()` is a valid block device by the type invariants of `Devices`.
         let end = unsafe { window_of(devices.block()) }
             .ok_or(ENXIO)?
             .outer()
@@ -128,7 +131,7 @@ impl Volume {
         let end = end & !(PAGE_SIZE - 1);
         let mut known = self.shared.end.load(Relaxed);
 
-        // INVARIANT: It becomes later only, and lies at the end of a page.
+        // INVARIANT: `end` only increases, and was rounded to a multiple of the page size.
         while known < end {
             match self.shared.end.cmpxchg(known, end, Relaxed) {
                 Ok(_) => break,
@@ -138,8 +141,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Whether the block device could not be written when the filesystem was mounted. It cannot
-    /// become writable then, as long as it is mounted.
+    /// Whether the block device was read-only when the filesystem was mounted. The volume stays
+    /// read-only until it is unmounted.
     ///
     /// C: `bdev_read_only()`
     pub fn is_read_only(&self) -> bool {
@@ -148,7 +151,7 @@ impl Volume {
 
     /// # Errors
     ///
-    /// - `EROFS` if nothing can be written.
+    /// - `EROFS` if the volume is read-only.
     fn check_writable(&self) -> Result {
         match self.is_read_only {
             true => Err(EROFS),
@@ -156,24 +159,25 @@ impl Volume {
         }
     }
 
-    /// Where the volume lies in the DAX device.
+    /// The range of the volume in the DAX device.
     pub(super) fn window(&self) -> Window<space::Device, space::Volume> {
         let Shared { place, end, .. } = &*self.shared;
-        // Nothing goes by the order of this and another access: who is given a place in what it
-        // has grown by was given it after that.
+        // `Relaxed` is enough: the filesystem uses a place in the new part only after `grow()` has
+        // returned.
         let now = ByteRange::between(place.start(), end.load(Relaxed));
 
         Window::at(now.unwrap_or(*place))
     }
 
-    /// Uses the devices.
+    /// Returns the devices, and keeps them in use.
     ///
     /// # Errors
     ///
     /// - `ENXIO` if the filesystem is unmounted.
     fn devices(&self) -> Result<InUse<'_>> {
         let guard = self.shared.users.read_lock();
-        // SAFETY: By the type invariants of `Shared`: `Mounted` waits for `guard`.
+        // SAFETY: By the type invariants of `Shared`, `devices` is null or valid, and `Mounted`
+        // waits for `guard` before it frees the devices.
         let devices = unsafe { self.shared.devices.load(Acquire).as_ref() }.ok_or(ENXIO)?;
 
         Ok(InUse {
@@ -182,11 +186,11 @@ impl Volume {
         })
     }
 
-    /// The bytes of the DAX device that `range` of the volume are.
+    /// Converts `range` of the volume to the bytes of the DAX device.
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if a part of it lies outside the volume.
+    /// - `ERANGE` if a part of `range` lies outside the volume.
     pub(super) fn locate(
         &self,
         range: ByteRange<space::Volume>,
@@ -194,11 +198,11 @@ impl Volume {
         self.window().outward(range).ok_or(ERANGE)
     }
 
-    /// Reads the bytes from `start` on.
+    /// Reads the bytes from `start` on into `to`.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a byte is bad. `to` may hold anything then.
+    /// - `EIO` if a byte is bad. The contents of `to` are undefined then.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     ///
@@ -207,7 +211,7 @@ impl Volume {
     /// ```
     /// use daxmf::fs::Volume;
     ///
-    /// /// The first block of a volume, [`None`] if it cannot be read.
+    /// /// Reads the first block of a volume. Returns false if the block is bad.
     /// fn first_block(volume: &Volume, block: &mut [u8; 4096]) -> Result<bool> {
     ///     match volume.read(0, block) {
     ///         Ok(()) => Ok(true),
@@ -220,29 +224,29 @@ impl Volume {
         let mut rest = to;
 
         self.for_each_piece(start, rest.len(), |memory| {
-            let (to, behind) = mem::take(&mut rest)
+            let (to, after) = mem::take(&mut rest)
                 .split_at_mut_checked(memory.len())
                 .ok_or(ERANGE)?;
 
-            rest = behind;
+            rest = after;
             memory.read(to)
         })
     }
 
-    /// Writes the bytes from `start` on, past the CPU caches. They are durable after a
-    /// [`fence()`](Self::fence).
+    /// Writes `from` to the bytes from `start` on, past the CPU caches. The bytes are durable after
+    /// a [`fence()`](Self::fence).
     ///
     /// # Errors
     ///
-    /// - `EIO` if the memory is known to be bad. What was written before it stays.
+    /// - `EIO` if the memory is known to be bad. The bytes that precede the bad memory are written.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn write(&self, start: u64, from: &[u8]) -> Result {
         self.with_writer(|writer| writer.write(start, from))?
     }
 
-    /// Calls `f` with what writes several times as fast as can be. Nothing waits for the end of
-    /// `f` but an unmount and the removal of the device.
+    /// Calls `f` with a [`Writer`], which makes many small writes fast. An unmount and the removal
+    /// of the device wait until `f` returns.
     ///
     /// # Errors
     ///
@@ -254,7 +258,7 @@ impl Volume {
     /// ```
     /// use daxmf::fs::Volume;
     ///
-    /// /// Writes a record in both of its places. Returns how many have it.
+    /// /// Writes both copies of a record. Returns how many were written.
     /// fn write_twice(volume: &Volume, places: [u64; 2], record: &[u8]) -> Result<usize> {
     ///     let count = volume.with_writer(|writer| {
     ///         places
@@ -275,12 +279,12 @@ impl Volume {
         Ok(f(&mut Writer::new(self.window(), &devices, &lock)))
     }
 
-    /// Zeroes whole pages, and mends bad ones where the device can.
+    /// Zeroes whole pages, and clears bad pages if the device can.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a page is bad and cannot be mended.
-    /// - `EINVAL` if it is not whole pages.
+    /// - `EIO` if a page is bad and cannot be cleared.
+    /// - `EINVAL` if `range` is not whole pages.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn zero(&self, range: ByteRange<space::Volume>) -> Result {
@@ -291,14 +295,16 @@ impl Volume {
         let pages = self.locate(range)?.pages();
         let devices = self.devices()?;
 
-        // One by one: `dax_zero_page_range()` does not take more.
+        // `dax_zero_page_range()` is called for one page at a time, because it does not accept
+        // more.
         for page in pages.start()..pages.end() {
             devices.dax().zero_page(page, &ReadLock::new())?;
         }
         Ok(())
     }
 
-    /// Checks that memory can be accessed. It may be bad without the device knowing it.
+    /// Checks that `range` is not known to be bad. Memory can be bad without the device having
+    /// found the error.
     ///
     /// # Errors
     ///
@@ -320,11 +326,11 @@ impl Volume {
         Ok(())
     }
 
-    /// Copies to `to` what lies from byte `from` on. The two do not overlap.
+    /// Copies the bytes from `from` on to `to`. The two ranges do not overlap.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a byte to be copied is bad, or where it is to be copied to.
+    /// - `EIO` if a byte of the source or of `to` is bad.
     /// - `ERANGE` if a part lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn copy(&self, from: u64, to: ByteRange<space::Volume>) -> Result {
@@ -344,7 +350,7 @@ impl Volume {
         }
     }
 
-    /// Writes back what the CPU caches hold of `range`. It is durable after a
+    /// Writes back the CPU caches for `range`. The range is durable after a
     /// [`fence()`](Self::fence).
     ///
     /// # Errors
@@ -360,14 +366,14 @@ impl Volume {
         })
     }
 
-    /// Writes a page over memory that may be bad, and mends it where the device can. What was
-    /// written is read back.
+    /// Writes a page to memory that can be bad, and clears the error if the device can. Reads the
+    /// page back and compares it.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the page is bad and cannot be mended.
-    /// - `EINVAL` if `start` is not that of a page.
-    /// - `ERANGE` if it lies outside the volume.
+    /// - `EIO` if the page is bad and cannot be cleared, or differs when it is read back.
+    /// - `EINVAL` if `start` is not a multiple of the page size.
+    /// - `ERANGE` if the page lies outside the volume.
     /// - `ENXIO` if the device is dead.
     pub fn repair(&self, start: u64, page: &[u8; PAGE_SIZE as usize]) -> Result {
         let range = ByteRange::new(start, PAGE_SIZE).ok_or(ERANGE)?;
@@ -384,7 +390,7 @@ impl Volume {
         self.verify(start, page)
     }
 
-    /// Checks that the bytes from `start` on are `expected`.
+    /// Checks that the bytes from `start` on are equal to `expected`.
     fn verify(&self, mut start: u64, expected: &[u8]) -> Result {
         let mut buffer = [0; 256];
 
@@ -400,8 +406,8 @@ impl Volume {
         Ok(())
     }
 
-    /// Sees to it that what was written before is durable before anything that is written from now
-    /// on. On a synchronous device this costs little more than a barrier of the CPU.
+    /// Makes all earlier writes durable before all later ones. On a synchronous device, this costs
+    /// little more than a memory barrier of the CPU.
     ///
     /// # Errors
     ///
@@ -411,12 +417,12 @@ impl Volume {
             return self.flush();
         }
 
-        // SAFETY: A barrier may be anywhere.
+        // SAFETY: `pmem_wmb()` is a memory barrier, which has no preconditions.
         unsafe { bindings::pmem_wmb() };
         Ok(())
     }
 
-    /// Flushes what the device itself may still hold of what was written.
+    /// Flushes the cache of the device.
     ///
     /// # Errors
     ///
@@ -427,11 +433,11 @@ impl Volume {
     pub fn flush(&self) -> Result {
         let devices = self.devices()?;
 
-        // SAFETY: The block device is open by the type invariants of `Devices`.
+        // SAFETY: `block()` is an open block device by the type invariants of `Devices`.
         to_result(unsafe { bindings::blkdev_issue_flush(devices.block()) })
     }
 
-    /// Calls `f` with the memory of the `len` bytes from `start` on, piece by piece.
+    /// Calls `f` with each piece of the memory of the `len` bytes from `start` on, in order.
     fn for_each_piece(
         &self,
         start: u64,
@@ -456,7 +462,7 @@ impl Volume {
     }
 }
 
-/// The name of the block device.
+/// Formats the name of the block device.
 impl fmt::Display for Volume {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(str::from_utf8(self.shared.name.to_bytes()).unwrap_or("?"))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Places to write to: what is a hole, shared or bad gets another one.
+//! Places for writes: holes, shared blocks and bad blocks get a new place.
 
 use kernel::prelude::*;
 
@@ -24,17 +24,17 @@ use super::{
 };
 
 impl<T: FileSystem> Inode<T> {
-    /// Finds, or makes, where the first byte of `range` lies.
+    /// Finds the place of the first byte of `range`, or allocates one.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if it has to be made, and the caller must not wait for that.
+    /// - `EAGAIN` if a place must be allocated, and the caller must not wait for that.
     /// - The errors of [`find()`](Self::find).
     ///
     /// # Safety
     ///
     /// For [`Purpose::Write`], the caller must hold the inode's lock.
-    pub(super) unsafe fn find_or_make(
+    pub(super) unsafe fn find_or_allocate(
         &self,
         range: ByteRange<space::File>,
         purpose: Purpose,
@@ -44,7 +44,7 @@ impl<T: FileSystem> Inode<T> {
             return self.find(range, purpose);
         }
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: The caller holds the inode's lock by the safety requirements.
         let inode = unsafe { LockedInode::assume(self) };
         let found = inode.find(range, Purpose::Read)?;
 
@@ -65,7 +65,7 @@ impl<T: FileSystem> Inode<T> {
 }
 
 impl<T: FileSystem> LockedInode<T> {
-    /// Gives the file blocks of its own for what it shares in `range`.
+    /// Replaces the shared blocks of the file in `range` by copies.
     ///
     /// # Errors
     ///
@@ -81,14 +81,15 @@ impl<T: FileSystem> LockedInode<T> {
             Place::Mapped {
                 is_shared: true, ..
             } => {
-                self.unmap(piece, Dirty::Kept, invalidate_lock)?;
+                self.unmap(piece, Dirty::WriteBack, invalidate_lock)?;
                 self.fs().unshare(self, piece)
             }
             _ => Ok(()),
         })
     }
 
-    /// Gives the file a copy of its own of what it shares in `range`, to be written to.
+    /// Replaces the shared blocks of the file in `range` by copies, and returns a place to write
+    /// to.
     ///
     /// # Errors
     ///
@@ -100,18 +101,18 @@ impl<T: FileSystem> LockedInode<T> {
         let found = self.find(range, Purpose::Read)?;
 
         match found.place {
-            // It was found to be so when it was to be copied.
+            // The filesystem found the error when it copied the block.
             Place::Bad { .. } => self.rewrite(range),
             _ => Ok(found),
         }
     }
 
-    /// Finds a place to write the first block of `range` to, which is bad where it lies.
+    /// Allocates a new place for the first block of `range`, which is bad.
     ///
     /// # Errors
     ///
-    /// - `EIO` if not all of the block is to be written: the rest is lost.
-    /// - `ERESTARTSYS` if there is a signal while somebody uses the page.
+    /// - `EIO` if the write does not cover the whole block: the rest of its data is gone.
+    /// - `ERESTARTSYS` if a signal is pending while the page is in use.
     /// - The errors of [`find()`](Inode::find).
     fn rewrite(&self, range: ByteRange<space::File>) -> Result<Mapping> {
         let block = ByteRange::new(range.start(), PAGE_SIZE)
@@ -124,32 +125,32 @@ impl<T: FileSystem> LockedInode<T> {
 
         let mut invalidate_lock = InvalidateLock::new(self);
 
-        // Nobody can map it again.
+        // `map()` returns `Place::Bad` for the block, so no page fault maps it again.
         while !self.invalidate_bad(block.pages(), &invalidate_lock) {
             invalidate_lock.wait()?;
         }
         self.find(block, Purpose::Rewrite)
     }
 
-    /// Makes a part of `hole` lie somewhere, from the first byte on.
+    /// Allocates a place for a part of `hole`, from the first byte on.
     ///
     /// # Errors
     ///
     /// - The errors of [`find()`](Inode::find).
     fn fill_hole(&self, hole: ByteRange<space::File>) -> Result<Mapping> {
-        // Who reads a hole through a mapping has the kernel's page of zeroes mapped. `fs/dax.c`
-        // would see to it if it were told that the place is new, but it has no lock then, and warns
-        // if somebody maps the new place in between.
+        // A process that has read the hole through a mapping maps the kernel's zero page, so it is
+        // unmapped here. With `IOMAP_F_NEW`, `fs/dax.c` would unmap it, but without
+        // `invalidate_lock`. It would then warn if a page fault maps the new place in the meantime.
         let invalidate_lock = InvalidateLock::new(self);
         let mut mapping = self.find(hole, Purpose::Write)?;
 
         if let Place::Mapped { is_new, .. } = &mut mapping.place {
             *is_new = false;
         }
-        // Nobody uses the page of zeroes in the way of direct I/O.
+        // Direct I/O does not pin the zero page, so this does not fail because of users.
         let hole = mapping.range.clip(hole).ok_or(EUCLEAN)?;
 
-        self.try_unmap(hole, Dirty::Kept, &invalidate_lock)?;
+        self.try_unmap(hole, Dirty::WriteBack, &invalidate_lock)?;
         Ok(mapping)
     }
 }

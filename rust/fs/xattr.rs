@@ -29,18 +29,19 @@ const USER: &CStr = c"user.";
 const TRUSTED: &CStr = c"trusted.";
 pub(super) const SECURITY: &CStr = c"security.";
 
-/// The name with its namespace.
+/// The full name of an attribute, with its namespace.
 ///
 /// # Safety
 ///
-/// `handler` and `name` must be what the VFS calls a handler with, for the duration of `'a`.
+/// `handler` and `name` must be the arguments with which the VFS calls a handler, for the duration
+/// of `'a`.
 unsafe fn full_name<'a>(handler: *const bindings::xattr_handler, name: *const c_char) -> &'a [u8] {
-    // SAFETY: By the safety requirements. The VFS keeps the name behind its prefix.
+    // SAFETY: `handler` and `name` are from the VFS by the safety requirements. The VFS stores
+    // `name` directly after its prefix, which `xattr_full_name()` relies on.
     unsafe { CStr::from_char_ptr(bindings::xattr_full_name(handler, name)) }.to_bytes()
 }
 
-/// A buffer of the VFS, which nobody has initialized, or a question for the length that it would
-/// need.
+/// An uninitialized buffer of the VFS. Without `bytes`, the VFS queries the required length only.
 struct Buffer<'a> {
     bytes: Option<&'a mut [MaybeUninit<u8>]>,
     len: usize,
@@ -53,7 +54,8 @@ impl<'a> Buffer<'a> {
     /// 0.
     unsafe fn new(buffer: *mut MaybeUninit<u8>, size: usize) -> Self {
         let bytes = (size != 0 && !buffer.is_null())
-            // SAFETY: By the safety requirements.
+            // SAFETY: `buffer` is valid for writes of `size` bytes for `'a` by the safety
+            // requirements.
             .then(|| unsafe { slice::from_raw_parts_mut(buffer, size) });
 
         Self { bytes, len: 0 }
@@ -79,7 +81,7 @@ impl<'a> Buffer<'a> {
     }
 }
 
-/// The handlers of `T`, and its list.
+/// The handlers of `T`, and its `listxattr()`.
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
@@ -96,7 +98,8 @@ impl<T: FileSystem> VTable<T> {
         size: usize,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes a valid inode of type `T`, and the name of the handler.
+            // `buffer` is valid for writes of `size` bytes.
             let (inode, name, mut buffer) = unsafe {
                 (
                     Inode::<T>::from_raw(inode),
@@ -112,8 +115,7 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// - Called by the VFS only, with the lock of `inode` held, which is one of a superblock of
-    ///   type `T`.
+    /// - Called by the VFS only, with `inode` locked, which is of a superblock of type `T`.
     /// - `value` is null, or valid for reads of `size` bytes.
     unsafe extern "C" fn set(
         handler: *const bindings::xattr_handler,
@@ -125,7 +127,7 @@ impl<T: FileSystem> VTable<T> {
         size: usize,
         flags: c_int,
     ) -> c_int {
-        // CAST: The flags are bits.
+        // CAST: The flags are single bits, and none is the sign bit.
         let is_there = match flags as u32 {
             flags if flags & bindings::XATTR_CREATE != 0 => Some(false),
             flags if flags & bindings::XATTR_REPLACE != 0 => Some(true),
@@ -133,7 +135,7 @@ impl<T: FileSystem> VTable<T> {
         };
 
         from_result(|| {
-            // SAFETY: By the safety requirements.
+            // SAFETY: The VFS passes a locked inode of type `T`, and the name of the handler.
             let (inode, name) = unsafe {
                 (
                     LockedInode::assume(Inode::<T>::from_raw(inode)),
@@ -141,7 +143,7 @@ impl<T: FileSystem> VTable<T> {
                 )
             };
             let value = (!value.is_null())
-                // SAFETY: By the safety requirements.
+                // SAFETY: `value` is valid for reads of `size` bytes by the safety requirements.
                 .then(|| unsafe { slice::from_raw_parts(value.cast::<u8>(), size) });
 
             inode
@@ -161,14 +163,15 @@ impl<T: FileSystem> VTable<T> {
         buffer: *mut c_char,
         size: usize,
     ) -> isize {
-        // SAFETY: By the safety requirements.
+        // SAFETY: `vfs_listxattr()` passes a dentry of an inode of type `T`. `buffer` is valid for
+        // writes of `size` bytes.
         let (inode, mut buffer) = unsafe {
             (
                 Inode::<T>::from_raw((*dentry).d_inode),
                 Buffer::new(buffer.cast(), size),
             )
         };
-        // CAST: Numbers of capabilities are small.
+        // CAST: `CAP_SYS_ADMIN` is below 64.
         // SAFETY: `current` has credentials.
         let is_trusted = unsafe { bindings::capable(bindings::CAP_SYS_ADMIN as c_int) };
 
@@ -182,7 +185,7 @@ impl<T: FileSystem> VTable<T> {
 
         match result {
             Ok(()) => isize::try_from(buffer.len).unwrap_or(isize::MAX),
-            // CAST: An errno fits every integer.
+            // CAST: An errno fits into every integer type.
             Err(error) => error.to_errno() as isize,
         }
     }
@@ -202,7 +205,7 @@ impl<T: FileSystem> VTable<T> {
     const TRUSTED: bindings::xattr_handler = Self::handler(TRUSTED);
     const SECURITY: bindings::xattr_handler = Self::handler(SECURITY);
 
-    /// The handlers, and a null pointer behind them.
+    /// The handlers, terminated by a null pointer.
     pub(super) const HANDLERS: &'static [*const bindings::xattr_handler; 4] =
         &[&Self::USER, &Self::TRUSTED, &Self::SECURITY, ptr::null()];
 }

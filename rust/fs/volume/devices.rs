@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices that a volume is.
+//! The devices of a volume.
 
 use core::ptr::NonNull;
 
@@ -23,42 +23,44 @@ use crate::{
     },
 };
 
-/// The devices of a filesystem that is mounted.
+/// The devices of a mounted filesystem.
 ///
 /// # Invariants
 ///
-/// `block` is valid, and open until the filesystem is unmounted.
+/// `block` points to a valid block device, which stays open until the filesystem is unmounted.
 pub(in crate::fs) struct Devices {
     pub(super) dax: ARef<dax::Device>,
     pub(super) block: NonNull<bindings::block_device>,
 }
 
-// SAFETY: A block device may be used on any thread.
+// SAFETY: `struct block_device` is not bound to a thread.
 unsafe impl Send for Devices {}
 
-// SAFETY: A shared `Devices` gives access to nothing of the block device but its address.
+// SAFETY: A shared `Devices` gives access to the address of the block device only, and to
+// `dax::Device`, which is `Sync`.
 unsafe impl Sync for Devices {}
 
 impl Devices {
-    /// As much is done in one section of `dax_srcu`: whoever waits for all readers should not wait
-    /// long.
+    /// The most bytes that one section of `dax_srcu` accesses: 2 MiB, so that the removal of a
+    /// device does not wait long.
     pub(super) const MAX_PIECE: u64 = 2 << 20;
 
-    /// The same where nothing is accessed. Drivers count sectors in 32 bits.
+    /// The most bytes that one section of `dax_srcu` checks without an access: 1 GiB, because
+    /// drivers count sectors in 32 bits.
     pub(super) const MAX_CHECK: u64 = 1 << 30;
 
-    /// The DAX device that the volume lies in.
+    /// The DAX device that contains the volume.
     pub(in crate::fs) fn dax(&self) -> &dax::Device {
         &self.dax
     }
 
-    /// The block device that is the volume.
+    /// The block device of the volume.
     pub(in crate::fs) fn block(&self) -> *mut bindings::block_device {
         self.block.as_ptr()
     }
 
-    /// Makes a page present in the kernel's linear map, unless the driver knows that it is bad.
-    /// Then it does so itself.
+    /// Makes a page present in the kernel's linear map. If the driver knows that the page is bad,
+    /// the driver does this in its recovery write, and this function does nothing.
     pub(super) fn make_present(&self, page: ByteRange<space::Device>) {
         let lock = ReadLock::new();
 
@@ -66,8 +68,8 @@ impl Devices {
             return;
         }
         if let Ok(place) = self.dax.locate(page.pages(), &lock) {
-            // SAFETY: The memory of a filesystem has pages and a place in the linear map, which
-            // stay as long as `dax_srcu` is held.
+            // SAFETY: `dax.locate()` has returned the frame, so the frame has a `struct page` and a
+            // place in the linear map, which exist while `lock` holds `dax_srcu`.
             unsafe {
                 let frame = place.outer().start() as c_ulong;
 
@@ -77,7 +79,7 @@ impl Devices {
         }
     }
 
-    /// Writes a page over memory that may be bad.
+    /// Writes a page to memory that can be bad, and clears the error.
     pub(super) fn recovery_write(&self, range: ByteRange<space::Device>, page: &[u8]) -> Result {
         let lock = ReadLock::new();
         let memory = self.dax.memory(range, AccessMode::RecoveryWrite, &lock)?;
@@ -89,7 +91,7 @@ impl Devices {
         }
     }
 
-    /// Copies a first piece of `from` to `to`. Returns its length.
+    /// Copies the first piece of `from` to `to`. Returns its length in bytes.
     pub(super) fn copy_piece(
         &self,
         from: ByteRange<space::Device>,
@@ -105,7 +107,7 @@ impl Devices {
         Ok(target.len() as u64)
     }
 
-    /// The memory of a first piece of `range`.
+    /// The memory of the first piece of `range`.
     pub(super) fn memory<'a>(
         &'a self,
         range: ByteRange<space::Device>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The volume as long as the filesystem is mounted.
+//! The volume of a mounted filesystem.
 
 use core::ptr::{
     self,
@@ -36,11 +36,11 @@ use super::{
     Volume, //
 };
 
-/// The volume of a filesystem that is mounted.
+/// The volume of a mounted filesystem.
 ///
 /// # Invariants
 ///
-/// `volume.shared` points to `devices`, or has been set to null.
+/// `volume.shared.devices` points to `devices`, or was set to null.
 pub(in crate::fs) struct Mounted {
     volume: Volume,
     devices: KBox<Devices>,
@@ -50,22 +50,23 @@ impl Mounted {
     /// # Errors
     ///
     /// - `EINVAL` if the start or the size of the block device is not a multiple of the page size,
-    ///   or if it is empty.
+    ///   or if the block device is empty.
     /// - `ENOMEM` if memory is short.
     /// - The errors of [`dax::Device::of()`].
     ///
     /// # Safety
     ///
-    /// The block device must stay open until [`end()`](Self::end) was called or this is dropped.
+    /// The block device must stay open until [`detach_devices()`](Self::detach_devices) was called
+    /// or the returned value is dropped.
     pub(in crate::fs) unsafe fn new(block: &OpenDevice) -> Result<Self> {
         let dax = dax::Device::of(block)?;
         let block = NonNull::new(block.as_raw()).ok_or(ENXIO)?;
-        // SAFETY: The block device is open.
+        // SAFETY: `OpenDevice` is an open block device.
         let (window, is_read_only, name) = unsafe {
             (
                 window_of(block.as_ptr()).ok_or(EINVAL)?,
                 bindings::bdev_read_only(block.as_ptr()),
-                // It does not change.
+                // The name of a block device does not change while it is open.
                 CStr::from_char_ptr((*block.as_ptr()).bd_device.kobj.name),
             )
         };
@@ -78,10 +79,11 @@ impl Mounted {
 
         let name = CString::try_from(name)?;
         let is_synchronous = dax.is_synchronous();
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The block device stays open by the safety requirements.
         let devices = KBox::new(Devices { dax, block }, GFP_KERNEL)?;
         let pointer = ptr::from_ref(&*devices);
-        // INVARIANT: `Mounted` owns them from now on. The place was checked above.
+        // INVARIANT: `Mounted` owns the devices from now on. The alignment of `place` was checked
+        // above.
         let shared = try_pin_init!(Shared {
             users <- new_srcu!("Volume::users"),
             devices: Atomic::new(pointer),
@@ -108,9 +110,9 @@ impl Mounted {
         &self.devices
     }
 
-    /// From now on the volume is of no use to anybody, wherever a handle of it was kept. Waits for
-    /// those who use it.
-    pub(in crate::fs) fn end(&self) {
+    /// Detaches the devices from all clones of the volume, which fail with `ENXIO` from now on.
+    /// Waits for running accesses.
+    pub(in crate::fs) fn detach_devices(&self) {
         let shared = &self.volume.shared;
 
         shared.devices.store(ptr::null(), Release);
@@ -120,7 +122,7 @@ impl Mounted {
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        self.end();
+        self.detach_devices();
     }
 }
 
@@ -134,23 +136,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn kept_beyond_unmount() -> Result {
+    fn volume_fails_after_unmount() -> Result {
         let disk = TestDisk::new(0, 16)?;
         let block = disk.open();
 
-        // SAFETY: Nobody else uses the disk. `kobject_cleanup()` frees the name.
+        // SAFETY: The test disk has no other user. `kobject_cleanup()` frees the name.
         unsafe {
             (*block.as_raw()).bd_device.kobj.name =
                 bindings::kstrdup(c"kept".as_char_ptr(), bindings::GFP_KERNEL);
         }
 
-        // SAFETY: It is dropped before the disk.
+        // SAFETY: `mounted` is dropped before `disk`, which has the block device.
         let mounted = unsafe { Mounted::new(block) }?;
         let volume = mounted.volume().clone();
         let page = ByteRange::new(0, PAGE_SIZE).ok_or(EINVAL)?;
         let mut bytes = [0; 8];
 
-        // What it grows by is taken when somebody asks for it, and stays.
+        // The volume grows by `grow()` only, and never shrinks.
         for (pages, known, taken) in [(20, 16, 20), (18, 20, 20), (24, 20, 24)] {
             disk.resize(pages);
             assert_eq!(volume.len(), known * PAGE_SIZE);
@@ -158,7 +160,7 @@ mod tests {
             assert_eq!(volume.len(), taken * PAGE_SIZE);
         }
 
-        // This device has no memory.
+        // The test disk has no memory.
         assert_eq!(volume.read(0, &mut bytes), Err(EOPNOTSUPP));
         assert_eq!(volume.write(0, &bytes), Err(EOPNOTSUPP));
         assert_eq!(volume.flush(), Ok(()));
@@ -175,7 +177,7 @@ mod tests {
         assert_eq!(volume.grow(), Err(ENXIO));
         assert!(volume.frames(page).is_none());
 
-        // What does not need the device is still known.
+        // The length does not need the device.
         assert_eq!(volume.len(), 24 * PAGE_SIZE);
         Ok(())
     }

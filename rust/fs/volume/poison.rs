@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The page frames of a volume that have failed, and their marks.
+//! The failed page frames of a volume, and their poison marks.
 //!
 //! C header: [`include/linux/page-flags.h`](srctree/include/linux/page-flags.h)
 
@@ -20,12 +20,12 @@ use crate::{
 
 use super::Volume;
 
-/// Pages that a huge page maps.
+/// Number of pages in a huge page.
 pub(in crate::fs) const HUGE: u64 = 512;
 
 impl Volume {
-    /// The page frames of `range`, as many from the first one on as lie in a row, if there are
-    /// such.
+    /// The page frames of `range`: as many contiguous ones as there are from the first one on.
+    /// Returns [`None`] if the memory has no page frames.
     pub(in crate::fs) fn frames(
         &self,
         range: ByteRange<space::Volume>,
@@ -38,11 +38,12 @@ impl Volume {
         Some(place.outer())
     }
 
-    /// Marks the page frames of `range`, which have failed, as far as there are such.
+    /// Sets the poison mark of the page frames of `range`, which have failed. Stops at memory
+    /// without page frames.
     ///
     /// # Safety
     ///
-    /// The caller must hold `dax_srcu` until the marks are dropped.
+    /// The caller must hold `dax_srcu` until the returned marks are dropped.
     pub(in crate::fs) unsafe fn mark(&self, range: ByteRange<space::Volume>) -> KVec<Marks> {
         let mut all = KVec::new();
         let mut rest = self.locate(range).ok().map(ByteRange::pages);
@@ -56,11 +57,12 @@ impl Volume {
             };
             let frames = place.outer();
 
-            // SAFETY: The memory of a filesystem has pages, and the driver sees to it that these
-            // are aligned as huge pages are. They stay as long as `dax_srcu` is held.
+            // SAFETY: `locate()` has returned the frames, so they have pages, and the driver aligns
+            // its memory to huge pages. The pages exist while the caller holds `dax_srcu`.
             let marks = unsafe { Marks::new(frames) };
 
-            // Without memory the mark of the other frame is taken back too early, and stays.
+            // If `push()` fails, `marks` is dropped at once. `mf_dax_kill_procs()` then marks the
+            // first frame of the huge page later, and the mark stays.
             let _ = all.push(marks, GFP_KERNEL);
             rest = pages.skip(frames.len());
         }
@@ -68,32 +70,33 @@ impl Volume {
     }
 }
 
-/// The marks of page frames that have failed: the kernel makes those present again that are marked
-/// when they have been mended.
+/// The poison marks (`PG_hwpoison`) of failed page frames. After a repair, `nd_pmem` makes only
+/// marked frames present in the linear map again.
 ///
-/// When dropped, the mark of another frame is taken back: where a huge page is mapped,
-/// `mf_dax_kill_procs()` marks its first frame, and not the one that has failed.
+/// Where a huge page is mapped, `mf_dax_kill_procs()` marks the first frame of the huge page
+/// instead of the failed one. The drop clears that mark.
 ///
 /// # Invariants
 ///
-/// `first` is null, or a page that was not marked and has not failed. It stays valid as long as
-/// this exists.
+/// `first` is null, or points to a page that was not marked and has not failed. The page stays
+/// valid while this exists.
 pub(in crate::fs) struct Marks {
     first: *mut bindings::page,
 }
 
 impl Marks {
-    /// Marks `frames`, which have failed.
+    /// Sets the poison mark of `frames`, which have failed.
     ///
     /// # Safety
     ///
-    /// The frames must have pages, aligned as huge pages are, which are valid until the marks are
-    /// dropped.
+    /// The frames must have pages, from the start of their first huge page on. The pages must be
+    /// valid until the marks are dropped.
     unsafe fn new(frames: PageRange<space::Physical>) -> Self {
         let head = frames.start() / HUGE * HUGE;
         let mut first = ptr::null_mut();
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: All frames from `head` on have valid pages by the safety requirements.
+        // `PG_hwpoison` is set atomically.
         unsafe {
             if head != frames.start() {
                 let page = bindings::pfn_to_page(head as c_ulong);
@@ -107,7 +110,8 @@ impl Marks {
             }
         }
 
-        // INVARIANT: It was just looked at. It has not failed, as it lies before `frames`.
+        // INVARIANT: `first` is null, or was not marked. It has not failed, because it precedes
+        // `frames`.
         Self { first }
     }
 }
@@ -115,7 +119,8 @@ impl Marks {
 impl Drop for Marks {
     fn drop(&mut self) {
         if !self.first.is_null() {
-            // SAFETY: By the type invariants.
+            // SAFETY: `first` points to a valid page by the type invariants. `PG_hwpoison` is
+            // cleared atomically.
             unsafe { bindings::TestClearPageHWPoison(self.first) };
         }
     }

@@ -18,12 +18,12 @@ use crate::{
 
 use super::Devices;
 
-/// What writes to a volume, see [`Volume::with_writer()`](super::Volume::with_writer).
+/// A writer to a volume, see [`Volume::with_writer()`](super::Volume::with_writer).
 pub struct Writer<'a> {
     window: Window<space::Device, space::Volume>,
     devices: &'a Devices,
     lock: &'a ReadLock,
-    /// Where the memory of the last write lies, and what is around it.
+    /// The memory of the last write with the memory around it, and its range.
     known: Option<(ByteRange<space::Device>, Memory<'a>)>,
 }
 
@@ -41,8 +41,8 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Writes the bytes from `start` on, past the CPU caches. They are durable after a
-    /// [`Volume::fence()`](super::Volume::fence).
+    /// Writes `from` to the bytes from `start` on, past the CPU caches. The bytes are durable after
+    /// a [`Volume::fence()`](super::Volume::fence).
     ///
     /// # Errors
     ///
@@ -60,16 +60,17 @@ impl<'a> Writer<'a> {
             // CAST: A `u64` is a `usize` here.
             let at = range.start().saturating_sub(known.start()) as usize;
             let len = memory.len().saturating_sub(at).min(rest.len());
-            let (part, behind) = rest.split_at_checked(len).ok_or(ERANGE)?;
+            let (part, after) = rest.split_at_checked(len).ok_or(ERANGE)?;
 
             memory.write(at, part)?;
-            rest = behind;
+            rest = after;
             next = range.skip(len as u64);
         }
         Ok(())
     }
 
-    /// The memory of a first piece of `range`, and where it lies: what is around may be with it.
+    /// The memory of the first piece of `range`, and its range. Both can include memory around the
+    /// piece.
     fn memory(
         &mut self,
         range: ByteRange<space::Device>,
@@ -81,7 +82,7 @@ impl<'a> Writer<'a> {
             .as_ref()
             .is_none_or(|(known, _)| !known.contains(first))
         {
-            // Something of what is around may be bad.
+            // `around()` fails if memory before the byte is bad.
             self.known = match self.around(first) {
                 Some(known) => Some(known),
                 None => Some(self.find(range)?),
@@ -90,7 +91,7 @@ impl<'a> Writer<'a> {
         self.known.as_ref().ok_or(EIO)
     }
 
-    /// The memory of a byte and of what is around, if all before it is good.
+    /// The memory of a byte and around it, if no memory before the byte is bad.
     fn around(
         &self,
         byte: ByteRange<space::Device>,
@@ -105,7 +106,7 @@ impl<'a> Writer<'a> {
             .filter(|(known, _)| known.contains(byte))
     }
 
-    /// The memory of a first piece of `range`, and where that lies.
+    /// The memory of the first piece of `range`, and its range.
     fn find(
         &self,
         range: ByteRange<space::Device>,

@@ -81,7 +81,7 @@ odd_sizes() {
 
 	resize $((LEAST * 8 + 1)) && output=$(make 2>&1) || return
 	[[ $output == *"does not lie on whole pages"* ]] || fail "mkfs said '$output'" || return
-	refuses "does not lie on whole pages"
+	refuses "$DM: start or size is not a multiple of 4096 bytes"
 }
 
 truncated() {
@@ -97,7 +97,7 @@ without_dax() {
 	truncate -s 8M "$TMP/image" && DM=$(losetup -f --show "$TMP/image") || return
 	DM=${DM#/dev/}
 	output=$(make 2>&1) && [[ $output == *"warning: it has no DAX"* ]] &&
-		refuses "$DM has no DAX"
+		refuses "$DM: the device does not support DAX"
 	local status=$?
 
 	losetup -d "/dev/$DM" && rm "$TMP/image" || return
@@ -177,7 +177,7 @@ partition() {
 
 bad_options() {
 	blocks 4096 && make && refuses "Unknown parameter 'colour'" -o colour=blue &&
-		refuses "dax is always" -o dax=never && refuses "dax is always" -o dax=inode &&
+		refuses "only dax=always" -o dax=never && refuses "only dax=always" -o dax=inode &&
 		mounts -o dax=always && mounts -o dax,noatime,nodev && mount_mendfs "/dev/$DM" &&
 		findmnt -no OPTIONS $MNT | grep -w dax=always && unmount
 }
