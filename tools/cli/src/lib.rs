@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How the programs begin, write to standard output, and end.
+//! Start, output and exit codes of the programs.
 //!
-//! `println!` panics if standard output cannot be written. Here that is an error like any other. It
-//! is not reported to a user who has closed the pipe: `daxmf stack list | head -n 1`.
+//! `println!` panics if standard output cannot be written. [`print`] returns an error instead.
+//! [`run`] does not report this error if the reader has closed the pipe, as in
+//! `daxmf stack list | head -n 1`.
 
 use std::env;
 use std::error::Error;
@@ -14,17 +15,17 @@ use std::process::ExitCode;
 use clap::Parser;
 use clap_complete::Shell;
 
-/// The variable of the environment that names a shell: the program prints the completion of its
-/// arguments for that shell, and does nothing else. clap_complete uses the same name.
+/// An environment variable with the name of a shell. If it is set, the program only prints the
+/// completion script for that shell. clap_complete uses the same variable.
 const COMPLETE: &str = "COMPLETE";
 
-/// Standard output cannot be written.
+/// Standard output could not be written.
 #[derive(Debug)]
 pub struct Unwritten(io::Error);
 
 impl Unwritten {
-    /// Whether nobody reads it any more.
-    fn is_unread(&self) -> bool {
+    /// Whether the reader has closed the pipe.
+    fn is_closed_pipe(&self) -> bool {
         self.0.kind() == ErrorKind::BrokenPipe
     }
 }
@@ -41,20 +42,20 @@ impl Error for Unwritten {}
 ///
 /// # Errors
 ///
-/// - [`Unwritten`] if that is not possible.
+/// - [`Unwritten`] if the write fails.
 pub fn print(line: impl Display) -> Result<(), Unwritten> {
     writeln!(io::stdout(), "{line}").map_err(Unwritten)
 }
 
-/// Writes a line to standard error. Where that is not possible, nothing else is left to write to.
+/// Writes a line to standard error. An error is ignored, because there is nowhere to report it.
 pub fn warn(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Parses the arguments, and calls `act` with them, which returns the exit code.
+/// Parses the arguments and passes them to `act`, which returns the exit code.
 ///
-/// Errors are reported on standard error. The exit code is `failure` then, and `usage` if the
-/// arguments are wrong.
+/// Reports errors on standard error. The exit code is `usage` if the arguments are wrong, and
+/// `failure` after any other error.
 pub fn run<A: Parser>(
     failure: u8,
     usage: u8,
@@ -75,7 +76,7 @@ pub fn run<A: Parser>(
             let _ = error.print();
             return usage.into();
         }
-        // The help, or the version.
+        // clap returns the text of --help and --version as an error.
         Err(text) => text
             .print()
             .map(|()| 0)
@@ -84,7 +85,7 @@ pub fn run<A: Parser>(
 
     result
         .unwrap_or_else(|error| {
-            if !error.downcast_ref().is_some_and(Unwritten::is_unread) {
+            if !error.downcast_ref().is_some_and(Unwritten::is_closed_pipe) {
                 warn(format_args!("{}: {error}", A::command().get_name()));
             }
             failure

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which bytes of a block device are bad, from what sysfs lists of its disk, and where ranges of a
-//! device are on those above it.
+//! The bad ranges of a block device, from the list of its disk in sysfs, and the translation of
+//! ranges of a device to the devices above it.
 
 use std::fs;
 use std::ops::Range;
@@ -11,24 +11,24 @@ use crate::block;
 use crate::sys::mapper;
 use crate::table::{self, SECTOR};
 
-/// What a file of sysfs can hold, in bytes. What is longer is cut there.
+/// Size of a full sysfs file, in bytes: a page without its final zero. Longer text is cut here.
 const ROOM: usize = 4095;
 
-/// Says of a device, by its folder in sysfs and its number, which ranges it has itself; [`None`] if
-/// those below it have them.
+/// Returns the ranges of a device itself, from its directory in sysfs and its number; [`None`] if
+/// they come from the devices below it.
 type Origin<'a> = &'a dyn Fn(&str, (u64, u64)) -> Result<Option<BadRanges>, String>;
 
 /// Bad ranges of a device, in bytes from its start.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct BadRanges {
-    /// In order, and apart from each other.
+    /// Sorted, and neither overlapping nor adjacent.
     pub ranges: Vec<Range<u64>>,
-    /// Whether the disk lists more than its file in sysfs can show.
+    /// Whether the disk lists more ranges than its file in sysfs can show.
     pub is_cut: bool,
 }
 
 impl From<Vec<Range<u64>>> for BadRanges {
-    /// These, which are in order and apart from each other, are all.
+    /// `ranges` are all bad ranges. They must be sorted, and neither overlapping nor adjacent.
     fn from(ranges: Vec<Range<u64>>) -> Self {
         Self {
             ranges,
@@ -38,8 +38,7 @@ impl From<Vec<Range<u64>>> for BadRanges {
 }
 
 impl BadRanges {
-    /// Reads what is bad of a device: a disk, a partition of one, or what device-mapper makes of
-    /// them.
+    /// Reads the bad ranges of a device: a disk, a partition, or a mapped device.
     pub fn of_device(device: (u64, u64)) -> Result<Self, String> {
         Self::carried(device, &|sysfs, _| match block::is_disk(sysfs) {
             true => Self::of_disk(sysfs).map(Some),
@@ -47,7 +46,7 @@ impl BadRanges {
         })
     }
 
-    /// Where `ranges` of the device `below` are on a device.
+    /// Translates `ranges` of the device `below` to ranges of `device`.
     pub fn above(
         device: (u64, u64),
         below: (u64, u64),
@@ -60,7 +59,8 @@ impl BadRanges {
         Ok(carried.ranges)
     }
 
-    /// What a device has of the ranges of those below it that have some, as `origin` says.
+    /// The ranges that `origin` returns for a device and the devices below it, as ranges of the
+    /// device.
     fn carried(device: (u64, u64), origin: Origin<'_>) -> Result<Self, String> {
         let sysfs = block::sysfs(device);
 
@@ -83,14 +83,14 @@ impl BadRanges {
         let failed = |why: String| format!("mapped device {major}:{minor}: {why}");
         let (count, bytes) = mapper::table((major, minor)).map_err(|e| failed(e.to_string()))?;
         let targets =
-            table::parse(count, &bytes).ok_or_else(|| failed("its table cannot be read".into()))?;
+            table::parse(count, &bytes).ok_or_else(|| failed("cannot parse its table".into()))?;
         let mut ranges = Vec::new();
         let mut is_cut = false;
 
         for target in targets {
             let stripes = target.stripes().ok_or_else(|| {
                 failed(format!(
-                    "targets of the kind {} are not followed",
+                    "target type {} is not supported, only linear and striped",
                     target.kind
                 ))
             })?;
@@ -114,7 +114,7 @@ impl BadRanges {
         Self::parse(&read(&path)?).ok_or_else(|| format!("{path}: not a list of bad blocks"))
     }
 
-    /// Parses a list of sectors and their numbers. A last line that is cut is left out.
+    /// Parses lines of a first sector and a number of sectors. Drops a last line that is cut.
     fn parse(text: &str) -> Option<Self> {
         let is_cut = text.len() >= ROOM;
         let whole = match text.rfind('\n') {
@@ -136,7 +136,7 @@ impl BadRanges {
         })
     }
 
-    /// What of it lies in `size` sectors from `start` on, counted from there.
+    /// The ranges within `size` sectors from sector `start`, as offsets from `start`.
     fn part(self, start: u64, size: u64) -> Self {
         let start = start.saturating_mul(SECTOR);
         let part = start..start.saturating_add(size.saturating_mul(SECTOR));
@@ -150,12 +150,12 @@ impl BadRanges {
         }
     }
 
-    /// Takes ranges out.
+    /// Removes ranges.
     pub fn remove(&mut self, ranges: Vec<Range<u64>>) {
         self.ranges = without(&self.ranges, &merged(ranges));
     }
 
-    /// What is bad of a range.
+    /// The bad parts of a range.
     pub fn within<'a>(&'a self, range: &'a Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
         let first = self.ranges.partition_point(|bad| bad.end <= range.start);
 
@@ -166,14 +166,14 @@ impl BadRanges {
     }
 }
 
-/// What two ranges have in common, if anything.
+/// The bytes that two ranges share. [`None`] if there are none.
 pub fn intersection(a: &Range<u64>, b: &Range<u64>) -> Option<Range<u64>> {
     let both = a.start.max(b.start)..a.end.min(b.end);
 
     (!both.is_empty()).then_some(both)
 }
 
-/// The same bytes in order, in ranges that are apart from each other.
+/// Sorts ranges, and merges those that overlap or touch.
 pub fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges.retain(|range| !range.is_empty());
     ranges.sort_by_key(|range| range.start);
@@ -188,7 +188,7 @@ pub fn merged(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
     ranges
 }
 
-/// What of ranges is in none of `others`. Both are in order, and apart from each other.
+/// The parts of `ranges` that are in none of `others`. Both must be as [`merged`] returns them.
 pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> {
     let mut rest = Vec::new();
 
@@ -210,33 +210,33 @@ pub fn without(ranges: &[Range<u64>], others: &[Range<u64>]) -> Vec<Range<u64>> 
     rest
 }
 
-/// The range of so many bytes of a device, by its folder in sysfs.
+/// Checks that `length` bytes from `offset` lie on a device, and returns their range. `sysfs` is
+/// the directory of the device.
 pub fn range_of(name: &str, sysfs: &str, offset: u64, length: u64) -> Result<Range<u64>, String> {
     let size = number(&format!("{sysfs}/size"))?.saturating_mul(SECTOR);
 
     match offset.checked_add(length) {
         Some(end) if end <= size && length != 0 => Ok(offset..end),
         _ => Err(format!(
-            "{name}: {offset:#x} and {length:#x} bytes from there on are no range of its {size:#x} \
-             bytes"
+            "{name}: no such range: {length:#x} bytes at {offset:#x} of {size:#x} bytes"
         )),
     }
 }
 
-/// How many bytes ranges have, which are apart from each other.
+/// The number of bytes in ranges that do not overlap.
 pub fn length(ranges: &[Range<u64>]) -> u64 {
     let lengths = ranges.iter().map(|range| range.end - range.start);
 
     lengths.fold(0, u64::saturating_add)
 }
 
-/// The number in a file of sysfs.
+/// Reads the number in a file of sysfs.
 pub fn number(path: &str) -> Result<u64, String> {
     let text = read(path)?;
 
     text.trim()
         .parse()
-        .map_err(|_| format!("{path}: '{}' is no number", text.trim()))
+        .map_err(|_| format!("{path}: '{}' is not a number", text.trim()))
 }
 
 fn read(path: &str) -> Result<String, String> {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_list_is_refused() {
+    fn an_invalid_list_is_rejected() {
         for text in ["8\n", "8 x\n", "-8 8\n", "36893488147419103232 8\n"] {
             assert_eq!(BadRanges::parse(text), None);
         }
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_cut_is_left_out() {
+    fn a_line_that_is_cut_is_dropped() {
         let lines: Vec<_> = (0..1000).map(|n| format!("{} 1\n", n * 2)).collect();
         let mut text = lines.concat();
 

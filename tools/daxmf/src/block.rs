@@ -10,8 +10,8 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-/// The name of the disk that `device` is, or is a partition of: of a path to a block device, or of
-/// a name that the kernel knows.
+/// The kernel's name of the disk that `device` is, or is a partition of. `device` is a path to a
+/// block device, or a name in the kernel.
 pub fn disk_of(device: &str) -> Result<String, String> {
     let not_block = || format!("{device}: not a block device");
     let link = if device.contains('/') {
@@ -37,7 +37,7 @@ pub fn disk_of(device: &str) -> Result<String, String> {
     }
 }
 
-/// The major and minor number of a block device, by a path to it or a name that the kernel knows.
+/// The major and minor number of a block device, from a path to it or its name in the kernel.
 pub fn number_of(device: &str) -> Result<(u64, u64), String> {
     if device.contains('/') {
         let meta = fs::metadata(device).map_err(|e| format!("{device}: {e}"))?;
@@ -51,19 +51,19 @@ pub fn number_of(device: &str) -> Result<(u64, u64), String> {
         .ok_or_else(|| format!("{device}: not a block device"))
 }
 
-/// The folder of a device in sysfs.
+/// The directory of a device in sysfs.
 pub fn sysfs((major, minor): (u64, u64)) -> String {
     format!("/sys/dev/block/{major}:{minor}")
 }
 
-/// Whether the device of a folder in sysfs is a disk: nothing is below it.
+/// Whether a directory in sysfs is of a disk, and not of a partition or a mapped device.
 pub fn is_disk(sysfs: &str) -> bool {
     !["dm", "partition"]
         .iter()
         .any(|name| Path::new(&format!("{sysfs}/{name}")).exists())
 }
 
-/// The disk that a device is a partition of.
+/// The disk of a partition. [`None`] if the device is not a partition.
 pub fn disk_of_partition(device: (u64, u64)) -> Result<Option<(u64, u64)>, String> {
     let sysfs = sysfs(device);
 
@@ -73,7 +73,7 @@ pub fn disk_of_partition(device: (u64, u64)) -> Result<Option<(u64, u64)>, Strin
     }
 }
 
-/// Whether a device is `below`, or lies on it.
+/// Whether a device is `below`, or is above it.
 pub fn is_on(device: (u64, u64), below: (u64, u64)) -> Result<bool, String> {
     if device == below {
         return Ok(true);
@@ -93,7 +93,7 @@ pub fn is_on(device: (u64, u64), below: (u64, u64)) -> Result<bool, String> {
     Ok(false)
 }
 
-/// The number of the device of a folder in sysfs. [`None`] if there is none.
+/// Reads the device number in a directory of sysfs. [`None`] if the directory has none.
 fn read_number(sysfs: &str) -> Result<Option<(u64, u64)>, String> {
     let path = format!("{sysfs}/dev");
     let text = match fs::read_to_string(&path) {
@@ -105,7 +105,7 @@ fn read_number(sysfs: &str) -> Result<Option<(u64, u64)>, String> {
         .split_once(':')
         .and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)))
         .map(Some)
-        .ok_or_else(|| format!("{path}: '{}' is no number of a device", text.trim()))
+        .ok_or_else(|| format!("{path}: '{}' is not a device number", text.trim()))
 }
 
 /// Whether a disk has DAX.
@@ -114,7 +114,7 @@ pub fn has_dax(disk: &str) -> bool {
         .is_ok_and(|value| value.trim() == "1")
 }
 
-/// The disks right below a disk, in order and each once.
+/// The disks directly below a disk, sorted and without duplicates.
 pub fn slaves(disk: &str) -> Result<Vec<String>, String> {
     let mut slaves: Vec<_> = names(&format!("/sys/class/block/{disk}/slaves"))?
         .iter()
@@ -153,8 +153,8 @@ pub fn mount_of(disk: &str) -> Option<String> {
     })
 }
 
-/// The names in a folder, in order; none if there is no such folder, as when a device has gone. A
-/// folder that cannot be read is an error: nobody knows what is in it.
+/// The names in a directory, sorted. A directory that does not exist has no names, because its
+/// device can be removed at any time. A directory that cannot be read is an error.
 pub fn names(folder: &str) -> Result<Vec<String>, String> {
     let mut names = match read_names(folder) {
         Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
@@ -180,8 +180,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn folders_that_cannot_be_read() {
-        // A file is no folder, whoever asks.
+    fn directories_that_cannot_be_read() {
+        // Reading a file as a directory fails for root, too.
         let error = names("/proc/self/stat").unwrap_err();
 
         assert!(

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What became of memory failures, as the modules count them.
+//! The modules' counters of memory failures and their outcomes.
 
 use serde_json::Value;
 
 use crate::bad;
 
-/// Where `daxmf_stack` has its counters, LOWER and LOWER/UPPER.
+/// The counters of `daxmf_stack`, in the directories LOWER and LOWER/UPPER.
 pub const STACK: &str = "/sys/kernel/debug/daxmf_stack";
 
-/// The files that have them.
+/// The files of the counters.
 pub const NAMES: [&str; 4] = ["received", "delivered", "declined", "failed"];
 
-/// In the order of their names.
+/// In the order of [`NAMES`].
 pub type Counts = [u64; NAMES.len()];
 
-/// Reads the counters in a folder.
+/// Reads the counters in a directory.
 pub fn read(folder: &str) -> Result<Counts, String> {
     let mut counts = [0; NAMES.len()];
 
@@ -25,7 +25,7 @@ pub fn read(folder: &str) -> Result<Counts, String> {
     Ok(counts)
 }
 
-/// The counters as an object.
+/// The counters as a JSON object.
 pub fn to_json(counts: &Counts) -> Value {
     NAMES
         .iter()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `daxmf events`: what happened to memory failures, as the kernel's log of them has it.
+//! `daxmf events`: lists the events of memory failures in the kernel's event log.
 
 mod record;
 
@@ -15,26 +15,26 @@ use cli::Unwritten;
 
 pub use record::Record;
 
-/// The log, a record for each read.
+/// The event log. Each read returns one record.
 pub const LOG: &str = "/dev/daxmf";
 
-/// Longer than any record.
+/// Size of the buffer for a record, in bytes. Documentation/events.rst: 512 are enough.
 const RECORD_SIZE: usize = 4096;
 
 /// Which events to show, and how.
 #[derive(Args)]
 pub struct Options {
-    /// Only those of this disk or mapped device: a path, or a name of the kernel, such as pmem0.
+    /// Only events of this disk or mapped device: a path, or a name in the kernel, such as pmem0.
     device: Option<String>,
-    /// Go on with events as they happen, until interrupted.
+    /// Wait for further events and list them, until interrupted.
     #[arg(long, short)]
     follow: bool,
-    /// As JSON, an object a line.
+    /// Print JSON, one object a line.
     #[arg(long)]
     json: bool,
 }
 
-/// Shows the events. Returns what failed, a line each.
+/// Lists the events. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     let device = options.device.as_deref().map(kernel_name);
     let mut log = match Log::open(options.follow) {
@@ -60,11 +60,11 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     }
 }
 
-/// The log of the kernel.
+/// The open event log.
 pub struct Log(File);
 
 impl Log {
-    /// Opens it, at the oldest event that it has.
+    /// Opens the log at its oldest event. `is_blocking`: [`Log::next`] waits for an event.
     pub fn open(is_blocking: bool) -> Result<Self, String> {
         let flags = match is_blocking {
             true => 0,
@@ -79,7 +79,7 @@ impl Log {
             .map_err(|error| format!("{LOG}: {}", explain(&error)))
     }
 
-    /// The next event, [`None`] if there is none yet.
+    /// Reads the next event. [`None`] if there is none yet and the log is not blocking.
     pub fn next(&mut self) -> Result<Option<Record>, String> {
         let mut bytes = [0; RECORD_SIZE];
 
@@ -106,13 +106,13 @@ impl AsFd for Log {
 
 fn explain(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => "there is no log: load the module daxmf (modprobe daxmf)".into(),
+        ErrorKind::NotFound => "no event log: load the module daxmf (modprobe daxmf)".into(),
         ErrorKind::PermissionDenied => "needs root".into(),
         _ => error.to_string(),
     }
 }
 
-/// What the kernel calls a device: a path may be a link, as those in `/dev/mapper` are.
+/// The name of a device in the kernel. Resolves links, such as those in `/dev/mapper`.
 fn kernel_name(device: &str) -> String {
     let path = Path::new("/dev").join(device);
     let path = path.canonicalize().unwrap_or(path);

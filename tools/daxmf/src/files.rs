@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files of a filesystem, by their inodes: where they lie, and what the page cache has of them.
+//! The files of a filesystem, by their inodes: their extents, and their pages in the page cache.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -20,30 +20,30 @@ use crate::sys::fiemap::{self, Extent};
 use crate::sys::page_cache::{self, Mapping, PAGE};
 use crate::sys::{handle, xfs};
 
-/// `FIEMAP_EXTENT_UNKNOWN`, `DELALLOC` and `DATA_INLINE`: it has no place of its own.
+/// `FIEMAP_EXTENT_UNKNOWN`, `DELALLOC` and `DATA_INLINE`: the extent has no blocks of its own.
 const NO_PLACE: u32 = 0x206;
 const UNWRITTEN: u32 = 0x800;
 const FS_XFLAG_REALTIME: u64 = 0x1;
 
-/// Pages that are mapped at once.
+/// Number of pages that are mapped at once, at most.
 const WINDOW: u64 = 1024;
 
-/// An inode, and which of the files that had its number.
+/// An inode. The generation distinguishes it from earlier inodes with the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Inode {
     pub number: u64,
     pub generation: u32,
 }
 
-/// What an inode is.
+/// The kind of an inode.
 pub enum Kind {
-    /// A file with data in pages.
+    /// A regular file with data on this device.
     Regular(Inode),
-    /// A directory, a symbolic link: its data are metadata.
+    /// A directory or a symbolic link, for example: its contents are metadata.
     Other,
-    /// Its data are on another device.
+    /// A file whose data is on another device.
     Elsewhere,
-    /// It is free, or the filesystem's own.
+    /// A free inode, or one of the filesystem itself.
     None,
 }
 
@@ -52,9 +52,9 @@ pub enum Kind {
 pub struct Piece {
     /// Bytes of the file.
     pub file: Range<u64>,
-    /// Where they are on the device.
+    /// Offset of the first one on the device, in bytes.
     pub at: u64,
-    /// Whether they have been written.
+    /// Whether they are written, and not only allocated.
     pub is_written: bool,
 }
 
@@ -65,16 +65,16 @@ impl Piece {
     }
 }
 
-/// What became of a page that is bad on its device.
+/// The result of an attempt to write back a page that is bad on the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The page cache has it.
+    /// The page cache has it, and nothing was written.
     Cached,
-    /// It was written back; the error, if the device did not take it.
+    /// It was written back. The error, if the write to the device failed.
     Written(Option<String>),
-    /// Nothing has it.
+    /// The page cache does not have it. The reason.
     Lost(&'static str),
-    /// The page cache has it, but it cannot be written back.
+    /// The page cache has it, but it cannot be written back. The reason.
     Failed(String),
 }
 
@@ -99,7 +99,8 @@ impl Filesystem {
         self.is_xfs
     }
 
-    /// What an inode is that the filesystem calls the owner of something. Only XFS names owners.
+    /// The kind of an inode that the reverse map names as an owner. Uses calls of XFS, because only
+    /// XFS names owners.
     pub fn kind(&self, number: u64) -> io::Result<Kind> {
         let regular = SFlag::S_IFREG.bits();
 
@@ -114,7 +115,7 @@ impl Filesystem {
         })
     }
 
-    /// The inode of an open file. [`None`] if its data are on another device.
+    /// The inode of an open file. [`None`] if its data is not on this device.
     pub fn inode_of(&self, file: &File) -> io::Result<Option<Inode>> {
         let number = file.metadata()?.ino();
 
@@ -129,13 +130,13 @@ impl Filesystem {
         })
     }
 
-    /// Opens a file, whatever names it has or had.
+    /// Opens a file by its inode, so renaming or removing the file makes no difference.
     pub fn open(&self, inode: Inode, is_writable: bool) -> io::Result<File> {
         let access = match is_writable {
             true => OFlag::O_RDWR,
             false => OFlag::O_RDONLY,
         };
-        // Nobody is waited for who has a lease of it.
+        // O_NONBLOCK: do not wait for a process that has a lease on the file.
         let flags = access | OFlag::O_NONBLOCK | OFlag::O_NOATIME | OFlag::O_CLOEXEC;
 
         match self.is_xfs {
@@ -144,7 +145,7 @@ impl Filesystem {
         }
     }
 
-    /// The name that the kernel knows a file by, if it still has it.
+    /// The name that the kernel has for an open file, if the file still has this name.
     pub fn name_of(&self, file: &File, inode: Inode) -> Option<PathBuf> {
         let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
         let meta = fs::symlink_metadata(&path).ok()?;
@@ -152,14 +153,14 @@ impl Filesystem {
         (self.has(&meta) && meta.ino() == inode.number).then_some(path)
     }
 
-    /// Whether this is of a file of the filesystem.
+    /// Whether a file with this metadata is on the filesystem.
     pub fn has(&self, meta: &fs::Metadata) -> bool {
         (major(meta.dev()), minor(meta.dev())) == self.mount.device
     }
 
-    /// Writes bad pages of a file back, and says what became of each. They are named by their
-    /// numbers, in order. With `is_dry` it only looks at what can be written back.
-    pub fn rewrite(
+    /// Writes bad pages of a file back, and returns the result for each. `pages` are page numbers,
+    /// sorted. With `is_dry`, only checks which pages can be written back.
+    pub fn write_back(
         &self,
         inode: Inode,
         file: &File,
@@ -177,7 +178,7 @@ impl Filesystem {
             let mapping = Mapping::new(file, &range, false)?;
 
             for page in pages {
-                attempts.insert(*page, state(&mapping, page - range.start)?);
+                attempts.insert(*page, check_cached(&mapping, page - range.start)?);
             }
         }
         if is_dry {
@@ -195,11 +196,11 @@ impl Filesystem {
         match self.open(inode, true) {
             Ok(file) => {
                 for (range, pages) in windows(&cached) {
-                    attempts.extend(write_back(&file, range, pages)?);
+                    attempts.extend(write_back_window(&file, range, pages)?);
                 }
             }
             Err(error) => {
-                let failed = Attempt::Failed(refusal(&error));
+                let failed = Attempt::Failed(describe_open_error(&error));
 
                 attempts.extend(cached.iter().map(|page| (*page, failed.clone())));
             }
@@ -208,23 +209,27 @@ impl Filesystem {
     }
 }
 
-/// Pages in parts that are mapped at once, each with the range of all pages from its first to its
-/// last.
+/// Splits `pages` into windows that are mapped at once, each with the range from its first to its
+/// last page.
 fn windows(pages: &[u64]) -> impl Iterator<Item = (Range<u64>, &[u64])> {
     pages
         .chunk_by(|a, b| a / WINDOW == b / WINDOW)
         .filter_map(|window| Some((*window.first()?..window.last()? + 1, window)))
 }
 
-fn state(mapping: &Mapping<'_>, page: u64) -> io::Result<Attempt> {
+fn check_cached(mapping: &Mapping<'_>, page: u64) -> io::Result<Attempt> {
     Ok(match mapping.is_cached(page)? {
         true => Attempt::Cached,
         false => Attempt::Lost("not in the page cache"),
     })
 }
 
-/// Writes pages back that the page cache has.
-fn write_back(file: &File, range: Range<u64>, pages: &[u64]) -> io::Result<BTreeMap<u64, Attempt>> {
+/// Writes back those of `pages` that are still in the page cache.
+fn write_back_window(
+    file: &File,
+    range: Range<u64>,
+    pages: &[u64],
+) -> io::Result<BTreeMap<u64, Attempt>> {
     let meta = file.metadata()?;
     let has_holes = meta.blocks().saturating_mul(512) < meta.len();
     let mapping = Mapping::new(file, &range, true)?;
@@ -232,7 +237,7 @@ fn write_back(file: &File, range: Range<u64>, pages: &[u64]) -> io::Result<BTree
 
     for page in pages {
         let index = page - range.start;
-        let mut attempt = state(&mapping, index)?;
+        let mut attempt = check_cached(&mapping, index)?;
 
         if attempt == Attempt::Cached {
             attempt = match dirty(file, &mapping, *page, index, has_holes) {
@@ -252,7 +257,7 @@ fn write_back(file: &File, range: Range<u64>, pages: &[u64]) -> io::Result<BTree
     Ok(attempts)
 }
 
-/// Has a page that the page cache has written back by the next sync.
+/// Marks a cached page as dirty, so that the next sync writes it back.
 fn dirty(
     file: &File,
     mapping: &Mapping<'_>,
@@ -261,19 +266,19 @@ fn dirty(
     has_holes: bool,
 ) -> Result<(), String> {
     if has_holes {
-        // The holes in the same folio would be allocated with the page.
+        // Otherwise the filesystem allocates blocks for all holes in the page's folio.
         mapping.split(index);
     }
     match is_allocated(file, page) {
         Ok(true) => {}
-        Ok(false) => return Err("it has become a hole meanwhile: repair again".into()),
+        Ok(false) => return Err("the page is now a hole: repair again".into()),
         Err(error) => return Err(error.to_string()),
     }
     mapping
         .dirty(index)
         .map_err(|error| match error.raw_os_error() {
             Some(libc::EFAULT) => {
-                "the filesystem refuses it: is it full, or a quota used up?".into()
+                "the filesystem refused the write: check free space (df) and quotas".into()
             }
             _ => error.to_string(),
         })
@@ -286,23 +291,25 @@ fn is_allocated(file: &File, page: u64) -> io::Result<bool> {
     Ok(extents.iter().any(|extent| extent.flags & UNWRITTEN == 0))
 }
 
-/// Why a file cannot be opened, and what can be done.
-pub fn refusal(error: &io::Error) -> String {
+/// Describes why a file cannot be opened, and what to do.
+pub fn describe_open_error(error: &io::Error) -> String {
     let errno = error
         .raw_os_error()
         .map_or(Errno::UnknownErrno, Errno::from_raw);
 
     match errno {
-        Errno::EROFS => "mounted read-only: mount it read-write, and repair again",
-        Errno::EPERM => "it must not be changed (see lsattr, fsverity): copy it to a new file",
-        Errno::ETXTBSY => "a process executes it, or swaps to it: copy it to a new file",
-        Errno::EAGAIN => "a process has a lease of it, and is asked to give it up: repair again",
+        Errno::EROFS => "mounted read-only: remount it read-write, and repair again",
+        Errno::EPERM => {
+            "the file is immutable, append-only or has fs-verity: copy it to a new file"
+        }
+        Errno::ETXTBSY => "the file is executed or used for swap: copy it to a new file",
+        Errno::EAGAIN => "a process has a lease on the file, and must release it: repair again",
         _ => return error.to_string(),
     }
     .into()
 }
 
-/// Which bad pieces a range of a file has.
+/// The bad pieces of a range of a file.
 pub fn pieces(file: &File, range: &Range<u64>, bad: &BadRanges) -> io::Result<Vec<Piece>> {
     let extents = fiemap::extents(file, range.clone())?;
 
@@ -335,8 +342,8 @@ fn bad_pieces(extents: &[Extent], range: &Range<u64>, bad: &BadRanges) -> Vec<Pi
     pieces
 }
 
-/// Pieces by the pages of the file that they lie in: of each page from its first bad byte to its
-/// last.
+/// The pieces by page number. Pieces of the same page are merged: from the first bad byte of the
+/// page to the last.
 pub fn by_page(pieces: &[Piece]) -> BTreeMap<u64, Piece> {
     let mut pages: BTreeMap<u64, Piece> = BTreeMap::new();
 
@@ -396,7 +403,7 @@ mod tests {
     }
 
     #[test]
-    fn pieces_lie_in_extents_and_in_the_range() {
+    fn pieces_are_within_extents_and_the_range() {
         let extents = [
             extent(0, 40960, 8192, 0),
             extent(12288, 8192, 4096, UNWRITTEN),
@@ -436,7 +443,7 @@ mod tests {
     }
 
     #[test]
-    fn extents_at_the_end_of_numbers_are_no_panic() {
+    fn extents_at_the_end_of_u64_do_not_overflow() {
         let extents = [extent(u64::MAX - 10, u64::MAX - 20, 100, 0)];
         let all = 0..u64::MAX;
 
@@ -444,7 +451,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_has_all_of_its_pieces() {
+    fn pieces_of_a_page_are_merged() {
         let pages = by_page(&[
             Piece {
                 file: 3072..5120,
@@ -479,7 +486,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn windows_have_all_pages(mut pages in prop::collection::vec(0_u64..5000, 0..50)) {
+        fn windows_contain_all_pages(mut pages in prop::collection::vec(0_u64..5000, 0..50)) {
             pages.sort();
             pages.dedup();
             let mut all = Vec::new();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `daxmf inject`: memory failures and bad blocks, for those who test what their own programs and
-//! filesystems make of them.
+//! `daxmf inject`: injects memory failures and bad blocks, to test how programs and filesystems
+//! handle them.
 
 use std::fs;
 use std::io::{self, IsTerminal};
@@ -20,13 +20,13 @@ use crate::privilege;
 use crate::table::SECTOR;
 use crate::text::number;
 
-/// Takes the number of a page frame for `memory_failure()`: srctree/mm/hwpoison-inject.c.
+/// Calls `memory_failure()` for the page frame whose number is written to it: mm/hwpoison-inject.c.
 const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
 
 /// What to inject, and where.
 #[derive(Args)]
 pub struct Options {
-    /// A persistent-memory disk with DAX: a path, or a name of the kernel, such as pmem0.
+    /// A persistent-memory disk with DAX: a path, or a name in the kernel, such as pmem0.
     device: String,
     /// First byte of the device, decimal or 0x….
     #[arg(value_parser = number)]
@@ -34,19 +34,19 @@ pub struct Options {
     /// Number of bytes.
     #[arg(value_parser = number, default_value = "4096")]
     length: u64,
-    /// List the range as bad, as a scrub does that finds an error. Without this, the pages of the
-    /// range fail, as with a processor that finds one.
+    /// List the range as bad, as if a scrub had found an error. Without this, the pages of the
+    /// range fail, as if a processor had found one.
     #[arg(long)]
     error: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short)]
     yes: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Injects. Returns what failed, a line each.
+/// Injects a failure or an error. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     let target = match Target::new(options) {
         Ok(target) => target,
@@ -75,26 +75,26 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
             "kind": if options.error { "error" } else { "failure" },
         }))?,
         false => cli::print(format_args!(
-            "{disk}: {length:#x} bytes at {offset:#x}; 'daxmf events {disk}' shows what came of it"
+            "{disk}: {length:#x} bytes at {offset:#x}; 'daxmf events {disk}' shows the outcome"
         ))?,
     }
     Ok(vec![])
 }
 
-/// Asks whoever is at the terminal.
+/// Asks the user for confirmation.
 fn confirm(options: &Options, target: &Target) -> Result<bool, Unwritten> {
     if !io::stdin().is_terminal() {
-        cli::warn("daxmf: there is no terminal to ask at: --yes is wanted");
+        cli::warn("daxmf: standard input is not a terminal: use --yes");
         return Ok(false);
     }
     let effect = match options.error {
-        true => "reads as an error from now on, until it is written",
-        false => "fails: processes that have it mapped are killed, and filesystems are notified",
+        true => "will read as an error until it is written",
+        false => "will fail: processes that map it get SIGBUS, and its holder is notified",
     };
     let mut answer = String::new();
 
     cli::print(format_args!(
-        "{}: memory from {:#x} to {:#x} {effect}. Type 'yes' to go on:",
+        "{}: memory from {:#x} to {:#x} {effect}. Type 'yes' to continue:",
         target.disk, target.range.start, target.range.end
     ))?;
     Ok(io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes")
@@ -104,14 +104,14 @@ fn confirm(options: &Options, target: &Target) -> Result<bool, Unwritten> {
 struct Target {
     disk: String,
     range: Range<u64>,
-    /// The physical address of the disk.
+    /// Physical address of the first byte of the disk.
     address: u64,
 }
 
 impl Target {
-    /// Checks that there is such a range.
+    /// Checks the device and the range.
     fn new(options: &Options) -> Result<Self, String> {
-        privilege::check("this does harm")?;
+        privilege::check("it can kill processes and make data unreadable")?;
 
         let device = &options.device;
         let disk = block::disk_of(device)?;
@@ -119,7 +119,9 @@ impl Target {
             .ok_or_else(|| format!("{device}: not a persistent-memory disk with DAX"))?;
 
         if block::number_of(device)? != block::number_of(&disk)? {
-            return Err(format!("{device}: a partition, name the disk: {disk}"));
+            return Err(format!(
+                "{device}: this is a partition: name the disk: {disk}"
+            ));
         }
         let (offset, length) = (options.offset, options.length);
         let range = bad::range_of(&disk, &format!("/sys/block/{disk}"), offset, length)?;
@@ -130,7 +132,7 @@ impl Target {
 
         if offset % unit != 0 || length % unit != 0 {
             return Err(format!(
-                "{disk}: {offset:#x} and {length:#x} must be multiples of {unit}"
+                "{disk}: offset {offset:#x} and length {length:#x} must be multiples of {unit}"
             ));
         }
         Ok(Self {
@@ -149,10 +151,10 @@ impl Target {
             .map_err(|error| format!("{path}: {error}"))
     }
 
-    /// Has each page fail, the first one first, until one cannot.
+    /// Makes the pages fail one after another, up to the first error.
     fn fail(&self) -> Result<(), String> {
         if !Path::new(CORRUPT_PFN).exists() {
-            // What it has to say is said by the error below.
+            // If this fails, the write below fails, and its error is reported.
             let _ = Command::new("modprobe").arg("hwpoison-inject").status();
         }
         let pages = self.range.clone().step_by(PAGE as usize);
@@ -174,7 +176,7 @@ impl Target {
 fn explain(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => {
-            "it is not there: the kernel has no hwpoison-inject, or debugfs is not mounted".into()
+            "no such file: the kernel has no hwpoison-inject, or debugfs is not mounted".into()
         }
         _ => error.to_string(),
     }

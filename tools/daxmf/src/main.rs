@@ -37,35 +37,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Object {
-    /// Show all disks with DAX: who drives and holds them, what is bad, and what to do next.
+    /// Show all disks with DAX: their drivers, holders and bad memory, and what to do next.
     ///
     /// Needs root.
     Status(status::Options),
-    /// Take memory failures to mapped devices (module daxmf_stack).
+    /// Forward memory failures to mapped devices (module daxmf_stack).
     Stack {
         #[command(subcommand)]
         action: stack::Action,
     },
-    /// List what happened to memory failures, from the oldest event that the kernel still has.
+    /// List the events of memory failures, from the oldest event that the kernel still has.
     ///
     /// Needs root.
     Events(events::Options),
-    /// Report events as they happen to the journal, to a command and to Prometheus: a service.
+    /// Report events as they happen: to the journal, a command and Prometheus. Runs as a service.
     ///
     /// Needs root.
     Monitor(monitor::Options),
-    /// List the files, directories and metadata that have ranges of a device, and the processes
-    /// that have them mapped.
+    /// List the files, directories and metadata that own ranges of a device, and the processes
+    /// that map them.
     ///
-    /// Without a range: what the device lists as bad. Needs root.
+    /// Without a range: the owners of what the device lists as bad. Needs root.
     Owners(owners::Options),
-    /// Have memory of a disk fail, or list it as bad, to test what comes of it.
+    /// Make memory of a disk fail, or list it as bad, for tests.
     ///
-    /// Asks before. Needs root.
+    /// Asks for confirmation first. Needs root.
     Inject(inject::Options),
     /// Write cached pages of files back over bad blocks.
     ///
-    /// What is lost, as the page cache does not have it, is listed. Needs root.
+    /// Lists the ranges that the page cache does not have: they are lost. Needs root.
     Repair(repair::Options),
 }
 

@@ -2,8 +2,8 @@
 
 //! `daxmf monitor`: reports events as they happen to the journal, to a command and to Prometheus.
 //!
-//! It is a service. It keeps the number of the last event in a file, so that it reports no event
-//! twice when it is restarted.
+//! It runs as a service. It stores the number of the last event in a file, so that a restart
+//! reports no event twice.
 
 mod command;
 mod journal;
@@ -36,18 +36,18 @@ pub struct Options {
     /// Write metrics for Prometheus to a file, for the textfile collector of node_exporter.
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
-    /// Keep in a file which event was reported last, for the next start.
+    /// Store in a file which event was reported last, for the next start.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Write lines to standard output, even if there is a journal.
     #[arg(long)]
     no_journal: bool,
-    /// Report the events that there are, and end.
+    /// Report the events that the kernel has, and exit.
     #[arg(long)]
     once: bool,
 }
 
-/// Reports events until it is killed. Returns what failed, a line each.
+/// Reports events until it is killed. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     let mut log = match Log::open(false) {
         Ok(log) => log,
@@ -77,7 +77,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
             Err(error) => return Ok(vec![error]),
         }
 
-        // All events that there are have been reported.
+        // The log has no further events.
         let written = state
             .write()
             .and_then(|()| metrics.as_ref().map_or(Ok(()), Metrics::write));
@@ -95,8 +95,8 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     }
 }
 
-/// Reports an event to the journal, or to standard output if there is no journal, to XFS and to the
-/// command.
+/// Reports an event: to the journal, or to standard output if there is no journal; to XFS; and to
+/// the command.
 fn report(
     record: &Record,
     journal: Option<&Journal>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which filesystem is meant, and where it is mounted.
+//! Mounted filesystems: all of a device, or the one that the user names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,11 +19,11 @@ use crate::text::readable;
 pub struct Mount {
     /// Major and minor number of the device.
     pub device: (u64, u64),
-    /// The directory of the filesystem that is mounted.
+    /// The directory of the filesystem that is mounted: its root, or one below.
     pub top: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     pub point: PathBuf,
-    /// Whether nothing can be written through it.
+    /// Whether the mount is read-only.
     pub is_read_only: bool,
     /// Type of the filesystem.
     pub kind: String,
@@ -61,24 +61,24 @@ impl Mount {
             .any(|option| option.split_once('=').is_some_and(|(key, _)| key == name))
     }
 
-    /// Whether all of the filesystem is mounted.
+    /// Whether the root of the filesystem is mounted, and not a directory below.
     fn is_whole(&self) -> bool {
         self.top == Path::new("/")
     }
 
-    /// Checks that a search below it finds all files of the filesystem.
+    /// Checks that a search below the mount point finds all files of the filesystem.
     pub fn check_whole(&self) -> Result<(), String> {
         match self.is_whole() {
             true => Ok(()),
             false => Err(format!(
-                "{}: only {} of it is mounted: mount all of it to find all files",
+                "{}: only its directory {} is mounted: mount its root to find all files",
                 readable(&self.source),
                 readable(&self.top)
             )),
         }
     }
 
-    /// Opens it. [`None`] if something else is mounted there, too, and hides it.
+    /// Opens the mount point. [`None`] if it cannot be opened, or if a later mount hides this one.
     fn open(&self) -> Option<File> {
         let root = File::open(&self.point).ok()?;
         let number = root.metadata().ok()?.dev();
@@ -98,18 +98,19 @@ pub fn all() -> Result<Vec<Mount>, String> {
         .collect())
 }
 
-/// Of several mounts of a filesystem the one that shows most of it, and can be written to, and its
-/// directory. It is an error if others hide them all; `name` is what the filesystem is called then.
+/// Selects the best mount of a filesystem, and opens its mount point: if possible, a mount of the
+/// filesystem's root, and a writable one. It is an error if other mounts hide all of `mounts`; the
+/// error calls the filesystem `name`.
 pub fn best(mut mounts: Vec<Mount>, name: &str) -> Result<(Mount, File), String> {
     mounts.sort_by_key(|mount| (!mount.is_whole(), mount.is_read_only));
     mounts
         .into_iter()
         .find_map(|mount| mount.open().map(|root| (mount, root)))
-        .ok_or_else(|| format!("{name}: other mounts hide each place where it is mounted"))
+        .ok_or_else(|| format!("{name}: other mounts hide all of its mount points"))
 }
 
-/// The [best](best) mount of what was named, by the path of a mount point or a block device, and
-/// its directory.
+/// Finds the [best] mount of the filesystem that the user named by a mount point or a block device,
+/// and opens its mount point.
 pub fn find(target: &Path) -> Result<(Mount, File), String> {
     let mounts = all()?;
     let name = readable(target);
@@ -118,7 +119,7 @@ pub fn find(target: &Path) -> Result<(Mount, File), String> {
     let device = if meta.file_type().is_block_device() {
         (major(meta.rdev()), minor(meta.rdev()))
     } else {
-        // The last one hides those before it.
+        // The last mount hides the earlier ones.
         let mount = mounts
             .iter()
             .rfind(|mount| mount.point == path)
@@ -135,13 +136,13 @@ pub fn find(target: &Path) -> Result<(Mount, File), String> {
 
     if mounts.is_empty() {
         return Err(format!(
-            "{name}: no filesystem on it is mounted: only a mounted one has pages in the page cache"
+            "{name}: no mounted filesystem is on it: only a mounted one has pages in the page cache"
         ));
     }
     best(mounts, &name)
 }
 
-/// Bytes of mountinfo, in which `\ooo` stands for a byte.
+/// Replaces the escapes `\ooo` in a field of mountinfo by the bytes that they mean.
 fn unescaped(field: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(field.len());
     let mut rest = field;
@@ -165,7 +166,7 @@ fn octal(digits: &[u8]) -> Option<u8> {
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
 }
 
-/// The filesystems that lie on a device, each once.
+/// The [best] mount of each filesystem that is on a device or on one above it.
 pub fn on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, File)>, String> {
     let mut mounts: BTreeMap<_, Vec<Mount>> = BTreeMap::new();
 
@@ -175,7 +176,7 @@ pub fn on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, Fi
     let mut found = Vec::new();
 
     for (number, mounts) in mounts {
-        // Those that are on no block device have numbers of their own.
+        // A filesystem without a block device has a device number that is not in sysfs.
         if !Path::new(&block::sysfs(number)).exists() || !block::is_on(number, device)? {
             continue;
         }
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_line_is_refused() {
+    fn an_invalid_line_is_rejected() {
         for line in [
             "",
             "36 35 259:1 / /mnt rw",
@@ -224,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_escape_stays() {
+    fn an_invalid_escape_is_kept() {
         assert_eq!(unescaped(b"a\\9\\04"), Path::new("a\\9\\04"));
         assert_eq!(unescaped(b"\\777"), Path::new("\\777"));
     }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `daxmf owners`: which files, directories and metadata have ranges of a device, and which
-//! processes have them mapped.
+//! `daxmf owners`: lists the files, directories and metadata that own ranges of a device, and the
+//! processes that map them.
 //!
-//! The ranges are those that the device lists as bad, or one that is named. They are followed to
-//! the filesystems on the device, on its partitions and on mapped devices above it.
+//! The ranges are those that the device lists as bad, or one that the user names. The command looks
+//! at the filesystems on the device, on its partitions and on mapped devices above it.
 
 mod processes;
 mod report;
@@ -28,29 +28,29 @@ use crate::reverse_map::{self, Owner};
 use crate::text::{number, readable};
 use crate::tree;
 
-use report::{Found, OnFilesystem, Report, What};
+use report::{Finding, OnFilesystem, OwnerKind, Report};
 
-/// What to look for, and how to say it.
+/// What to look for, and how to print it.
 #[derive(Args)]
 pub struct Options {
-    /// A disk, a partition or a mapped device: a path, or a name of the kernel, such as pmem0.
+    /// A disk, a partition or a mapped device: a path, or a name in the kernel, such as pmem0.
     #[arg(required_unless_present = "pfn")]
     device: Option<String>,
-    /// First byte of the device, decimal or 0x…; without it, all that the device lists as bad.
+    /// First byte of the device, decimal or 0x…. Default: all ranges that the device lists as bad.
     #[arg(value_parser = number, requires = "length")]
     offset: Option<u64>,
     /// Number of bytes.
     #[arg(value_parser = number)]
     length: Option<u64>,
-    /// Number of a page frame, decimal or 0x…, in place of a device and a range.
+    /// Number of a page frame (PFN), decimal or 0x…, in place of a device and a range.
     #[arg(long, value_parser = number, conflicts_with = "device")]
     pfn: Option<u64>,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// Lists the owners. Returns what failed, a line each.
+/// Lists the owners. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     match find(options) {
         Err(error) => Ok(vec![error]),
@@ -86,7 +86,7 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
 
     if is_cut {
         errors.push(format!(
-            "{}: more is bad than sysfs lists: these are the first ranges",
+            "{}: sysfs cannot list all bad ranges: only the first ones are shown",
             report.device
         ));
     }
@@ -100,7 +100,7 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
     Ok((report, errors))
 }
 
-/// The device that is wanted, and the offset and the length of its part, if one is named.
+/// The device that the user named, and the offset and the length of the range, if there is one.
 fn wanted(options: &Options) -> Result<(String, Option<(u64, u64)>), String> {
     if let Some(pfn) = options.pfn {
         return physical::disk_of(pfn).map(|(disk, offset)| (disk, Some((offset, PAGE))));
@@ -110,8 +110,8 @@ fn wanted(options: &Options) -> Result<(String, Option<(u64, u64)>), String> {
     Ok((device, options.offset.zip(options.length)))
 }
 
-/// Who has parts of ranges of the device `below` on a filesystem. [`None`] if none of them is
-/// there.
+/// Finds the owners of ranges of the device `below` on a filesystem. [`None`] if no range is on the
+/// filesystem.
 fn on_filesystem(
     mount: Mount,
     root: File,
@@ -151,7 +151,7 @@ fn on_filesystem(
 /// The search for owners on one filesystem.
 struct Search {
     filesystem: Filesystem,
-    found: Vec<Found>,
+    found: Vec<Finding>,
     errors: BTreeSet<String>,
 }
 
@@ -164,15 +164,18 @@ impl Search {
 
             for (part, owner) in reverse_map::owners(root, mount.device, range)? {
                 match owner {
-                    Owner::Free(note) => self.found.push(Found::of_device(What::Free, part, note)),
+                    Owner::Free(note) => {
+                        self.found
+                            .push(Finding::of_device(OwnerKind::Free, part, note))
+                    }
                     Owner::Metadata(note) => {
                         self.found
-                            .push(Found::of_device(What::Metadata, part, note));
+                            .push(Finding::of_device(OwnerKind::Metadata, part, note));
                     }
                     Owner::File { inode, offset } => {
                         let bytes = offset..offset.saturating_add(part.end - part.start);
 
-                        self.found.push(Found::of_file(part, inode, bytes));
+                        self.found.push(Finding::of_file(part, inode, bytes));
                     }
                     Owner::Unknown => unknown.push(part),
                 }
@@ -185,15 +188,15 @@ impl Search {
         Ok(())
     }
 
-    /// Names the files that have something.
+    /// Finds the names of the files that own a range.
     fn name(&mut self) {
-        let mut names: BTreeMap<u64, (What, PathBuf)> = BTreeMap::new();
+        let mut names: BTreeMap<u64, (OwnerKind, PathBuf)> = BTreeMap::new();
         let mut wanted: BTreeSet<u64> = self.found.iter().filter_map(|found| found.inode).collect();
 
-        // Where that goes, without looking at all names.
+        // First without a walk over all names, where possible.
         wanted.retain(|inode| match self.name_of(*inode) {
             Some(name) => {
-                names.insert(*inode, (What::File, name));
+                names.insert(*inode, (OwnerKind::File, name));
                 false
             }
             None => true,
@@ -203,25 +206,26 @@ impl Search {
 
             self.errors.extend(tree::walk(&self.filesystem, |entry| {
                 if wanted.remove(&entry.inode) {
-                    let what = match entry.kind {
-                        Some(nix::dir::Type::Directory) => What::Directory,
-                        _ => What::File,
+                    let kind = match entry.kind {
+                        Some(nix::dir::Type::Directory) => OwnerKind::Directory,
+                        _ => OwnerKind::File,
                     };
 
-                    names.insert(entry.inode, (what, point.join(entry.path)));
+                    names.insert(entry.inode, (kind, point.join(entry.path)));
                 }
                 !wanted.is_empty()
             }));
         }
         for found in &mut self.found {
-            if let Some((what, path)) = found.inode.and_then(|inode| names.get(&inode)) {
-                found.what = *what;
+            if let Some((kind, path)) = found.inode.and_then(|inode| names.get(&inode)) {
+                found.kind = *kind;
                 found.path = Some(path.clone());
             }
         }
     }
 
-    /// The name that the kernel knows a regular file by. Only XFS opens one by its number alone.
+    /// The name that the kernel has for a regular file. Only XFS can open a file by its number
+    /// alone.
     fn name_of(&self, number: u64) -> Option<PathBuf> {
         let filesystem = &self.filesystem;
 
@@ -235,8 +239,8 @@ impl Search {
         filesystem.name_of(&filesystem.open(inode, false).ok()?, inode)
     }
 
-    /// Searches all files for those that have what the filesystem knows no owner of, as ext4 does
-    /// of data.
+    /// Searches all files for the owners that the reverse map does not name. That of ext4 names no
+    /// owners of data.
     fn search_files(&mut self, ranges: &[Range<u64>]) {
         self.errors
             .extend(self.filesystem.mount.check_whole().err());
@@ -246,33 +250,34 @@ impl Search {
         let point = &filesystem.mount.point;
         let all = 0..u64::MAX;
         let mut found = Vec::new();
-        let mut take = |file: &File, inode, path: Option<PathBuf>, what, wanted: &mut BadRanges| {
-            let pieces = files::pieces(file, &all, wanted).unwrap_or_default();
+        let mut add_pieces =
+            |file: &File, inode, path: Option<PathBuf>, kind, wanted: &mut BadRanges| {
+                let pieces = files::pieces(file, &all, wanted).unwrap_or_default();
 
-            for piece in &pieces {
-                found.push(Found {
-                    what,
-                    path: path.clone(),
-                    ..Found::of_file(piece.place(), inode, piece.file.clone())
-                });
-            }
-            wanted.remove(pieces.iter().map(Piece::place).collect());
-            !wanted.ranges.is_empty()
-        };
+                for piece in &pieces {
+                    found.push(Finding {
+                        kind,
+                        path: path.clone(),
+                        ..Finding::of_file(piece.place(), inode, piece.file.clone())
+                    });
+                }
+                wanted.remove(pieces.iter().map(Piece::place).collect());
+                !wanted.ranges.is_empty()
+            };
         let errors = tree::walk(filesystem, |entry| {
             let Ok(Some(file)) = tree::open(filesystem, entry) else {
                 return true;
             };
-            let what = match file.metadata().is_ok_and(|meta| meta.is_dir()) {
-                true => What::Directory,
-                false => What::File,
+            let kind = match file.metadata().is_ok_and(|meta| meta.is_dir()) {
+                true => OwnerKind::Directory,
+                false => OwnerKind::File,
             };
 
-            take(
+            add_pieces(
                 &file,
                 entry.inode,
                 Some(point.join(entry.path)),
-                what,
+                kind,
                 &mut wanted,
             )
         });
@@ -281,13 +286,13 @@ impl Search {
         if !wanted.ranges.is_empty() {
             tree::nameless(filesystem, |file| {
                 if let Ok(Some(inode)) = filesystem.inode_of(file) {
-                    take(file, inode.number, None, What::File, &mut wanted);
+                    add_pieces(file, inode.number, None, OwnerKind::File, &mut wanted);
                 }
             });
         }
         self.found.extend(found);
         for part in wanted.ranges {
-            let unknown = Found::of_device(What::Unknown, part, "no file was found that has it");
+            let unknown = Finding::of_device(OwnerKind::Unknown, part, "no owner was found");
 
             self.found.push(unknown);
         }

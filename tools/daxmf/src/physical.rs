@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which disk has a physical address.
+//! Finds the disk of a physical address.
 
 use std::fs;
 
@@ -8,10 +8,10 @@ use crate::bad;
 use crate::block;
 use crate::table::SECTOR;
 
-/// Of a page frame, in bytes.
+/// Size of a page frame, in bytes.
 pub const PAGE: u64 = 4096;
 
-/// The disk with DAX that has a page frame, and the offset of the page there.
+/// Finds the disk with DAX that has a page frame, and the offset of the frame on it, in bytes.
 pub fn disk_of(pfn: u64) -> Result<(String, u64), String> {
     let disks = block::names("/sys/block")?;
     let address = pfn.checked_mul(PAGE);
@@ -24,11 +24,13 @@ pub fn disk_of(pfn: u64) -> Result<(String, u64), String> {
         })
     });
 
-    found.ok_or_else(|| format!("page frame {pfn:#x}: not of a persistent-memory disk"))
+    found.ok_or_else(|| {
+        format!("page frame {pfn:#x}: not part of a persistent-memory disk with DAX")
+    })
 }
 
-/// The physical address of the first byte of a disk. [`None`] if it is not persistent memory. Its
-/// parent in sysfs, a namespace or what makes a disk of one, has the address of the data.
+/// The physical address of the first byte of a disk. [`None`] if it is not persistent memory with
+/// DAX. The address is an attribute of the disk's parent in sysfs, such as the namespace.
 pub fn start(disk: &str) -> Option<u64> {
     let parent = format!("/sys/block/{disk}/device");
     let subsystem = fs::read_link(format!("{parent}/subsystem")).ok()?;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether this process may do what only root may.
+//! Checks for the privileges of root.
 
 use std::fs;
 
 /// `CAP_SYS_ADMIN` of linux/capability.h.
 const CAP_SYS_ADMIN: u32 = 21;
 
-/// Checks that this process is root of the whole machine, as far as it can know. `why` it must be
-/// is part of the error.
+/// Checks that this process has `CAP_SYS_ADMIN`. In a user namespace, the kernel can still refuse
+/// calls that need it. The error ends with `why` the capability is needed.
 pub fn check(why: &str) -> Result<(), String> {
     match effective_capabilities().is_some_and(|all| all & (1 << CAP_SYS_ADMIN) != 0) {
         true => Ok(()),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `daxmf repair`: cached pages of files are written back over bad blocks.
+//! `daxmf repair`: writes cached pages of files back over bad blocks.
 //!
-//! Without DAX, the page cache has a good copy of what it has read before the device went bad. A
-//! page is made dirty without a store, so that no store of others is undone, and written back. That
-//! is the write that clears a bad block.
+//! Without DAX, the page cache has a good copy of the pages that it read before the device failed.
+//! The command marks such a page as dirty without a store, so that it undoes no store of another
+//! process. Then it writes the page back, which clears the bad block.
 
 mod report;
 
@@ -32,21 +32,21 @@ use report::{Finding, Report, State};
 /// What to repair, and how.
 #[derive(Args)]
 pub struct Options {
-    /// Where a filesystem is mounted, or the block device that it is on.
+    /// The mount point of a filesystem, or the block device that it is on.
     #[arg(value_name = "MOUNTPOINT|DEVICE")]
     target: PathBuf,
-    /// Say what would be done, and write nothing.
+    /// Print what can be repaired, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
 
-/// What XFS says of an inode that is none of a file.
-const NO_FILE: &str = "removed, or of the filesystem itself";
+/// The note for an inode of XFS that is not that of a file.
+const NO_FILE: &str = "removed file, or inode of the filesystem itself";
 
-/// Repairs what can be. Returns what failed, a line each, and whether something is lost.
+/// Repairs a filesystem. Returns a line for each error, and whether data or metadata stays bad.
 pub fn act(options: &Options) -> Result<(Vec<String>, bool), Unwritten> {
     match repair(options) {
         Err(error) => Ok((vec![error], false)),
@@ -81,7 +81,7 @@ fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
     for option in ["logdev", "rtdev"] {
         if mount.has_option(option) {
             errors.push(format!(
-                "{name}: only the data device is looked at, not that of the option {option}"
+                "{name}: only the data device is repaired, not that of the mount option {option}"
             ));
         }
     }
@@ -115,15 +115,15 @@ fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
 /// A page of a file, by its number.
 type Page = (Inode, u64);
 
-/// What is bad at a time.
+/// The bad ranges at one time, with their owners.
 #[derive(Default)]
 struct Survey {
-    /// Of files.
+    /// Pages of files.
     pages: BTreeMap<Page, Piece>,
-    /// Of others.
+    /// All other ranges.
     others: Vec<Finding>,
-    /// Whether a page came up that had not been tried.
-    has_news: bool,
+    /// Whether a page was tried for the first time.
+    has_new_pages: bool,
 }
 
 impl Survey {
@@ -132,40 +132,41 @@ impl Survey {
     }
 }
 
-/// A repair under way.
+/// The state of a repair.
 struct Repair {
     filesystem: Filesystem,
     is_dry: bool,
-    /// What became of each page, and where it was bad.
+    /// The result for each page, and where the page was bad.
     attempts: BTreeMap<Page, (Piece, Attempt)>,
     /// Names of files.
     names: BTreeMap<u64, PathBuf>,
-    /// Files that have no names any more, but are open.
+    /// Files without a name that are still open.
     nameless: BTreeSet<u64>,
-    /// Files that a search has found, of filesystems that do not know who owns what.
+    /// Files that a search found, because the reverse map does not name the owners.
     found: BTreeSet<Inode>,
-    /// Directories that a search has found.
+    /// Directories that a search found.
     directories: Vec<Finding>,
-    /// What was searched for.
+    /// Ranges whose owners were searched.
     searched: Vec<Range<u64>>,
-    /// What failed, a line each.
+    /// A line for each error.
     errors: BTreeSet<String>,
 }
 
 impl Repair {
-    /// Repairs until nothing comes up that has not been tried. Returns what is bad then.
+    /// Repairs until there is no new bad page. Returns the ranges that are bad then.
     ///
-    /// The list of bad blocks shows more when some are cleared, and only a second look tells
-    /// whether a page that was written back is on good memory.
+    /// Another round is needed for two reasons: the list of bad blocks shows further ones when some
+    /// are cleared, and a page that was written back can be on a bad block again.
     fn run(&mut self) -> Result<Survey, String> {
         loop {
             let bad = BadRanges::of_device(self.filesystem.mount.device)?;
             let survey = self.survey(&bad)?;
 
-            if self.is_dry || !survey.has_news {
+            if self.is_dry || !survey.has_new_pages {
                 if bad.is_cut {
                     self.errors.insert(format!(
-                        "{}: more is bad than sysfs lists: write over what is lost, and repair again",
+                        "{}: sysfs cannot list all bad blocks: overwrite the lost ranges, and \
+                         repair again",
                         readable(&self.filesystem.mount.source)
                     ));
                 }
@@ -174,7 +175,8 @@ impl Repair {
         }
     }
 
-    /// Finds the owners of what is bad, and tries to write back what has not been tried.
+    /// Finds the owners of the bad ranges, and tries to write back the pages that were not tried
+    /// yet.
     fn survey(&mut self, bad: &BadRanges) -> Result<Survey, String> {
         let mut survey = Survey::default();
         let mut files: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
@@ -207,7 +209,7 @@ impl Repair {
         Ok(survey)
     }
 
-    /// Visits what the filesystem says is the owner of some pieces.
+    /// Handles the inode that the reverse map names as the owner of `pieces`.
     fn visit_owner(&mut self, number: u64, pieces: &[Piece], bad: &BadRanges, survey: &mut Survey) {
         let ranges = merged(pieces.iter().map(|piece| piece.file.clone()).collect());
         let result = self.filesystem.kind(number).and_then(|kind| {
@@ -219,12 +221,15 @@ impl Repair {
         let (state, note) = match result {
             Ok(Kind::Regular(_)) => return,
             Ok(Kind::Other) => (State::Metadata, "directory or symbolic link".into()),
-            Ok(Kind::Elsewhere) => (State::Unknown, "its data are on another device".into()),
+            Ok(Kind::Elsewhere) => (
+                State::Unknown,
+                "the data of the file is on another device".into(),
+            ),
             Ok(Kind::None) => (State::Unknown, NO_FILE.into()),
             Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {
                 (State::Unknown, NO_FILE.into())
             }
-            Err(error) => (State::Failed, files::refusal(&error)),
+            Err(error) => (State::Failed, files::describe_open_error(&error)),
         };
 
         for piece in pieces {
@@ -234,8 +239,8 @@ impl Repair {
         }
     }
 
-    /// Visits a file: tries to write back those bad pages in ranges of it that have not been tried.
-    /// Returns all that is bad in the ranges.
+    /// Tries to write back the bad pages in `ranges` of a file that were not tried yet. Returns all
+    /// bad pieces in the ranges.
     fn visit(
         &mut self,
         inode: Inode,
@@ -277,9 +282,11 @@ impl Repair {
             .collect();
 
         if !new.is_empty() {
-            let attempts = self.filesystem.rewrite(inode, &file, &new, self.is_dry)?;
+            let attempts = self
+                .filesystem
+                .write_back(inode, &file, &new, self.is_dry)?;
 
-            survey.has_news = true;
+            survey.has_new_pages = true;
             for (page, attempt) in attempts {
                 if let Some(piece) = pages.get(&page) {
                     self.attempts
@@ -295,8 +302,8 @@ impl Repair {
         Ok(pieces)
     }
 
-    /// Visits the files that have what the filesystem does not know the owners of. What was
-    /// searched for once is not searched for again.
+    /// Repairs ranges whose owners the reverse map does not name. Searches for the owners of each
+    /// range only once.
     fn visit_unknown(&mut self, unknown: &[Range<u64>], bad: &BadRanges, survey: &mut Survey) {
         let new = without(unknown, &self.searched);
 
@@ -311,7 +318,7 @@ impl Repair {
 
             match self.visit(inode, &[all], bad, survey) {
                 Ok(pieces) => owned.extend(pieces.iter().map(Piece::place)),
-                // It is gone.
+                // The file was removed.
                 Err(error) if error.raw_os_error() == Some(libc::ESTALE) => {}
                 Err(error) => {
                     let name = match self.names.get(&inode.number) {
@@ -320,7 +327,7 @@ impl Repair {
                     };
 
                     self.errors
-                        .insert(format!("{name}: {}", files::refusal(&error)));
+                        .insert(format!("{name}: {}", files::describe_open_error(&error)));
                 }
             }
         }
@@ -334,12 +341,12 @@ impl Repair {
             }
         }
         for part in without(unknown, &merged(owned)) {
-            survey.add(State::Unknown, part, "no file was found that has it");
+            survey.add(State::Unknown, part, "no owner was found");
         }
     }
 
-    /// Searches all files of the filesystem for those that have something in ranges of the device.
-    /// None is opened that has no blocks.
+    /// Searches all files and directories of the filesystem for the owners of `ranges` of the
+    /// device. Does not open files without blocks.
     fn search(&mut self, ranges: &[Range<u64>]) {
         self.errors
             .extend(self.filesystem.mount.check_whole().err());
@@ -348,7 +355,7 @@ impl Repair {
         let filesystem = &self.filesystem;
         let all = 0..u64::MAX;
         let errors = tree::walk(filesystem, |entry| {
-            // What cannot be opened owns nothing that could be written back.
+            // A file that cannot be opened cannot be written back either.
             let Ok(Some(file)) = tree::open(filesystem, entry) else {
                 return true;
             };
@@ -382,7 +389,7 @@ impl Repair {
         }
     }
 
-    /// What there is to report: what is bad at the end, and what was before.
+    /// The ranges to report: those that are bad at the end, and those that were repaired.
     fn findings(&mut self, survey: Survey) -> Vec<Finding> {
         let mut findings = survey.others;
 
@@ -390,18 +397,18 @@ impl Repair {
             let current = survey.pages.get(&(*inode, *page));
             let (state, note) = match (attempt, current) {
                 (Attempt::Written(_), None) => (State::Repaired, String::new()),
-                // It was cut off, or written anew by others.
+                // Another process truncated the page, or overwrote it.
                 (_, None) => continue,
                 (Attempt::Cached, _) => (State::Repairable, String::new()),
                 (Attempt::Lost(note), _) => (State::Lost, (*note).into()),
                 (Attempt::Failed(note), _) => (State::Failed, note.clone()),
                 (Attempt::Written(None), _) => (
                     State::Failed,
-                    "it was written back, and is bad again".into(),
+                    "written back, but bad again: check the memory (ndctl list -DH)".into(),
                 ),
                 (Attempt::Written(Some(error)), _) => (
                     State::Failed,
-                    format!("{error}: if the device cannot clear it, copy it to a new file"),
+                    format!("{error}: if the device cannot clear errors, copy it to a new file"),
                 ),
             };
 
@@ -417,7 +424,7 @@ impl Repair {
         findings
     }
 
-    /// Names the files of findings.
+    /// Finds the names of the files of findings.
     fn name(&mut self, findings: &mut [Finding]) {
         let mut wanted: BTreeSet<_> = findings
             .iter()
@@ -446,7 +453,7 @@ impl Repair {
     }
 }
 
-/// What is to be said of a piece of a file, but for its name.
+/// A finding for a piece of a file. The name of the file is added later.
 fn finding(state: State, inode: u64, piece: &Piece, note: impl Into<String>) -> Finding {
     Finding {
         state,

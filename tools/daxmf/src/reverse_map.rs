@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who owns a range of a device, as its filesystem says.
+//! The owners of a range of a device, by the reverse map of its filesystem.
 
 use std::fs::File;
 use std::io;
@@ -15,25 +15,25 @@ const ATTRIBUTE_FORK: u32 = 0x2;
 const EXTENT_MAP: u32 = 0x4;
 const SPECIAL: u32 = 0x10;
 
-/// Who owns a range.
+/// The owner of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// Nobody; what for it is kept.
+    /// No owner. The use that the range is kept for.
     Free(&'static str),
-    /// The filesystem itself; what it has there.
+    /// The filesystem itself. The kind of metadata.
     Metadata(&'static str),
-    /// A file, from an offset in bytes on.
+    /// A file or directory.
     File {
         /// Its inode number.
         inode: u64,
-        /// Where the range is in it.
+        /// Offset of the range in the file, in bytes.
         offset: u64,
     },
-    /// The filesystem does not know.
+    /// The reverse map does not name the owner.
     Unknown,
 }
 
-/// The owners of a range: each part of the range has one, or several that share it.
+/// The owners of a range. Each part of the range has one owner, or several that share it.
 pub fn owners(
     root: &File,
     device: (u64, u64),
@@ -42,7 +42,8 @@ pub fn owners(
     Ok(clipped(&fsmap(root, device, range)?, range))
 }
 
-/// What records say of a range. They reach its end, unless the filesystem ends before.
+/// Clips the owners in `records` to a range. Only the end of the filesystem can leave the end of
+/// the range without a record.
 fn clipped(records: &[FsMapRecord], range: &Range<u64>) -> Vec<(Range<u64>, Owner)> {
     let mut owners = Vec::new();
     let mut at = range.start;
@@ -61,12 +62,15 @@ fn clipped(records: &[FsMapRecord], range: &Range<u64>) -> Vec<(Range<u64>, Owne
         at = at.max(all.end);
     }
     if at < range.end {
-        owners.push((at..range.end, Owner::Free("behind the filesystem")));
+        owners.push((
+            at..range.end,
+            Owner::Free("after the end of the filesystem"),
+        ));
     }
     owners
 }
 
-/// The owner that a record names, of what is `skipped` bytes from its start.
+/// The owner in a record, for the part that starts `skipped` bytes after the start of the record.
 fn owner(record: &FsMapRecord, skipped: u64) -> Owner {
     if record.flags & SPECIAL != 0 {
         special(record.owner)
@@ -84,8 +88,8 @@ fn owner(record: &FsMapRecord, skipped: u64) -> Owner {
     }
 }
 
-/// `FMR_OWN_*`, `XFS_FMR_OWN_*` and `EXT4_FMR_OWN_*`: a type in the upper half, a code in the
-/// lower.
+/// The owner for one of `FMR_OWN_*`, `XFS_FMR_OWN_*` and `EXT4_FMR_OWN_*`: a type in the upper 32
+/// bits, a code in the lower ones.
 fn special(owner: u64) -> Owner {
     const XFS: u64 = (b'X' as u64) << 32;
     const EXT4: u64 = (b'f' as u64) << 32;
@@ -185,12 +189,12 @@ mod tests {
                         offset: 0
                     }
                 ),
-                (16384..20480, Owner::Free("behind the filesystem")),
+                (16384..20480, Owner::Free("after the end of the filesystem")),
             ]
         );
         assert_eq!(
             clipped(&[], &(0..512)),
-            [(0..512, Owner::Free("behind the filesystem"))]
+            [(0..512, Owner::Free("after the end of the filesystem"))]
         );
     }
 
@@ -211,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_files_that_are_no_data() {
+    fn parts_of_files_without_data() {
         assert_eq!(
             owner(&record(0, 1, ATTRIBUTE_FORK, 9, 0), 0),
             Owner::Metadata("extended attributes")

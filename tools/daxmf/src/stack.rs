@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `daxmf stack`: which mapped devices are told of whose failures.
+//! `daxmf stack`: attaches mapped devices to the disks below them.
 //!
-//! The module `daxmf_stack` shows this as folders in configfs, and its counters in debugfs.
+//! The module `daxmf_stack` has a directory in configfs for each attached device, and counters in
+//! debugfs.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -21,16 +22,16 @@ use crate::counters::{self, Counts, NAMES};
 
 const CONFIG: &str = "/sys/kernel/config/daxmf_stack";
 
-/// How long a module may take to start.
+/// How long to wait for the module to start.
 const START: Duration = Duration::from_secs(10);
 
 /// What to do.
 #[derive(Subcommand)]
 pub enum Action {
-    /// Have mapped devices told of failures of the persistent memory below them.
+    /// Attach mapped devices to the disks below them, so that failures of the disks are forwarded.
     ///
-    /// Devices that are below no longer, because the table was reloaded, are detached, and so are
-    /// those that are gone and have left their names to others.
+    /// Detaches disks that are no longer below a device, because its table was reloaded, and stale
+    /// devices: they are gone, and other devices can have their names.
     Attach {
         /// Mapped devices, by path or by name.
         #[arg(required_unless_present = "all")]
@@ -39,24 +40,24 @@ pub enum Action {
         #[arg(long, conflicts_with = "devices")]
         all: bool,
     },
-    /// Have them told no longer.
+    /// Detach mapped devices from all disks below them.
     Detach {
         /// Mapped devices, by path or by name.
         #[arg(required_unless_present = "all")]
         devices: Vec<String>,
-        /// All that are attached.
+        /// All attached devices.
         #[arg(long, conflicts_with = "devices")]
         all: bool,
     },
-    /// List what is attached, and what became of the failures.
+    /// List the attached devices, with their numbers of memory failures.
     List {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
 }
 
-/// A device above one below.
+/// A device, and one directly below it.
 struct Pair {
     lower: String,
     upper: String,
@@ -67,13 +68,13 @@ impl Pair {
         format!("{root}/{}/{}", self.lower, self.upper)
     }
 
-    /// Whether one of the devices is gone. Another one may have its name.
+    /// Whether one of the devices is gone. Another device can have its name now.
     fn is_stale(&self) -> bool {
         read(&(self.path(CONFIG) + "/state")).is_ok_and(|state| state == "stale")
     }
 }
 
-/// Does what was asked for, and returns what failed, a line each.
+/// Runs a subcommand. Returns a line for each error.
 pub fn act(action: Action) -> Result<Vec<String>, Unwritten> {
     if let Err(error) = wait_for_module() {
         return Ok(vec![error]);
@@ -102,23 +103,25 @@ fn errors(results: impl Iterator<Item = Result<(), String>>) -> Vec<String> {
     results.filter_map(Result::err).collect()
 }
 
-/// A module is announced before it has started.
+/// Waits until the module has started. udev announces a module earlier.
 fn wait_for_module() -> Result<(), String> {
     let end = Instant::now() + START;
 
     while !Path::new(CONFIG).exists() {
         if !Path::new("/sys/module/daxmf_stack").exists() {
-            return Err("the module is not loaded: modprobe daxmf_stack".into());
+            return Err(
+                "the module daxmf_stack is not loaded: load it (modprobe daxmf_stack)".into(),
+            );
         }
         if Instant::now() > end {
-            return Err(format!("{CONFIG} is not there: is configfs mounted?"));
+            return Err(format!("{CONFIG}: no such directory: mount configfs"));
         }
         thread::sleep(Duration::from_millis(20));
     }
     Ok(())
 }
 
-/// What is attached.
+/// All attached devices.
 fn pairs() -> Result<Vec<Pair>, String> {
     let mut pairs = Vec::new();
 
@@ -138,19 +141,21 @@ fn attach_all(devices: &[String]) -> Vec<String> {
     errors(devices.iter().map(|device| attach(device, &mut done)))
 }
 
-/// Attaches a device above those below it, and those above what is below them, unless that is
-/// `done`.
+/// Attaches a device to the disks below it, and these to the disks below them. Skips devices that
+/// are `done`.
 fn attach(device: &str, done: &mut BTreeSet<String>) -> Result<(), String> {
     let upper = block::disk_of(device)?;
     let slaves = block::slaves(&upper)?;
 
     if slaves.is_empty() {
         return Err(format!(
-            "{device}: not a mapped device, nothing is below it"
+            "{device}: not a mapped device: no disk is below it"
         ));
     }
     if !block::has_dax(&upper) {
-        return Err(format!("{device}: has no DAX, so nobody maps its memory"));
+        return Err(format!(
+            "{device}: no DAX: memory failures cannot be forwarded to it"
+        ));
     }
     if done.contains(&upper) {
         return Ok(());
@@ -183,13 +188,13 @@ fn attach_pair(pair: &Pair) -> Result<(), String> {
             return Ok(());
         };
 
-        // Somebody else has detached the last device above it meanwhile.
+        // Another process detached the last device above, and removed the directory.
         if error.kind() == ErrorKind::NotFound && !Path::new(&lower).exists() {
             continue;
         }
-        // Nothing is above it then.
+        // This removes the directory only if no device is attached above.
         let _ = fs::remove_dir(&lower);
-        return Err(refusal(pair, &error));
+        return Err(describe_attach_error(pair, &error));
     }
 }
 
@@ -200,19 +205,19 @@ fn make_folder(path: &str) -> io::Result<()> {
     }
 }
 
-fn refusal(pair: &Pair, error: &io::Error) -> String {
+fn describe_attach_error(pair: &Pair, error: &io::Error) -> String {
     let Pair { lower, upper } = pair;
 
     match (error.raw_os_error(), block::mount_of(lower)) {
         (Some(16), Some(mount)) => {
             format!("{upper}: {lower} below it is in use: {mount}")
         }
-        _ => format!("{upper} above {lower}: {error} (see the kernel's log)"),
+        _ => format!("{upper} above {lower}: {error} (see the kernel log)"),
     }
 }
 
 fn detach_device(device: &str) -> Result<(), String> {
-    // It may be gone already.
+    // A device that is gone has only the name that the user gave.
     let upper = block::disk_of(device).unwrap_or_else(|_| device.into());
     let mut attached = pairs()?;
 
@@ -230,7 +235,7 @@ fn detach(pair: &Pair) -> Result<(), String> {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(format!("{path}: {e}")),
         _ => {}
     }
-    // It stays if there are others above.
+    // This fails if other devices are attached above.
     let _ = fs::remove_dir(format!("{CONFIG}/{}", pair.lower));
     Ok(())
 }
@@ -254,8 +259,8 @@ impl Listed {
         })
     }
 
-    /// Reads a folder, which has the same path in configfs and in debugfs; [`None`] if it has gone
-    /// meanwhile.
+    /// Reads the counters and the state of `folder`, which has the same path in configfs and in
+    /// debugfs. [`None`] if the device was detached in the meantime.
     fn new(
         device: &str,
         folder: &str,
@@ -310,13 +315,13 @@ fn row(device: &str, cells: &[String; NAMES.len()]) -> String {
     format!("{device:<16} {received:>9} {delivered:>9} {declined:>9} {failed:>9}")
 }
 
-/// The devices that are attached right above one.
+/// The devices that are attached directly above a disk.
 pub fn above(lower: &str) -> Vec<String> {
     block::names(&format!("{CONFIG}/{lower}")).unwrap_or_default()
 }
 
-/// Lists what is attached, and returns what could not be read. There is no JSON then: who reads it
-/// expects numbers.
+/// Lists the attached devices. Returns a line for each error. After an error it prints no JSON,
+/// because the schema requires all numbers.
 fn list(as_json: bool) -> Result<Vec<String>, Unwritten> {
     let mut errors = Vec::new();
     let mut names = |folder: &str| {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `daxmf status`: all disks with DAX, who drives and who holds them, what is bad, what became of
-//! failures, and what to do next.
+//! `daxmf status`: shows all disks with DAX: their drivers, holders, bad memory and failures, and
+//! what to do next.
 
 use std::fs;
 
@@ -15,10 +15,10 @@ use crate::counters::{self, Counts};
 use crate::privilege;
 use crate::stack;
 
-/// How to show it.
+/// How to print the status.
 #[derive(Args)]
 pub struct Options {
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     json: bool,
 }
@@ -26,31 +26,32 @@ pub struct Options {
 /// A disk with DAX.
 struct Disk {
     name: String,
-    /// Names of the disks right below it.
+    /// Names of the disks directly below it.
     below: Vec<String>,
-    /// Of the disk itself; a mapped device has none.
+    /// Its driver. A mapped device has none.
     driver: Option<String>,
     /// What is mounted from it or from a partition of it, as "TYPE on MOUNT-POINT".
     mount: Option<String>,
-    /// Names of the mapped devices right above it.
+    /// Names of the mapped devices directly above it.
     above: Vec<String>,
-    /// Those of them that are attached: `daxmf_stack` notifies their holders.
+    /// The devices of `above` that are attached: `daxmf_stack` notifies their holders.
     attached: Vec<String>,
     bad: BadRanges,
-    /// What became of failures, if somebody counts them.
+    /// Its memory failures by outcome. [`None`] if no module counts them.
     counts: Option<Counts>,
 }
 
-/// Shows the state. Returns what could not be read, a line each.
+/// Shows the status. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     let mut errors = Vec::new();
-    let disks = match privilege::check("bad blocks are shown to nobody else").and_then(|()| all()) {
-        Err(error) => return Ok(vec![error]),
-        Ok(names) => names
-            .into_iter()
-            .filter_map(|name| Disk::new(name, &mut errors))
-            .collect::<Vec<_>>(),
-    };
+    let disks =
+        match privilege::check("it reads device-mapper tables and debugfs").and_then(|()| all()) {
+            Err(error) => return Ok(vec![error]),
+            Ok(names) => names
+                .into_iter()
+                .filter_map(|name| Disk::new(name, &mut errors))
+                .collect::<Vec<_>>(),
+        };
     let next: Vec<_> = disks.iter().flat_map(|disk| disk.next(&disks)).collect();
 
     if options.json {
@@ -60,7 +61,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
         return Ok(errors);
     }
     if disks.is_empty() {
-        cli::print("No disk has DAX: 'ndctl list -RNi' shows regions and namespaces.")?;
+        cli::print("No disk has DAX: 'ndctl list -RNi' lists regions and namespaces.")?;
         return Ok(errors);
     }
     cli::print(row(
@@ -79,7 +80,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     Ok(errors)
 }
 
-/// How much is bad of each disk with DAX, as far as that can be read.
+/// The number of bad bytes of each disk with DAX. A disk whose list cannot be read has 0.
 pub fn bad_bytes() -> Vec<(String, u64)> {
     let names = all().unwrap_or_default().into_iter();
 
@@ -92,7 +93,7 @@ pub fn bad_bytes() -> Vec<(String, u64)> {
         .collect()
 }
 
-/// The names of all disks with DAX, those below before those above them.
+/// The names of all disks with DAX, mapped devices last.
 fn all() -> Result<Vec<String>, String> {
     let mut names = block::names("/sys/block")?;
 
@@ -102,9 +103,9 @@ fn all() -> Result<Vec<String>, String> {
 }
 
 impl Disk {
-    /// Reads what there is to know of a disk. [`None`] if it has gone.
+    /// Reads the status of a disk. [`None`] if it is gone.
     fn new(name: String, errors: &mut Vec<String>) -> Option<Self> {
-        let mut note = |error: String| errors.push(format!("{name}: {error}"));
+        let mut report = |error: String| errors.push(format!("{name}: {error}"));
         let bad = block::number_of(&name).and_then(BadRanges::of_device);
         let above = block::names(&format!("/sys/block/{name}/holders"));
         let below = block::slaves(&name);
@@ -117,9 +118,9 @@ impl Disk {
             driver: driver_of(&name),
             mount: block::mount_of(&name),
             attached: stack::above(&name),
-            bad: bad.map_err(&mut note).unwrap_or_default(),
-            above: above.map_err(&mut note).unwrap_or_default(),
-            below: below.map_err(&mut note).unwrap_or_default(),
+            bad: bad.map_err(&mut report).unwrap_or_default(),
+            above: above.map_err(&mut report).unwrap_or_default(),
+            below: below.map_err(&mut report).unwrap_or_default(),
             counts,
             name,
         })
@@ -129,43 +130,44 @@ impl Disk {
         bad::length(&self.bad.ranges)
     }
 
-    /// Who has the disk.
+    /// What is mounted from the disk, or the devices above it.
     fn holder(&self) -> Option<String> {
         if let Some(mount) = &self.mount {
             return Some(mount.clone());
         }
         match (self.attached.as_slice(), self.above.as_slice()) {
             ([], []) => None,
-            ([], above) => Some(format!("{} (not told)", above.join(", "))),
+            ([], above) => Some(format!("{} (not attached)", above.join(", "))),
             (attached, _) => Some(attached.join(", ")),
         }
     }
 
-    /// What somebody should do about it, a line each.
+    /// Lines that say what to do about the disk.
     fn next(&self, disks: &[Self]) -> Vec<String> {
         let name = &self.name;
         let mut next = Vec::new();
 
         if let Some(driver) = self.driver.as_deref().filter(|driver| *driver == "nd_pmem") {
             next.push(format!(
-                "{name} has the driver {driver}: install daxmf_pmem.conf to have daxmf_pmem instead"
+                "{name} has the driver {driver}: install daxmf_pmem.conf to use daxmf_pmem instead"
             ));
         }
         for above in self.above.iter().filter(|above| {
             !self.attached.contains(above) && disks.iter().any(|disk| disk.name == **above)
         }) {
             next.push(format!(
-                "{above} is not told of failures of {name}: 'daxmf stack attach {above}'"
+                "{above} is not attached to {name}, so its holder is not notified of failures: \
+                 'daxmf stack attach {above}' attaches it"
             ));
         }
         if self.is_lowest() && !self.bad.ranges.is_empty() {
             next.push(format!(
-                "{name} has bad memory: 'daxmf owners {name}' lists the files that it is in"
+                "{name} has bad memory: 'daxmf owners {name}' lists the affected files"
             ));
         }
         match self.counts {
             Some([_, _, declined, failed]) if declined != 0 || failed != 0 => next.push(format!(
-                "{name}: not all failures were handled: 'daxmf events {name}' says why"
+                "{name}: not all failures were handled: 'daxmf events {name}' shows why"
             )),
             _ => {}
         }
@@ -227,8 +229,8 @@ fn driver_of(name: &str) -> Option<String> {
     Some(driver.file_name()?.to_string_lossy().into_owned())
 }
 
-/// What became of the failures of a disk: as its driver counts them, or `daxmf_stack` for a mapped
-/// device, of each disk below it.
+/// The memory failures of a disk, as its driver counts them. For a mapped device, the sum of those
+/// that `daxmf_stack` counts for each disk below it.
 fn counts_of(name: &str, below: &[String]) -> Option<Counts> {
     if below.is_empty() {
         return counters::read(&format!("/sys/block/{name}/memory_failure")).ok();

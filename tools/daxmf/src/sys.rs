@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The system calls that have no safe form elsewhere.
+//! Safe wrappers of system calls that no crate wraps.
 
 mod device_number;
 pub mod fiemap;
@@ -21,7 +21,7 @@ mod tests {
     use super::xfs::{BulkStat, XfsHandle, XfsInode, XfsOpen, XfsVerifyMedia};
 
     #[test]
-    fn structures_have_the_kernels_sizes() {
+    fn structures_have_the_sizes_of_the_kernel() {
         assert_eq!(mem::size_of::<FsMapRecord>(), 64);
         assert_eq!(mem::offset_of!(FsMapQuery, records), 192);
         assert_eq!(mem::size_of::<Extent>(), 56);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tables of device-mapper: which bytes of the devices below a mapped device has.
+//! Parses tables of device-mapper, and translates ranges of the devices below to the mapped device.
 
 use std::ops::Range;
 
@@ -10,31 +10,32 @@ pub const SECTOR: u64 = 512;
 /// A line of a table.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Where it starts on the mapped device, in sectors.
+    /// First sector on the mapped device.
     start: u64,
-    /// In sectors.
+    /// Length in sectors.
     length: u64,
-    /// Such as "linear".
+    /// The target type, such as "linear".
     pub kind: String,
     parameters: String,
 }
 
-/// A part of a device below, of which every so many bytes are in the mapped device. A linear
-/// mapping is one stripe.
+/// A part of a device below. Its chunks alternate with those of the other stripes on the mapped
+/// device. A linear target has one stripe.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stripe {
     /// Major and minor number of the device below.
     pub device: (u64, u64),
-    /// Where it starts there, in sectors.
+    /// First sector on the device below.
     pub start: u64,
-    /// In sectors.
+    /// Length in sectors.
     pub length: u64,
-    /// Where the target starts on the mapped device, in bytes.
+    /// Offset of the target on the mapped device, in bytes.
     above: u64,
-    /// The number of this stripe, and of all.
+    /// Index of this stripe in the target.
     number: u64,
+    /// Number of stripes of the target.
     count: u64,
-    /// Bytes of it that lie together.
+    /// Length of a chunk, in bytes.
     chunk: u64,
 }
 
@@ -62,7 +63,7 @@ pub fn parse(count: u32, bytes: &[u8]) -> Option<Vec<Target>> {
     Some(targets)
 }
 
-/// Text up to a zero.
+/// Text up to its final zero byte.
 fn text(bytes: &[u8]) -> Option<String> {
     let text = bytes.split(|byte| *byte == 0).next()?;
 
@@ -70,7 +71,7 @@ fn text(bytes: &[u8]) -> Option<String> {
 }
 
 impl Target {
-    /// The stripes that it is made of. [`None`] if it is of another kind.
+    /// The stripes of a linear or striped target. [`None`] for another type.
     pub fn stripes(&self) -> Option<Vec<Stripe>> {
         let mut words = self.parameters.split_ascii_whitespace();
         let (count, chunk) = match self.kind.as_str() {
@@ -100,7 +101,7 @@ impl Target {
 }
 
 impl Stripe {
-    /// Where bytes of the stripe, counted from its start, are on the mapped device.
+    /// Translates a range of the stripe, in bytes from its start, to ranges of the mapped device.
     pub fn above<'a>(&'a self, range: &Range<u64>) -> impl Iterator<Item = Range<u64>> + 'a {
         let Range { mut start, end } = *range;
 
@@ -194,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn other_targets_are_refused() {
+    fn other_targets_are_rejected() {
         for (kind, parameters) in [
             ("crypt", "x"),
             ("linear", ""),

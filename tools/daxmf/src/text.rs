@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paths as text and as JSON, whatever bytes they are of, and numbers of the command line.
+//! Prints paths of any bytes as text and as JSON, and parses numbers of the command line.
 
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +16,8 @@ pub fn path_as_json(path: &Path) -> Value {
     }
 }
 
-/// A path in one line of text, without what a terminal would obey.
+/// A path as one line of text. Control characters are escaped, so that a terminal does not obey
+/// them.
 pub fn readable(path: &Path) -> String {
     let mut text = String::new();
 
@@ -28,14 +29,14 @@ pub fn readable(path: &Path) -> String {
             }
         }
         for byte in chunk.invalid() {
-            // A string takes all that is written to it.
+            // Writing to a string cannot fail.
             let _ = write!(text, "\\x{byte:02x}");
         }
     }
     text
 }
 
-/// A number, decimal or with 0x.
+/// Parses a number: decimal, or hexadecimal with 0x.
 pub fn number(text: &str) -> Result<u64, String> {
     let number = match text.strip_prefix("0x") {
         Some(digits) => u64::from_str_radix(digits, 16),

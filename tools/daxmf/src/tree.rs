@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All names of a filesystem, and the files that have none any more but are open.
+//! Walks over all names of a filesystem, and over the open files without a name.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -20,18 +20,18 @@ use crate::text::readable;
 
 /// A name.
 pub struct Entry<'a> {
-    /// From the root of the mount on.
+    /// Path from the root of the mount.
     pub path: &'a Path,
-    /// Of the file that has it.
+    /// Inode number of the file.
     pub inode: u64,
-    /// Of the file, if the filesystem keeps it with the name.
+    /// Type of the file. [`None`] if the filesystem does not store it with the name.
     pub kind: Option<Type>,
 }
 
-/// Calls `act` with each name of a filesystem, until it returns false. Returns the directories that
-/// could not be read, a line each.
+/// Calls `act` with each name of a filesystem, until `act` returns false. Returns a line for each
+/// directory that could not be read.
 ///
-/// A directory that is moved meanwhile may be left out.
+/// The walk can miss a directory that is moved at the same time.
 pub fn walk(filesystem: &Filesystem, mut act: impl FnMut(&Entry<'_>) -> bool) -> Vec<String> {
     let mut errors = Vec::new();
     let mut rest = VecDeque::from([PathBuf::from(".")]);
@@ -47,7 +47,7 @@ pub fn walk(filesystem: &Filesystem, mut act: impl FnMut(&Entry<'_>) -> bool) ->
         match result {
             Ok(true) => {}
             Ok(false) => break,
-            // It is no directory, is gone, or another filesystem is mounted there.
+            // It is not a directory, is gone, or another filesystem is mounted there.
             Err(error) if is_no_directory(&error) => {}
             Err(error) => {
                 let path = filesystem.mount.point.join(&directory);
@@ -66,7 +66,7 @@ fn is_no_directory(error: &io::Error) -> bool {
     )
 }
 
-/// Returns whether it was read to its end.
+/// Calls `act` with each name in a directory. Returns false if `act` returned false.
 fn read(
     root: &File,
     directory: &Path,
@@ -97,13 +97,14 @@ fn read(
     Ok(true)
 }
 
-/// Opens the regular file or the directory that has a name; [`None`] if it is something else, or
-/// has no blocks.
+/// Opens the regular file or directory of a name. [`None`] if it is something else, or has no
+/// blocks.
 pub fn open(filesystem: &Filesystem, entry: &Entry<'_>) -> io::Result<Option<File>> {
     if !matches!(entry.kind, Some(Type::File | Type::Directory) | None) {
         return Ok(None);
     }
-    // Nothing is opened but what was looked at: to open a device can be to use it.
+    // Check the type with O_PATH first, because opening a device file can have effects. Then reopen
+    // the same inode.
     let name = open_below(
         &filesystem.root,
         entry.path,
@@ -121,8 +122,8 @@ pub fn open(filesystem: &Filesystem, entry: &Entry<'_>) -> io::Result<Option<Fil
         .map(Some)
 }
 
-/// Calls `act` with each file of a filesystem that has no name any more, but that a process has
-/// open or mapped. A file may come several times.
+/// Calls `act` with each file of a filesystem that has no name, but that a process has open or
+/// mapped. It can pass the same file several times.
 pub fn nameless(filesystem: &Filesystem, mut act: impl FnMut(&File)) {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
 

@@ -3,9 +3,9 @@
 #
 # usage: bench.sh drivers|fsdax|filesystems|stripes NAME...
 #
-# Run benchmarks in a guest whose clock counts instructions. 'stripes' wants three large NVDIMMs, the
-# others a namespace of kind memmap. Prints lines "ours|peer NAME COUNT"; the
-# names are explained in the file 'bounds'.
+# Run benchmarks in a guest whose clock counts instructions. 'stripes' needs three large NVDIMMs, the
+# others need a namespace of kind memmap. Prints lines "ours|peer NAME COUNT". The file 'bounds'
+# explains the names.
 
 SIMULATED=tell
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
@@ -17,8 +17,8 @@ WANTED=" $* "
 TMP=$(mktemp -d)
 trap 'undo_all; unload_modules; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM
-# On the console a message takes more than what it tells of, and in a log that is full it takes more
-# than in one that is not.
+# A message on the console takes more instructions than the operation that logs it, so print none.
+# A message takes more instructions in a full log, so fill the log before all counts.
 dmesg -n 1
 sysctl -q kernel.printk_devkmsg=on
 for ((i = 0; i < 5000; i++)); do
@@ -29,7 +29,7 @@ wanted() {
 	[[ $WANTED == *" $1 "* ]]
 }
 
-# measure SIDE NAME ARGUMENT... -- count by mfbench, if it is wanted.
+# measure SIDE NAME ARGUMENT... -- run mfbench and print its count, if NAME is wanted.
 measure() {
 	local side=$1 name=$2 count
 
@@ -46,8 +46,8 @@ no_udev_workers() {
 	! grep -qs udev-worker /proc/[0-9]*/comm
 }
 
-# quietly COMMAND... -- without udev: it reads disks into the page cache, which slows down writes
-# past it, and a failure takes longer with each process there is.
+# quietly COMMAND... -- run it without udev workers: they read disks into the page cache, which slows
+# down direct writes, and each process makes the handling of a failure longer.
 quietly() {
 	local status=0
 
@@ -69,7 +69,7 @@ transfers() { # side, device, prefix
 faults() { # side, device, prefix
 	local size
 
-	# So that large files lie in huge pages.
+	# These options align large files to huge pages.
 	make_xfs -d agcount=4,su=2m,sw=1 -l size=64m "$2" && mount_dax "$2" || return
 	for size in pte pmd; do
 		measure "$1" "$3$size-fault" fault $size "$MNT/file" &&
@@ -77,7 +77,7 @@ faults() { # side, device, prefix
 	done
 }
 
-# Failures by the number of sharers.
+# Count failures, by the number of sharers.
 notify() { # side, group, device
 	local sharers
 
@@ -90,7 +90,7 @@ notify_one() { # side, group, device, sharers
 	fresh_xfs "$3" && measure "$1" "$2-$4" notify --sharers "$4" "$MNT"
 }
 
-# The prefix is that of the names.
+# The prefix is for the names of the benchmarks.
 driver() { # side, driver, prefix
 	ns_bind "$NS" "$2" && quietly on_disk "$1" "/dev/$(ns_disk "$NS")" "$3"
 }
@@ -99,14 +99,14 @@ on_disk() { # side, device, prefix
 	transfers "$@" && clean faults "$@" && notify "$1" "$3notify" "$2"
 }
 
-# A volume of one segment, to the disk itself.
+# Compare a volume of one segment with the disk itself.
 linear_volume() {
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") && quietly notify peer linear "/dev/$DISK" &&
 		map one "$(linear 0 512 "$DISK" 0)" && attach "$DISK" "$DM" &&
 		quietly notify ours linear "/dev/$DM"
 }
 
-# So many segments in 128 MiB of a volume, the last of the disk first.
+# Print the table of a volume of 128 MiB with this number of segments, in reverse order of the disk.
 shuffled() { # segments
 	local sectors=$((128 * 2048 / $1)) i
 
@@ -115,7 +115,7 @@ shuffled() { # segments
 	done
 }
 
-# A failure in one volume, where another one on the disk has so many segments.
+# Count a failure in one volume, while another volume on the disk has this number of segments.
 walk() { # segments
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") && shuffled "$1" >"$TMP/table" &&
 		map many <"$TMP/table" && attach "$DISK" "$DM" &&
@@ -146,15 +146,15 @@ filesystem() { # name
 
 fresh() { # file system, device
 	case $1 in
-	# So that large files lie in huge pages.
+	# These options align large files to huge pages.
 	xfs) make_xfs -d agcount=4,su=2m,sw=1 -l size=64m "$2" && mount_dax "$2" ;;
 	ext4) make_ext4 -E stride=512 "$2" && mount_dax "$2" ;;
 	mendfs) mkfs.mendfs -q -f "$2" && mount_mendfs "$2" ;;
 	esac
 }
 
-# compare FILESYSTEM NAME ARGUMENT... -- count by mfbench, if it is wanted, as what mendfs or one of
-# its peers takes.
+# compare FILESYSTEM NAME ARGUMENT... -- run mfbench, if NAME is wanted, and print its count for mendfs
+# or for one of its peers.
 compare() {
 	local filesystem=$1 name=$2 count
 
@@ -183,14 +183,15 @@ on_filesystem() { # file system, device
 		compare "$1" $it-fault fault $it "$MNT/file" &&
 			compare "$1" $it-write-fault fault --write $it "$MNT/file" || return
 	done
-	# ext4 is no holder.
+	# ext4 does not become the holder of the device.
 	[ "$1" != ext4 ] || return 0
 	for it in 1 10 100 1000; do
 		compare "$1" notify-$it holder --sharers $it "$MNT/notify-$it" || return
 	done
 }
 
-# Mounts of mendfs: a million extents, to 5 s, and to four times what a quarter of them takes.
+# Compare a mount of mendfs with a million extents with 5 s, and with four times a mount with a quarter
+# of the extents.
 mounts() {
 	modprobe mendfs && mkdir -p "$MNT" && ns_bind "$NS" && DISK=$(ns_disk "$NS") &&
 		quietly mount_times
@@ -215,13 +216,13 @@ drivers() {
 	! any_wanted walk || walks
 }
 
-# A namespace whose page map is on the device.
+# Count on a namespace whose page map is on the device.
 fsdax() {
 	need_ns && ns_bind "$NS" nd_pmem && make_fsdax "$NS" pmem && ns_unbind "$NS" &&
 		clean driver peer nd_pmem fsdax- && clean driver ours daxmf_pmem fsdax-
 }
 
-# On daxmf_pmem.
+# Count filesystems on daxmf_pmem.
 filesystems() {
 	local name
 
@@ -232,7 +233,7 @@ filesystems() {
 	! any_wanted mount || clean mounts
 }
 
-# Two disks in stripes of 64 KiB, to a third one.
+# Compare two disks in stripes of 64 KiB with a third disk.
 stripes() {
 	local disks=() number sectors
 

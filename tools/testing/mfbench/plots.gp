@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# Draw the counts of each group, for gnuplot in the folder with GROUP.dat.
+# Draw the counts of each group. Run gnuplot in the directory of the files GROUP.dat.
 
 set terminal pngcairo noenhanced size 960,600 font "DejaVu Sans,11"
 set grid
@@ -26,7 +26,7 @@ plot "notify.dat" using 1:($2/$3) title "daxmf_pmem to nd_pmem", \
 unset multiplot
 
 set output "walk.png"
-set title "From a memory failure to SIGBUS, when another volume is walked first"
+set title "From a memory failure to SIGBUS, with a walk over another volume first"
 set xlabel "segments of the other volume"
 set ylabel "guest instructions"
 set format y "%.0s%c"

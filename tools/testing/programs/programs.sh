@@ -139,7 +139,7 @@ counter_no_number()
 {
 	attached
 	echo many >"$counters/pmem0/dm-0/failed"
-	uncounted /sys/kernel/debug/daxmf_stack/pmem0/dm-0/failed "'many' is no number"
+	uncounted /sys/kernel/debug/daxmf_stack/pmem0/dm-0/failed "'many' is not a number"
 }
 
 daxmf_unwritten()

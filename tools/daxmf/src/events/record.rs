@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Records of the log: words, each a name and a value.
+//! Records of the event log: words of the form NAME=VALUE.
 
 use std::fmt::{self, Display};
 
@@ -11,15 +11,15 @@ use crate::sys::local_time::LocalTime;
 pub const HEAD: &str =
     "TIME                        EVENT     DEVICE             OFFSET       LENGTH  DETAILS";
 
-/// What is shown in the columns before the last one.
+/// The fields that have columns of their own. The last column has the other fields.
 const COLUMNS: [&str; 6] = ["sequence", "time", "event", "disk", "offset", "length"];
 
-/// An event. A newer kernel may have more fields in it.
+/// An event: the names and values of its fields. A newer module can add fields.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Record(Vec<(String, String)>);
 
 impl Record {
-    /// Takes the text apart. What is not a name and a value is left out.
+    /// Parses a record. Ignores words that are not NAME=VALUE.
     pub fn parse(text: &str) -> Self {
         let fields = text
             .split_ascii_whitespace()
@@ -32,7 +32,7 @@ impl Record {
         )
     }
 
-    /// All fields, by their names.
+    /// The names and values of all fields.
     pub fn fields(&self) -> impl Iterator<Item = (&str, &str)> {
         self.0
             .iter()
@@ -49,13 +49,13 @@ impl Record {
         self.get(name)?.parse().ok()
     }
 
-    /// Whether it is of this device, or of no single one.
+    /// Whether the event is of this device, or of none, such as `missed`.
     pub fn is_of(&self, device: &str) -> bool {
         self.get("disk").is_none_or(|disk| disk == device)
     }
 
-    /// The record as an object. Numbers are numbers, but for the time, which is too exact for some
-    /// who read JSON; flags are an array.
+    /// The record as a JSON object. Flags are an array. The time is a string, because many JSON
+    /// parsers read numbers as doubles, which cannot hold its nanoseconds.
     pub fn to_json(&self) -> Value {
         let fields = self.0.iter().map(|(name, value)| {
             let value = match name.as_str() {
@@ -73,7 +73,7 @@ impl Record {
         Value::Object(fields.collect::<Map<_, _>>())
     }
 
-    /// What has happened, in a few words.
+    /// The event in one line, for the journal.
     pub fn summary(&self) -> String {
         let mut summary = self.get("event").unwrap_or("event").to_string();
         let mut add = |words: String| {
@@ -95,7 +95,7 @@ impl Record {
         summary
     }
 
-    /// The time, by the clock on the wall, to the microsecond.
+    /// The local time, in microseconds.
     fn time(&self) -> Option<String> {
         let (seconds, rest) = self.get("time")?.split_once('.')?;
         let local = LocalTime::of(seconds.parse().ok()?)?;
@@ -154,7 +154,7 @@ mod tests {
     fn a_failure_is_a_line() {
         let line = Record::parse(FAILURE).to_string();
 
-        // The clock depends on where one is.
+        // The local time depends on the time zone.
         assert_eq!(
             line.split_once(".000001  ").unwrap().1,
             "failure   pmem0              0x2000       0x1000  \
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missed_is_no_device() {
+    fn missed_events_have_no_device() {
         let record = Record::parse("sequence=0 event=missed count=17\n");
 
         assert!(record.is_of("pmem0"));

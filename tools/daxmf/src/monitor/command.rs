@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::events::Record;
 
-/// Runs a shell command, and waits for it. The log keeps what happens meanwhile.
+/// Runs a shell command, and waits for it. Further events stay in the event log in the meantime.
 pub fn run(command: &str, record: &Record) -> Result<(), String> {
     let status = Command::new("/bin/sh")
         .args(["-c", command])
@@ -21,7 +21,7 @@ pub fn run(command: &str, record: &Record) -> Result<(), String> {
     }
 }
 
-/// The name of a field in the environment, and in the journal.
+/// The name of a field in the environment and in the journal.
 pub fn variable(name: &str) -> String {
     format!("DAXMF_{}", name.to_uppercase())
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The journal of systemd, by its native protocol (systemd.journal-fields(7)).
+//! Writes to the journal of systemd, by its native protocol (systemd.journal-fields(7)).
 
 use std::fmt::Write;
 use std::os::unix::net::UnixDatagram;
@@ -19,7 +19,7 @@ const INFO: u8 = 6;
 pub struct Journal(UnixDatagram);
 
 impl Journal {
-    /// [`None`] if there is no journal.
+    /// Connects to the journal. [`None`] if there is none.
     pub fn connect() -> Option<Self> {
         let socket = UnixDatagram::unbound().ok()?;
 
@@ -35,8 +35,8 @@ impl Journal {
     }
 }
 
-/// An entry: a line for each field. No value has a line break, for the words of a record have no
-/// white space.
+/// An entry: a line for each field. A value never has a line break, because the words of a record
+/// have no white space.
 fn entry(record: &Record) -> String {
     let priority = match record.get("event") {
         Some("cleared") => INFO,
@@ -48,7 +48,7 @@ fn entry(record: &Record) -> String {
     );
 
     for (name, value) in record.fields() {
-        // A string takes all that is written to it.
+        // Writing to a string cannot fail.
         let _ = writeln!(entry, "{}={value}", variable(name));
     }
     entry

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Metrics for Prometheus, as node_exporter collects them from text files.
+//! Metrics for Prometheus, in the text format that node_exporter collects.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use crate::status;
 
 use super::state::replace;
 
-/// How many events of a kind a disk has had, by what became of them.
+/// Numbers of events, by event, disk and outcome.
 type Events = BTreeMap<[String; 3], u64>;
 
 pub struct Metrics {
@@ -40,7 +40,7 @@ impl Metrics {
         *count = count.saturating_add(1);
     }
 
-    /// Writes the file anew.
+    /// Replaces the file.
     pub fn write(&self) -> Result<(), String> {
         let bad: Vec<_> = status::bad_bytes();
 
@@ -51,7 +51,7 @@ impl Metrics {
 fn text(events: &Events, missed: u64, bad: &[(String, u64)]) -> String {
     let mut text = String::new();
     let head = |text: &mut String, name: &str, kind: &str, help: &str| {
-        // A string takes all that is written to it.
+        // Writing to a string cannot fail.
         let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     };
 
@@ -91,7 +91,8 @@ fn text(events: &Events, missed: u64, bad: &[(String, u64)]) -> String {
     text
 }
 
-/// A value of a label: a backslash, which the kernel escapes others with, is escaped itself.
+/// Escapes the value of a label. Names of disks can have backslashes, because the kernel escapes
+/// other characters with them.
 fn escaped(text: &str) -> String {
     text.replace('\\', "\\\\").replace('"', "\\\"")
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which event was reported last.
+//! Remembers which event was reported last.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -10,7 +10,7 @@ use crate::events::Record;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
-/// The last event that was reported, also by earlier runs of the monitor.
+/// The event that was reported last, by this process or an earlier one.
 pub struct State {
     file: Option<PathBuf>,
     boot: String,
@@ -18,7 +18,7 @@ pub struct State {
 }
 
 /// The number and the time of an event of this boot. The time is needed because the numbers start
-/// at 1 again when the module is loaded again.
+/// at 0 again when the module is reloaded.
 type Place = (u64, Time);
 
 /// Seconds and nanoseconds since 1970.
@@ -31,8 +31,8 @@ fn time_of(text: &str) -> Option<Time> {
 }
 
 impl State {
-    /// Reads the state, if there is one. That of another boot does not count: all events are newer,
-    /// even if the clock was set back since.
+    /// Reads the state from `file`, if there is one. The state of another boot is ignored: all events
+    /// of this boot are newer, even if their times are not.
     pub fn read(file: Option<&Path>) -> Self {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         let boot = boot.trim();
@@ -60,7 +60,7 @@ impl State {
         let last = self.last;
         let this = Self::place(record);
 
-        // In a new log the numbers are less, but the times are not.
+        // After a reload of the module, the numbers are lower, but the times are not.
         last.zip(this)
             .is_some_and(|(last, this)| this.0 <= last.0 && this.1 <= last.1)
     }
@@ -78,7 +78,6 @@ impl State {
         let (Some(file), Some((number, (seconds, nanoseconds)))) = (&self.file, self.last) else {
             return Ok(());
         };
-
         let boot = &self.boot;
 
         replace(
@@ -88,7 +87,7 @@ impl State {
     }
 }
 
-/// Puts a file in the place of another, whole.
+/// Replaces a file atomically, so that no reader gets half of it.
 pub fn replace(file: &Path, text: &str) -> Result<(), String> {
     let mut temporary = file.as_os_str().to_owned();
 
@@ -96,7 +95,7 @@ pub fn replace(file: &Path, text: &str) -> Result<(), String> {
     fs::write(&temporary, text)
         .and_then(|()| fs::rename(&temporary, file))
         .map_err(|error| match error.kind() {
-            ErrorKind::NotFound => format!("{}: there is no such folder", file.display()),
+            ErrorKind::NotFound => format!("{}: no such directory", file.display()),
             _ => format!("{}: {error}", file.display()),
         })
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors that were found, and that the holder of the disk was not notified of.
+//! Reports found errors to XFS if the holder of the disk was not notified.
 //!
-//! XFS reads the range itself, and reports which files have lost data (`XFS_IOC_VERIFY_MEDIA`). Who
-//! listens to it by fanotify learns of it then.
+//! XFS reads the range (`XFS_IOC_VERIFY_MEDIA`), and reports the files that lost data to listeners,
+//! such as by fanotify.
 
 use crate::bad::BadRanges;
 use crate::block;
@@ -13,7 +13,7 @@ use crate::sys::xfs::verify_media;
 use crate::table::SECTOR;
 use crate::text::readable;
 
-/// Has each XFS on the disk verify the range of an event. Returns what failed, a line each.
+/// Makes each XFS on the disk verify the range of an event. Returns a line for each error.
 pub fn verify(record: &Record) -> Vec<String> {
     let mut errors = Vec::new();
 
@@ -44,7 +44,7 @@ fn verify_all(record: &Record, errors: &mut Vec<String>) -> Result<(), String> {
             let sectors = range.start / SECTOR..range.end / SECTOR;
 
             match verify_media(&root, &sectors) {
-                // Older kernels have no such call.
+                // ENOTTY: an older kernel does not have this call.
                 Err(error) if error.raw_os_error() != Some(libc::ENOTTY) => {
                     errors.push(format!("{}: {error}", readable(&mount.point)));
                 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Processes that have parts of files mapped.
+//! Finds the processes that map the files.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -9,12 +9,12 @@ use std::ops::Range;
 
 use crate::bad::intersection;
 
-use super::report::{Found, OnFilesystem, Process};
+use super::report::{Finding, OnFilesystem, Process};
 
-/// A part of a file in the memory of a process: a line of `/proc/PID/maps`.
+/// A mapping of a file by a process: a line of `/proc/PID/maps`.
 #[derive(Debug, PartialEq, Eq)]
 struct Mapped {
-    /// Its address.
+    /// Address of its first byte.
     start: u64,
     /// Bytes of the file.
     bytes: Range<u64>,
@@ -41,7 +41,7 @@ impl Mapped {
     }
 }
 
-/// Adds the processes to what was found, in the order of their numbers.
+/// Adds the processes that map the ranges, in the order of their PIDs.
 pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
     let mut files = by_file(filesystems);
 
@@ -64,7 +64,7 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
 
         match result {
             Ok(()) => {}
-            // It has ended.
+            // The process has ended.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(error) => errors.push(format!("/proc/{pid}/maps: {error}")),
@@ -72,8 +72,8 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
     }
 }
 
-/// What was found of files, by the number of the device and the inode. There may be a million.
-type Files<'a> = BTreeMap<((u64, u64), u64), Vec<&'a mut Found>>;
+/// The ranges of files, by device number and inode number: a map, because there can be a million.
+type Files<'a> = BTreeMap<((u64, u64), u64), Vec<&'a mut Finding>>;
 
 fn by_file(filesystems: &mut [OnFilesystem]) -> Files<'_> {
     let mut files = Files::new();
@@ -90,8 +90,8 @@ fn by_file(filesystems: &mut [OnFilesystem]) -> Files<'_> {
     files
 }
 
-/// Adds a process, once to each part of a file that it maps. A user decides how many mappings there
-/// are, and how long each line is, so they are read one by one.
+/// Adds a process to the files that it maps, once to each finding. It reads line by line, because a
+/// user decides how many mappings there are, and how long their paths are.
 fn add_process(pid: u32, maps: impl BufRead, files: &mut Files<'_>) -> io::Result<()> {
     let mut name = None;
 
@@ -120,7 +120,7 @@ fn add_process(pid: u32, maps: impl BufRead, files: &mut Files<'_>) -> io::Resul
     Ok(())
 }
 
-/// What a process calls itself, or nothing if it has ended.
+/// The name of a process. Empty if the process has ended.
 fn command(pid: u32) -> String {
     let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
 
@@ -159,7 +159,7 @@ mod tests {
     fn a_process_is_named_once_for_a_part() {
         let maps = "1000-3000 rw-s 00000000 103:01 131 /mnt/a\n\
                     5000-7000 rw-s 00001000 103:01 131 /mnt/a\n";
-        let mut found = Found::of_file(0..0x1000, 131, 0x1000..0x2000);
+        let mut found = Finding::of_file(0..0x1000, 131, 0x1000..0x2000);
         let mut files = Files::from([(((259, 1), 131), vec![&mut found])]);
 
         add_process(7, maps.as_bytes(), &mut files).unwrap();

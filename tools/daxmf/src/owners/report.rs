@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The owners that were found, as a table and as JSON.
+//! Prints the owners that were found, as a table or as JSON.
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -11,21 +11,21 @@ use serde_json::{json, Value};
 use crate::bad;
 use crate::text::{path_as_json, readable};
 
-/// What has a range.
+/// The kind of an owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum What {
-    /// A file that is no directory.
+pub enum OwnerKind {
+    /// Any file but a directory.
     File,
     Directory,
     /// The filesystem itself.
     Metadata,
-    /// Nobody could be found.
+    /// No owner was found.
     Unknown,
-    /// Nobody has it.
+    /// The range has no owner.
     Free,
 }
 
-impl What {
+impl OwnerKind {
     fn name(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -37,20 +37,20 @@ impl What {
     }
 }
 
-/// A process that has a part of a file mapped.
+/// A process that maps a part of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Process {
     pub pid: u32,
-    /// What it calls itself.
+    /// Its name.
     pub command: String,
-    /// Where the part is in its memory.
+    /// The address where it maps the part.
     pub address: u64,
 }
 
-/// A range of a device, and who has it.
+/// A range of a device, and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub what: What,
+pub struct Finding {
+    pub kind: OwnerKind,
     /// Bytes of the filesystem's device.
     pub device: Range<u64>,
     /// The file's inode number.
@@ -59,16 +59,16 @@ pub struct Found {
     pub path: Option<PathBuf>,
     /// Bytes of the file.
     pub bytes: Option<Range<u64>>,
-    /// More about it, or nothing.
+    /// More about the range. Can be empty.
     pub note: &'static str,
     pub processes: Vec<Process>,
 }
 
-impl Found {
-    /// A range that no file has.
-    pub fn of_device(what: What, device: Range<u64>, note: &'static str) -> Self {
+impl Finding {
+    /// A range that no file owns.
+    pub fn of_device(kind: OwnerKind, device: Range<u64>, note: &'static str) -> Self {
         Self {
-            what,
+            kind,
             device,
             inode: None,
             path: None,
@@ -78,21 +78,21 @@ impl Found {
         }
     }
 
-    /// A range that a file has, which has no name yet.
+    /// A range that a file owns. The name of the file is not known yet.
     pub fn of_file(device: Range<u64>, inode: u64, bytes: Range<u64>) -> Self {
         Self {
             inode: Some(inode),
             bytes: Some(bytes),
-            ..Self::of_device(What::File, device, "")
+            ..Self::of_device(OwnerKind::File, device, "")
         }
     }
 
-    /// Takes the next range in, if both are one.
-    fn absorb(&mut self, next: &Self) -> bool {
+    /// Merges the next range into this one if it follows with the same owner.
+    fn merge(&mut self, next: &Self) -> bool {
         let end_of = |bytes: &Option<Range<u64>>| bytes.as_ref().map(|bytes| bytes.end);
         let start_of = |bytes: &Option<Range<u64>>| bytes.as_ref().map(|bytes| bytes.start);
-        let follows = (self.what, self.inode, &self.path, self.note)
-            == (next.what, next.inode, &next.path, next.note)
+        let follows = (self.kind, self.inode, &self.path, self.note)
+            == (next.kind, next.inode, &next.path, next.note)
             && self.device.end == next.device.start
             && end_of(&self.bytes) == start_of(&next.bytes);
 
@@ -114,7 +114,7 @@ impl Found {
         };
 
         row(
-            self.what.name(),
+            self.kind.name(),
             &format!("{:#x}", range.start),
             &format!("{:#x}", range.end - range.start),
             &owner,
@@ -123,7 +123,7 @@ impl Found {
 
     fn to_json(&self) -> Value {
         let mut value = json!({
-            "kind": self.what.name(),
+            "kind": self.kind.name(),
             "device_offset": self.device.start,
             "length": self.device.end - self.device.start,
             "note": self.note,
@@ -153,55 +153,55 @@ fn row(kind: &str, offset: &str, length: &str, owner: &str) -> String {
     format!("{kind:<10} {offset:>14} {length:>10}  {owner}")
 }
 
-/// Puts what was found in order: files by their names, and ranges together that are one.
-pub fn sorted(mut all: Vec<Found>) -> Vec<Found> {
+/// Sorts the ranges by kind and name, and merges adjacent ranges of one owner.
+pub fn sorted(mut all: Vec<Finding>) -> Vec<Finding> {
     all.sort_by_cached_key(|found| {
         let start = found.bytes.as_ref().map(|bytes| bytes.start);
 
         (
-            found.what,
+            found.kind,
             found.path.clone(),
             found.inode,
             start,
             found.device.start,
         )
     });
-    all.dedup_by(|next, last| last.absorb(next));
+    all.dedup_by(|next, last| last.merge(next));
     all
 }
 
-/// What was found on one filesystem.
+/// The ranges on one filesystem.
 pub struct OnFilesystem {
     /// Major and minor number of its device.
     pub number: (u64, u64),
-    /// Its device, as it was given to mount.
+    /// Its device, as it was passed to mount.
     pub device: String,
     pub mount_point: PathBuf,
     /// Its type.
     pub kind: String,
-    pub found: Vec<Found>,
+    pub found: Vec<Finding>,
 }
 
-/// All that was found.
+/// The ranges on all filesystems.
 pub struct Report {
-    /// The device, as it was named.
+    /// The device, as the user named it.
     pub device: String,
-    /// What was looked for, in bytes of it.
+    /// The ranges whose owners were searched, in bytes of the device.
     pub ranges: Vec<Range<u64>>,
     pub filesystems: Vec<OnFilesystem>,
 }
 
 impl Report {
-    /// Writes it to standard output, as a table for each filesystem.
+    /// Prints a table for each filesystem.
     pub fn print(&self) -> Result<(), Unwritten> {
         let length = bad::length(&self.ranges);
 
         if self.ranges.is_empty() {
-            return cli::print(format_args!("{}: nothing is bad", self.device));
+            return cli::print(format_args!("{}: no bad ranges", self.device));
         }
         cli::print(format_args!("{}: {length} bytes", self.device))?;
         if self.filesystems.is_empty() {
-            return cli::print("no filesystem that is mounted has them");
+            return cli::print("no mounted filesystem uses them");
         }
         for filesystem in &self.filesystems {
             filesystem.print()?;
@@ -209,7 +209,7 @@ impl Report {
         Ok(())
     }
 
-    /// It as JSON.
+    /// The report as JSON.
     pub fn to_json(&self) -> Value {
         let ranges: Value = self
             .ranges
@@ -224,7 +224,7 @@ impl Report {
                     "device": filesystem.device,
                     "mount_point": path_as_json(&filesystem.mount_point),
                     "filesystem": filesystem.kind,
-                    "owners": filesystem.found.iter().map(Found::to_json).collect::<Vec<_>>(),
+                    "owners": filesystem.found.iter().map(Finding::to_json).collect::<Vec<_>>(),
                 })
             })
             .collect();

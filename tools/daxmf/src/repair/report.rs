@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a repair has found and done.
+//! Prints what a repair found and did, as a table or as JSON.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -10,22 +10,22 @@ use serde_json::{json, Value};
 
 use crate::text::{path_as_json, readable};
 
-/// What a bad range is, or has become.
+/// The state of a range that is or was bad.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum State {
-    /// The data are on the device again.
+    /// The data is on good memory again.
     Repaired,
-    /// They can be written back.
+    /// The page cache has the data, and nothing was written (`--dry-run`).
     Repairable,
-    /// Nothing has them.
+    /// The page cache does not have the data.
     Lost,
-    /// The page cache has them, but they could not be written back.
+    /// The page cache has the data, but it could not be written back.
     Failed,
-    /// The filesystem's own.
+    /// The filesystem itself owns the range.
     Metadata,
-    /// Nobody could be found who has it.
+    /// No owner was found.
     Unknown,
-    /// It holds nothing.
+    /// The range holds no data.
     Free,
 }
 
@@ -53,27 +53,27 @@ impl State {
     }
 }
 
-/// The file that a bad range is of.
+/// The file that owns a bad range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Owner {
     /// Its inode number.
     pub inode: u64,
     /// One of its names, if it has any.
     pub path: Option<PathBuf>,
-    /// The bytes of it.
+    /// The range, in bytes of the file.
     pub bytes: Range<u64>,
 }
 
 /// A bad range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// Its state.
     pub state: State,
     /// Bytes of the device.
     pub device: Range<u64>,
-    /// Of which file it is, if of any.
+    /// The file that owns it, if any.
     pub owner: Option<Owner>,
-    /// More about it, or nothing.
+    /// More about the range. Can be empty.
     pub note: String,
 }
 
@@ -87,7 +87,7 @@ impl Owner {
 }
 
 impl Finding {
-    /// A range that no file has.
+    /// A range that no file owns.
     pub fn of_device(state: State, device: Range<u64>, note: impl Into<String>) -> Self {
         Self {
             state,
@@ -97,8 +97,8 @@ impl Finding {
         }
     }
 
-    /// Takes the next finding in, if both are one range.
-    fn absorb(&mut self, next: &Self) -> bool {
+    /// Merges the next finding into this one if it follows with the same state and owner.
+    fn merge(&mut self, next: &Self) -> bool {
         let follows = self.state == next.state
             && self.note == next.note
             && self.device.end == next.device.start
@@ -119,7 +119,7 @@ impl Finding {
         follows
     }
 
-    /// What is wrong with a range that has failed, and what to do.
+    /// The error line for a range that could not be written back.
     pub fn failure(&self) -> String {
         match &self.owner {
             Some(owner) => format!("{}: {}", owner.name(), self.note),
@@ -132,7 +132,7 @@ impl Finding {
             Some(owner) => (&owner.bytes, owner.name()),
             None => (&self.device, device.into()),
         };
-        // Why something has failed is said elsewhere.
+        // The error lines have the notes of failed ranges.
         let place = match (self.note.as_str(), self.state) {
             ("", _) | (_, State::Failed) => name,
             (note, _) => format!("{name} ({note})"),
@@ -167,11 +167,11 @@ fn row(state: &str, offset: &str, length: &str, place: &str) -> String {
     format!("{state:<10} {offset:>14} {length:>10}  {place}")
 }
 
-/// All of a repair.
+/// The results of a repair.
 pub struct Report {
     /// The block device.
     pub device: String,
-    /// Where it is mounted.
+    /// Its mount point.
     pub mount_point: PathBuf,
     /// Type of the filesystem.
     pub kind: String,
@@ -182,7 +182,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// Puts the findings in order, and those together that are one range.
+    /// Sorts the findings, and merges adjacent ones.
     pub fn sort(&mut self) {
         self.findings.sort_by_cached_key(|finding| {
             let owner = finding.owner.as_ref();
@@ -194,10 +194,10 @@ impl Report {
                 finding.device.start,
             )
         });
-        self.findings.dedup_by(|next, last| last.absorb(next));
+        self.findings.dedup_by(|next, last| last.merge(next));
     }
 
-    /// The bytes in a state.
+    /// The number of bytes in a state.
     pub fn bytes(&self, state: State) -> u64 {
         self.findings
             .iter()
@@ -206,7 +206,7 @@ impl Report {
             .fold(0, u64::saturating_add)
     }
 
-    /// Writes it to standard output, as a table.
+    /// Prints a table and a summary.
     pub fn print(&self) -> Result<(), Unwritten> {
         if !self.findings.is_empty() {
             cli::print(row("STATE", "OFFSET", "LENGTH", "WHERE"))?;
@@ -225,7 +225,7 @@ impl Report {
             .map(|(name, bytes)| format!("{bytes} bytes {name}"))
             .collect();
         let sum = match parts.is_empty() {
-            true => "nothing is bad".into(),
+            true => "no bad ranges".into(),
             false => parts.join(", "),
         };
         let Self { device, kind, .. } = self;
@@ -236,7 +236,7 @@ impl Report {
         )
     }
 
-    /// It as JSON.
+    /// The report as JSON.
     pub fn to_json(&self) -> Value {
         let bytes: Value = State::ALL
             .into_iter()
@@ -312,15 +312,15 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_bad() {
+    fn no_bad_ranges() {
         assert_eq!(
             report(vec![]).summary(),
-            "pmem0 (xfs on /mnt): nothing is bad"
+            "pmem0 (xfs on /mnt): no bad ranges"
         );
     }
 
     #[test]
-    fn json_says_all() {
+    fn json_has_all_fields() {
         let mut finding = page(State::Lost, "/mnt/a", 1, 8192);
 
         finding.note = "why".into();

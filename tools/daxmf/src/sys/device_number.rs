@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers of devices, as the kernel has them in its structures.
+//! Device numbers in the encoding of the kernel's structures.
 
 /// `new_encode_dev()` of linux/kdev_t.h.
 pub(super) fn encoded(major: u64, minor: u64) -> u32 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a file lies on its device: `FS_IOC_FIEMAP`.
+//! The extents of a file on its device: `FS_IOC_FIEMAP`.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,7 @@ pub struct Extent {
     pub logical: u64,
     /// Offset on the device, in bytes.
     pub physical: u64,
-    /// In bytes.
+    /// Length in bytes.
     pub length: u64,
     /// Zero.
     pub reserved: [u64; 2],
@@ -25,7 +25,7 @@ pub struct Extent {
     pub reserved_too: [u32; 3],
 }
 
-/// Extents that one call of `FS_IOC_FIEMAP` returns at most.
+/// Number of extents that one call of `FS_IOC_FIEMAP` returns, at most.
 const EXTENTS: usize = 128;
 
 /// `struct fiemap` with room for extents.
@@ -45,11 +45,12 @@ mod ioctls {
 
     use super::FieMap;
 
-    // The number has the size of the structure without its array.
+    // The number of the ioctl encodes the size of the structure without its array: 32 bytes.
     nix::ioctl_readwrite_bad!(fiemap, request_code_readwrite!(b'f', 11, 32), FieMap);
 }
 
-/// Where a range of a file lies. Nothing is written back for that.
+/// The extents of a range of a file. The call does not write back delayed allocations first
+/// (`FIEMAP_FLAG_SYNC`).
 pub fn extents(file: &File, range: Range<u64>) -> io::Result<Vec<Extent>> {
     let mut all = Vec::new();
     let mut start = range.start;
@@ -65,7 +66,7 @@ pub fn extents(file: &File, range: Range<u64>) -> io::Result<Vec<Extent>> {
             extents: [Extent::default(); EXTENTS],
         };
 
-        // SAFETY: The map has room for as many extents as it says.
+        // SAFETY: FS_IOC_FIEMAP writes at most `count` extents, and `extents` has room for `count`.
         unsafe { ioctls::fiemap(file.as_raw_fd(), &mut map) }?;
         let found = map.extents.iter().take(map.mapped as usize);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who owns what of a device: `FS_IOC_GETFSMAP`.
+//! The reverse map of a filesystem: `FS_IOC_GETFSMAP`.
 
 use std::fs::File;
 use std::io;
@@ -23,16 +23,16 @@ pub struct FsMapRecord {
     pub owner: u64,
     /// Offset in the file, in bytes.
     pub offset: u64,
-    /// In bytes.
+    /// Length in bytes.
     pub length: u64,
     /// Zero.
     pub reserved: [u64; 3],
 }
 
-/// A flag of the last record.
+/// The flag of the last record.
 const FMR_OF_LAST: u32 = 0x20;
 
-/// Records that one call of `FS_IOC_GETFSMAP` returns at most.
+/// Number of records that one call of `FS_IOC_GETFSMAP` returns, at most.
 const FSMAP_RECORDS: usize = 128;
 
 /// `struct fsmap_head` with room for records.
@@ -52,15 +52,16 @@ mod ioctls {
 
     use super::FsMapQuery;
 
-    // The number has the size of the structure without its array.
+    // The number of the ioctl encodes the size of the structure without its array: 192 bytes.
     nix::ioctl_readwrite_bad!(getfsmap, request_code_readwrite!(b'X', 59, 192), FsMapQuery);
 }
 
-/// Who owns a range of a filesystem's device, in order of the places. Records may reach beyond it.
+/// The records of a range of a filesystem's device, sorted by their offset on it. The first and the
+/// last record can extend beyond the range.
 ///
 /// # Errors
 ///
-/// - `EOPNOTSUPP` or `ENOTTY`: the filesystem does not know.
+/// - `EOPNOTSUPP` or `ENOTTY`: the filesystem does not have the call.
 pub fn fsmap(
     root: &File,
     (major, minor): (u64, u64),
@@ -93,7 +94,8 @@ pub fn fsmap(
     };
 
     loop {
-        // SAFETY: The query has room for as many records as it says.
+        // SAFETY: FS_IOC_GETFSMAP writes at most `count` records, and `records` has room for
+        // `count`.
         unsafe { ioctls::getfsmap(root.as_raw_fd(), &mut query) }?;
         let found = query.records.iter().take(query.entries as usize);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes by their handles: a number, and a generation that tells it from others before.
+//! Opens inodes by their handles: a number, and a generation that distinguishes the inode from
+//! earlier ones with the same number.
 
 use std::fs::File;
 use std::io;
@@ -24,7 +25,7 @@ mod ioctls {
     nix::ioctl_read!(get_version, b'v', 1, libc::c_long);
 }
 
-/// Opens an inode whose handle is a number and a generation, as ext4's is.
+/// Opens an inode whose handle is a number and a generation, as on ext4.
 pub fn open_inode(root: &File, number: u64, generation: u32, flags: OFlag) -> io::Result<File> {
     let handle = FileHandle {
         length: 8,
@@ -33,7 +34,8 @@ pub fn open_inode(root: &File, number: u64, generation: u32, flags: OFlag) -> io
         generation,
     };
 
-    // SAFETY: open_by_handle_at() reads the handle, which has the length that it says.
+    // SAFETY: open_by_handle_at() reads `length` bytes after the header of the handle: the inode
+    // and the generation.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_open_by_handle_at,
@@ -43,7 +45,7 @@ pub fn open_inode(root: &File, number: u64, generation: u32, flags: OFlag) -> io
         )
     };
 
-    // SAFETY: The descriptor is new, and nobody else has it.
+    // SAFETY: open_by_handle_at() has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { File::from_raw_fd(Errno::result(fd)? as i32) })
 }
 
@@ -51,8 +53,8 @@ pub fn open_inode(root: &File, number: u64, generation: u32, flags: OFlag) -> io
 pub fn generation(file: &File) -> io::Result<u32> {
     let mut generation = 0;
 
-    // SAFETY: FS_IOC_GETVERSION writes an int, whatever its number says, and there is room for a
-    // long.
+    // SAFETY: FS_IOC_GETVERSION writes an int, although its number encodes a long, and `generation`
+    // has room for a long.
     unsafe { ioctls::get_version(file.as_raw_fd(), &mut generation) }?;
     Ok(generation as u32)
 }

@@ -5,16 +5,16 @@
 use std::fmt::{self, Display};
 use std::mem::MaybeUninit;
 
-/// A time by the clock on the wall.
+/// A time in the local time zone.
 pub struct LocalTime(libc::tm);
 
 impl LocalTime {
-    /// The time so many seconds after 1970 began. [`None`] if it has no year.
+    /// Converts seconds since 1970. [`None`] if the year does not fit into `tm_year`.
     pub fn of(seconds: i64) -> Option<Self> {
         let mut time = MaybeUninit::uninit();
 
-        // SAFETY: Both pointers are valid. The function writes the whole structure unless it
-        // returns null.
+        // SAFETY: `seconds` and `time` outlive the call. localtime_r() initializes all of `time`
+        // unless it returns null.
         unsafe {
             match libc::localtime_r(&seconds, time.as_mut_ptr()).is_null() {
                 true => None,
@@ -47,7 +47,7 @@ mod tests {
 
     #[test]
     fn a_leap_day() {
-        // Whatever the time zone: noon of it is the 29th between -12 and +11 hours.
+        // Noon in UTC is on the 29th in all time zones from -12 to +11 hours.
         let text = LocalTime::of(1_709_208_000).unwrap().to_string();
 
         assert!(text.starts_with("2024-02-29 "), "{text}");

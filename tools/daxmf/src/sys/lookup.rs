@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Looks up what is below a directory.
+//! Opens files below a directory.
 
 use std::fs::File;
 use std::io;
@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::fcntl::{openat2, OFlag, OpenHow, ResolveFlag};
 
-/// Opens what is below a directory, past no symbolic link and in no other filesystem.
+/// Opens a path below a directory. Refuses symbolic links and other filesystems on the way.
 pub fn open_below(root: &File, path: &Path, flags: OFlag) -> io::Result<File> {
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(
         ResolveFlag::RESOLVE_BENEATH
@@ -19,6 +19,6 @@ pub fn open_below(root: &File, path: &Path, flags: OFlag) -> io::Result<File> {
     );
     let fd = openat2(root.as_raw_fd(), path, how)?;
 
-    // SAFETY: The descriptor is new, and nobody else has it.
+    // SAFETY: openat2() has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { File::from_raw_fd(fd) })
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What device-mapper says of its devices.
+//! The tables of mapped devices: `DM_TABLE_STATUS`.
 
 use std::fs::File;
 use std::io;
@@ -42,7 +42,8 @@ pub fn table((major, minor): (u64, u64)) -> io::Result<(u32, Vec<u8>)> {
         set(START_AT, &(HEAD as u32).to_ne_bytes());
         set(FLAGS_AT, &(STATUS_TABLE | NO_FLUSH).to_ne_bytes());
         set(DEVICE_AT, &u64::from(encoded(major, minor)).to_ne_bytes());
-        // SAFETY: The request has the size that it says, which is more than its head.
+        // SAFETY: DM_TABLE_STATUS reads and writes at most the number of bytes at `SIZE_AT`, which
+        // is the size of `request`, and more than `HEAD`.
         unsafe { ioctls::table_status(control.as_raw_fd(), request.as_mut_ptr()) }?;
         let get = |at: usize| {
             let bytes = request

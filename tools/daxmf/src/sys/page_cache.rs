@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Pages of files in the page cache: whether they are there, and a mapping of them.
+//! Checks for pages of files in the page cache, and marks them as dirty.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -14,18 +14,18 @@ use std::ptr::NonNull;
 use nix::errno::Errno;
 use nix::sys::mman::{self, MapFlags, MsFlags, ProtFlags};
 
-/// Size of a page of memory, in bytes. This is amd64.
+/// Size of a page of memory on amd64, in bytes.
 pub const PAGE: u64 = 4096;
 
-/// `cachestat()` on amd64.
+/// The number of `cachestat()` on amd64.
 const SYS_CACHESTAT: libc::c_long = 451;
 
-/// Whether a file has DAX, and so no pages in the page cache.
+/// Whether a file has DAX. Such a file has no pages in the page cache.
 pub fn has_dax(file: &File) -> io::Result<bool> {
-    // SAFETY: All of it are integers, for which zero is a value.
+    // SAFETY: All fields of `struct statx` are integers, for which zero is a valid value.
     let mut status: libc::statx = unsafe { mem::zeroed() };
 
-    // SAFETY: The path is empty, and there is room for the status.
+    // SAFETY: statx() reads a C string, and writes a `struct statx` to `status`.
     let answer = unsafe {
         libc::statx(
             file.as_raw_fd(),
@@ -40,24 +40,24 @@ pub fn has_dax(file: &File) -> io::Result<bool> {
     Ok(status.stx_attributes & libc::STATX_ATTR_DAX as u64 != 0)
 }
 
-/// Whether the page cache has the page at an offset, which may not have been read yet.
+/// Whether the page cache has the page at an offset. The page can still be waiting for its read.
 fn has_page(file: &File, offset: u64) -> io::Result<bool> {
     let range = [offset, PAGE];
     let mut counts = [0_u64; 5];
 
-    // SAFETY: The kernel reads a `struct cachestat_range`, two u64, and writes a `struct
-    // cachestat`, five.
+    // SAFETY: cachestat() reads a `struct cachestat_range` of two u64 from `range`, and writes a
+    // `struct cachestat` of five u64 to `counts`.
     let answer = unsafe { libc::syscall(SYS_CACHESTAT, file.as_raw_fd(), &range, &mut counts, 0) };
 
     Errno::result(answer)?;
     Ok(counts[0] != 0)
 }
 
-/// A shared mapping of pages of a file. Nothing is read or stored through it.
+/// A shared mapping of pages of a file. No code reads or stores through it.
 ///
 /// # Invariants
 ///
-/// `start` is what `mmap()` returned for `length` bytes.
+/// `start` is the address that `mmap()` returned for `length` bytes, which stay mapped.
 pub struct Mapping<'a> {
     file: &'a File,
     offset: u64,
@@ -66,7 +66,8 @@ pub struct Mapping<'a> {
 }
 
 impl<'a> Mapping<'a> {
-    /// Maps `pages` of a file, by their numbers; for writing, if it is open for that.
+    /// Maps `pages` of a file, given by page number. `is_writable` needs a file that is open for
+    /// writing.
     pub fn new(file: &'a File, pages: &Range<u64>, is_writable: bool) -> io::Result<Self> {
         let bytes = (pages.end - pages.start) * PAGE;
         let offset = pages.start * PAGE;
@@ -80,10 +81,10 @@ impl<'a> Mapping<'a> {
         };
         let at = offset.try_into().map_err(|_| Errno::EOVERFLOW)?;
         let flags = MapFlags::MAP_SHARED;
-        // SAFETY: mmap() chooses the place.
+        // SAFETY: mmap() chooses the address, so it replaces no other mapping.
         let start = unsafe { mman::mmap(None, length, protection, flags, file, at) }?;
 
-        // INVARIANT: This is what mmap() returned.
+        // INVARIANT: mmap() returned `start` for `length` bytes. Only `drop()` unmaps them.
         Ok(Self {
             file,
             offset,
@@ -92,24 +93,25 @@ impl<'a> Mapping<'a> {
         })
     }
 
-    /// Whether a page, counted from the first, is in the page cache, and has been read. If so, it
-    /// is mapped now. It is not read from the device, unless it leaves the page cache at this
-    /// moment.
+    /// Whether a page is in the page cache and was read successfully. `page` counts from the first
+    /// page of the mapping. If so, the page is mapped on return. The page is not read from the
+    /// device, unless the kernel reclaims it between the two checks.
     pub fn is_cached(&self, page: u64) -> io::Result<bool> {
         Ok(has_page(self.file, self.offset + page * PAGE)?
             && self.advise(page, libc::MADV_POPULATE_READ).is_ok())
     }
 
-    /// Has a page written back, as a store would, but without a store.
+    /// Marks a page as dirty, as a store to it does, but without a store.
     ///
-    /// The filesystem is asked for leave as with a store, which it can refuse.
+    /// As for a store, the filesystem prepares the page for writing, which can fail.
     pub fn dirty(&self, page: u64) -> io::Result<()> {
         self.advise(page, libc::MADV_POPULATE_WRITE)
     }
 
-    /// Has the kernel split the folio that a page is in. It may have reasons not to.
+    /// Asks the kernel to split the folio of a page. The kernel can refuse, for example if another
+    /// process maps the folio.
     ///
-    /// A filesystem that is asked for leave to change a page allocates all of the folio.
+    /// A filesystem that prepares a page for writing allocates blocks for all of its folio.
     pub fn split(&self, page: u64) {
         let _ = self.advise(page, libc::MADV_COLD);
     }
@@ -120,7 +122,9 @@ impl<'a> Mapping<'a> {
         if at >= self.length {
             return Err(Errno::EINVAL.into());
         }
-        // SAFETY: By the invariant the page is mapped, and none of the advices takes it away.
+        // SAFETY: By the type invariant, the `length` bytes at `start` are mapped, and `at` is less
+        // than `length`. None of the advices that callers pass unmaps the page or changes its
+        // contents.
         let answer =
             unsafe { libc::madvise(self.start.as_ptr().byte_add(at), PAGE as usize, advice) };
 
@@ -128,16 +132,17 @@ impl<'a> Mapping<'a> {
         Ok(())
     }
 
-    /// Writes back what is dirty, and waits until the device has it.
+    /// Writes the dirty pages back, and waits until the device has them.
     pub fn sync(&self) -> io::Result<()> {
-        // SAFETY: By the invariant all of it is mapped.
+        // SAFETY: By the type invariant, the `length` bytes at `start` are mapped.
         unsafe { mman::msync(self.start, self.length, MsFlags::MS_SYNC) }.map_err(Error::from)
     }
 }
 
 impl Drop for Mapping<'_> {
     fn drop(&mut self) {
-        // SAFETY: By the invariant all of it is mapped, and no reference to it was ever made.
+        // SAFETY: By the type invariant, the `length` bytes at `start` are mapped. No reference to
+        // them exists.
         let _ = unsafe { mman::munmap(self.start, self.length) };
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Calls of XFS: inodes by their numbers, and the verification of media.
+//! ioctls of XFS: opening inodes by their numbers, and the verification of media.
 
 use std::ffi::c_void;
 use std::fs::File;
@@ -78,7 +78,7 @@ pub(super) struct XfsHandle {
 pub struct XfsVerifyMedia {
     device: u32,
     flags: u32,
-    /// In sectors. XFS moves it on as far as it could read.
+    /// In sectors. XFS advances it to the end of what it could read.
     start: u64,
     end: u64,
     error: u32,
@@ -95,29 +95,30 @@ const REPORT: u32 = 1;
 mod ioctls {
     use super::{BulkStat, XfsOpen, XfsVerifyMedia};
 
-    // The number has the size of the structure without its array.
+    // The number of the ioctl encodes the size of the structure without its array: 64 bytes.
     nix::ioctl_readwrite_bad!(bulkstat, nix::request_code_read!(b'X', 127, 64), BulkStat);
     nix::ioctl_readwrite!(xfs_open_by_handle, b'X', 107, XfsOpen);
     nix::ioctl_readwrite!(xfs_verify_media, b'X', 70, XfsVerifyMedia);
 }
 
-/// An inode of XFS, by its number; [`None`] if it is free, or XFS's own.
+/// Reads an inode of XFS by its number. [`None`] if it is free, or one of XFS itself.
 pub fn xfs_inode(root: &File, number: u64) -> io::Result<Option<XfsInode>> {
-    // SAFETY: All of it are integers, for which zero is a value.
+    // SAFETY: All fields of `BulkStat` are integers, for which zero is a valid value.
     let mut request: BulkStat = unsafe { mem::zeroed() };
 
     request.inode = number;
     request.in_count = 1;
-    // SAFETY: The request has room for one inode, as it says.
+    // SAFETY: XFS_IOC_BULKSTAT writes at most `in_count` inodes after the header, and `found` has
+    // room for one.
     unsafe { ioctls::bulkstat(root.as_raw_fd(), &mut request) }?;
-    // If the inode cannot be shown, the next one is.
+    // For a free inode, XFS returns the next one in use.
     Ok((request.out_count == 1 && request.found.number == number).then_some(request.found))
 }
 
-/// Opens an inode of XFS. What is done with the file does not change its times.
+/// Opens an inode of XFS. Reads and writes of this file do not change its times.
 pub fn open_xfs(root: &File, number: u64, generation: u32, flags: OFlag) -> io::Result<File> {
     let handle = XfsHandle {
-        // XFS does not look at it: the root says which filesystem is meant.
+        // XFS ignores it, because `root` names the filesystem.
         filesystem: 0,
         length: (mem::size_of::<XfsHandle>() - mem::offset_of!(XfsHandle, pad)) as u16,
         pad: 0,
@@ -134,16 +135,16 @@ pub fn open_xfs(root: &File, number: u64, generation: u32, flags: OFlag) -> io::
         out_length: ptr::null_mut(),
     };
 
-    // SAFETY: XFS_IOC_OPEN_BY_HANDLE reads the handle, which lives as long, and no other pointer.
+    // SAFETY: XFS_IOC_OPEN_BY_HANDLE reads `handle`, which outlives the call, and no other pointer.
     let fd = unsafe { ioctls::xfs_open_by_handle(root.as_raw_fd(), &mut request) }?;
-    // SAFETY: The descriptor is new, and nobody else has it.
+    // SAFETY: XFS_IOC_OPEN_BY_HANDLE has just opened the descriptor, and nothing else owns it.
     Ok(unsafe { File::from_raw_fd(fd) })
 }
 
-/// Has XFS read a range of its data device, in sectors, and report what cannot be read to those who
-/// listen to it: by fanotify, or for its health.
+/// Makes XFS read a range of its data device, in sectors. XFS reports the files whose data it
+/// cannot read to listeners of fanotify and of its health monitor.
 pub fn verify_media(root: &File, sectors: &Range<u64>) -> io::Result<()> {
-    /// Of a read. What XFS reports is as long.
+    /// Length of one read, in sectors. XFS reports an error for the whole read, so it is short.
     const STEP: u64 = 128;
 
     let mut start = sectors.start;
@@ -158,9 +159,10 @@ pub fn verify_media(root: &File, sectors: &Range<u64>) -> io::Result<()> {
             ..XfsVerifyMedia::default()
         };
 
-        // SAFETY: The request has no pointers.
+        // SAFETY: XFS_IOC_VERIFY_MEDIA reads and writes only the request, which has no pointers.
         unsafe { ioctls::xfs_verify_media(root.as_raw_fd(), &mut request) }?;
-        // It ends behind what it can read, or at the end.
+        // XFS stops at an error, and sets `error` only if its first read failed: skip that read.
+        // Otherwise, go on where it stopped.
         start = match request.error {
             0 => request.start.max(start.saturating_add(STEP)),
             _ => start.saturating_add(STEP),

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The guest's clock, which counts instructions.
+//! The clock of the guest, which counts instructions.
 
 use std::arch::x86_64::_rdtsc;
 use std::io;
 use std::thread;
 use std::time::Duration;
 
-/// Lets no other thread, such as the kernel's that prints messages, run in our place.
+/// Gives this thread a real-time priority, so that no ordinary thread, such as the kernel thread
+/// that prints messages, takes its processor during a count.
 pub fn run_alone() -> io::Result<()> {
     let param = libc::sched_param { sched_priority: 1 };
 
@@ -18,28 +19,27 @@ pub fn run_alone() -> io::Result<()> {
     }
 }
 
-/// Lets all other threads do what they have to. They get no processor otherwise, until the kernel
-/// gives them one in the middle of what is being counted.
+/// Sleeps, so that ordinary threads run now. Otherwise the kernel runs them in the middle of a count,
+/// in the processor time that it reserves for them.
 pub fn let_others_run() {
     thread::sleep(Duration::from_millis(10));
 }
 
-/// The number of instructions that the machine has executed.
-///
-/// That is what the time stamp counter gives under QEMU's `-icount shift=0`.
+/// The number of instructions that the machine has executed: the time stamp counter under QEMU with
+/// `-icount shift=0`.
 pub fn now() -> u64 {
-    // SAFETY: `rdtsc` is there on every x86-64 processor, and Linux does not forbid it.
+    // SAFETY: Every x86-64 processor has `rdtsc`, and Linux allows it in user space by default.
     unsafe { _rdtsc() }
 }
 
-/// What `operation` takes.
+/// Counts the instructions of `operation`.
 pub fn count<T>(operation: impl FnOnce() -> T) -> (u64, T) {
     let start = now();
     let value = operation();
     (now().saturating_sub(start), value)
 }
 
-/// The median, which a timer's tick in one operation of many does not change.
+/// The median. A timer interrupt in a few of the operations does not change it.
 pub fn median(mut counts: Vec<u64>) -> u64 {
     counts.sort_unstable();
     counts.get(counts.len() / 2).copied().unwrap_or_default()

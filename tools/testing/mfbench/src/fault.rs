@@ -34,7 +34,8 @@ impl Size {
         }
     }
 
-    /// What is mapped at a time. In less than a huge page, none is tried.
+    /// Length of one mapping, in bytes. The kernel maps no huge page into a mapping that is shorter
+    /// than one.
     fn window(self) -> usize {
         match self {
             Self::Pte => HUGE_SIZE / 2,
@@ -43,7 +44,7 @@ impl Size {
     }
 }
 
-/// What one fault takes.
+/// Counts the instructions of one fault.
 pub fn run(path: &Path, size: Size, write: bool) -> io::Result<u64> {
     let file = OpenOptions::new()
         .read(true)
@@ -51,7 +52,7 @@ pub fn run(path: &Path, size: Size, write: bool) -> io::Result<u64> {
         .create(true)
         .truncate(true)
         .open(path)?;
-    // SAFETY: it takes a descriptor and numbers only.
+    // SAFETY: fallocate() takes a descriptor and integers only.
     if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, LEN as i64) } != 0 {
         return Err(io::Error::last_os_error());
     }
@@ -64,7 +65,7 @@ pub fn run(path: &Path, size: Size, write: bool) -> io::Result<u64> {
     };
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    // Counted are faults on pages that have been written, and faulted in, before.
+    // The first round writes all pages. The second one counts faults on written pages.
     for counted in [false, true] {
         for start in (0..LEN).step_by(size.window()) {
             let mapping = Mapping::of_file(&file, start, size.window(), HUGE_SIZE)?;
@@ -83,7 +84,7 @@ pub fn run(path: &Path, size: Size, write: bool) -> io::Result<u64> {
     let (fault, access) = (clock::median(first), clock::median(second));
     if access > fault / 4 {
         return Err(io::Error::other(
-            "the pages are smaller than they have to be",
+            "the pages are too small: the second access to a page faulted, too",
         ));
     }
     Ok(fault)

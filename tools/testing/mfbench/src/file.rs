@@ -19,13 +19,13 @@ const ROUNDS: usize = 500;
 /// The length of the file that is read and written, in bytes.
 const LEN: usize = 8192 * PAGE_SIZE;
 
-/// Names of one file, at most: ext4 has no more than 65,000.
+/// Number of names of one file, at most: the limit of ext4 is 65,000.
 const MAX_LINKS: usize = 50_000;
 
-/// Extents of the file that is truncated.
+/// Number of extents of the file that is truncated.
 const EXTENTS: usize = 20_000;
 
-/// What is done.
+/// The operation that is counted.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
     /// Create an empty file.
@@ -36,25 +36,25 @@ pub enum Operation {
     Mkdir,
     /// Give a file another name in its directory.
     Rename,
-    /// Find one of the names that the directory was made with, and that the kernel does not
-    /// remember.
+    /// Look up one of the names that the directory was made with, without a dentry in the cache.
     Lookup,
-    /// Write 4 KiB behind the end, and make them durable.
+    /// Append 4 KiB, and make them durable (fsync).
     Append,
-    /// Write 1 KiB behind the end. Every fourth takes a block; a quarter of what four take counts.
+    /// Append 1 KiB. Every fourth append allocates a block, so the count is a quarter of four
+    /// appends.
     #[value(name = "append-1k")]
     Append1k,
-    /// Write 16 KiB behind the end.
+    /// Append 16 KiB.
     #[value(name = "append-16k")]
     Append16k,
-    /// Read 4 KiB, here and there.
+    /// Read 4 KiB at random offsets.
     Read,
-    /// Read 16 KiB, here and there.
+    /// Read 16 KiB at random offsets.
     #[value(name = "read-16k")]
     Read16k,
-    /// Write 4 KiB over others, here and there.
+    /// Overwrite 4 KiB at random offsets.
     Overwrite,
-    /// Cut off 20,000 extents of one block.
+    /// Truncate a file of 20,000 extents of one block each.
     Truncate,
 }
 
@@ -72,29 +72,29 @@ fn paths(directory: &Path, name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The name of this number, of those that a directory is made with.
-fn other(directory: &Path, number: usize) -> PathBuf {
+/// The path of the name with this number, of those that a directory is made with.
+fn other_path(directory: &Path, number: usize) -> PathBuf {
     directory.join(format!("other{number}"))
 }
 
-/// Makes a directory with so many names, unless it is there.
+/// Makes a directory with this number of names, unless it exists.
 fn make_directory(directory: &Path, names: usize) -> io::Result<()> {
     match fs::create_dir(directory) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
         made => made?,
     }
     for number in 0..names {
-        let path = other(directory, number);
+        let path = other_path(directory, number);
 
         match number % MAX_LINKS {
             0 => drop(create(&path)?),
-            link => fs::hard_link(other(directory, number - link), &path)?,
+            link => fs::hard_link(other_path(directory, number - link), &path)?,
         }
     }
     Ok(())
 }
 
-/// What `operation` takes, on each of `all`.
+/// The median of the instructions of `operation` on each item of `all`.
 fn count_each<T>(
     all: impl IntoIterator<Item = T>,
     mut operation: impl FnMut(T) -> io::Result<()>,
@@ -120,8 +120,8 @@ fn create_files(directory: &Path) -> io::Result<u64> {
     })
 }
 
-/// Files that are there before they are counted.
-fn made(directory: &Path) -> io::Result<Vec<PathBuf>> {
+/// Creates files before a count.
+fn create_uncounted(directory: &Path) -> io::Result<Vec<PathBuf>> {
     let paths = paths(directory, "file");
 
     for path in &paths {
@@ -133,18 +133,19 @@ fn made(directory: &Path) -> io::Result<Vec<PathBuf>> {
 fn rename_files(directory: &Path) -> io::Result<u64> {
     let names = paths(directory, "renamed");
 
-    count_each(made(directory)?.iter().zip(&names), |(from, to)| {
-        fs::rename(from, to)
-    })
+    count_each(
+        create_uncounted(directory)?.iter().zip(&names),
+        |(from, to)| fs::rename(from, to),
+    )
 }
 
-/// Looks up names of which the kernel has no entries any more. What the filesystem reads to find
-/// them was read before, for others.
+/// Counts lookups of names without dentries. Earlier lookups of the other names have already read
+/// the metadata that the filesystem needs.
 fn look_up(directory: &Path, names: usize) -> io::Result<u64> {
-    let find = |number| fs::metadata(other(directory, number)).map(drop);
+    let find = |number| fs::metadata(other_path(directory, number)).map(drop);
     let step = names / ROUNDS;
 
-    // Dentries and inodes.
+    // 2: drop dentries and inodes.
     fs::write("/proc/sys/vm/drop_caches", "2")?;
     for number in (0..names).filter(|number| number % step != 0) {
         find(number)?;
@@ -161,7 +162,7 @@ fn append(file: &mut File) -> io::Result<u64> {
     })
 }
 
-/// Writes so many bytes `times` times.
+/// Counts `times` appends of `len` bytes each, and returns the count of one.
 fn extend(file: &mut File, len: usize, times: usize) -> io::Result<u64> {
     let bytes = vec![1; len];
     let count = count_each(0..ROUNDS, |_| {
@@ -190,8 +191,8 @@ fn transfer(file: &mut File, len: usize, is_read: bool) -> io::Result<u64> {
     })
 }
 
-/// The head of what `FS_IOC_FIEMAP` takes, as in `linux/fiemap.h`. Without room for extents behind
-/// it, these are only counted.
+/// `struct fiemap` of `linux/fiemap.h` without room for extents: `FS_IOC_FIEMAP` only counts the
+/// extents then.
 #[repr(C)]
 struct Fiemap {
     start: u64,
@@ -215,7 +216,8 @@ fn extents(file: &File) -> io::Result<u32> {
         reserved: 0,
     };
 
-    // SAFETY: the structure is as the kernel has it, and there is no room to be written to.
+    // SAFETY: `Fiemap` has the layout of `struct fiemap`. With `room` 0, FS_IOC_FIEMAP writes no
+    // extents after it.
     unsafe { fiemap(file.as_raw_fd(), &mut map) }?;
     Ok(map.extents)
 }
@@ -223,27 +225,27 @@ fn extents(file: &File) -> io::Result<u32> {
 fn truncate(file: &File) -> io::Result<u64> {
     let page = [1; PAGE_SIZE];
 
-    // XFS allocates more than a block at a time where a file ends.
+    // Set the size first, because XFS preallocates more than one block at the end of a file.
     file.set_len((2 * EXTENTS * PAGE_SIZE) as u64)?;
     for number in 0..EXTENTS {
         file.write_all_at(&page, (2 * number * PAGE_SIZE) as u64)?;
     }
     file.sync_all()?;
     if extents(file)? as usize != EXTENTS {
-        return Err(io::Error::other("the file has another number of extents"));
+        return Err(io::Error::other("the file does not have 20,000 extents"));
     }
     count_each([file], |file| file.set_len(0))
 }
 
-/// What one operation takes, in a directory that is made for it with so many names, unless it is
-/// there.
+/// Counts the instructions of one operation in a directory. Makes the directory with `names` names,
+/// unless it exists.
 pub fn run(directory: &Path, names: usize, operation: Operation) -> io::Result<u64> {
     let path = directory.join("contents");
 
     make_directory(directory, names)?;
     match operation {
         Operation::Create => create_files(directory),
-        Operation::Unlink => count_each(&made(directory)?, fs::remove_file),
+        Operation::Unlink => count_each(&create_uncounted(directory)?, fs::remove_file),
         Operation::Mkdir => count_each(&paths(directory, "new"), fs::create_dir),
         Operation::Rename => rename_files(directory),
         Operation::Lookup => look_up(directory, names),

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counts the instructions that the DAX memory-failure chain takes.
+//! Counts the instructions that operations of the DAX memory-failure chain take.
 //!
-//! All but `mfbench report` run in a guest whose clock counts instructions, and print the median of
-//! what one operation took. `mfbench report` runs on the host: it compares what both sides took
-//! with the bounds, and exits 1 if one is over its bound.
+//! All subcommands but `report` run in a guest whose clock counts instructions, and print the
+//! instructions of one operation: the median of many, with a few exceptions. `mfbench report` runs
+//! on the host: it compares the counts of both sides, and exits 1 if a ratio is over its bound.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -43,20 +43,20 @@ enum Action {
         /// A directory on a DAX filesystem with reflink.
         directory: PathBuf,
     },
-    /// What the holder of the device takes of that, without `mf_dax_kill_procs()`.
+    /// The part of `notify` in the holder of the device, without `mf_dax_kill_procs()`.
     Holder {
-        /// As above.
+        /// Mappings of the page: one of a file, the others of reflinked copies.
         #[arg(long, default_value_t = 1)]
         sharers: usize,
         /// A directory on a DAX filesystem with reflink and a reverse map.
         directory: PathBuf,
     },
-    /// A transfer from or to a disk, past the page cache.
+    /// A transfer from or to a disk, with direct I/O.
     Transfer {
-        /// What is done.
+        /// The operation.
         #[arg(value_enum)]
         operation: Operation,
-        /// The disk; what it holds is lost.
+        /// The disk. Its contents are overwritten.
         disk: PathBuf,
     },
     /// The first access to a page of a mapped file.
@@ -67,31 +67,31 @@ enum Action {
         /// Write to the page instead of reading from it.
         #[arg(long)]
         write: bool,
-        /// A file on a DAX filesystem, made for it.
+        /// A file on a DAX filesystem. It is created or truncated.
         file: PathBuf,
     },
     /// An operation on files.
     File {
-        /// What is done.
+        /// The operation.
         #[arg(value_enum)]
         operation: file::Operation,
-        /// Names of others in the directory.
+        /// Number of other names in the directory.
         #[arg(long, default_value_t = 0)]
         names: usize,
-        /// A directory that is made for it, unless it is there.
+        /// The directory. It is made if it does not exist.
         directory: PathBuf,
     },
     /// A mount of mendfs.
     Mount {
-        /// Extents that it has, in thousands of files.
+        /// Number of extents of the filesystem: files of 1000 extents each.
         #[arg(long)]
         extents: u64,
-        /// The disk; what it holds is lost.
+        /// The disk. Its contents are overwritten.
         disk: PathBuf,
-        /// Where to mount it.
+        /// The mount point.
         directory: PathBuf,
     },
-    /// Compare counts, which come as lines `ours|peer NAME COUNT` on standard input.
+    /// Compare counts: lines `ours|peer NAME COUNT` on standard input.
     Report(report::Options),
 }
 

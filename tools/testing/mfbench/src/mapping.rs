@@ -18,7 +18,7 @@ const READ_WRITE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 pub struct Mapping {
     start: NonNull<libc::c_void>,
     len: usize,
-    // What is mapped in all.
+    // The whole mapping, of which `start` and `len` are the aligned part.
     room: NonNull<libc::c_void>,
     room_len: NonZeroUsize,
 }
@@ -28,7 +28,7 @@ impl Mapping {
     pub fn anonymous(len: usize) -> io::Result<Self> {
         let room_len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
 
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: mmap() chooses the address, so it replaces no other mapping.
         let room = unsafe { mmap_anonymous(None, room_len, READ_WRITE, MapFlags::MAP_PRIVATE) }?;
         Ok(Self {
             start: room,
@@ -42,12 +42,14 @@ impl Mapping {
     ///
     /// The address is a multiple of `align`, a power of two.
     pub fn of_file(file: &File, offset: usize, len: usize, align: usize) -> io::Result<Self> {
-        // Room enough to find an aligned address in it, which the file then takes the place of.
+        // Reserve enough room for an aligned address. The mapping of the file replaces a part of
+        // it.
         let mut mapping = Self::anonymous(len + align)?;
         let start = (mapping.room.as_ptr() as usize).next_multiple_of(align);
         let file_len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;
 
-        // SAFETY: all of it lies in the room, which no reference points into.
+        // SAFETY: The `len` bytes from `start` are within the room of `len + align` bytes, and no
+        // reference points into the room.
         mapping.start = unsafe {
             mmap(
                 NonZeroUsize::new(start),
@@ -65,26 +67,26 @@ impl Mapping {
     /// The address of the byte at `offset`.
     pub fn at(&self, offset: usize) -> *mut u8 {
         assert!(offset < self.len);
-        // SAFETY: it lies in the mapping.
+        // SAFETY: `offset` is less than `self.len`, and that many bytes are mapped at `self.start`.
         unsafe { self.start.as_ptr().cast::<u8>().add(offset) }
     }
 
     /// Reads the byte at `offset`.
     pub fn read(&self, offset: usize) {
-        // SAFETY: the byte is mapped, and may be read.
+        // SAFETY: `at()` returns a mapped byte, and the mapping is readable.
         unsafe { self.at(offset).read_volatile() };
     }
 
     /// Writes to the byte at `offset`.
     pub fn write(&self, offset: usize) {
-        // SAFETY: the byte is mapped, and may be written.
+        // SAFETY: `at()` returns a mapped byte, and the mapping is writable.
         unsafe { self.at(offset).write_volatile(1) };
     }
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, and no reference points into it.
+        // SAFETY: mmap() returned `room` for `room_len` bytes, and no reference points into them.
         let _ = unsafe { munmap(self.room, self.room_len.get()) };
     }
 }

@@ -19,13 +19,13 @@ use nix::mount::{mount, umount, MsFlags};
 
 use crate::clock;
 
-/// Extents of a file.
+/// Number of extents of a file.
 const EXTENTS: u64 = 1000;
 
-/// Blocks of the journal.
+/// Number of blocks of the journal.
 const JOURNAL: u64 = 64;
 
-/// Records in the blocks of the metadata, one after the other.
+/// The metadata blocks, which are filled with records from the first to the last.
 struct Table {
     blocks: Vec<Block>,
     next: u64,
@@ -39,7 +39,7 @@ impl Table {
         }
     }
 
-    /// Finds the place of a record.
+    /// Allocates units for a record. Returns its address.
     fn allocate(&mut self, record: &Record<'_>) -> u64 {
         if self.next + record.unit_count() > UNITS {
             self.blocks.push([0; BLOCK_SIZE]);
@@ -62,7 +62,7 @@ impl Table {
         );
     }
 
-    /// Adds a record that belongs to `inode`, or to itself. Returns its address.
+    /// Adds a record of `inode`. With [`None`], the record is itself an inode. Returns its address.
     fn add(&mut self, inode: Option<u64>, record: &Record<'_>) -> u64 {
         let address = self.allocate(record);
 
@@ -70,7 +70,7 @@ impl Table {
         address
     }
 
-    /// Adds a file whose contents are blocks here and there, each between two holes.
+    /// Adds a file of scattered blocks, each between two holes.
     fn add_file(&mut self, number: u64, geometry: &Geometry, now: Time) {
         let data = geometry.data();
         let inode = self.add(
@@ -85,8 +85,8 @@ impl Table {
         );
 
         for index in 0..EXTENTS {
-            // A prime, so that neighbours in the file are none on the device. Where there are more
-            // extents than blocks, files share them.
+            // The prime scatters neighbours in the file over the device. If there are more extents
+            // than blocks, files share blocks.
             let block = data.start + (number * EXTENTS + index) * 7919 % (data.end - data.start);
 
             self.add(
@@ -109,9 +109,10 @@ impl Table {
     }
 }
 
-/// Makes a filesystem with so many files.
+/// Makes a filesystem with this number of files.
 fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
-    // A file takes a block more than its extents fill at most. The last unit has no record.
+    // A file takes at most one block more than its extents fill. The last unit of the chunk is a link,
+    // not a record.
     let metadata = files * (EXTENTS / (UNITS - 1) + 2) + 2;
     let superblock = Superblock {
         uuid: [1; 16],
@@ -141,7 +142,7 @@ fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
     media.sync()
 }
 
-/// What it takes to mount mendfs with so many extents, which is made for that on `disk`.
+/// Makes a mendfs with this number of extents on `disk`, and counts the instructions of its mount.
 pub fn run(disk: &Path, directory: &Path, extents: u64) -> Result<u64, Box<dyn Error>> {
     let file = OpenOptions::new().read(true).write(true).open(disk)?;
 

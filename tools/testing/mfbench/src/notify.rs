@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! From a memory failure to the signal, and what the holder of the device has to do with it.
+//! Counts from a memory failure to the signal, and in the holder of the device.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -16,17 +16,19 @@ use crate::clock;
 use crate::mapping::{Mapping, PAGE_SIZE};
 use crate::tracer::Tracer;
 
-/// Each round takes another page of the files, for the last one's page is lost.
+/// Number of rounds. Each round takes another page, because the page of the previous round is
+/// poisoned.
 const ROUNDS: usize = 15;
 
-/// The pages of the files: one that is not counted, and those of two series of rounds.
+/// Number of pages of the files: one for the round that is not counted, and those of two series.
 const PAGES: usize = 1 + 2 * ROUNDS;
 
-/// How the kernel tells the holder of the device, and how that tells processes.
+/// The kernel functions that notify the holder of the device, and with which the holder signals
+/// processes.
 const NOTIFY: &str = "dax_holder_notify_failure";
 const KILL: &str = "mf_dax_kill_procs";
 
-/// When the signal arrived.
+/// The clock at the arrival of the signal.
 static SIGNALLED: AtomicU64 = AtomicU64::new(0);
 
 extern "C" fn on_sigbus(_: libc::c_int) {
@@ -39,7 +41,8 @@ fn catch_sigbus() -> io::Result<()> {
         SaFlags::empty(),
         SigSet::empty(),
     );
-    // SAFETY: `on_sigbus` only stores to an atomic.
+    // SAFETY: `on_sigbus()` only reads the clock and stores to an atomic, which is
+    // async-signal-safe.
     unsafe { sigaction(Signal::SIGBUS, &action) }?;
 
     // SAFETY: PR_MCE_KILL takes integers only.
@@ -81,14 +84,14 @@ fn make_files(directory: &Path, count: usize) -> io::Result<Vec<File>> {
     let mut files = vec![first];
     for number in 1..count {
         let copy = create(&directory.join(format!("copy{number}")))?;
-        // SAFETY: FICLONE takes the descriptor of a file.
+        // SAFETY: FICLONE takes two descriptors, and both files are open.
         check(unsafe { libc::ioctl(copy.as_raw_fd(), libc::FICLONE, files[0].as_raw_fd()) })?;
         files.push(copy);
     }
     Ok(files)
 }
 
-/// A failure of a page of all files. Returns what it takes from there to the signal.
+/// Injects a failure of a page of all files. Returns the instructions from there to the signal.
 fn round(files: &[File], page: usize) -> io::Result<u64> {
     let mappings = files
         .iter()
@@ -101,7 +104,7 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
     clock::let_others_run();
 
     let start = clock::now();
-    // SAFETY: the page belongs to a mapping that no reference points into.
+    // SAFETY: The page belongs to a mapping that no reference points into.
     check(unsafe { libc::madvise(mappings[0].at(0).cast(), PAGE_SIZE, libc::MADV_HWPOISON) })?;
 
     match SIGNALLED.load(Ordering::SeqCst) {
@@ -110,9 +113,9 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
     }
 }
 
-/// What a function of the kernel takes in a round, all its calls together: the least, for what
-/// comes between only adds to it. That may be a process that is there for some rounds, which each
-/// call to tell processes has to look at.
+/// Counts the instructions of all calls of a kernel function in a round. Returns the minimum of the
+/// rounds, because disturbances only add to it: for example, each call that signals processes also
+/// walks over a process that exists for some rounds only.
 fn count_calls(function: &str, files: &[File], pages: Range<usize>) -> io::Result<u64> {
     let tracer = Tracer::new(function)?;
 
@@ -129,19 +132,19 @@ fn count_calls(function: &str, files: &[File], pages: Range<usize>) -> io::Resul
         .unwrap_or(0))
 }
 
-/// Files that share pages. A failure of the first page is not counted: the kernel may have to get
-/// what it needs from the disk.
+/// Makes files that share pages. Runs one round that is not counted, because the kernel can have to
+/// read what it needs from the disk.
 fn prepare(directory: &Path, sharers: usize) -> io::Result<Vec<File>> {
     catch_sigbus()?;
     fs::create_dir_all(directory)?;
     let files = make_files(directory, sharers)?;
-    // Nothing is to be written in the background.
+    // No writeback during a count.
     syncfs(files[0].as_raw_fd())?;
     round(&files, 0)?;
     Ok(files)
 }
 
-/// What it takes from a failure to the signal, with a page that `sharers` files share.
+/// Counts from a failure to the signal, for a page that `sharers` files share.
 pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
     let files = prepare(directory, sharers)?;
 
@@ -150,13 +153,13 @@ pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
     Ok(clock::median(counts.collect::<io::Result<_>>()?))
 }
 
-/// What the holder of the device takes of that, without what telling the processes takes.
+/// Counts in the holder of the device, without the calls that signal processes.
 pub fn run_holder(directory: &Path, sharers: usize) -> io::Result<u64> {
     let files = prepare(directory, sharers)?;
 
-    // One after the other: to trace one function takes time in the other.
+    // One function after the other, because tracing the inner one adds to the outer one.
     let all = count_calls(NOTIFY, &files, 1..1 + ROUNDS)?;
-    let telling = count_calls(KILL, &files, 1 + ROUNDS..PAGES)?;
+    let signalling = count_calls(KILL, &files, 1 + ROUNDS..PAGES)?;
 
-    Ok(all.saturating_sub(telling))
+    Ok(all.saturating_sub(signalling))
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers that are random, and the same each time.
+//! Pseudo-random numbers, the same in each run.
 
 /// Knuth's MMIX generator.
 pub struct Random(u64);

@@ -12,19 +12,19 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::{json, Value};
 
-/// What a report is made of.
+/// The input and output of a report.
 #[derive(Args)]
 pub struct Options {
-    /// The bounds: lines `NAME RATIO`, or `NAME -` where there is none.
+    /// The file of bounds: lines `NAME RATIO`, or `NAME -` for a benchmark without a bound.
     #[arg(long)]
     bounds: PathBuf,
-    /// The kernel that ran.
+    /// The release of the kernel.
     #[arg(long)]
     kernel: String,
-    /// The version of the modules.
+    /// The commit of the modules.
     #[arg(long)]
     commit: String,
-    /// Where to write `results.json`, and `GROUP.dat` for the plots.
+    /// The directory for `results.json`, and for `GROUP.dat` of the plots.
     #[arg(long)]
     out: PathBuf,
     /// The benchmarks that were run.
@@ -46,7 +46,7 @@ impl Row {
         self.ours as f64 / self.peer as f64
     }
 
-    /// Whether the ratio is not over the bound, of which two decimals count.
+    /// Whether the ratio is within the bound. Both are rounded to two decimals.
     fn holds(&self) -> bool {
         let hundredths = |ratio: f64| (ratio * 100.0).round();
 
@@ -78,9 +78,13 @@ fn parse_bounds(text: &str) -> Result<Vec<(String, Option<f64>)>, String> {
                 [name, "-"] => Ok((name.into(), None)),
                 [name, bound] => match bound.parse() {
                     Ok(bound) => Ok((name.into(), Some(bound))),
-                    Err(_) => Err(format!("'{line}': wanted is NAME and a ratio, or -")),
+                    Err(_) => Err(format!(
+                        "'{line}': expected NAME and a ratio, or NAME and -"
+                    )),
                 },
-                _ => Err(format!("'{line}': wanted is NAME and a ratio, or -")),
+                _ => Err(format!(
+                    "'{line}': expected NAME and a ratio, or NAME and -"
+                )),
             },
         )
         .collect()
@@ -93,17 +97,16 @@ fn parse_counts(text: &str) -> Result<BTreeMap<(String, String), u64>, String> {
             |line| match line.split_whitespace().collect::<Vec<_>>()[..] {
                 [side @ ("ours" | "peer"), name, count] => match count.parse() {
                     Ok(count) => Ok(((side.into(), name.into()), count)),
-                    Err(_) => Err(format!("'{line}': {count} is no count")),
+                    Err(_) => Err(format!("'{line}': {count} is not a count")),
                 },
-                _ => Err(format!(
-                    "'{line}': wanted is ours or peer, NAME and a count"
-                )),
+                _ => Err(format!("'{line}': expected ours or peer, NAME and a count")),
             },
         )
         .collect()
 }
 
-/// The benchmarks of these names, and those that have no counts: nothing takes no instruction.
+/// Returns the benchmarks of these names, and the names without counts. A count of 0 is no count,
+/// because every operation takes instructions.
 fn join(
     bounds: Vec<(String, Option<f64>)>,
     counts: &BTreeMap<(String, String), u64>,
@@ -150,7 +153,7 @@ fn table(rows: &[Row]) -> String {
     text
 }
 
-/// What gnuplot draws: for each group of names that end in a number, the number and both counts.
+/// The data for gnuplot: for each group of names that end in a number, the number and both counts.
 fn plot_data(rows: &[Row]) -> BTreeMap<&str, String> {
     let mut groups = BTreeMap::<&str, String>::new();
 
@@ -178,7 +181,8 @@ fn write(out: &Path, rows: &[Row], options: &Options) -> io::Result<()> {
     Ok(())
 }
 
-/// Compares, prints a table and writes the results; false if a ratio is over its bound.
+/// Compares the counts, prints a table and writes the results. Returns false if a ratio is over its
+/// bound, or a count is missing.
 pub fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
     let bounds = parse_bounds(&fs::read_to_string(&options.bounds)?)?;
     let counts = parse_counts(&io::read_to_string(io::stdin())?)?;
@@ -188,7 +192,7 @@ pub fn run(options: &Options) -> Result<bool, Box<dyn Error>> {
 
     cli::print(table(&rows).trim_end())?;
     for name in missing {
-        cli::print(format_args!("{name}: there is no count"))?;
+        cli::print(format_args!("{name}: no count"))?;
     }
     write(&options.out, &rows, options)?;
     cli::print(format_args!("{held} passed, {failed} failed"))?;
@@ -232,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_refused() {
+    fn bad_lines_are_rejected() {
         assert!(parse_bounds("read").is_err());
         assert!(parse_bounds("read fast").is_err());
         assert!(parse_counts("theirs read 1").is_err());

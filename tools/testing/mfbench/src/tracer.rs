@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a function of the kernel takes, as the kernel's own tracer counts it.
+//! Counts the instructions of a kernel function with the function graph tracer.
 
 use std::fs;
 use std::io;
@@ -9,8 +9,8 @@ use crate::clock;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// Writes a line: without its end, the kernel may look at a value when the file is closed, and has
-/// nobody to tell that it is wrong.
+/// Writes a line. The line break matters: without it, the kernel can delay parsing until close(),
+/// where it cannot return an error.
 fn set(file: &str, value: &str) -> io::Result<()> {
     fs::write(format!("{TRACEFS}/{file}"), format!("{value}\n"))
         .map_err(|error| io::Error::new(error.kind(), format!("{file}: {value:?}: {error}")))
@@ -33,49 +33,50 @@ fn trace() -> io::Result<String> {
     fs::read_to_string(format!("{TRACEFS}/trace"))
 }
 
-/// The function of a system call that is not there any more. It does nothing: what a call of it
-/// seems to take is the tracer's own part.
+/// The function of a removed system call. It does nothing, so the duration of a call is the
+/// overhead of the tracer.
 const NOTHING: &str = "__do_sys_ni_syscall";
 
-/// Calls of that function.
+/// Number of calls of [`NOTHING`].
 const CALLS: usize = 100;
 
-/// Counts what the calls of one function take, with what they call.
+/// Counts the instructions of the calls of one function, and of the functions that it calls.
 pub struct Tracer {
-    own: u64,
+    /// Instructions that the tracer adds to a call.
+    overhead: u64,
 }
 
 impl Tracer {
     pub fn new(function: &str) -> io::Result<Self> {
         start(NOTHING)?;
         for _ in 0..CALLS {
-            // SAFETY: it takes nothing, and does nothing.
+            // SAFETY: The system call has no arguments, and does nothing.
             unsafe { libc::syscall(libc::SYS_nfsservctl) };
         }
 
         let calls = durations(&trace()?);
         if calls.len() != CALLS {
             return Err(io::Error::other(format!(
-                "the tracer has seen {} of {CALLS} calls",
+                "the tracer recorded {} of {CALLS} calls",
                 calls.len()
             )));
         }
         let tracer = Self {
-            own: clock::median(calls),
+            overhead: clock::median(calls),
         };
 
         start(function)?;
         Ok(tracer)
     }
 
-    /// Forgets what there was.
+    /// Clears the trace.
     pub fn clear(&self) -> io::Result<()> {
         set("trace", "")
     }
 
-    /// What all calls have taken.
+    /// The instructions of all calls in the trace.
     pub fn count(&self) -> io::Result<u64> {
-        sum(&trace()?, self.own)
+        sum(&trace()?, self.overhead)
     }
 }
 
@@ -85,21 +86,21 @@ impl Drop for Tracer {
     }
 }
 
-/// The sum of all durations in a trace, without the tracer's own part of each.
-fn sum(trace: &str, own: u64) -> io::Result<u64> {
+/// The sum of all durations in a trace, each without `overhead`.
+fn sum(trace: &str, overhead: u64) -> io::Result<u64> {
     durations(trace)
         .into_iter()
-        .map(|duration| duration.saturating_sub(own))
+        .map(|duration| duration.saturating_sub(overhead))
         .reduce(u64::saturating_add)
-        .ok_or_else(|| io::Error::other("the tracer has seen no call"))
+        .ok_or_else(|| io::Error::other("the tracer recorded no call"))
 }
 
-/// All durations in a trace, in counts of the clock.
+/// All durations in a trace, in ticks of the clock.
 fn durations(trace: &str) -> Vec<u64> {
     trace.lines().filter_map(duration).collect()
 }
 
-/// The duration in a line: the tracer takes the clock's counts for nanoseconds.
+/// The duration in a line. The tracer prints ticks of the clock as if they were nanoseconds.
 fn duration(line: &str) -> Option<u64> {
     let (before, _) = line.split_once(" us ")?;
     let micros: f64 = before.rsplit(' ').next()?.parse().ok()?;

@@ -17,21 +17,21 @@ use crate::random::Random;
 const ROUNDS: usize = 500;
 const MIB: usize = 1 << 20;
 
-/// The part of the disk that is used, in bytes.
+/// The length of the part of the disk that is used, in bytes.
 const SPAN: usize = 256 * MIB;
 
-/// What is done.
+/// The operation that is counted.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Operation {
-    /// Read 4 KiB, here and there.
+    /// Read 4 KiB at random offsets.
     Read,
-    /// Write 4 KiB, here and there.
+    /// Write 4 KiB at random offsets.
     Write,
-    /// The same, and make them durable.
+    /// Write 4 KiB at random offsets, and make them durable (`O_DSYNC`).
     Fua,
-    /// Read 1 MiB after the other.
+    /// Read 1 MiB at consecutive offsets.
     SequentialRead,
-    /// Write 1 MiB after the other.
+    /// Write 1 MiB at consecutive offsets.
     SequentialWrite,
 }
 
@@ -52,7 +52,7 @@ impl Operation {
     }
 }
 
-/// Where the transfers go, in bytes.
+/// The offsets of the transfers, in bytes.
 fn offsets(operation: Operation) -> Vec<usize> {
     (0..ROUNDS)
         .zip(Random::new())
@@ -66,7 +66,7 @@ fn offsets(operation: Operation) -> Vec<usize> {
         .collect()
 }
 
-/// What one transfer takes.
+/// Counts the instructions of one transfer.
 pub fn run(disk: &Path, operation: Operation) -> io::Result<u64> {
     let file = OpenOptions::new()
         .read(true)
@@ -87,7 +87,8 @@ pub fn run(disk: &Path, operation: Operation) -> io::Result<u64> {
     for offset in offsets(operation) {
         let (fd, start, offset) = (file.as_raw_fd(), buffer.at(0).cast(), offset as i64);
         let (count, done) = clock::count(|| {
-            // SAFETY: `len` bytes of the buffer are mapped, and no reference points into them.
+            // SAFETY: pread() and pwrite() access `len` bytes of `buffer`, which has 1 MiB. No
+            // reference points into it.
             unsafe {
                 if operation.is_read() {
                     libc::pread(fd, start, len, offset)

@@ -16,17 +16,17 @@ use crate::spec::Spec;
 pub enum Answer {
     /// It sent this report.
     Report(Report),
-    /// It ended without a report; the number of the signal that killed it, or 0.
+    /// It ended without a report. The number of the signal that killed it, or 0.
     Died(i32),
 }
 
 /// A running owner, killed if it is dropped early.
 pub struct Owner {
-    /// What it was asked to map.
+    /// What it maps.
     pub spec: Spec,
-    /// Where the page is in its address space.
+    /// Virtual address of the page in its address space.
     pub vaddr: u64,
-    /// Where the page is in memory.
+    /// Physical address of the page.
     pub phys: u64,
     child: Child,
     commands: ChildStdin,
@@ -38,8 +38,8 @@ impl Owner {
     ///
     /// # Errors
     ///
-    /// Fails if the process cannot be started, and with the owner's own answer if it does not come
-    /// to hold the page.
+    /// Fails if the process cannot be started, or cannot map its page. The message has the owner's
+    /// answer then.
     pub fn start(spec: Spec) -> Result<Self, String> {
         let mut child =
             Process::new(current_exe().map_err(|e| format!("cannot find this program: {e}"))?)
@@ -79,12 +79,12 @@ impl Owner {
         self.child.id()
     }
 
-    /// Gives a command and waits for the answer to it.
+    /// Sends a command and waits for the answer.
     ///
-    /// An owner that was signalled in the meantime answers with its signal. The kernel delivers a
-    /// pending signal before the owner can read the command, so no signal is ever missed here.
-    pub fn tell(&mut self, command: Command) -> Answer {
-        // An owner that has exited has left its last report in the pipe.
+    /// An owner that was signalled in the meantime answers with the signal. The kernel delivers a
+    /// pending signal before the owner can read the command, so this misses no signal.
+    pub fn request(&mut self, command: Command) -> Answer {
+        // The write fails if the owner has exited. Its last report is still in the pipe.
         let _ = self.commands.write_all(&[command as u8]);
         self.answer()
     }
@@ -109,7 +109,7 @@ impl Drop for Owner {
     }
 }
 
-/// Puts an unexpected answer into words.
+/// Describes an answer in words.
 pub fn describe(answer: Answer) -> String {
     match answer {
         Answer::Report(Report::Ready { .. }) => "ready again".into(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device under a file, as sysfs shows it.
+//! The device below a file, from sysfs.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -30,7 +30,7 @@ pub struct Filesystem {
     pub kind: String,
     /// Name of the device that it is on: `pmem0p1` or `dm-0`.
     pub device: String,
-    /// Where it is mounted.
+    /// Its mount point.
     pub mount_point: PathBuf,
 }
 
@@ -60,7 +60,7 @@ fn find_mount(mountinfo: &str, dev: &str) -> Option<(String, PathBuf)> {
 }
 
 impl Filesystem {
-    /// Finds the filesystem that `file` lives on.
+    /// Finds the filesystem of `file`.
     pub fn of_file(file: &Path) -> Result<Self, String> {
         let meta = fs::metadata(file).map_err(|e| format!("{}: {e}", file.display()))?;
         let dev = format!("{}:{}", major(meta.dev()), minor(meta.dev()));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Listening for the errors of a filesystem (`FAN_FS_ERROR`).
+//! Listens for errors of a filesystem (`FAN_FS_ERROR`).
 
 use std::ffi::CString;
 use std::fmt;
@@ -13,17 +13,17 @@ use std::path::Path;
 /// Size of `struct fanotify_event_metadata`.
 const METADATA_LEN: usize = 24;
 
-/// The handle of an inode by its number, `FILEID_INO64_GEN`.
+/// The type of a handle with a 64-bit inode number, `FILEID_INO64_GEN`.
 const INODE_HANDLE: u32 = 0x81;
 
-/// What the kernel says of the errors since it was last read.
+/// An event: the first error since the last event, and the number of errors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Errors {
-    /// The inode of the first one; `None` if it is of the filesystem as a whole.
+    /// The inode of the first error. `None` if it is an error of the whole filesystem.
     pub inode: Option<u64>,
-    /// The errno of the first one.
+    /// The errno of the first error.
     pub errno: i32,
-    /// How many there were.
+    /// The number of errors.
     pub count: u32,
 }
 
@@ -58,7 +58,7 @@ impl Errors {
                     errors.errno = u32_at(record, 4)? as i32;
                     errors.count = u32_at(record, 8)?;
                 }
-                // Behind the header: the id of the filesystem, then length and type of the handle.
+                // After the header: the ID of the filesystem, then length and type of the handle.
                 libc::FAN_EVENT_INFO_TYPE_FID if u32_at(record, 16)? == INODE_HANDLE => {
                     errors.inode = Some(u64::from_ne_bytes(*record.get(20..)?.first_chunk()?));
                 }
@@ -77,14 +77,14 @@ impl Listener {
     /// Starts to listen for the errors of the filesystem that is mounted at `path`.
     pub fn new(path: &Path) -> io::Result<Self> {
         let path = CString::new(path.as_os_str().as_bytes())?;
-        // SAFETY: The call takes integers only.
+        // SAFETY: fanotify_init() takes integers only.
         let fd = unsafe { libc::fanotify_init(libc::FAN_CLASS_NOTIF | libc::FAN_REPORT_FID, 0) };
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        // SAFETY: The descriptor was just opened, and nobody else knows it.
+        // SAFETY: fanotify_init() has just opened the descriptor, and nothing else owns it.
         let file = unsafe { File::from_raw_fd(fd) };
-        // SAFETY: `path` is a C string, and lives as long as the call.
+        // SAFETY: `path` is a C string that outlives the call.
         let ret = unsafe {
             libc::fanotify_mark(
                 fd,
@@ -100,7 +100,7 @@ impl Listener {
         Ok(Self(file))
     }
 
-    /// Waits for errors.
+    /// Waits for events, and returns them.
     pub fn next(&mut self) -> io::Result<Vec<Errors>> {
         let mut buffer = [0; 4096];
         let len = self.0.read(&mut buffer)?;

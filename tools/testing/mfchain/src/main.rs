@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Runs one memory failure against a set of owners and judges what each was told.
+//! Injects one memory failure and checks which signal each owner of the page receives.
 //!
-//! `mfchain run --source mce /mnt/a /mnt/b,offset=64K /mnt/c,quiet` starts one process for each
-//! file named, has it map and touch the page, injects a failure into the first owner's page, waits
-//! until the kernel is done with it, and prints what every owner was told. It exits 0 if each was
-//! told exactly what it had to be, 1 if not, and 2 if the run was not possible.
+//! `mfchain run --source mce /mnt/a /mnt/b,offset=64K /mnt/c,quiet` starts one process, an owner,
+//! for each file. The owner maps and touches the page. `mfchain` injects a failure into the page of
+//! the first owner, waits until the kernel has handled it, and prints the signal of each owner. The
+//! exit code is 0 if each owner got exactly the expected signal, 1 if not, and 2 if the run was not
+//! possible.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -46,12 +47,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Start the owners, inject a failure into the first one's page, and judge.
+    /// Start the owners, inject a failure into the page of the first one, and check the signals.
     Run {
-        /// Where the failure comes from.
+        /// The source of the failure.
         #[arg(long, value_enum)]
         source: Source,
-        /// What the kernel's log must say of the recovery.
+        /// The result of the recovery that the kernel log must have.
         #[arg(long, default_value = "Recovered")]
         recovery: String,
         /// How long to wait for the kernel, in seconds.
@@ -78,12 +79,12 @@ enum Action {
         owner: Spec,
     },
     /// Print the errors that the filesystem reports to fanotify (`FAN_FS_ERROR`), until killed.
-    /// The first line says that it listens.
+    /// The first line is `listening`.
     Errors {
-        /// Where the filesystem is mounted.
+        /// Mount point of the filesystem.
         path: PathBuf,
     },
-    /// Be an owner (started by `run`).
+    /// Run as an owner. `run` starts this.
     #[command(hide = true)]
     Owner {
         /// What to map.
@@ -91,7 +92,11 @@ enum Action {
     },
 }
 
-/// Says which owners do not hold the page that they must, or do hold the one that they must not.
+/// Checks that an owner maps the failed page if and only if it expects a signal.
+///
+/// # Errors
+///
+/// Names the first owner that does not.
 fn check_pages(owners: &[Owner], phys: u64) -> Result<(), String> {
     for owner in owners {
         if (owner.phys == phys) != (owner.spec.expect == Expect::Signal) {
@@ -106,15 +111,15 @@ fn check_pages(owners: &[Owner], phys: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Has an owner say what it was told, and ends it.
-fn settle(owner: &mut Owner) -> Answer {
+/// Ends an owner, and returns its answer. A late owner touches its page first.
+fn finish(owner: &mut Owner) -> Answer {
     if owner.spec.late {
-        let answer = owner.tell(Command::Touch);
+        let answer = owner.request(Command::Touch);
         if answer != Answer::Report(Report::Quiet) {
             return answer;
         }
     }
-    owner.tell(Command::Finish)
+    owner.request(Command::Finish)
 }
 
 fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, String> {
@@ -134,28 +139,30 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
         Source::Mce => MceTrace::start().ok(),
         _ => None,
     };
-    let asked_ns = owner::monotonic_ns();
+    let requested_ns = owner::monotonic_ns();
     let mut poisoner = None;
     if source == Source::Madvise {
-        poisoner = Some(owners[0].tell(Command::Poison));
+        poisoner = Some(owners[0].request(Command::Poison));
     }
     source::inject(source, phys, &device)?;
     let recovery = match source {
         Source::Unbind => "Recovered".into(),
         _ => log.wait_done(phys, timeout)?,
     };
-    let injected_ns = mce.and_then(|trace| trace.first_ns()).unwrap_or(asked_ns);
+    let injected_ns = mce
+        .and_then(|trace| trace.first_ns())
+        .unwrap_or(requested_ns);
 
     let mut outcomes = Vec::new();
     for owner in &mut owners {
-        // The answer of the process that called madvise() has been read already.
+        // The owner that called madvise() has already answered.
         let poisoned = poisoner.take();
         outcomes.push(Outcome {
             spec: owner.spec.clone(),
             pid: owner.pid(),
             vaddr: owner.vaddr,
             due: due(source, owner.spec.late, poisoned.is_some()),
-            answer: poisoned.unwrap_or_else(|| settle(owner)),
+            answer: poisoned.unwrap_or_else(|| finish(owner)),
         });
     }
     let range = match source {
@@ -185,7 +192,7 @@ fn listen(path: &Path) -> Result<Infallible, Box<dyn Error>> {
     }
 }
 
-/// Returns whether all was as it must be.
+/// Runs a subcommand. Returns false if a check failed.
 fn act(action: Action) -> Result<bool, Box<dyn Error>> {
     match action {
         Action::Run {
@@ -227,7 +234,7 @@ fn act(action: Action) -> Result<bool, Box<dyn Error>> {
         }
         Action::Touch { owner } => match Owner::start(owner) {
             Ok(mut owner) => {
-                let answer = owner.tell(Command::Touch);
+                let answer = owner.request(Command::Touch);
                 if answer != Answer::Report(Report::Quiet) {
                     cli::print(describe(answer))?;
                 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An owner: a process that maps one page of a file and waits for what happens to it.
+//! An owner: a process that maps one page of a file and waits for a signal or a command.
 //!
 //! An owner is this program started again with the `owner` subcommand. It sends [`Report`]s on its
-//! standard output and obeys one-byte [`Command`]s on its standard input, so both sides only ever
-//! wait for each other and never for a clock.
+//! standard output and executes one-byte [`Command`]s from its standard input. So both sides wait
+//! for each other, and no timeouts are needed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -19,7 +19,7 @@ use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal
 use crate::report::{Phase, Report, Sigbus};
 use crate::spec::{Spec, PAGE_SIZE};
 
-/// What an owner can be told to do once it has reported [`Report::Ready`].
+/// A command for an owner that has reported [`Report::Ready`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Call `madvise(MADV_HWPOISON)` on the page.
@@ -74,15 +74,15 @@ pub fn monotonic_ns() -> u64 {
     ts.tv_sec as u64 * 1_000_000_000 + ts.tv_nsec as u64
 }
 
-/// Reports the signal and exits: returning would only repeat a faulting access.
+/// Reports the signal and exits, because returning would repeat a faulting access.
 extern "C" fn on_sigbus(
     _signo: libc::c_int,
     info: *mut libc::siginfo_t,
     _context: *mut libc::c_void,
 ) {
     let time_ns = monotonic_ns();
-    // SAFETY: the kernel passes a `siginfo_t` to a SA_SIGINFO handler, and `SigbusInfo` is its
-    // layout for SIGBUS.
+    // SAFETY: The kernel passes a valid `siginfo_t` to a SA_SIGINFO handler, and `SigbusInfo` has
+    // the layout of its start for SIGBUS.
     let info = unsafe { &*info.cast::<SigbusInfo>() };
     let bytes = Report::Signalled(Sigbus {
         code: info.code,
@@ -92,7 +92,7 @@ extern "C" fn on_sigbus(
         phase: phase(),
     })
     .encode();
-    // SAFETY: `write` and `_exit` are async-signal-safe and `bytes` outlives the call.
+    // SAFETY: write() and _exit() are async-signal-safe, and `bytes` outlives the call.
     unsafe {
         libc::write(libc::STDOUT_FILENO, bytes.as_ptr().cast(), bytes.len());
         libc::_exit(0);
@@ -105,12 +105,12 @@ fn catch_sigbus() -> nix::Result<()> {
         SaFlags::SA_SIGINFO,
         SigSet::empty(),
     );
-    // SAFETY: `on_sigbus` only calls async-signal-safe functions.
+    // SAFETY: `on_sigbus()` only calls async-signal-safe functions.
     unsafe { sigaction(Signal::SIGBUS, &action) }?;
     Ok(())
 }
 
-/// Asks to be signalled at once, or only when the page is touched.
+/// Sets when the kernel signals this process: at once, or only when it touches the page.
 fn set_early_kill(early: bool) -> io::Result<()> {
     let policy = if early {
         libc::PR_MCE_KILL_EARLY
@@ -150,7 +150,7 @@ impl Mapping {
         } else {
             MapFlags::MAP_SHARED
         };
-        // SAFETY: a new mapping at an address of the kernel's choice touches no memory of ours.
+        // SAFETY: mmap() chooses the address, so it replaces no other mapping.
         let start = unsafe { mmap(None, length, prot, flags, &file, offset) }?;
         Ok(Self {
             start,
@@ -165,8 +165,8 @@ impl Mapping {
     /// Reads or rewrites the first byte.
     fn touch(&self) {
         let byte = self.start.as_ptr().cast::<u8>();
-        // SAFETY: the mapping is at least one byte long, is never unmapped, and is writable if
-        // `self.write`; a failing access raises SIGBUS, whose handler does not return.
+        // SAFETY: The mapping is at least one byte long, is never unmapped, and is writable if
+        // `self.write`. A failing access raises SIGBUS, whose handler does not return.
         unsafe {
             let value = byte.read_volatile();
             if self.write {
@@ -177,7 +177,7 @@ impl Mapping {
 
     /// Injects a failure into the first page.
     fn poison(&self) -> io::Result<()> {
-        // SAFETY: the page belongs to this mapping, which no Rust reference points into.
+        // SAFETY: The page belongs to this mapping, and no reference points into it.
         let ret =
             unsafe { libc::madvise(self.start.as_ptr(), PAGE_SIZE as usize, libc::MADV_HWPOISON) };
         if ret == 0 {
@@ -221,7 +221,7 @@ fn receive() -> io::Result<Option<Command>> {
     }
 }
 
-fn map_and_obey(spec: &Spec) -> io::Result<()> {
+fn map_and_serve(spec: &Spec) -> io::Result<()> {
     catch_sigbus()?;
     set_early_kill(!spec.late)?;
     let mapping = Mapping::new(spec)?;
@@ -251,7 +251,7 @@ fn map_and_obey(spec: &Spec) -> io::Result<()> {
     Ok(())
 }
 
-/// Maps the page that `spec` names, reports, and obeys commands until told to finish.
+/// Maps the page that `spec` names, reports, and executes commands until [`Command::Finish`].
 pub fn run(spec: &Spec) -> io::Result<()> {
-    map_and_obey(spec).or_else(|e| send(Report::Errno(e.raw_os_error().unwrap_or(libc::EIO))))
+    map_and_serve(spec).or_else(|e| send(Report::Errno(e.raw_os_error().unwrap_or(libc::EIO))))
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an owner tells the program that started it.
+//! Reports of an owner to the program that started it.
 //!
-//! A report is one fixed-size record, written with a single `write(2)`, so that a signal handler
-//! can send one and two of them never mix in the pipe.
+//! A report is a record of fixed size, written with a single `write(2)`. So a signal handler can
+//! send one, and two reports never mix in the pipe.
 
 /// Size of an encoded [`Report`] in bytes.
 pub const REPORT_LEN: usize = WORDS * 8;
@@ -45,7 +45,7 @@ pub struct Sigbus {
     pub addr: u64,
     /// `si_addr_lsb`.
     pub lsb: u32,
-    /// `CLOCK_MONOTONIC` in nanoseconds, read first thing in the handler.
+    /// `CLOCK_MONOTONIC` in nanoseconds, at the start of the handler.
     pub time_ns: u64,
     /// What the owner was doing.
     pub phase: Phase,
@@ -70,7 +70,7 @@ pub enum Report {
 }
 
 impl Report {
-    /// Encodes the report without allocating, as a signal handler must.
+    /// Encodes the report. Allocates no memory, because a signal handler calls this.
     pub fn encode(self) -> [u8; REPORT_LEN] {
         let words: [u64; WORDS] = match self {
             Self::Ready { vaddr, phys } => [0, vaddr, phys, 0, 0, 0],
@@ -92,7 +92,7 @@ impl Report {
         bytes
     }
 
-    /// Decodes a report; `None` if the bytes are not one.
+    /// Decodes a report. `None` if the bytes are not a report.
     pub fn decode(bytes: &[u8; REPORT_LEN]) -> Option<Self> {
         let mut words = [0u64; WORDS];
         for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn decode_refuses_unknown_records() {
+    fn decode_rejects_unknown_records() {
         let mut bytes = Report::Quiet.encode();
         bytes[0] = 9;
         assert_eq!(Report::decode(&bytes), None);

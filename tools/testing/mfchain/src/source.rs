@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The sources of a memory failure, and the wait for the kernel to have dealt with it.
+//! The sources of a memory failure, and the wait until the kernel has handled it.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -16,10 +16,10 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 use crate::device::Device;
 use crate::spec::PAGE_SIZE;
 
-/// Where a failure comes from.
+/// The source of a memory failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// A machine check, injected into the virtual machine from outside by `host-mce`.
+    /// A machine check, injected into the virtual machine from its host by `host-mce`.
     Mce,
     /// `madvise(MADV_HWPOISON)`, called by the first owner.
     Madvise,
@@ -42,7 +42,7 @@ impl fmt::Display for Source {
 
 /// Injects a failure at `phys` from outside the owners.
 ///
-/// [`Source::Madvise`] does nothing here: an owner calls it.
+/// Does nothing for [`Source::Madvise`], because an owner calls `madvise()`.
 pub fn inject(source: Source, phys: u64, device: &Device) -> Result<(), String> {
     match source {
         Source::Madvise => Ok(()),
@@ -57,8 +57,8 @@ pub fn inject(source: Source, phys: u64, device: &Device) -> Result<(), String> 
         Source::CorruptPfn => {
             let path = "/sys/kernel/debug/hwpoison/corrupt-pfn";
             let pfn = format!("{:#x}", phys / PAGE_SIZE);
-            // The write reports the result of memory_failure(), which the kernel's log also tells
-            // us; only a missing file stops the run.
+            // Only a missing file is an error here. Other errors are results of memory_failure(),
+            // which `wait_done()` reads from the kernel log.
             match fs::write(path, pfn) {
                 Err(e) if e.kind() == io::ErrorKind::NotFound => {
                     Err(format!("{path}: {e} (modprobe hwpoison-inject)"))
@@ -70,7 +70,7 @@ pub fn inject(source: Source, phys: u64, device: &Device) -> Result<(), String> 
     }
 }
 
-/// The kernel's log from the moment of opening.
+/// The kernel log from the moment of opening.
 pub struct KernelLog(File);
 
 impl KernelLog {
@@ -84,7 +84,7 @@ impl KernelLog {
         Ok(Self(file))
     }
 
-    /// Waits until the kernel is done with the failure at `phys`; returns its verdict.
+    /// Waits until the kernel has handled the failure at `phys`. Returns the result that it logged.
     pub fn wait_done(&mut self, phys: u64, timeout: Duration) -> Result<String, String> {
         let wanted = format!(
             "Memory failure: {:#x}: recovery action for ",
@@ -101,7 +101,7 @@ impl KernelLog {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(format!(
-                    "the kernel did not report on {phys:#x} within {} s",
+                    "the kernel logged no result for {phys:#x} within {} s",
                     timeout.as_secs()
                 ));
             }
@@ -111,14 +111,14 @@ impl KernelLog {
         }
     }
 
-    /// Reads one record; `None` if there is none yet.
+    /// Reads one record. `None` if there is none yet.
     fn record(&mut self) -> io::Result<Option<String>> {
         let mut buffer = [0; 8192];
         loop {
             match self.0.read(&mut buffer) {
                 Ok(n) => return Ok(Some(String::from_utf8_lossy(&buffer[..n]).into_owned())),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-                // The oldest records were overwritten; go on with the next.
+                // EPIPE: the next records were overwritten. The next read returns the oldest left.
                 Err(e) if e.raw_os_error() == Some(libc::EPIPE) => {}
                 Err(e) => return Err(e),
             }

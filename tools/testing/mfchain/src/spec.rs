@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The words that describe an owner on the command line: `FILE[,KEY[=VALUE]]...`.
+//! The description of an owner on the command line: `FILE[,KEY[=VALUE]]...`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Size of the page that an owner maps at least and touches.
+/// Size of the page that an owner touches, and the least that it maps, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 
-/// What an owner must be told.
+/// What an owner must receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
-    /// The failure, by a signal.
+    /// A signal.
     Signal,
-    /// Nothing: the page is not its.
+    /// Nothing, because it does not map the failed page.
     Nothing,
 }
 
-/// An owner: what it maps, how, and what it must be told.
+/// An owner: what it maps, how, and what it must receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// The file to map.
@@ -31,11 +31,12 @@ pub struct Spec {
     pub private: bool,
     /// Map writable and fault by a write.
     pub write: bool,
-    /// Do not ask to be signalled early: the signal is due when the page is touched again.
+    /// Use the late policy (`PR_MCE_KILL_LATE`): the signal must come when the page is touched
+    /// again.
     pub late: bool,
-    /// What the owner must be told.
+    /// What the owner must receive.
     pub expect: Expect,
-    /// The `si_addr_lsb` that its signal must carry.
+    /// The `si_addr_lsb` that its signal must have.
     pub lsb: u32,
 }
 
@@ -88,14 +89,16 @@ impl FromStr for Spec {
             }
         }
         if spec.offset % PAGE_SIZE != 0 || spec.length < PAGE_SIZE {
-            return Err(format!("offset and length of `{text}` must be whole pages"));
+            return Err(format!(
+                "`{text}`: the offset must be a multiple of 4096, the length at least 4096"
+            ));
         }
         Ok(spec)
     }
 }
 
 impl fmt::Display for Spec {
-    /// Writes the spec so that it parses back to itself.
+    /// Writes the spec in the form that [`FromStr`] parses.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -146,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_words_are_refused() {
+    fn unknown_words_are_rejected() {
         for bad in [
             "",
             ",late",

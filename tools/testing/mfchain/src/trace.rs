@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! When a machine check happened.
+//! The time of a machine check.
 //!
-//! To ask for one from outside the virtual machine takes much longer than to deal with it. So the
-//! time of a machine check is that of its trace event, in a trace of our own that counts by
-//! `CLOCK_MONOTONIC`.
+//! Injecting a machine check from the host takes much longer than handling it. So its time is the
+//! time of its trace event, from a trace instance with the clock `CLOCK_MONOTONIC`.
 
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 
-/// A trace instance with the event `mce:mce_record`, removed when dropped.
+/// A trace instance with the event `mce:mce_record`. Dropping it removes the instance.
 pub struct MceTrace(PathBuf);
 
 impl MceTrace {
@@ -40,7 +39,7 @@ impl Drop for MceTrace {
     }
 }
 
-/// Finds the first event's time, which is written as `SECONDS.MICROSECONDS`.
+/// Finds the time of the first event, `SECONDS.MICROSECONDS`, and returns nanoseconds.
 fn parse(trace: &str) -> Option<u64> {
     let line = trace.lines().find(|line| line.contains(": mce_record: "))?;
     let (head, _) = line.split_once(": mce_record: ")?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Judges what each owner was told, and prints it.
+//! Checks the signal of each owner, and prints the result.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::report::{Phase, Report};
 use crate::source::Source;
 use crate::spec::{Expect, Spec};
 
-/// The `si_code` due to an owner, and what it has to be doing when the signal comes.
+/// The `si_code` that an owner must get, and the phase in which the signal must come.
 ///
-/// `poisoner` is the process that called `madvise(MADV_HWPOISON)`. Removal of a device waits for no
-/// owner to touch its page again.
+/// `poisoner`: this owner called `madvise(MADV_HWPOISON)`. After the removal of a device, the
+/// signal comes at once, even to a late owner.
 pub fn due(source: Source, late: bool, poisoner: bool) -> (i32, Phase) {
     match (source, late, poisoner) {
         (Source::Unbind, _, _) => (libc::BUS_MCEERR_AO, Phase::Waiting),
@@ -23,18 +23,18 @@ pub fn due(source: Source, late: bool, poisoner: bool) -> (i32, Phase) {
     }
 }
 
-/// One owner and what became of it.
+/// One owner and its answer.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// What it mapped and what it must be told.
+    /// What it mapped and what it must receive.
     pub spec: Spec,
     /// Process id.
     pub pid: u32,
-    /// Where the page was in its address space.
+    /// Virtual address of the page in its address space.
     pub vaddr: u64,
-    /// The `si_code` due, and what the owner has to be doing when it comes.
+    /// The `si_code` that it must get, and the phase in which the signal must come.
     pub due: (i32, Phase),
-    /// What it answered.
+    /// Its answer.
     pub answer: Answer,
 }
 
@@ -44,7 +44,7 @@ impl Outcome {
         matches!(self.answer, Answer::Report(Report::Signalled(_)))
     }
 
-    /// What is wrong with the answer, if anything.
+    /// Describes what is wrong with the answer. `None` if it is right.
     fn fault(&self) -> Option<String> {
         let (code, phase) = self.due;
         let right = match (self.spec.expect, self.answer) {
@@ -102,9 +102,9 @@ impl Outcome {
     }
 }
 
-/// One failure and its consequences.
+/// One failure, and the answers of all owners.
 pub struct Verdict {
-    /// Where the failure came from.
+    /// The source of the failure.
     pub source: Source,
     /// The device that failed.
     pub device: Device,
@@ -112,16 +112,16 @@ pub struct Verdict {
     pub filesystem: Filesystem,
     /// The failed range of the device: offset and length.
     pub range: (u64, u64),
-    /// What the kernel's log said of the failure.
+    /// The result of the recovery in the kernel log.
     pub recovery: String,
-    /// When it was injected, `CLOCK_MONOTONIC` in nanoseconds.
+    /// Time of the failure, `CLOCK_MONOTONIC` in nanoseconds.
     pub injected_ns: u64,
     /// The owners.
     pub outcomes: Vec<Outcome>,
 }
 
 impl Verdict {
-    /// What went wrong, one line each.
+    /// A line for each wrong answer.
     pub fn faults(&self) -> Vec<String> {
         self.outcomes.iter().filter_map(Outcome::fault).collect()
     }
@@ -141,7 +141,7 @@ impl Verdict {
         )
     }
 
-    /// The event and its owners as a table.
+    /// The failure and its owners as a table.
     pub fn table(&self) -> String {
         let device = &self.device;
         let mut text = format!(

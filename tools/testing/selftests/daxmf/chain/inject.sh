@@ -42,9 +42,9 @@ asks() {
 	local events
 
 	events=$(daxmf events "$DISK" | wc -l)
-	fails_with "--yes is wanted" daxmf inject "$DISK" 0 </dev/null &&
+	fails_with "use --yes" daxmf inject "$DISK" 0 </dev/null &&
 		script -qec "daxmf inject $DISK 0" /dev/null <<<no >"$TMP/no" && return 1
-	grep "Type 'yes' to go on" "$TMP/no" && grep "nothing was injected" "$TMP/no" &&
+	grep "Type 'yes' to continue" "$TMP/no" && grep "nothing was injected" "$TMP/no" &&
 		is eval "daxmf events $DISK | wc -l" "$events" || return
 	script -qec "daxmf inject --error $DISK 0x300000" /dev/null <<<yes && is bad_blocks "6144 8" &&
 		write_page "/dev/$DISK" 768 oflag=direct
@@ -54,8 +54,8 @@ refuses() {
 	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf inject -y "$DISK" 0 &&
 		fails_with "must be multiples of 4096" daxmf inject -y "$DISK" 512 &&
 		fails_with "must be multiples of 512" daxmf inject -y --error "$DISK" 0 100 &&
-		fails_with "are no range" daxmf inject -y "$DISK" 0 0 &&
-		fails_with "are no range" daxmf inject -y "$DISK" 0xfffffffffffff000 8192 &&
+		fails_with "no such range" daxmf inject -y "$DISK" 0 0 &&
+		fails_with "no such range" daxmf inject -y "$DISK" 0xfffffffffffff000 8192 &&
 		fails_with "none: not a block device" daxmf inject -y none 0 &&
 		fails_with "/dev: not a block device" daxmf inject -y /dev 0 && make_partition &&
 		fails_with "name the disk: $DISK" daxmf inject -y "${DISK}p1" 0

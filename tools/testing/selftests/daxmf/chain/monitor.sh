@@ -61,7 +61,7 @@ metrics() {
 			"$TMP/daxmf.prom" || return
 	good 11 && news --metrics "$TMP/daxmf.prom" >/dev/null &&
 		grep -qx "daxmf_bad_bytes{disk=\"$DISK\"} 0" "$TMP/daxmf.prom" &&
-		fails_with "there is no such folder" news --metrics "$TMP/none/daxmf.prom"
+		fails_with "no such directory" news --metrics "$TMP/none/daxmf.prom"
 }
 
 # Nobody reads half a file.

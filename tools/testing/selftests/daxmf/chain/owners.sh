@@ -74,7 +74,7 @@ ends() {
 # --- Cases ---
 
 nothing_is_bad() {
-	daxmf owners "$DISK" | grep -F "$DISK: nothing is bad"
+	daxmf owners "$DISK" | grep -F "$DISK: no bad ranges"
 }
 
 # Of a page that is shared, each file is named, and who has it mapped, whatever it is called.
@@ -141,18 +141,18 @@ refuses() {
 	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf owners "$DISK" &&
 		fails_with "none: not a block device" daxmf owners none &&
 		fails_with "$MNT: not a block device" daxmf owners $MNT &&
-		fails_with "are no range" daxmf owners "$DISK" 0 0x4000000000000000 &&
-		fails_with "are no range" daxmf owners "$DISK" 0 0 &&
+		fails_with "no such range" daxmf owners "$DISK" 0 0x4000000000000000 &&
+		fails_with "no such range" daxmf owners "$DISK" 0 0 &&
 		fails_with "LENGTH" daxmf owners "$DISK" 4096 &&
-		fails_with "not of a persistent-memory disk" daxmf owners --pfn 1 &&
-		fails_with "not of a persistent-memory disk" daxmf owners --pfn 0xffffffffffffffff &&
+		fails_with "not part of a persistent-memory disk" daxmf owners --pfn 1 &&
+		fails_with "not part of a persistent-memory disk" daxmf owners --pfn 0xffffffffffffffff &&
 		fails_with "cannot be used with" daxmf owners --pfn 1 "$DISK" &&
 		fails_with "invalid value" daxmf owners "$DISK" -- -1 4096
 }
 
 nobody_is_mounted() {
 	echo "64 8" >"/sys/block/$DISK/badblocks" &&
-		daxmf owners "$DISK" | grep -F "no filesystem that is mounted has them" && mend "$DISK"
+		daxmf owners "$DISK" | grep -F "no mounted filesystem uses them" && mend "$DISK"
 }
 
 # --- Filesystems ---

@@ -71,7 +71,7 @@ in_json() {
 # --- Cases ---
 
 nothing_is_bad() {
-	repair 0 && grep -qF ": nothing is bad" "$TMP/report"
+	repair 0 && grep -qF ": no bad ranges" "$TMP/report"
 }
 
 cached() {
@@ -134,7 +134,7 @@ hostile_name() {
 cannot_write() {
 	new fixed 4 && new other 4 && goes_bad fixed 1 && goes_bad other 1 && chattr +i fixed &&
 		repair 1 "failed 0x1000 0x1000 $MNT/fixed" "repaired 0x1000 0x1000 $MNT/other" &&
-		grep -qF "daxmf: $MNT/fixed: it must not be changed" "$TMP/errors" &&
+		grep -qF "daxmf: $MNT/fixed: the file is immutable" "$TMP/errors" &&
 		chattr -i fixed && repair 0 "repaired 0x1000 0x1000 $MNT/fixed" && on_device fixed
 }
 
@@ -144,7 +144,7 @@ executed() {
 	cp /bin/sleep sleep && sync && { ./sleep 1000 & } && wait_for grep -q sleep /proc/$!/comm &&
 		goes_bad sleep 0 &&
 		repair 1 "failed 0x0 0x1000 $MNT/sleep" &&
-		grep -qF "daxmf: $MNT/sleep: a process executes it" "$TMP/errors" || status=1
+		grep -qF "daxmf: $MNT/sleep: the file is executed" "$TMP/errors" || status=1
 	kill $! && wait $!
 	repair 0 "repaired 0x0 0x1000 $MNT/sleep" && forget sleep && cmp sleep /bin/sleep && return $status
 }

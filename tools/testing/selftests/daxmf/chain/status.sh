@@ -31,7 +31,7 @@ mounted() {
 failed() {
 	spoil $MNT/file 3 || return
 	shows "$DISK" daxmf_pmem "xfs on $MNT" 0x1000 1 1 0 0 &&
-		is next "$DISK has bad memory: 'daxmf owners $DISK' lists the files that it is in" &&
+		is next "$DISK has bad memory: 'daxmf owners $DISK' lists the affected files" &&
 		write_page $MNT/file 3 oflag=direct && is next ''
 }
 
@@ -43,8 +43,8 @@ partition() {
 mapped() {
 	cd / && unmount && map one <<<"$(linear 0 400 "$DISK" 16)" && make_xfs "/dev/$DM" &&
 		mount_dax "/dev/$DM" || return
-	shows "$DISK" daxmf_pmem "$DM (not told)" - 1 1 0 0 && shows "$DM" on "$DISK" "xfs on $MNT" - - - - - &&
-		is next "$DM is not told of failures of $DISK: 'daxmf stack attach $DM'"
+	shows "$DISK" daxmf_pmem "$DM (not attached)" - 1 1 0 0 && shows "$DM" on "$DISK" "xfs on $MNT" - - - - - &&
+		is next "$DM is not attached to $DISK, so its holder is not notified of failures: 'daxmf stack attach $DM' attaches it"
 }
 
 # A bad page of the disk is one of the mapped device; who is not told declines.
@@ -58,7 +58,7 @@ attached() {
 
 declined() {
 	cd / && unmount && poison $((START + (16 << 20))) 2>/dev/null
-	is eval "next | tail -n 1" "$DM: not all failures were handled: 'daxmf events $DM' says why"
+	is eval "next | tail -n 1" "$DM: not all failures were handled: 'daxmf events $DM' shows why"
 }
 
 as_json() {
@@ -77,7 +77,7 @@ as_json() {
 
 other_driver() {
 	ns_bind "$NS" nd_pmem && DISK=$(ns_disk "$NS") && shows "$DISK" nd_pmem - - - - - - &&
-		is next "$DISK has the driver nd_pmem: install daxmf_pmem.conf to have daxmf_pmem instead"
+		is next "$DISK has the driver nd_pmem: install daxmf_pmem.conf to use daxmf_pmem instead"
 }
 
 refused() {

@@ -97,7 +97,7 @@ check "a device without DAX" \
 check "a loop" \
 	clean looped
 check "nothing above" \
-	fails_with "nothing is below it" daxmf stack attach "/dev/$A"
+	fails_with "no disk is below it" daxmf stack attach "/dev/$A"
 check "a mapped device can be removed while it is attached" \
 	clean not_pinned
 check "the module stays while something is attached" \
