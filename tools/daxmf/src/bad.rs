@@ -11,8 +11,12 @@ use crate::block;
 use crate::sys::mapper;
 use crate::table::{self, SECTOR};
 
-/// Size of a full sysfs file, in bytes: a page without its final zero. Longer text is cut here.
+/// The longest text of a sysfs file, in bytes: a page without its final zero. `nd_pmem` cuts a longer
+/// list there, `daxmf_pmem` after the last line that fits.
 const ROOM: usize = 4095;
+
+/// The longest line of a list, in bytes: a `sector_t`, a space, an `int` and a line break.
+const LINE: usize = 20 + 1 + 10 + 1;
 
 /// Returns the ranges of a device itself, from its directory in sysfs and its number; [`None`] if
 /// they come from the devices below it.
@@ -23,7 +27,7 @@ type Origin<'a> = &'a dyn Fn(&str, (u64, u64)) -> Result<Option<BadRanges>, Stri
 pub struct BadRanges {
     /// Sorted, and neither overlapping nor adjacent.
     pub ranges: Vec<Range<u64>>,
-    /// Whether the disk lists more ranges than its file in sysfs can show.
+    /// Whether the disk can have more bad ranges than its file in sysfs shows: the file is full.
     pub is_cut: bool,
 }
 
@@ -116,9 +120,9 @@ impl BadRanges {
 
     /// Parses lines of a first sector and a number of sectors. Drops a last line that is cut.
     fn parse(text: &str) -> Option<Self> {
-        let is_cut = text.len() >= ROOM;
+        let is_cut = text.len().saturating_add(LINE) > ROOM;
         let whole = match text.rfind('\n') {
-            Some(end) if is_cut => text.get(..end)?,
+            Some(end) if is_cut => text.get(..=end)?,
             _ => text,
         };
         let mut ranges = Vec::new();
@@ -275,15 +279,19 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_cut_is_dropped() {
+    fn a_cut_list_is_recognized() {
         let lines: Vec<_> = (0..1000).map(|n| format!("{} 1\n", n * 2)).collect();
-        let mut text = lines.concat();
+        let text = lines.concat();
+        let end_of_line = text[..ROOM].rfind('\n').unwrap() + 1;
 
-        text.truncate(ROOM);
-        let bad = BadRanges::parse(&text).unwrap();
+        // In the middle of a line, and at its end.
+        for cut in [ROOM, end_of_line] {
+            let bad = BadRanges::parse(&text[..cut]).unwrap();
 
-        assert!(bad.is_cut);
-        assert_eq!(bad.ranges.len(), text.matches('\n').count());
+            assert!(bad.is_cut);
+            assert_eq!(bad.ranges.len(), text[..end_of_line].matches('\n').count());
+        }
+        assert!(!BadRanges::parse(&lines[..300].concat()).unwrap().is_cut);
     }
 
     #[test]

@@ -245,15 +245,26 @@ impl Search {
         self.errors
             .extend(self.filesystem.mount.check_whole().err());
 
-        let mut wanted = BadRanges::from(ranges.to_vec());
         let filesystem = &self.filesystem;
+        let all_ranges = BadRanges::from(ranges.to_vec());
+        let mut unowned = BadRanges::from(ranges.to_vec());
         let point = &filesystem.mount.point;
         let all = 0..u64::MAX;
         let mut found = Vec::new();
+        // A file can have several names.
+        let mut owners = BTreeSet::new();
         let mut add_pieces =
-            |file: &File, inode, path: Option<PathBuf>, kind, wanted: &mut BadRanges| {
+            |file: &File, inode, path: Option<PathBuf>, kind, unowned: &mut BadRanges| {
+                // A block with an owner can have more of them only if files share blocks.
+                let wanted = match filesystem.has_shared_blocks() {
+                    true => &all_ranges,
+                    false => &*unowned,
+                };
                 let pieces = files::pieces(file, &all, wanted).unwrap_or_default();
 
+                if !pieces.is_empty() && !owners.insert(inode) {
+                    return true;
+                }
                 for piece in &pieces {
                     found.push(Finding {
                         kind,
@@ -261,8 +272,8 @@ impl Search {
                         ..Finding::of_file(piece.place(), inode, piece.file.clone())
                     });
                 }
-                wanted.remove(pieces.iter().map(Piece::place).collect());
-                !wanted.ranges.is_empty()
+                unowned.remove(pieces.iter().map(Piece::place).collect());
+                filesystem.has_shared_blocks() || !unowned.ranges.is_empty()
             };
         let errors = tree::walk(filesystem, |entry| {
             let Ok(Some(file)) = tree::open(filesystem, entry) else {
@@ -278,20 +289,20 @@ impl Search {
                 entry.inode,
                 Some(point.join(entry.path)),
                 kind,
-                &mut wanted,
+                &mut unowned,
             )
         });
 
         self.errors.extend(errors);
-        if !wanted.ranges.is_empty() {
+        if filesystem.has_shared_blocks() || !unowned.ranges.is_empty() {
             tree::nameless(filesystem, |file| {
                 if let Ok(Some(inode)) = filesystem.inode_of(file) {
-                    add_pieces(file, inode.number, None, OwnerKind::File, &mut wanted);
+                    add_pieces(file, inode.number, None, OwnerKind::File, &mut unowned);
                 }
             });
         }
         self.found.extend(found);
-        for part in wanted.ranges {
+        for part in unowned.ranges {
             let unknown = Finding::of_device(OwnerKind::Unknown, part, "no owner was found");
 
             self.found.push(unknown);

@@ -144,8 +144,9 @@ pub fn open_xfs(root: &File, number: u64, generation: u32, flags: OFlag) -> io::
 /// Makes XFS read a range of its data device, in sectors. XFS reports the files whose data it
 /// cannot read to listeners of fanotify and of its health monitor.
 pub fn verify_media(root: &File, sectors: &Range<u64>) -> io::Result<()> {
-    /// Length of one read, in sectors. XFS reports an error for the whole read, so it is short.
-    const STEP: u64 = 128;
+    /// Length of one read, in sectors: a page, the shortest buffer that XFS allocates. XFS reports
+    /// an error for the whole read.
+    const STEP: u64 = 8;
 
     let mut start = sectors.start;
 
