@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges of blocks, of the device or of a file, and the extents that they are in.
+//! Ranges of blocks, of the device or of a file, and conversions to bytes and extents.
 
 use core::ops::Range;
 
@@ -15,24 +15,24 @@ use crate::format::{
     BLOCK_SHIFT, //
 };
 
-/// The blocks that a range of bytes touches.
+/// The blocks that a range of bytes overlaps.
 pub(crate) fn blocks<S: Space>(range: ByteRange<S>) -> Range<u64> {
     let pages = range.pages();
 
     pages.start()..pages.end()
 }
 
-/// The bytes of blocks.
+/// The bytes of a range of blocks.
 pub(crate) fn bytes<S: Space>(blocks: Range<u64>) -> Result<ByteRange<S>> {
     ByteRange::between(blocks.start << BLOCK_SHIFT, blocks.end << BLOCK_SHIFT).ok_or(EINVAL)
 }
 
-/// The number of blocks.
+/// The number of blocks in a range.
 pub(crate) fn count(blocks: &Range<u64>) -> u64 {
     blocks.end.saturating_sub(blocks.start)
 }
 
-/// The part of two ranges that is in both; may be empty.
+/// The intersection of two ranges; can be empty.
 pub(crate) fn common(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
     let start = a.start.max(b.start);
 
@@ -40,7 +40,7 @@ pub(crate) fn common(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
 }
 
 impl Extent {
-    /// The one that has these blocks of the file, from `block` of the device on.
+    /// An extent of these blocks of a file. Its first block on the device is `block`.
     pub(crate) fn new(file: &Range<u64>, block: u64) -> Self {
         Self {
             file_block: file.start,
@@ -59,7 +59,7 @@ impl Extent {
         self.block..self.end()
     }
 
-    /// The part with these blocks of the file, which are some of its own.
+    /// The part of the extent for blocks `file` of the file, all of which are in the extent.
     pub(crate) fn part(&self, file: Range<u64>) -> Self {
         Self {
             file_block: file.start,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a mounted filesystem changes, whatever the operation.
+//! Changes of a mounted filesystem: the parts that operations share.
 
 pub(crate) mod bad_pairs;
 pub(crate) mod commit;

@@ -19,7 +19,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Says that the record at an address is damaged.
+/// Logs that the record at an address is damaged. Returns `EUCLEAN`.
 pub(crate) fn damaged(volume: &Volume, address: u64, what: impl fmt::Display) -> Error {
     let (block, unit) = (address / UNITS, address % UNITS);
 

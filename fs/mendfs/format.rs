@@ -1,27 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The on-media format of mendfs, defined once: for the module and for the tools.
+//! The on-media format of mendfs. This is its only definition: the module and the tools share it.
 //!
-//! A device is divided into blocks of 4 KiB. The superblock, the journal and the first chunk of the
-//! metadata are there twice, at either end, with the data between them:
+//! A device is divided into blocks of 4 KiB. Each end of the device holds one copy of the
+//! superblock, the journal and the first chunk of the metadata. The data lies between the copies:
 //!
 //! ```text
 //! | superblock | journal | chunk 0 |      data      | chunk 0 | journal | superblock |
 //! 0            1                                                          blocks - 1
 //! ```
 //!
-//! More chunks of the metadata are made from the data when they are needed, see [`Chunk`].
+//! The filesystem allocates further chunks of the metadata from the data when it needs them, see
+//! [`Chunk`].
 //!
-//! A metadata block is a header and 63 units of 64 bytes. A unit that is free is zeroes. A
-//! [`Record`] fills one or more units of a block; its address, `64 * block + unit`, never changes.
-//! Records refer to each other by address, and are in no order: whoever mounts the filesystem reads
-//! all of them and keeps the order in memory. The number of an inode is the address of its record.
+//! A metadata block is a header and 63 units of 64 bytes. A free unit is all zeroes. A [`Record`]
+//! fills one or more units of a block; its address, `64 * block + unit`, never changes. Records
+//! refer to each other by address. They have no order on the media: a mount reads all of them, and
+//! keeps the order in memory. The number of an inode is the address of its record.
 //!
-//! All numbers are little-endian. Everything is read by total functions: what an image holds can
-//! be anything.
+//! All numbers are little-endian. The functions that read accept any input, because an image can
+//! contain anything.
 //!
-//! It uses `core` only, so that it is also built for the tools.
-//! `Documentation/mendfs-format.rst` describes the same, byte by byte.
+//! The module uses only `core`, because the tools are built from it, too.
+//! `Documentation/mendfs-format.rst` describes the format byte by byte.
 
 mod bytes;
 mod chunk;

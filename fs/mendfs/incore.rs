@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a mounted filesystem keeps in memory: what readers see, and which blocks are free.
+//! The state of a mounted filesystem in memory: the data that readers see, and the free blocks.
 
 pub(crate) mod allocator;
 pub(crate) mod bad_blocks;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem for DAX memory that knows who owns each block, and tells them when it fails.
+//! A filesystem for DAX memory with a reverse map: it notifies the owners of a block that fails.
 //!
 //! See `Documentation/mendfs.rst`.
 
@@ -74,7 +74,7 @@ module! {
     type: Module,
     name: "mendfs",
     authors: ["The daxmf developers"],
-    description: "DAX filesystem that tells the owners of failed memory",
+    description: "DAX filesystem that notifies the owners of failed memory",
     license: "GPL",
     alias: ["fs-mendfs"],
 }
@@ -109,13 +109,14 @@ impl FileSystem for Mendfs {
     fn load(&self) -> Result {
         let load = || read_filesystem(&self.volume, &self.repair_work);
 
-        // It fills what readers see, with their lock.
+        // Without reclaim, because loading allocates memory while it holds the lock of readers.
         self.finish_load(fs::without_reclaim(load)?)?;
 
         if self.volume.is_read_only() {
             return Ok(());
         }
-        // Nobody repairs it for us yet. What has just failed is repaired a second later.
+        // The repair work starts only after this function has returned, so repair here. Blocks that
+        // have just failed can be repaired after a second.
         while !self.change_any(remove_orphans)? {
             fsleep(Delta::from_secs(1));
             self.repair_all();
@@ -129,10 +130,11 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::Volume>,
         flags: Flags,
     ) -> Outcome {
-        // Nobody has anything mapped before it is loaded.
+        // Before the filesystem is loaded, no process can have mapped a file. So there is no
+        // process to notify.
         let result = match self.defer_failure(range, flags) {
             Ok(false) => self.notify_owners(super_block, range, flags),
-            kept => kept.map(|_| ()),
+            deferred => deferred.map(|_| ()),
         };
 
         result.into()
@@ -208,7 +210,7 @@ impl FileSystem for Mendfs {
     fn evict(&self, number: u64) {
         let mut result = Ok(true);
 
-        // The lock is given up in between.
+        // The lock is released after each transaction, so that other changes do not wait for all.
         while let Ok(true) = result {
             result = self.change_any(|state| {
                 state.view.check()?;
@@ -216,10 +218,10 @@ impl FileSystem for Mendfs {
             });
         }
         match result {
-            // Without a change, nothing goes.
+            // After a shutdown nothing can be removed, and the shutdown was logged already.
             Ok(_) | Err(EIO) => {}
             Err(error) => pr_warn!(
-                "{}: inode {number} stays until the next mount: {error:?}\n",
+                "{}: inode {number} cannot be removed before the next mount: {error:?}\n",
                 self.volume
             ),
         }
@@ -328,16 +330,17 @@ impl FileSystem for Mendfs {
                 return Ok(found);
             }
 
-            let made = match found.place {
+            let mapped = match found.place {
                 Place::Hole => {
                     self.fill(number, common(&blocks(found.range), &blocks(range)), None)
                 }
                 _ => self.change(|state| state.map(number, range, purpose)),
             };
 
-            // A page fault may have changed the place, or the memory has failed.
-            if let Some(made) = made? {
-                return Ok(made);
+            // Try again: a page fault has changed the place meanwhile, or the new blocks have
+            // failed.
+            if let Some(mapped) = mapped? {
+                return Ok(mapped);
             }
         }
     }
@@ -354,10 +357,10 @@ impl FileSystem for Mendfs {
             Place::Mapped {
                 is_shared: true, ..
             } => {
-                let room = Vacant::new(GFP_KERNEL)?;
+                let vacant = Vacant::new(GFP_KERNEL)?;
 
-                // It may lie elsewhere by now.
-                self.read_noalloc(|view| view.begin_read(number, range, room))
+                // Find the place again, because it can have changed without the lock.
+                self.read_noalloc(|view| view.begin_read(number, range, vacant))
             }
             _ => Ok(found),
         }
@@ -369,7 +372,7 @@ impl FileSystem for Mendfs {
         }
         if let Err(error) = self.change_any(|state| state.end_read(range, start)) {
             pr_warn!(
-                "{}: blocks that were read stay reserved until the next mount: {error:?}\n",
+                "{}: blocks that a read has used stay reserved until the next mount: {error:?}\n",
                 self.volume
             );
         }
@@ -381,7 +384,8 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::File>,
         is_done: bool,
     ) -> Result {
-        // Without the contents the block stays reserved for the next try.
+        // The copy has failed. The block stays reserved for the next try, because a page table
+        // entry can point to it.
         if !is_done {
             return Ok(());
         }
@@ -433,7 +437,7 @@ impl FileSystem for Mendfs {
         let number = inode.number();
         let mut shift = self.change(|state| state.start_shift(number, from, to, size, now))?;
 
-        // The lock is given up in between.
+        // The lock is released after each transaction, so that other changes do not wait for all.
         while self.change(|state| state.continue_shift(number, &mut shift))? {}
         match to < from {
             true => self.resize(inode, size, now),

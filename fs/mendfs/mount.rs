@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts a filesystem: reads it, with what the journal has, and checks all of it.
+//! Mounts a filesystem: recovers the journal, reads all metadata, and checks it.
 
 pub(crate) mod load;
 pub(crate) mod orphans;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A mounted filesystem: who may read and who may change it, and who waits.
+//! A mounted filesystem, and its locks for reads and for changes.
 
 use daxmf::{
     fs::{
@@ -38,31 +38,35 @@ use crate::{
 pub(crate) struct Mendfs {
     pub(crate) volume: Arc<Volume>,
     pub(crate) repair_work: RepairWork,
-    /// Held by who changes something, as long as that takes.
+    /// A change holds the lock from start to end.
     #[pin]
     phase: Mutex<Phase>,
-    /// What all others see, once it is loaded.
+    /// The state that readers see. Empty until the filesystem is loaded.
     pub(crate) view: SetOnce<Reader<View>>,
-    /// Where changes wait for what must be repaired before them.
+    /// Changes wait here until bad copies are repaired.
     #[pin]
     pub(crate) repaired: WaitQueue,
 }
 
-/// What a filesystem is doing.
+/// The phase of a mount.
 pub(crate) enum Phase {
-    /// It is being loaded. Memory has failed in the meantime, or is about to be removed.
+    /// The filesystem is being loaded.
     Loading {
+        /// Memory failures since the start of the load.
         failures: KVec<ByteRange<range::space::Volume>>,
+        /// Whether the device is about to be removed.
         is_removed: bool,
     },
-    /// It can be used.
+    /// The filesystem can be used.
     Loaded(State),
 }
 
 impl Phase {
+    /// The state, if the filesystem is loaded.
+    ///
     /// # Errors
     ///
-    /// - `EAGAIN` if it is not loaded yet.
+    /// - `EAGAIN` if the filesystem is not loaded yet.
     pub(crate) fn loaded(&mut self) -> Result<&mut State> {
         match self {
             Self::Loading { .. } => Err(EAGAIN),
@@ -72,7 +76,7 @@ impl Phase {
 }
 
 impl Mendfs {
-    /// One that is being loaded.
+    /// Creates a filesystem in [`Phase::Loading`].
     pub(crate) fn loading(volume: Volume, repair_work: RepairWork) -> Result<Arc<Self>> {
         let volume = Arc::new(volume, GFP_KERNEL)?;
 
@@ -91,23 +95,24 @@ impl Mendfs {
         )
     }
 
-    /// Calls `f` with the phase, locked. Who reclaims memory may need the lock.
+    /// Calls `f` with the locked phase. `f` runs without reclaim from filesystems, because reclaim
+    /// can evict an inode, which needs the lock.
     pub(crate) fn with_phase<R>(&self, f: impl FnOnce(&mut MutexGuard<'_, Phase>) -> R) -> R {
         fs::without_reclaim(|| f(&mut self.phase.lock()))
     }
 
-    /// Looks at what readers see.
+    /// Calls `read` with the state that readers see.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
-    /// - `EAGAIN` if it is not loaded yet.
-    /// - What `read` returns.
+    /// - `EAGAIN` if the filesystem is not loaded yet.
+    /// - The errors of `read`.
     pub(crate) fn read<R>(&self, read: impl FnOnce(&View) -> Result<R>) -> Result<R> {
         fs::without_reclaim(|| self.read_noalloc(read))
     }
 
-    /// Looks at what readers see, without memory to allocate.
+    /// Calls `read` with the state that readers see. `read` must not allocate memory.
     ///
     /// # Errors
     ///
@@ -119,23 +124,25 @@ impl Mendfs {
         })?
     }
 
-    /// Looks at what readers see, even if the filesystem is shut down, and without memory to
-    /// allocate: who reclaims memory may need to change it.
+    /// Calls `read` with the state that readers see, even if the filesystem is shut down. `read`
+    /// must not allocate memory, because reclaim can evict an inode, which changes the state.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if it is not loaded yet.
+    /// - `EAGAIN` if the filesystem is not loaded yet.
     pub(crate) fn read_noalloc_any<R>(&self, read: impl FnOnce(&View) -> R) -> Result<R> {
         Ok(read(&self.view.as_ref().ok_or(EAGAIN)?.read()))
     }
 
-    /// Changes the state. Waits while both copies of something that it may write are bad.
+    /// Calls `change` with the state. Before that, waits for repairs if both copies of a block are
+    /// bad that the change could write.
     ///
     /// # Errors
     ///
-    /// - `EINTR` if somebody kills us while we wait.
-    /// - `EIO` if it takes too long.
-    /// - As [`read()`](Self::read).
+    /// - `EINTR` if a fatal signal ends the wait.
+    /// - `EIO` if the repair takes too long, or the filesystem is shut down.
+    /// - `EAGAIN` if the filesystem is not loaded yet.
+    /// - The errors of `change`.
     pub(crate) fn change<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
         fs::without_reclaim(|| loop {
             let mut phase = self.phase.lock();
@@ -148,11 +155,12 @@ impl Mendfs {
 
                     let result = change(state);
 
-                    // What it has left behind is free at once. If not, the next one says why.
+                    // Undo the failed change now, so that its blocks are free at once. Ignore an
+                    // error: it means a shutdown, which the next change reports.
                     if result.is_err() {
                         let _ = state.begin_change();
                     }
-                    state.count();
+                    state.update_counts();
                     return result;
                 }
                 Some(rest) => self.repaired.wait(rest, || drop(phase))?,
@@ -160,23 +168,25 @@ impl Mendfs {
         })
     }
 
-    /// Changes the state, even if the filesystem is shut down.
+    /// Calls `change` with the state, even if the filesystem is shut down, and without a wait for
+    /// repairs.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if it is not loaded yet.
-    /// - What `change` returns.
+    /// - `EAGAIN` if the filesystem is not loaded yet.
+    /// - The errors of `change`.
     pub(crate) fn change_any<R>(&self, change: impl FnOnce(&mut State) -> Result<R>) -> Result<R> {
         self.with_phase(|phase| {
             let state = phase.loaded()?;
             let result = change(state);
 
-            state.count();
+            state.update_counts();
             result
         })
     }
 
-    /// Keeps a failure until the filesystem is loaded. Returns false if it is.
+    /// Stores a failure until the filesystem is loaded. Returns false if the filesystem is loaded
+    /// already.
     pub(crate) fn defer_failure(
         &self,
         range: ByteRange<range::space::Volume>,
@@ -195,7 +205,12 @@ impl Mendfs {
         })
     }
 
-    /// Begins to use what was loaded, and deals with what has failed in the meantime.
+    /// Makes the loaded state visible, after it has noted the failures since the start of the load.
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO` if the device is about to be removed.
+    /// - `ENOMEM` if memory is short.
     pub(crate) fn finish_load(&self, mut state: State) -> Result {
         self.with_phase(|phase| {
             if let Phase::Loading {
@@ -210,7 +225,7 @@ impl Mendfs {
                     state.note_failure(&blocks(*range))?;
                 }
             }
-            state.count();
+            state.update_counts();
             self.view.populate(state.view.reader());
             **phase = Phase::Loaded(state);
             Ok(())

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations on files and directories.
+//! Operations on files and directories, and growth.
 
 pub(crate) mod allocate;
 pub(crate) mod attributes;

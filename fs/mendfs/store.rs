@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Records on the media: metadata blocks in two copies, and the journal that makes changes of
+//! Records on the media: two copies of each metadata block, and the journal that makes changes of
 //! them durable.
 
 pub(crate) mod cached;

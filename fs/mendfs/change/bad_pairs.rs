@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What of the metadata is bad in both copies, and how long changes wait for its repair.
+//! Blocks whose copies are both bad, and how long changes wait for their repair.
 
 use kernel::{
     prelude::*,
@@ -15,24 +15,24 @@ use crate::{
     format::Place, //
 };
 
-/// How long changes wait for what must be repaired before them: many times as long as that takes,
-/// and much less than the kernel takes for a hang.
+/// How long changes wait for repairs, at most. A repair usually takes two seconds. By default, the
+/// hung task detector of the kernel reports a wait of 120 seconds.
 const MAX_WAIT: Delta = Delta::from_secs(30);
 
 impl State {
-    /// Whether nothing may be changed before what is bad was repaired: a transaction or metadata
-    /// would be in bad memory only.
+    /// Whether changes must wait for repairs: a change could write a block of the journal or of the
+    /// metadata whose copies are both bad, and repairs of copies are pending.
     pub(crate) fn must_repair_first(&self) -> bool {
         !self.repairs.is_empty()
             && (self.metadata.has_bad_pair() || self.bad_pair_of_chunk().is_some())
             && self.repairs.has_copies(&self.metadata.bad)
     }
 
-    /// How long a change has to wait at most for what must be repaired before it, if at all.
+    /// How long a change must wait for repairs, at most; [`None`] if it need not wait.
     ///
     /// # Errors
     ///
-    /// - `EIO` if changes have been waiting for long enough.
+    /// - `EIO` if changes have waited for [`MAX_WAIT`] already.
     pub(crate) fn time_to_wait(&mut self) -> Result<Option<Delta>> {
         if !self.must_repair_first() {
             self.waiting_since = None;
@@ -48,7 +48,7 @@ impl State {
         }
     }
 
-    /// What a block is for.
+    /// The use of a block of the device.
     pub(crate) fn place(&self, block: u64) -> Place {
         let one = block..block.saturating_add(1);
         let (start, owner) = match self.view.owners.metadata_run(&one) {
@@ -64,14 +64,14 @@ impl State {
         number.unwrap_or(Place::Data)
     }
 
-    /// The first bad block whose other copy is bad, too.
+    /// A bad block whose other copy is bad, too.
     pub(crate) fn bad_pair(&self) -> Option<u64> {
         self.metadata
             .bad_pair()
             .or_else(|| self.bad_pair_of_chunk())
     }
 
-    /// The same for the chunks of the metadata among the data.
+    /// A bad block of a chunk other than chunk 0 whose other copy is bad, too.
     pub(crate) fn bad_pair_of_chunk(&self) -> Option<u64> {
         let bad = &self.metadata.bad;
         let mut rest = self.metadata.geometry().data();

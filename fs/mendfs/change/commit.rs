@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Begins a change, edits inodes and makes all of it durable.
+//! Begins a change, edits inodes and commits the change.
 
 use kernel::prelude::*;
 
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl State {
-    /// Begins an operation.
+    /// Begins an operation: discards the plan of an operation that has failed.
     ///
     /// # Errors
     ///
@@ -28,7 +28,7 @@ impl State {
         Ok(())
     }
 
-    /// Changes an inode with the next commit, and counts that.
+    /// Plans a change of an inode, and increments its change counter.
     ///
     /// # Errors
     ///
@@ -41,7 +41,7 @@ impl State {
         })
     }
 
-    /// Changes an inode with the next commit.
+    /// Plans a change of an inode, without its change counter.
     ///
     /// # Errors
     ///
@@ -59,16 +59,18 @@ impl State {
         Ok(())
     }
 
-    /// Makes what was planned durable, and then visible: inodes that were edited, and what
-    /// `publish` changes.
+    /// Makes the plan durable, and then visible: updates the edited inodes, and calls `publish` for
+    /// the rest.
     ///
     /// # Errors
     ///
-    /// - `EIO` if it cannot be written. Then the filesystem is shut down.
-    /// - `E2BIG` and `ENOMEM`. Then nothing has happened.
+    /// - `EIO` if the journal cannot be written. Then the filesystem is shut down.
+    /// - `E2BIG` if the change does not fit the journal, `ENOMEM` if memory is short. Then nothing
+    ///   is changed.
     pub(crate) fn commit(&mut self, publish: impl FnOnce(&mut View)) -> Result {
-        // It often lies right before the first inode that is edited: both are written at once.
-        let unused = self.unused.filter(|_| self.metadata.has_room_beside());
+        // First, because the unused inode often lies right before the first edited inode. Then one
+        // write covers both.
+        let unused = self.unused.filter(|_| self.metadata.has_room_for_record());
 
         if let Some(number) = unused {
             self.metadata.remove_inode(number)?;
@@ -99,8 +101,9 @@ impl State {
         Ok(())
     }
 
-    /// Makes what was planned durable, and before it the contents that it makes part of a file. The
-    /// journal counts as soon as all of it is there, whatever else is still on its way.
+    /// Commits a plan that adds contents to a file, after it has made these durable. Without the
+    /// fence, a complete transaction could be on the media before the contents, and recovery would
+    /// use it.
     ///
     /// # Errors
     ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Notes which blocks are bad.
+//! Records in memory which blocks are bad, and queues their repair.
 
 use core::ops::Range;
 
@@ -19,8 +19,8 @@ use crate::{
 };
 
 impl State {
-    /// Notes that blocks are bad: what is free of them is not any more, and what no file owns is
-    /// to be repaired. What could not be repaired is not tried again.
+    /// Notes that blocks are bad. Free blocks among them become used. Queues a repair of each newly
+    /// bad copy, and of each free block. A block that could not be repaired is not queued again.
     ///
     /// # Errors
     ///
@@ -37,7 +37,7 @@ impl State {
         self.note_data(common(bad, &data))
     }
 
-    /// The same for blocks among the data.
+    /// The same for blocks of the data area.
     fn note_data(&mut self, mut rest: Range<u64>) -> Result {
         while !rest.is_empty() {
             let (run, chunk) = self.view.owners.metadata_run(&rest);
@@ -51,13 +51,13 @@ impl State {
         Ok(())
     }
 
-    /// Notes that those of some blocks that there are two copies of are bad.
+    /// The same for blocks of superblocks, journal and metadata.
     fn note_bad_copies(&mut self, mut rest: Range<u64>) -> Result {
         while !rest.is_empty() {
-            let (run, is_known) = self.metadata.bad.run(&rest);
+            let (run, is_bad_already) = self.metadata.bad.run(&rest);
 
             rest.start = run.end;
-            if !is_known {
+            if !is_bad_already {
                 self.repairs.reserve(1)?;
                 self.metadata.bad.add(&run, None)?;
                 self.repairs.add(run);
@@ -66,8 +66,8 @@ impl State {
         Ok(())
     }
 
-    /// Notes which of some blocks the device knows to be bad, without having told us: they may have
-    /// failed while it had no holder. Returns whether there are such.
+    /// Notes the blocks that the device has listed as bad. They can have failed while the device
+    /// had no holder to notify. Returns whether there are any.
     ///
     /// # Errors
     ///
@@ -82,7 +82,7 @@ impl State {
         Ok(!bad.is_empty())
     }
 
-    /// Those of some blocks that the device knows to be bad, one by one.
+    /// The blocks that the device has listed as bad, as ranges of one block each.
     ///
     /// # Errors
     ///
@@ -111,11 +111,11 @@ impl State {
         Ok(bad)
     }
 
-    /// Notes that data is bad.
+    /// Notes that blocks of data are bad, and marks the free blocks among them as used.
     fn retire(&mut self, bad: &Range<u64>) -> Result {
         self.space.prepare(bad)?;
         self.view.change().bad.add(bad, None)?;
-        // What an operation has taken and not used is free.
+        // Blocks of an operation that has failed are free, too.
         self.space.rollback();
         self.repairs.reserve(1)?;
         while let Some(retired) = self.space.mark_bad(bad) {

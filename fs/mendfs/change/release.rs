@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Frees blocks that nobody owns any more.
+//! Frees blocks whose last owner is gone.
 
 use core::ops::Range;
 
@@ -9,7 +9,7 @@ use kernel::prelude::*;
 use crate::change::state::State;
 
 impl State {
-    /// The most ranges of bad blocks that [`release()`](Self::release) may find.
+    /// The maximum number of repairs that [`release()`](Self::release) of `blocks` can queue.
     pub(crate) fn max_repairs(&self, blocks: &Range<u64>) -> usize {
         let mut rest = blocks.clone();
         let mut count = 0_usize;
@@ -23,8 +23,9 @@ impl State {
         count
     }
 
-    /// Makes those of some blocks free that nobody has. What is bad of them is repaired first:
-    /// there is room for it among the repairs.
+    /// Frees the blocks that have neither an owner nor a reader. Queues a repair of the bad blocks
+    /// among them, which become free after it. The caller has reserved memory for
+    /// [`max_repairs()`](Self::max_repairs) repairs.
     pub(crate) fn release(&mut self, blocks: Range<u64>) {
         let (view, space) = (&*self.view, &mut self.space);
         let (repairs, repair_work) = (&mut self.repairs, &self.repair_work);
@@ -45,11 +46,11 @@ impl State {
         });
     }
 
-    /// Gives up blocks that no file has.
+    /// Frees reserved blocks that no file owns.
     ///
     /// # Errors
     ///
-    /// - `ENOMEM` if memory is short. Then they are given up by the next mount.
+    /// - `ENOMEM` if memory is short. Then the blocks stay reserved until the next mount.
     pub(crate) fn try_release(&mut self, blocks: Range<u64>) -> Result {
         self.repairs.reserve(self.max_repairs(&blocks))?;
         self.release(blocks);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Room for records: the metadata grows and shrinks.
+//! Adds records, and lets the metadata grow and shrink by chunks.
 
 use core::ops::Range;
 
@@ -22,8 +22,8 @@ use crate::{
 };
 
 impl State {
-    /// Adds a record, which belongs to `inode`. If there is no room, the metadata grows. Returns
-    /// its address.
+    /// Plans a new record, which belongs to `inode`. Adds a chunk if no block has room for it.
+    /// Returns the address of the record.
     ///
     /// # Errors
     ///
@@ -34,7 +34,7 @@ impl State {
         self.with_room(|metadata, view| metadata.add(view, inode, record))
     }
 
-    /// The same for the record of an inode. Returns its number.
+    /// Plans the record of a new inode. Returns the number of the inode.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl State {
         self.with_room(|metadata, view| metadata.add_inode(view, record))
     }
 
-    /// Calls `add`, and again with more metadata if there is no room.
+    /// Calls `add`. If there is no room, adds a chunk and calls `add` again.
     fn with_room(
         &mut self,
         add: impl Fn(&mut Metadata, &mut Writer<View>) -> Result<u64>,
@@ -57,8 +57,8 @@ impl State {
         }
     }
 
-    /// Makes a chunk of the metadata from free blocks, by a transaction of its own. The operation
-    /// that needs it goes on.
+    /// Adds a chunk of the metadata from free blocks, in a separate transaction. The plan of the
+    /// current operation stays.
     fn grow(&mut self) -> Result {
         loop {
             let number = self.metadata.vacant_chunk().ok_or(ENOSPC)?;
@@ -73,7 +73,7 @@ impl State {
                     self.view.change().add_chunk_owners(&chunk, vacant);
                     return Ok(());
                 }
-                // Nobody has told us that some of it is bad.
+                // Some of the blocks are bad, and no failure was notified. Try other blocks.
                 Err(EIO) if self.view.check().is_ok() => match self.free_writable(&chunk)? {
                     true => {}
                     false => return Err(EIO),
@@ -86,8 +86,8 @@ impl State {
         }
     }
 
-    /// Gives back the blocks of a chunk that was not made, but for those that cannot be written:
-    /// they are to be repaired. Returns whether there are such.
+    /// Frees the blocks of a chunk that could not be added, except blocks that cannot be written.
+    /// Queues a repair of these. Returns whether there are any.
     fn free_writable(&mut self, chunk: &Chunk) -> Result<bool> {
         let mut result = Ok(false);
 
@@ -109,7 +109,7 @@ impl State {
         result
     }
 
-    /// Notes that a block is bad that was taken.
+    /// Notes that an allocated block is bad, and queues its repair.
     fn note_unwritable(&mut self, block: Range<u64>) -> Result {
         self.repairs.reserve(1)?;
         self.view.change().bad.add(&block, None)?;
@@ -118,8 +118,8 @@ impl State {
         Ok(())
     }
 
-    /// Gives back the chunks of the metadata that nobody needs. What fails is tried again by the
-    /// next operation.
+    /// Frees the chunks of the metadata that are not needed. Stops at an error, because the next
+    /// operation tries again.
     pub(crate) fn shrink(&mut self) {
         while let Some(chunk) = self.metadata.empty_chunk() {
             if self

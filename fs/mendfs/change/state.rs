@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a mounted filesystem changes.
+//! The state for changes of a mounted filesystem.
 
 use daxmf::{
     fs::{
@@ -30,30 +30,36 @@ use crate::{
     store::metadata::Metadata, //
 };
 
-/// Who changes a mounted filesystem, behind one lock.
+/// The state for changes of a mounted filesystem, under one lock.
 ///
-/// An operation changes it in four steps. It begins, which undoes what one before has left behind
-/// when it failed. It plans: adds and replaces records, takes blocks, and reserves memory for what
-/// will follow. It commits: the transaction becomes durable. Then it publishes the change, which
-/// cannot fail. Only then readers wait.
+/// An operation has four steps:
+///
+/// 1. [`begin_change()`](Self::begin_change) undoes the plan of an operation that has failed.
+/// 2. The operation plans: it adds and replaces records, allocates blocks, and reserves memory for
+///    the last step.
+/// 3. [`commit()`](Self::commit) makes the transaction durable.
+/// 4. `commit()` publishes the change to readers. This step cannot fail.
+///
+/// Readers wait only for parts of the last two steps.
 pub(crate) struct State {
     pub(crate) volume: Arc<Volume>,
     pub(crate) view: Writer<View>,
     pub(crate) metadata: Metadata,
     pub(crate) space: FreeSpace,
-    /// Blocks that are not those of a file yet, by the inode and the block of it that is about to
-    /// be copied to them.
+    /// Blocks that are reserved as the target of a copy. The key is the inode and the block of the
+    /// file that is being copied.
     pub(crate) cow_blocks: RBTree<(u64, u64), u64>,
-    /// Inodes that change with the next commit.
+    /// Planned contents of inodes, by number.
     pub(super) edits: KVec<(u64, Inode)>,
     pub(crate) repairs: RepairQueue,
     pub(crate) repair_work: RepairWork,
-    /// A place before which no inode is to be removed as soon as that is possible, if any is.
+    /// No inode at an earlier place [awaits eviction](crate::incore::inode::Node). [`None`] if no
+    /// inode does.
     pub(crate) evict_from: Option<Place>,
-    /// An inode without a link, contents and attributes, which nobody uses any more. It is removed
-    /// by the next transaction, whatever that is for.
+    /// An inode without links, users, contents and attributes. The next transaction of any
+    /// operation also removes it.
     pub(crate) unused: Option<u64>,
-    /// Since when changes have been waiting for what must be repaired before them.
+    /// The time since when changes have been waiting for repairs.
     pub(crate) waiting_since: Option<Instant<Monotonic>>,
 }
 
@@ -81,9 +87,9 @@ impl State {
         })
     }
 
-    /// Counts anew what `statfs()` tells.
-    pub(crate) fn count(&self) {
-        // What is free may become metadata.
+    /// Updates the numbers for `statfs()`.
+    pub(crate) fn update_counts(&self) {
+        // Free blocks can become metadata.
         let more = self.metadata.units_of_more(self.space.free_blocks());
         let unused = self.unused.map_or(0, |_| Inode::UNITS);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The superblock in both copies, and the label in it.
+//! Writes the copies of the superblock, and sets the label.
 
 use daxmf::crc32c::crc32c;
 use kernel::prelude::*;
@@ -17,12 +17,13 @@ use crate::{
 };
 
 impl State {
-    /// Writes a copy of the superblock anew, unless it is as it should be.
+    /// Writes a copy of the superblock, unless the media has the right contents already.
     pub(crate) fn repair_superblock(&self, copy: u64) -> Result {
         self.write_superblock(self.metadata.geometry().superblock(copy))
     }
 
-    /// The same for the block that is to be a copy.
+    /// Writes the superblock to a block of the device, unless the block has the right contents
+    /// already.
     pub(crate) fn write_superblock(&self, block: u64) -> Result {
         let start = block << BLOCK_SHIFT;
         let mut found: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
@@ -35,23 +36,23 @@ impl State {
         }
     }
 
-    /// Sets the label, in one copy of the superblock after the other: whole as they are, the first
-    /// one counts.
+    /// Sets the label. Writes copy 0 first, and copy 1 when copy 0 is durable. If the machine stops
+    /// between them, both copies are intact, and the next mount uses copy 0.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it is too long.
+    /// - `EINVAL` if the label is longer than 32 bytes.
     /// - `EIO` if no copy can be written.
     pub(crate) fn set_label(&mut self, label: &[u8]) -> Result {
-        let before = *self.metadata.superblock();
+        let old = *self.metadata.superblock();
         let label = Superblock::padded_label(label).ok_or(EINVAL)?;
 
-        self.metadata.set_superblock(Superblock { label, ..before });
+        self.metadata.set_superblock(Superblock { label, ..old });
 
         let mut is_written = false;
 
         for copy in 0..COPIES {
-            // What is bad is written when it is repaired.
+            // A later repair writes a copy that is bad now.
             let block = self.metadata.geometry().superblock(copy);
             let is_bad = self.metadata.bad.contains(block);
 
@@ -61,7 +62,7 @@ impl State {
             }
         }
         if !is_written {
-            self.metadata.set_superblock(before);
+            self.metadata.set_superblock(old);
             return Err(EIO);
         }
         self.view.change().superblock = *self.metadata.superblock();

@@ -26,29 +26,30 @@ use super::{
     superblock::Superblock, //
 };
 
-/// A chunk of the metadata: some blocks of it in a row, and where their copies lie.
+/// A chunk of the metadata: a run of metadata blocks, and the places of its two copies.
 ///
-/// Number 0 lies at the ends of the device. The others, of [`CHUNK_BLOCKS`], lie anywhere in the
-/// data, and are found one by one: the last unit of each is the record of the one with the next
-/// greater number, or zeroes.
+/// Chunk 0 lies at the ends of the device. Each other chunk has [`CHUNK_BLOCKS`] blocks and lies
+/// anywhere in the data. The chunks form a list: the last unit of each chunk is the record of the
+/// chunk with the next greater number, or zeroes.
 ///
-/// The header of a metadata block goes on with the secret of the filesystem (16 bytes at 40), and
-/// where the two copies of the chunk start, in units of [`CHUNK_BLOCKS`] (`u32` at 56 and 60, both
-/// 0 in chunk 0). So a block that is whole is metadata of this filesystem at this very place:
-/// nobody who writes to a file knows the secret.
+/// In a metadata block, the header also has the secret of the filesystem (16 bytes at 40), and the
+/// first block of each copy of the chunk, divided by [`CHUNK_BLOCKS`] (`u32` at 56 and 60, both 0
+/// in chunk 0). They prove that an intact block is metadata of this filesystem, and belongs at this
+/// place: a program that writes to a file cannot forge a block, because it does not have the
+/// secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// The number, in the order of the metadata blocks in it.
+    /// The number. Chunks with greater numbers have metadata blocks with greater numbers.
     pub number: u64,
     /// The first block of the device of each copy.
     pub copies: [u64; COPIES as usize],
 }
 
-/// Where what [`Chunk::proof()`] returns is in the header of a metadata block.
+/// Offset in bytes of the [proof](Chunk::proof) in the header of a metadata block.
 const PROOF_AT: usize = 40;
 
 impl Chunk {
-    /// The blocks of the device of each copy. Not for the first chunk, which has another length.
+    /// The blocks of the device of each copy. Invalid for chunk 0, which has another length.
     pub fn blocks(&self) -> [Range<u64>; COPIES as usize] {
         self.copies
             .map(|start| start..start.saturating_add(CHUNK_BLOCKS))
@@ -65,7 +66,8 @@ impl Chunk {
         }
     }
 
-    /// What the header of its blocks has behind the sequence.
+    /// The secret and the places of the copies, as the header of each block has them after the
+    /// sequence.
     fn proof(&self, superblock: &Superblock) -> [u8; UNIT_SIZE - PROOF_AT] {
         let mut proof = [0; UNIT_SIZE - PROOF_AT];
 
@@ -103,12 +105,12 @@ impl Chunk {
     }
 
     /// Checks that a block is metadata block `number`, which is in the chunk. Returns the
-    /// transaction that has last changed it.
+    /// transaction that last changed the block.
     ///
     /// # Errors
     ///
-    /// - As [`Header::open()`], [`Fault::Foreign`] if it is of another filesystem, and
-    ///   [`Fault::Address`] if it is of another chunk.
+    /// - As [`Header::open()`], [`Fault::Foreign`] if the block belongs to another filesystem, and
+    ///   [`Fault::Address`] if it belongs to another chunk.
     pub fn open(
         &self,
         superblock: &Superblock,
@@ -129,7 +131,8 @@ impl Chunk {
         }
     }
 
-    /// The chunk that a block says that it is of. Whether that is true says [`open()`](Self::open).
+    /// The chunk that a block belongs to, according to its header. The caller checks the block with
+    /// [`open()`](Self::open).
     pub fn claimed(geometry: &Geometry, block: &Block) -> Self {
         Self {
             number: geometry.chunk_of(u64_at(block, 24)),
@@ -146,7 +149,7 @@ impl Chunk {
         chunk.is_sane().then_some(chunk).ok_or(Fault::Value)
     }
 
-    /// Whether there can be such a chunk, which is not the first.
+    /// Whether the number and the places are valid. Never true of chunk 0.
     pub fn is_sane(&self) -> bool {
         let [first, second] = self.copies;
 

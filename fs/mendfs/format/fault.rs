@@ -1,31 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What can be wrong with a structure.
+//! The faults that a structure can have.
 
 use core::fmt;
 
 use super::sizes::VERSION;
 
-/// Something that is not as the format demands.
+/// A violation of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// It is not this structure, or of another filesystem.
+    /// The magic, the UUID or the secret is another one: this is not a structure of this kind and
+    /// this filesystem.
     Foreign,
     /// The checksum is wrong.
     Checksum,
-    /// The structure was written for another place.
+    /// The structure has the address of another place.
     Address,
-    /// A version that this code does not know.
+    /// A version that this code does not support.
     Version(u32),
-    /// Features that this code does not know, a bit each.
+    /// Features that this code does not support, a bit each.
     Features(u64),
     /// Sizes that do not fit the device, or each other.
     Geometry,
-    /// A record of no known kind.
+    /// A record of an unknown kind.
     Kind,
-    /// A record that is longer or shorter than its contents.
+    /// A record whose number of units does not match its contents.
     Length,
-    /// A field that has no meaning.
+    /// A field with an invalid value.
     Value,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where superblock, journal, metadata and data lie on a device.
+//! The places of the superblock, the journal, the first chunk and the data on a device.
 
 use core::ops::Range;
 
@@ -17,7 +17,7 @@ use super::{
     },
 };
 
-/// Where data starts and ends, in blocks: a multiple of what a huge page maps.
+/// Alignment of the start of the data, in blocks: a huge page maps as many.
 const DATA_ALIGN: u64 = 512;
 
 /// The sizes of a filesystem, in blocks.
@@ -32,36 +32,37 @@ pub struct Geometry {
     metadata: u64,
 }
 
-/// What a block of the device is for.
+/// The use of a block of the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// The superblock, which copy.
+    /// A superblock: number of the copy.
     Super(u64),
-    /// A block of the journal, which copy.
+    /// A block of the journal: number of the copy.
     Journal(u64),
-    /// A block of metadata: which copy, and its number.
+    /// A metadata block: number of the copy, and number of the block.
     Metadata(u64, u64),
-    /// Data of files, free, or another chunk of the metadata.
+    /// A block of the data area: data of files, a free block, or a chunk other than chunk 0.
     Data,
-    /// Nothing: a gap that aligns the data, or beyond the end.
+    /// None: the gap before the data, or after the end of the filesystem.
     Unused,
 }
 
 impl Geometry {
-    /// Most blocks of a device: 2^48 bytes.
+    /// Maximum number of blocks of a device: 2^48 bytes.
     pub const MAX_BLOCKS: u64 = 1 << (48 - BLOCK_SHIFT);
 
-    /// Least and most blocks of one copy of the journal.
+    /// Valid numbers of blocks of one copy of the journal.
     pub const JOURNAL_BLOCKS: Range<u64> = 8..0x1001;
 
-    /// Least and most blocks of one copy of the first chunk of the metadata.
+    /// Valid numbers of blocks of one copy of the first chunk of the metadata.
     pub const METADATA_BLOCKS: Range<u64> = 1..MAX_METADATA + 1;
 
-    /// Checks sizes: those of the device, and of one copy of the journal and the first chunk.
+    /// Checks the numbers of blocks of the device, and of one copy of the journal and of the first
+    /// chunk.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Geometry`] if they do not fit.
+    /// - [`Fault::Geometry`] if one is out of range, or the copies leave no data.
     pub fn new(blocks: u64, journal: u64, metadata: u64) -> Result<Self, Fault> {
         let geometry = Self {
             blocks,
@@ -74,7 +75,8 @@ impl Geometry {
             && journal % SLOTS == 0
             && Self::METADATA_BLOCKS.contains(&metadata);
 
-        // INVARIANT: The data lies between the copies, as `data()` is not empty.
+        // INVARIANT: The parts fit, and there is data, because `data()` is not empty: it starts
+        // after the first copies, and ends where the second copies start.
         if is_sane && !geometry.data().is_empty() {
             Ok(geometry)
         } else {
@@ -82,11 +84,11 @@ impl Geometry {
         }
     }
 
-    /// The sizes for a device of `blocks` blocks, if nobody wishes otherwise.
+    /// The default sizes for a device of `blocks` blocks.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Geometry`] if the device is too small or too big.
+    /// - [`Fault::Geometry`] if the device is too small or too large.
     pub fn of_device(blocks: u64) -> Result<Self, Fault> {
         Self::new(blocks, 64, (blocks / UNITS).clamp(16, 64))
     }
@@ -96,13 +98,13 @@ impl Geometry {
         self.blocks
     }
 
-    /// The sizes of the filesystem on a device of `blocks` blocks, which is longer now. The new
-    /// second copies lie behind the old ones: these are there until the others are.
+    /// The sizes of the filesystem after it has grown to `blocks` blocks. The new second copies lie
+    /// after the old second copies, so that the old ones stay until the new ones are written.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Geometry`] if it is not longer by [`copy_blocks()`](Self::copy_blocks), or too
-    ///   long.
+    /// - [`Fault::Geometry`] if the filesystem would not grow by at least
+    ///   [`copy_blocks()`](Self::copy_blocks), or would be too large.
     pub fn grown(&self, blocks: u64) -> Result<Self, Fault> {
         match blocks.checked_sub(self.blocks) {
             Some(more) if more >= self.copy_blocks() => {
@@ -122,14 +124,15 @@ impl Geometry {
         self.metadata
     }
 
-    /// The blocks at either end that hold a copy of everything. It grows by as many at least.
+    /// Number of blocks of one copy of the superblock, the journal and the first chunk together. A
+    /// filesystem grows by at least as many.
     pub fn copy_blocks(&self) -> u64 {
         1_u64
             .saturating_add(self.journal)
             .saturating_add(self.metadata)
     }
 
-    /// The blocks for data.
+    /// The blocks of the data area.
     pub fn data(&self) -> Range<u64> {
         let start = self.copy_blocks().saturating_add(DATA_ALIGN - 1) & !(DATA_ALIGN - 1);
 
@@ -156,7 +159,7 @@ impl Geometry {
 
     /// The size in bytes of a slot of the journal.
     pub fn slot_size(&self) -> usize {
-        // CAST: The journal is not larger than `JOURNAL_BLOCKS` allows.
+        // CAST: `JOURNAL_BLOCKS` limits the journal to 4096 blocks.
         ((self.journal / SLOTS) as usize).saturating_mul(BLOCK_SIZE)
     }
 
@@ -168,11 +171,11 @@ impl Geometry {
         ]
     }
 
-    /// The number of the chunk that has a metadata block.
+    /// The number of the chunk that a metadata block is in.
     pub fn chunk_of(&self, block: u64) -> u64 {
         match block.checked_sub(self.metadata) {
             None => 0,
-            Some(behind) => (behind / CHUNK_BLOCKS).saturating_add(1),
+            Some(distance) => (distance / CHUNK_BLOCKS).saturating_add(1),
         }
     }
 
@@ -180,24 +183,24 @@ impl Geometry {
     pub fn chunk_blocks(&self, chunk: u64) -> Range<u64> {
         match chunk.checked_sub(1) {
             None => 0..self.metadata,
-            Some(before) => {
+            Some(index) => {
                 let start = self
                     .metadata
-                    .saturating_add(before.saturating_mul(CHUNK_BLOCKS));
+                    .saturating_add(index.saturating_mul(CHUNK_BLOCKS));
 
                 start..start.saturating_add(CHUNK_BLOCKS)
             }
         }
     }
 
-    /// The address of the last unit of a chunk, which has the record of the next one.
+    /// The address of the last unit of a chunk, which is the record of the next chunk.
     pub fn link(&self, chunk: u64) -> u64 {
         let end = self.chunk_blocks(chunk).end;
 
         end.saturating_mul(UNITS).saturating_sub(1)
     }
 
-    /// Whether there may be a chunk of this number: so many fit the data.
+    /// Whether the number of a chunk is valid: so many chunks fit the data, with both copies.
     pub fn may_have(&self, chunk: u64) -> bool {
         let data = self.data();
         let needed = chunk.saturating_mul(COPIES.saturating_mul(CHUNK_BLOCKS));
@@ -219,7 +222,7 @@ impl Geometry {
         ]
     }
 
-    /// What a block of the device is for. Other chunks than the first lie in the data.
+    /// The use of a block of the device. Chunks other than chunk 0 count as data.
     pub fn place(&self, block: u64) -> Place {
         let [supers, journals, chunks] = self.copies();
 

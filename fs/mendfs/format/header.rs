@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The header that all blocks and transactions start with.
+//! The header at the start of superblocks, metadata blocks and transactions.
 
 use super::{
     bytes::{
@@ -16,7 +16,7 @@ use super::{
     },
 };
 
-/// What a block is.
+/// The kind of a structure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Magic {
     /// A superblock.
@@ -48,26 +48,26 @@ impl Magic {
 /// | 32    | sequence of the last transaction     |
 /// | 40    | depends on the magic                 |
 ///
-/// The address is the number of a metadata block in the metadata, of a slot in the journal, and 0
-/// for a superblock. The copies of a structure are equal, byte for byte. For metadata there is
-/// more, see [`Chunk`](super::chunk::Chunk).
+/// The address is the number of a metadata block in the metadata, the number of a slot in the
+/// journal, or 0 in a superblock. The copies of a structure are equal, byte for byte. The header of
+/// a metadata block has more fields, see [`Chunk`](super::chunk::Chunk).
 ///
-/// The checksum is that of iSCSI and ext4: it starts with all bits set, and is inverted at the end,
-/// so that of `123456789` is `0xe3069283`.
+/// The checksum is CRC-32C as in iSCSI and ext4: it starts with all bits set, and is inverted at
+/// the end. The checksum of `123456789` is `0xe3069283`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
-    /// What the structure is.
+    /// The kind of the structure.
     pub magic: Magic,
     /// UUID of the filesystem.
     pub uuid: Uuid,
-    /// Where it was written for.
+    /// The number of the metadata block or of the slot; 0 in a superblock.
     pub address: u64,
-    /// The transaction that has last changed it.
+    /// The transaction that last changed the structure.
     pub sequence: u64,
 }
 
 impl Header {
-    /// Writes the header to the structure `bytes`, and the checksum of the structure into it.
+    /// Writes the header to the structure `bytes`, with the checksum of the structure.
     pub fn seal(self, bytes: &mut [u8], checksum: impl FnOnce(&[u8]) -> u32) {
         put(bytes, 4, &self.magic.as_raw().to_le_bytes());
         put(bytes, 8, &self.uuid);
@@ -79,11 +79,14 @@ impl Header {
         put(bytes, 0, &sum.to_le_bytes());
     }
 
-    /// Reads the header of the structure `bytes`, and checks all of it but the UUID.
+    /// Reads the header of the structure `bytes`, and checks every field except the UUID.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Foreign`], [`Fault::Checksum`], [`Fault::Address`] and [`Fault::Value`].
+    /// - [`Fault::Foreign`] if the magic is another one.
+    /// - [`Fault::Checksum`] if the checksum is wrong.
+    /// - [`Fault::Address`] if the address is not `address`.
+    /// - [`Fault::Value`] if the sequence is greater than [`LAST_SEQUENCE`].
     pub fn open(
         bytes: &[u8],
         magic: Magic,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes, and the extents that are their contents.
+//! Inodes, and the extents of files.
 
 use super::{
     bytes::{
@@ -22,14 +22,14 @@ pub struct Time {
     pub nanoseconds: u32,
 }
 
-/// What is known of an inode besides its contents.
+/// The attributes of an inode.
 ///
 /// | bytes | contents                                             |
 /// |-------|------------------------------------------------------|
 /// | 16    | mode                                                 |
 /// | 20    | user                                                 |
 /// | 24    | group                                                |
-/// | 28    | number of links; 0 if it goes with the last who uses it |
+/// | 28    | number of links                                      |
 /// | 32    | size in bytes                                        |
 /// | 40    | device number (`st_rdev`)                            |
 /// | 48    | the directory that a directory is in                 |
@@ -46,14 +46,14 @@ pub struct Inode {
     pub uid: u32,
     /// Group.
     pub gid: u32,
-    /// Number of links. An inode without one goes when the last file that has it open is closed,
+    /// Number of links. The filesystem removes an inode without links when its last user closes it,
     /// or at the next mount.
     pub links: u32,
-    /// Size in bytes of a file or a symbolic link; 0 of others.
+    /// Size in bytes of a file or of the target of a symbolic link; 0 for other types.
     pub size: u64,
-    /// Device number of a device file, as the kernel encodes it for 64 bits.
+    /// Device number of a device file, as `huge_encode_dev()` encodes it; 0 for other types.
     pub device: u64,
-    /// The directory that this directory is in; 0 if it is none.
+    /// The parent of a directory, which is itself for the root; 0 for other types.
     pub parent: u64,
     /// Time of the last access.
     pub accessed: Time,
@@ -63,7 +63,7 @@ pub struct Inode {
     pub changed: Time,
     /// Time of the creation.
     pub born: Time,
-    /// Tells apart those who had the same number one after the other.
+    /// Distinguishes inodes that had the same number at different times.
     pub generation: u32,
     /// Some of [`FLAGS`](Self::FLAGS).
     pub flags: u32,
@@ -72,10 +72,10 @@ pub struct Inode {
 }
 
 impl Inode {
-    /// Number of units of its record.
+    /// Number of units of the record of an inode.
     pub const UNITS: u64 = 2;
 
-    /// The bits of `mode` that are the type.
+    /// The bits of `mode` for the type.
     pub const TYPE: u32 = 0o170_000;
 
     /// A directory.
@@ -87,11 +87,11 @@ impl Inode {
     /// A symbolic link.
     pub const SYMLINK: u32 = 0o120_000;
 
-    /// The flags that there are, as `FS_IOC_GETFLAGS` has them: immutable, append only, no dump,
+    /// The supported flags, with the bits of `FS_IOC_GETFLAGS`: immutable, append only, no dump,
     /// and no time of access.
     pub const FLAGS: u32 = 0xf0;
 
-    /// The type of the inode, in the way of `mode`.
+    /// The type of the inode, as in `mode`.
     pub fn kind(&self) -> u32 {
         self.mode & Self::TYPE
     }
@@ -101,7 +101,8 @@ impl Inode {
         self.kind() == Self::DIRECTORY
     }
 
-    /// The inode without what means nothing for its type: a size, a device number or a parent.
+    /// The inode with the size, the device number and the parent set to 0 where its type does not
+    /// have them.
     pub fn normalized(&self) -> Self {
         Self {
             size: match self.kind() {
@@ -187,8 +188,8 @@ impl Inode {
     }
 }
 
-/// A piece of a file: blocks `block..block + count` of the device are its blocks from `file_block`
-/// on. Each in blocks, `u64` at 16, 24 and 32.
+/// A run of a file: blocks `block..block + count` of the device belong to blocks
+/// `file_block..file_block + count` of the file. `u64` at 16, 24 and 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
     /// First block of the file.
@@ -200,15 +201,15 @@ pub struct Extent {
 }
 
 impl Extent {
-    /// The first block that no file has.
+    /// The end of the longest possible file, in blocks.
     pub const MAX_FILE_BLOCK: u64 = i64::MAX as u64 >> BLOCK_SHIFT;
 
-    /// The first block of the file behind the extent.
+    /// The first block of the file after the extent.
     pub fn file_end(&self) -> u64 {
         self.file_block.saturating_add(self.count)
     }
 
-    /// The first block of the device behind the extent.
+    /// The first block of the device after the extent.
     pub fn end(&self) -> u64 {
         self.block.saturating_add(self.count)
     }

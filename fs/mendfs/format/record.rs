@@ -29,22 +29,22 @@ use super::{
 /// |-------|-------------------------------------------------------------|
 /// | 0     | kind; 0 is a free unit                                      |
 /// | 1     | number of units                                             |
-/// | 2     | detail: the type of a name's target, the upper bits of its mode |
+/// | 2     | detail: the type of a name's target, bits 12 to 15 of its mode |
 /// | 3     | length of the name                                          |
 /// | 4     | length of the value (`u32`)                                 |
-/// | 8     | the inode that it belongs to                                |
+/// | 8     | the inode that the record belongs to                        |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Record<'a> {
     /// Kind 1: an inode. It belongs to itself.
     Inode(Inode),
-    /// Kind 2: a piece of the inode's contents.
+    /// Kind 2: an extent of a file. It belongs to the file.
     Extent(Extent),
-    /// Kind 3: a name in a directory, which the record belongs to. The target's number is a `u64`
-    /// at 16, the name follows.
+    /// Kind 3: a name. It belongs to its directory. The target's number is a `u64` at 16, the name
+    /// follows at 24.
     Name {
-        /// The inode of this name.
+        /// The inode that the name leads to.
         target: u64,
-        /// The target's type, in the way of `mode`.
+        /// The target's type, as in `mode`.
         kind: u32,
         /// The name, 1 to 255 bytes without a slash or a zero.
         name: &'a [u8],
@@ -53,40 +53,43 @@ pub enum Record<'a> {
     Attribute {
         /// The name with its namespace, `user.…`.
         name: &'a [u8],
-        /// The value, of any length that fits a block.
+        /// The value. Name and value fit a metadata block together.
         value: &'a [u8],
     },
     /// Kind 5: the target of the symbolic link that it belongs to, from 16 on.
     Target(&'a [u8]),
-    /// Kind 6: bad blocks that no file has, or that the data of one is lost in. First block and
-    /// number of blocks, `u64` at 16 and 24. It belongs to no inode (0).
+    /// Kind 6: bad blocks of the data area. Either no file owns them, or files own them and their
+    /// data is gone. First block and number of blocks, `u64` at 16 and 24. It belongs to no inode
+    /// (0).
     Bad {
         /// First block of the device.
         block: u64,
         /// Number of blocks, not 0.
         count: u64,
     },
-    /// Kind 7: the next chunk of the metadata, in the last unit of one, and nowhere else. Its
-    /// number and the first block of each copy, `u64` at 16, 24 and 32. It belongs to no inode (0).
+    /// Kind 7: the next chunk of the metadata. Only the last unit of a chunk can be this record.
+    /// Number of the next chunk and first block of each of its copies, `u64` at 16, 24 and 32. It
+    /// belongs to no inode (0).
     Chunk(Chunk),
 }
 
-/// Length in bytes of what all records start with.
+/// Length in bytes of the fields that all records start with.
 const HEAD: usize = 16;
 
-/// Where the name in a [`Record::Name`] starts.
+/// Offset in bytes of the name in a [`Record::Name`].
 const NAME_AT: usize = 24;
 
 impl<'a> Record<'a> {
-    /// Length in bytes of the longest target of a symbolic link, and of name and value of an
-    /// attribute together.
+    /// Maximum length in bytes of the target of a symbolic link, and of the name and the value of
+    /// an attribute together.
     pub const MAX_TEXT: usize = (UNITS as usize - 1) * UNIT_SIZE - HEAD;
 
-    /// The number of units of a record that starts with `bytes`; [`None`] if the unit is free.
+    /// The number of units of the record at the start of `bytes`, the rest of the block; [`None`]
+    /// if the first unit is free.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Length`] if it would reach beyond `bytes`, the rest of the block.
+    /// - [`Fault::Length`] if the number is 0, or the record would end after `bytes`.
     pub fn units(bytes: &[u8]) -> Result<Option<u64>, Fault> {
         if u8_at(bytes, 0) == 0 {
             return Ok(None);
@@ -101,11 +104,14 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// Reads a record, and the inode that it belongs to. `bytes` are its units.
+    /// Reads a record. Returns the inode that the record belongs to, and the record. `bytes` are
+    /// its units.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Kind`], [`Fault::Length`] and [`Fault::Value`].
+    /// - [`Fault::Kind`] if the kind is unknown.
+    /// - [`Fault::Length`] if the contents do not need exactly these units.
+    /// - [`Fault::Value`] if a field is invalid.
     pub fn read(bytes: &'a [u8]) -> Result<(u64, Self), Fault> {
         let name_len = usize::from(u8_at(bytes, 3));
         // CAST: A `u32` is a `usize`.
@@ -137,7 +143,7 @@ impl<'a> Record<'a> {
             _ => return Err(Fault::Kind),
         };
 
-        // A record has one shape: no more units than it needs, and no lengths that mean nothing.
+        // Each record has exactly one valid number of units: as many as its contents need.
         if record.size().div_ceil(UNIT_SIZE).saturating_mul(UNIT_SIZE) != bytes.len() {
             return Err(Fault::Length);
         }
@@ -163,10 +169,10 @@ impl<'a> Record<'a> {
         is_sane.then_some(()).ok_or(Fault::Value)
     }
 
-    /// The size of the record in bytes, before it is rounded up to units.
+    /// The size of the record in bytes, not rounded up to units.
     pub(super) fn size(&self) -> usize {
         match self {
-            // CAST: It is 2.
+            // CAST: The constant is 2.
             Self::Inode(_) => Inode::UNITS as usize * UNIT_SIZE,
             Self::Extent(_) | Self::Bad { .. } | Self::Chunk(_) => UNIT_SIZE,
             Self::Name { name, .. } => NAME_AT.saturating_add(name.len()),
@@ -177,13 +183,13 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The number of units that the record needs. More than a block has if it is too long.
+    /// The number of units that the record needs. It exceeds [`UNITS`] if the record is too long.
     pub fn unit_count(&self) -> u64 {
         // CAST: A `usize` is a `u64`.
         self.size().div_ceil(UNIT_SIZE) as u64
     }
 
-    /// Writes the record, which belongs to `inode`, to its units. What they held before goes.
+    /// Writes the record, which belongs to `inode`, to its units `bytes`, and zeroes their rest.
     pub fn write(&self, inode: u64, bytes: &mut [u8]) {
         let (kind, detail, name_len, value_len) = match *self {
             Self::Inode(_) => (1, 0, 0, 0),
@@ -196,7 +202,8 @@ impl<'a> Record<'a> {
         };
 
         bytes.fill(0);
-        // CAST: Lengths are those of a record that fits a block.
+        // CAST: The record fits a block: it has less than 64 units, the name of a directory entry
+        // or attribute at most 255 bytes. The detail is a type, which has 4 bits.
         put(
             bytes,
             0,
@@ -227,11 +234,13 @@ impl<'a> Record<'a> {
 }
 
 impl Geometry {
-    /// The chunk that the last unit of chunk `number` is the record of, if there is one.
+    /// The chunk after chunk `number`. `unit`, the last unit of chunk `number`, is its record.
+    /// Returns [`None`] if the unit is free, because there is no later chunk.
     ///
     /// # Errors
     ///
-    /// - As [`Record::read()`], and [`Fault::Value`] if it cannot be there.
+    /// - As [`Record::read()`], and [`Fault::Value`] if the unit is another record, or the number
+    ///   or the place of the chunk is invalid.
     pub fn next_chunk(&self, number: u64, unit: &[u8; UNIT_SIZE]) -> Result<Option<Chunk>, Fault> {
         if *unit == [0; UNIT_SIZE] {
             return Ok(None);

@@ -2,10 +2,10 @@
 
 //! Version, sizes and limits.
 
-/// The version of the format. No other is read.
+/// The version of the format. Code refuses a filesystem of any other version.
 pub const VERSION: u32 = 2;
 
-/// The features of the format: none. A filesystem that has another is not read.
+/// The known features of the format: none. Code refuses a filesystem with any other feature.
 pub const FEATURES: u64 = 0;
 
 /// Binary logarithm of the size of a block in bytes.
@@ -14,25 +14,27 @@ pub const BLOCK_SHIFT: u32 = 12;
 /// Size of a block in bytes.
 pub const BLOCK_SIZE: usize = 1 << BLOCK_SHIFT;
 
-/// Size of a unit in bytes. The smallest thing that is written.
+/// Size of a unit in bytes: a cache line, and the least that is written.
 pub const UNIT_SIZE: usize = 64;
 
-/// Number of units in a metadata block, with the header, which is unit 0.
+/// Number of units in a metadata block, including the header, which is unit 0.
 pub const UNITS: u64 = (BLOCK_SIZE / UNIT_SIZE) as u64;
 
 /// Number of copies of the superblock, the journal and the metadata.
 pub const COPIES: u64 = 2;
 
-/// Number of blocks of a chunk of the metadata but the first, and what its copies are aligned to.
+/// Number of blocks in one copy of a chunk of the metadata, except the first chunk. The first block
+/// of a copy is a multiple of it.
 pub const CHUNK_BLOCKS: u64 = 16;
 
-/// Most blocks of one copy of the metadata.
+/// Maximum number of blocks in one copy of the metadata.
 pub const MAX_METADATA: u64 = 1 << 26;
 
-/// Number of slots of a journal. A transaction goes to slot `sequence % SLOTS`.
+/// Number of slots of a copy of the journal. A transaction is written to slot `sequence % SLOTS`.
 pub const SLOTS: u64 = 2;
 
-/// The last transaction that there can be. What is behind it does not come by counting.
+/// The greatest valid sequence. No filesystem can reach it: at 10^9 transactions a second that
+/// would take 146 years. A greater value is damage.
 pub const LAST_SEQUENCE: u64 = 1 << 62;
 
 /// The inode of the root directory, whose record is the first of metadata block 0.

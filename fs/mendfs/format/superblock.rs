@@ -26,8 +26,8 @@ use super::{
     },
 };
 
-/// A secret of a filesystem: the key of the hash that orders names. Whoever knows it can choose
-/// names that have the same hash, and make others wait.
+/// The secret of a filesystem: the key of the hash that orders names. A user with the secret could
+/// create many names with the same hash, and so make lookups slow.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 16]);
 
@@ -39,25 +39,26 @@ impl fmt::Debug for Secret {
 
 /// The superblock.
 ///
-/// Behind the header: version (`u32` at 40), 4 bytes of zeroes, number of blocks of the device (48)
-/// and of a copy of the metadata (56) and the journal (64), label (72, 32 bytes, padded with
-/// zeroes), secret (104, 16 bytes), features (120), UUID for mounting (128).
+/// After the header: version (`u32` at 40), 4 bytes of zeroes, number of blocks of the filesystem
+/// (`u64` at 48), of one copy of the first chunk (`u64` at 56) and of the journal (`u64` at 64),
+/// label (72, 32 bytes, padded with zeroes), secret (104, 16 bytes), features (`u64` at 120), UUID
+/// for mounting (128, 16 bytes).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Superblock {
-    /// UUID of the filesystem, which its blocks have in their headers.
+    /// UUID of the filesystem in the header of each of its blocks.
     pub uuid: Uuid,
     /// The sizes.
     pub geometry: Geometry,
-    /// What the owner calls it, padded with zeroes.
+    /// The label, padded with zeroes.
     pub label: [u8; 32],
-    /// What orders names.
+    /// The key of the hash that orders names.
     pub secret: Secret,
-    /// UUID that it is known by. The same as the other one, unless the owner has changed it.
+    /// UUID that users see and mount by. Equal to `uuid` until `mendfs uuid` changes it.
     pub mount_uuid: Uuid,
 }
 
 impl Superblock {
-    /// A label of these bytes, [`None`] if they are too many.
+    /// The label of these bytes, padded with zeroes; [`None`] if they are more than 32.
     pub fn padded_label(bytes: &[u8]) -> Option<[u8; 32]> {
         let mut label = [0; 32];
 
@@ -85,8 +86,8 @@ impl Superblock {
         .seal(block, checksum);
     }
 
-    /// Whether another one is the same but for the label and the UUID for mounting, as it is when a
-    /// change of these was interrupted.
+    /// Whether two superblocks differ at most in the label and the UUID for mounting. The two
+    /// copies do after a crash between the writes of a new label or UUID.
     pub fn is_same_but_named(&self, other: &Self) -> bool {
         let Self {
             label, mount_uuid, ..
@@ -99,8 +100,8 @@ impl Superblock {
         } == *other
     }
 
-    /// Whether another one is that of the same filesystem once it has grown, as it is when that was
-    /// interrupted. Then the second copy of this one is still there.
+    /// Whether `other` can be the superblock of this filesystem after it has grown. After a crash
+    /// during growth, both can be on the device, together with the second copy of this one.
     pub fn may_grow_to(&self, other: &Self) -> bool {
         let geometry = other.geometry;
 

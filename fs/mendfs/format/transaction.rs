@@ -18,9 +18,10 @@ use super::{
 /// The layout of a transaction in a slot of the journal.
 ///
 /// The header has the number of units (`u32` at 40). The addresses of the units follow (`u64`
-/// each), padded to a whole unit, and then the units themselves. The checksum covers them all.
+/// each), padded to a whole unit, and then the units. The checksum covers all of it.
 ///
-/// The units include the headers of all metadata blocks that change, sealed with the change.
+/// The units include the header of each metadata block that the transaction changes, sealed with
+/// the change.
 pub struct Transaction;
 
 impl Transaction {
@@ -36,8 +37,8 @@ impl Transaction {
         Self::head(count).saturating_add(count.saturating_mul(UNIT_SIZE))
     }
 
-    /// The number of units of the transaction in a slot, and its size; [`None`] if that is more
-    /// than the slot can hold.
+    /// The number of units of the transaction in a slot, and its size in bytes; [`None`] if the
+    /// size exceeds the slot.
     pub fn count(slot: &[u8]) -> Option<(usize, usize)> {
         // CAST: A `u32` is a `usize`.
         let count = u32_at(slot, 40) as usize;
@@ -46,12 +47,13 @@ impl Transaction {
         (size <= slot.len()).then_some((count, size))
     }
 
-    /// Says how many units there are. To be done before the slot is sealed.
+    /// Writes the number of units. The caller seals the slot later, because the checksum covers
+    /// the number.
     pub fn set_count(slot: &mut [u8], count: u32) {
         put(slot, 40, &count.to_le_bytes());
     }
 
-    /// Puts unit number `index` of `count` in.
+    /// Writes unit number `index` of `count`, with its address.
     pub fn set_unit(
         slot: &mut [u8],
         count: usize,
@@ -77,8 +79,8 @@ impl Transaction {
         Some((address, slot.get(at..)?.first_chunk()?))
     }
 
-    /// The index of the first unit of `count` that cannot be in the metadata. Such a transaction is
-    /// bad, all of it.
+    /// The index of the first unit of `count` whose address is outside any metadata. A transaction
+    /// with such a unit is bad as a whole.
     pub fn misplaced(slot: &[u8], count: usize) -> Option<usize> {
         (0..count).find(|index| {
             Self::unit(slot, count, *index)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes free blocks, for files and for the metadata.
+//! Allocates free blocks for files and for the metadata.
 
 use core::ops::Range;
 
@@ -18,24 +18,24 @@ use crate::{
 };
 
 impl FreeSpace {
-    /// Gives back what was taken since the last [`commit()`](Self::commit).
+    /// Frees the blocks that were allocated since the last [`commit()`](Self::commit).
     pub(crate) fn rollback(&mut self) {
-        while let Some(range) = self.taken.pop() {
+        while let Some(range) = self.uncommitted.pop() {
             self.free(range);
         }
     }
 
-    /// Keeps what was taken.
+    /// Makes the allocations since the last commit permanent.
     pub(crate) fn commit(&mut self) {
-        self.taken.clear();
+        self.uncommitted.clear();
     }
 
-    /// Takes up to `count` blocks in a row, from `goal` on if that is free. If `align`, the first
-    /// is aligned as a huge page is, as far as there are such blocks.
+    /// Allocates a run of up to `count` blocks. It starts at `goal` if that block is free. If
+    /// `align` is set and `count` is at least a huge page, it prefers to start at a free huge page.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is none.
+    /// - `ENOSPC` if no block is free.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn allocate(
         &mut self,
@@ -43,7 +43,7 @@ impl FreeSpace {
         goal: Option<u64>,
         align: bool,
     ) -> Result<Range<u64>> {
-        // The lower end next, then the upper one.
+        // First the middle, then also the lower end, then also the upper end.
         let areas = [
             self.middle.clone(),
             self.data.start..self.middle.end,
@@ -56,17 +56,16 @@ impl FreeSpace {
         let end = start.saturating_add(count).min(area.end);
         let found = start..self.end_of_free(start..end);
 
-        self.taken.reserve(1, GFP_KERNEL)?;
+        self.uncommitted.reserve(1, GFP_KERNEL)?;
         self.mark_used(found.clone())?;
         if goal != Some(found.start) {
             self.next = found.end;
         }
-        let _ = self.taken.push_within_capacity(found.clone());
+        let _ = self.uncommitted.push_within_capacity(found.clone());
         Ok(found)
     }
 
-    /// Finds free blocks that a huge page can map, where files get them first. The search for
-    /// others goes on behind them.
+    /// Finds a free huge page in the middle of the data. Later searches continue after it.
     pub(crate) fn next_huge(&mut self) -> Option<u64> {
         let start = self.find_huge(&self.middle, None)?;
 
@@ -78,11 +77,11 @@ impl FreeSpace {
         self.first_free(block..block.saturating_add(1)).is_some()
     }
 
-    /// Takes blocks for both copies of a chunk of the metadata: as far apart as there are.
+    /// Allocates blocks for both copies of a chunk of the metadata, as far apart as possible.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there are none.
+    /// - `ENOSPC` if no two free runs fit the copies.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn allocate_chunk(&mut self) -> Result<[u64; COPIES as usize]> {
         let (first, last) = (self.first_chunk(), self.last_chunk());
@@ -97,8 +96,9 @@ impl FreeSpace {
         Ok([first, last])
     }
 
-    /// What follows the goal makes an extent longer; else go on where the last search ended, so
-    /// that it does not see the same few blocks again.
+    /// Finds the first block of a free run in `area`. The goal comes first, because the blocks
+    /// there extend an extent. Otherwise the search continues where the last one ended, so that it
+    /// does not visit the same used blocks again.
     fn find(&self, area: &Range<u64>, count: u64, goal: Option<u64>, align: bool) -> Option<u64> {
         let goal = goal.filter(|goal| area.contains(goal));
         let aligned = match align && count >= HUGE {
@@ -112,16 +112,16 @@ impl FreeSpace {
             .or_else(|| self.first_free(area.clone()))
     }
 
-    /// Finds free blocks of `area` that a huge page can map: behind the goal, where the last search
-    /// ended, or anywhere.
+    /// Finds a free huge page in `area`: from the goal on, from where the last search ended, or
+    /// anywhere.
     fn find_huge(&self, area: &Range<u64>, goal: Option<u64>) -> Option<u64> {
         [goal.unwrap_or(self.next), self.next, area.start]
             .into_iter()
             .find_map(|from| self.first_huge(from.max(area.start)..area.end))
     }
 
-    /// Takes what is free of some blocks away, because it is bad. Returns the first such range.
-    /// [`prepare()`](Self::prepare) has been called.
+    /// Marks the first free run in `blocks` as used, because it is bad. Returns the run, or
+    /// [`None`] if no block is free. The caller has called [`prepare()`](Self::prepare).
     pub(crate) fn mark_bad(&mut self, blocks: &Range<u64>) -> Option<Range<u64>> {
         let start = self.first_free(blocks.clone())?;
         let found = start..self.end_of_free(start..blocks.end);
@@ -138,7 +138,7 @@ mod tests {
         bitmap::PART,
         free_space::{
             middle,
-            END, //
+            END_DIVISOR, //
         },
     };
 
@@ -156,11 +156,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_data_is_never_free() -> Result {
+    fn blocks_outside_the_data_are_never_free() -> Result {
         let mut space = space(&[0..u64::MAX])?;
 
         assert_eq!(space.free_blocks(), DATA.end - DATA.start);
-        // Nobody else has what files get last.
+        // Only the two ends are free now.
         space.mark_used(space.middle.clone())?;
         assert_eq!(space.allocate(8, Some(0), false)?, HUGE..HUGE + 8);
         space.mark_used(DATA.start..space.middle.end)?;
@@ -175,7 +175,7 @@ mod tests {
         let middle = space.middle.clone();
         let end = middle.start - DATA.start;
 
-        assert_eq!(end, (DATA.end - DATA.start) / END);
+        assert_eq!(end, (DATA.end - DATA.start) / END_DIVISOR);
         assert_eq!(middle.end, DATA.end - end);
         assert_eq!(
             space.allocate(8, Some(0), false)?,
@@ -209,8 +209,8 @@ mod tests {
     }
 
     #[test]
-    fn what_it_grows_by_is_free() -> Result {
-        // To the middle of a word, the end of a part, and over a part that nobody has used.
+    fn new_blocks_after_growth_are_free() -> Result {
+        // Grow to the middle of a word, to the end of a part, and over an unused part.
         for end in [DATA.end + 3, 3 * PART, 5 * PART + 77] {
             for is_used in [false, true] {
                 let mut space = FreeSpace::new(DATA)?;
@@ -253,7 +253,7 @@ mod tests {
 
         assert_eq!(space.allocate_chunk()?, [2 * HUGE + 16, 2 * PART - 16]);
         assert_eq!(space.allocate_chunk()?, [PART + 16, PART + 48]);
-        // There is only one.
+        // Only one free run fits a copy.
         let free = space.free_blocks();
 
         assert_eq!(space.allocate_chunk(), Err(ENOSPC));
@@ -267,7 +267,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_that_nobody_uses_take_no_memory() -> Result {
+    fn unused_parts_have_no_bitmap() -> Result {
         let mut space = FreeSpace::new(DATA)?;
         let has_bits =
             |space: &FreeSpace| space.parts.iter().filter(|it| it.bits.is_some()).count();
@@ -293,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn few_are_found_anywhere() -> Result {
+    fn a_single_free_block_is_found() -> Result {
         for block in [
             HUGE,
             2 * HUGE - 1,
@@ -309,7 +309,7 @@ mod tests {
                 assert_eq!(space.allocate(9, Some(7), false)?, block..block + 1);
                 assert_eq!(space.free_blocks(), 0);
                 assert_eq!(space.allocate(1, Some(block), false), Err(ENOSPC));
-                // Nobody has kept it.
+                // It was not committed.
                 space.rollback();
                 assert_eq!(space.free_blocks(), 1);
             }
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_goes_on_over_words_and_parts() -> Result {
+    fn a_run_crosses_words_and_parts() -> Result {
         let mut space = space(&[PART - 70..PART + 130])?;
 
         assert_eq!(
@@ -339,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn huge_pages_are_found() -> Result {
+    fn free_huge_pages_are_found() -> Result {
         let mut space = space(&[
             HUGE..2 * HUGE - 1,
             3 * HUGE - 1..5 * HUGE,
@@ -350,7 +350,7 @@ mod tests {
         assert_eq!(space.allocate(2 * HUGE, Some(PART - 5), true)?, huge(PART));
         assert_eq!(space.allocate(HUGE, Some(0), true)?, huge(3 * HUGE));
         assert_eq!(space.allocate(HUGE, Some(0), true)?, huge(4 * HUGE));
-        // There is none any more.
+        // No free huge page is left.
         assert_eq!(space.allocate(HUGE, Some(HUGE), true)?, HUGE..2 * HUGE - 1);
         assert_eq!(space.allocate(HUGE, Some(0), true)?, 3 * HUGE - 1..3 * HUGE);
         assert_eq!(space.free_blocks(), 0);

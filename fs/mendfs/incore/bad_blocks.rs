@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bad blocks, in order.
+//! A sorted set of bad ranges.
 
 use core::ops::Range;
 
@@ -11,17 +11,17 @@ use kernel::{
 
 use crate::blocks::common;
 
-/// Bad blocks in a row.
+/// A run of bad blocks.
 #[derive(Clone, Debug)]
 pub(crate) struct BadRange {
     pub(crate) blocks: Range<u64>,
-    /// The address of its record, if it has one. Only data has.
+    /// The address of the record of the range, if there is one. Only ranges of data have records.
     pub(crate) address: Option<u64>,
 }
 
-/// The bad blocks that are known, of data or of anything else. There are few, if any.
+/// The known bad blocks, of data or of copies. They are few, so an array is enough.
 pub(crate) struct BadBlocks {
-    /// By their starts; they do not overlap, and are not empty.
+    /// Sorted by their starts. They do not overlap, and are not empty.
     ranges: KVVec<BadRange>,
 }
 
@@ -32,13 +32,13 @@ impl BadBlocks {
         }
     }
 
-    /// The index of the first range that ends behind `block`.
+    /// The index of the first range that contains `block` or starts after it.
     fn index(&self, block: u64) -> usize {
         self.ranges
             .partition_point(|range| range.blocks.end <= block)
     }
 
-    /// The ranges that have some of `blocks`.
+    /// The ranges that overlap `blocks`.
     fn touching(&self, blocks: &Range<u64>) -> impl Iterator<Item = &BadRange> {
         let end = blocks.end;
 
@@ -49,7 +49,7 @@ impl BadBlocks {
             .take_while(move |range| range.blocks.start < end)
     }
 
-    /// The first of `blocks` in a row that are bad.
+    /// The first run of bad blocks in `blocks`.
     pub(crate) fn first_in(&self, blocks: &Range<u64>) -> Option<Range<u64>> {
         self.touching(blocks)
             .map(|range| common(&range.blocks, blocks))
@@ -60,12 +60,13 @@ impl BadBlocks {
         self.first_in(&(block..block.saturating_add(1))).is_some()
     }
 
-    /// How many ranges have some of `blocks`.
+    /// The number of ranges that overlap `blocks`.
     pub(crate) fn count(&self, blocks: &Range<u64>) -> usize {
         self.touching(blocks).count()
     }
 
-    /// The first part of `blocks` that is bad, or is not, and whether it is.
+    /// The part of `blocks` from its start on that is uniformly bad or not bad, and whether it is
+    /// bad.
     pub(crate) fn run(&self, blocks: &Range<u64>) -> (Range<u64>, bool) {
         match self.first_in(blocks) {
             Some(bad) if bad.start == blocks.start => (bad, true),
@@ -74,12 +75,12 @@ impl BadBlocks {
         }
     }
 
-    /// Adds those of some blocks that are not bad already, in ranges of their own. They may have a
-    /// record if none is.
+    /// Adds the blocks that are not in the set yet, as new ranges. `address` is that of their
+    /// record; it must be [`None`] if some of the blocks are in the set.
     ///
     /// # Errors
     ///
-    /// - `ENOMEM` if memory is short. Nothing is added then.
+    /// - `ENOMEM` if memory is short. The set is unchanged then.
     pub(crate) fn add(&mut self, blocks: &Range<u64>, address: Option<u64>) -> Result {
         let gaps = self.count(blocks).saturating_add(1);
         let mut start = blocks.start;
@@ -101,18 +102,19 @@ impl BadBlocks {
         Ok(())
     }
 
-    /// Inserts a range before the one of this index. There is room for it.
+    /// Inserts a range at `index`, or extends the previous range if both have no record. The caller
+    /// has reserved memory.
     fn insert(&mut self, index: usize, blocks: Range<u64>, address: Option<u64>) {
-        let before = index
+        let previous = index
             .checked_sub(1)
-            .and_then(|before| self.ranges.get_mut(before))
-            .filter(|before| before.blocks.end == blocks.start);
+            .and_then(|previous| self.ranges.get_mut(previous))
+            .filter(|previous| previous.blocks.end == blocks.start);
 
-        match before {
+        match previous {
             Some(BadRange {
-                blocks: before,
+                blocks: previous,
                 address: None,
-            }) if address.is_none() => before.end = blocks.end,
+            }) if address.is_none() => previous.end = blocks.end,
             _ => {
                 let range = BadRange { blocks, address };
                 let _ = self.ranges.insert_within_capacity(index, range);
@@ -120,14 +122,14 @@ impl BadBlocks {
         }
     }
 
-    /// The range that `block` is in.
-    pub(crate) fn around(&self, block: u64) -> Option<BadRange> {
+    /// The range that contains `block`.
+    pub(crate) fn range_with(&self, block: u64) -> Option<BadRange> {
         self.touching(&(block..block.saturating_add(1)))
             .next()
             .cloned()
     }
 
-    /// Makes room for one more range.
+    /// Reserves memory for one more range.
     ///
     /// # Errors
     ///
@@ -136,8 +138,8 @@ impl BadBlocks {
         Ok(self.ranges.reserve(1, GFP_KERNEL)?)
     }
 
-    /// Puts up to two ranges in the place of the one that starts at `start`, of which they are
-    /// parts. [`reserve()`](Self::reserve) has been called.
+    /// Replaces the range that starts at `start` with up to two parts of it. The caller has called
+    /// [`reserve()`](Self::reserve).
     pub(crate) fn replace(&mut self, start: u64, parts: [Option<BadRange>; 2]) {
         let index = self.index(start);
         let _ = self.ranges.remove(index);
@@ -148,7 +150,7 @@ impl BadBlocks {
         }
     }
 
-    /// The first range that has no record.
+    /// The first range without a record.
     pub(crate) fn first_unrecorded(&self) -> Option<Range<u64>> {
         self.ranges
             .iter()
@@ -156,7 +158,7 @@ impl BadBlocks {
             .map(|range| range.blocks.clone())
     }
 
-    /// Says where the record of the range that starts at `start` is.
+    /// Sets the address of the record of the range that starts at `start`.
     pub(crate) fn set_address(&mut self, start: u64, address: u64) {
         let index = self.index(start);
 
@@ -165,10 +167,10 @@ impl BadBlocks {
         }
     }
 
-    /// Takes blocks of one range from the bad ones; the range has no record.
-    /// [`reserve()`](Self::reserve) has been called.
+    /// Removes blocks from the set. They are in one range, which has no record. The caller has
+    /// called [`reserve()`](Self::reserve).
     pub(crate) fn remove(&mut self, blocks: &Range<u64>) {
-        if let Some(range) = self.around(blocks.start) {
+        if let Some(range) = self.range_with(blocks.start) {
             let parts = range.without(blocks).map(|part| {
                 let address = None;
 
@@ -181,7 +183,7 @@ impl BadBlocks {
 }
 
 impl BadRange {
-    /// What is left of it before and behind some of its blocks.
+    /// The parts of the range before and after `blocks`.
     pub(crate) fn without(&self, blocks: &Range<u64>) -> [Option<Range<u64>>; 2] {
         [self.blocks.start..blocks.start, blocks.end..self.blocks.end]
             .map(|part| (!part.is_empty()).then_some(part))

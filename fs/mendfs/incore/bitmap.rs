@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A bit for each block of a part of the device that is free.
+//! A bitmap of the free blocks in a part of the device.
 
 use core::ops::Range;
 
@@ -15,61 +15,62 @@ use crate::{
     format::CHUNK_BLOCKS, //
 };
 
-/// Blocks that a huge page maps.
+/// Number of blocks that a huge page maps.
 pub(crate) const HUGE: u64 = 512;
 
 const _: () = assert!(HUGE * PAGE_SIZE == 2 << 20);
 
-/// Blocks that a word has the bits of.
+/// Number of blocks in a word of the bitmap.
 pub(super) const WORD: u64 = u64::BITS as u64;
 
-/// Blocks of a part.
+/// Number of blocks in a part: 1 GiB.
 pub(super) const PART: u64 = HUGE * HUGE;
 
-/// Some blocks in a row.
+/// A run of [`PART`] blocks of the device.
 pub(super) struct Part {
+    /// Number of free blocks.
     pub(super) free: u64,
-    /// [`None`] as long as no block of data has been taken: all of them are free.
+    /// [`None`] until the first block of the part is used: all data blocks in it are free.
     pub(super) bits: Option<Bits>,
 }
 
-/// A bit for each block of a part that is free, and the numbers of these, to find them by.
+/// The bitmap of a part: a set bit is a free block. The counters speed up the search.
 pub(super) struct Bits {
-    /// For each huge page.
+    /// For each huge page, the number of its free blocks.
     free_of_huge: KVec<u16>,
     words: KVVec<u64>,
 }
 
 impl Bits {
-    /// No block is free.
+    /// A bitmap without a free block.
     pub(super) fn new() -> Result<Self> {
-        // CAST: A part is small.
+        // CAST: A part has 2^18 blocks.
         Ok(Self {
             free_of_huge: KVec::from_elem(0, (PART / HUGE) as usize, GFP_KERNEL)?,
             words: KVVec::from_elem(0, (PART / WORD) as usize, GFP_KERNEL)?,
         })
     }
 
-    /// The word that has the bit of a block.
+    /// The word with the bit of `block`.
     pub(super) fn word(&self, block: u64) -> u64 {
-        // CAST: A part is small.
+        // CAST: A part has 2^18 blocks.
         let index = (block % PART / WORD) as usize;
 
         self.words.get(index).copied().unwrap_or(0)
     }
 
-    /// The number of free blocks of those that one huge page maps, with `block`.
+    /// The number of free blocks in the aligned huge page that contains `block`.
     pub(super) fn free_of_huge(&self, block: u64) -> u64 {
-        // CAST: A part is small.
+        // CAST: A part has 2^18 blocks.
         let index = (block % PART / HUGE) as usize;
 
         self.free_of_huge.get(index).copied().unwrap_or(0).into()
     }
 
-    /// Makes those of the blocks of a word free, or not free, that have a bit in `mask`. Returns
-    /// how many were not.
+    /// Marks blocks of the word with the bit of `block` as free or used: those with a bit in
+    /// `mask`. Returns how many blocks this changed.
     pub(super) fn set(&mut self, block: u64, mask: u64, is_free: bool) -> u64 {
-        // CAST: A part is small.
+        // CAST: A part has 2^18 blocks.
         let (word, huge) = (
             (block % PART / WORD) as usize,
             (block % PART / HUGE) as usize,
@@ -94,28 +95,28 @@ impl Bits {
     }
 }
 
-/// The first number behind `number` that `step`, a power of two, divides.
-pub(super) fn behind(number: u64, step: u64) -> u64 {
+/// The first multiple of `step`, a power of two, that is greater than `number`.
+pub(super) fn next_multiple(number: u64, step: u64) -> u64 {
     (number | step.wrapping_sub(1)).saturating_add(1)
 }
 
-/// The `step` blocks in a row, a power of two, that `block` is one of.
-pub(crate) fn around(block: u64, step: u64) -> Range<u64> {
-    let end = behind(block, step);
+/// The aligned run of `step` blocks, a power of two, that contains `block`.
+pub(crate) fn aligned_range(block: u64, step: u64) -> Range<u64> {
+    let end = next_multiple(block, step);
 
     end.saturating_sub(step)..end
 }
 
-/// The bits of `blocks`, all in one word.
+/// The bits of `blocks`, which are all in one word.
 pub(super) fn mask(blocks: &Range<u64>) -> u64 {
     match count(blocks) {
         0 => 0,
-        // CAST: Less than 64.
+        // CAST: Both numbers are less than 64, because `blocks` is not empty.
         count => (u64::MAX >> (WORD.saturating_sub(count)) as u32) << (blocks.start % WORD) as u32,
     }
 }
 
-/// Where in a word a chunk fits, of which all blocks are free.
+/// The positions in a word where a chunk fits: all its blocks are free there.
 pub(super) fn chunks(word: u64) -> impl Iterator<Item = u64> {
     // CAST: Chunks are shorter than a word.
     (0..WORD)
@@ -127,12 +128,13 @@ pub(super) fn chunks(word: u64) -> impl Iterator<Item = u64> {
         })
 }
 
-/// Calls `f` with the first block and the mask of those of `blocks` that are in each word.
+/// For each word that has bits of `blocks`, calls `f` with the first of these blocks and their
+/// mask.
 pub(super) fn for_each_word(blocks: Range<u64>, mut f: impl FnMut(u64, u64)) {
     let mut at = blocks.start;
 
     while at < blocks.end {
-        let next = behind(at, WORD).min(blocks.end);
+        let next = next_multiple(at, WORD).min(blocks.end);
 
         f(at, mask(&(at..next)));
         at = next;

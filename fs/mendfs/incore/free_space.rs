@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which blocks for data are free.
+//! The free blocks of the data area.
 
 use core::ops::Range;
 
@@ -16,11 +16,11 @@ use crate::{
     },
     format::CHUNK_BLOCKS,
     incore::bitmap::{
-        around,
-        behind,
+        aligned_range,
         chunks,
         for_each_word,
         mask,
+        next_multiple,
         Bits,
         Part,
         HUGE,
@@ -29,40 +29,42 @@ use crate::{
     },
 };
 
-/// Free blocks of the device.
+/// The free blocks of the data area.
 ///
-/// Parts of the device that nobody has used since the mount take no memory but a counter. All that
-/// others need is there when their first block is taken. So blocks can be given back whatever
-/// memory there is, and in any number of pieces.
+/// A part of which no block was used since the mount needs a counter only. The first use of a
+/// block allocates the bitmap of its part, and nothing frees that before the unmount. So freeing
+/// blocks never allocates memory, however many runs they form.
 ///
-/// What [`allocate()`](Self::allocate) has taken is given back by the next
-/// [`rollback()`](Self::rollback) unless it was kept.
+/// [`rollback()`](Self::rollback) frees the blocks from [`allocate()`](Self::allocate), unless
+/// [`commit()`](Self::commit) was called.
 pub(crate) struct FreeSpace {
     pub(super) data: Range<u64>,
-    /// From block 0 of the device on.
+    /// The first part starts at block 0 of the device.
     pub(super) parts: KVVec<Part>,
+    /// Number of free blocks.
     free: u64,
-    pub(super) taken: KVec<Range<u64>>,
-    /// Where the search goes on if nobody wishes otherwise.
+    /// Blocks that were allocated since the last commit.
+    pub(super) uncommitted: KVec<Range<u64>>,
+    /// The block from which a search without a goal continues.
     pub(super) next: u64,
-    /// What files get first. Metadata grows at the ends: its copies stay apart as long as that
-    /// goes.
+    /// The blocks that files get first. The metadata grows from the two ends of the data, so that
+    /// its copies stay far apart.
     pub(super) middle: Range<u64>,
 }
 
-/// The part of the data at either end that files get last: so much takes a copy of the metadata at
-/// most, if all files are of one block.
-pub(super) const END: u64 = 16;
+/// Files get the first and the last 1/16 of the data last. One copy of the metadata fits 1/16, even
+/// if each file has one block.
+pub(super) const END_DIVISOR: u64 = 16;
 
-/// What of the data files get first.
+/// The blocks of the data that files get first.
 pub(super) fn middle(data: &Range<u64>) -> Range<u64> {
-    let end = count(data) / END;
+    let end = count(data) / END_DIVISOR;
 
     data.start.saturating_add(end)..data.end.saturating_sub(end)
 }
 
 impl FreeSpace {
-    /// All blocks are free.
+    /// Creates the state in which all blocks of `data` are free.
     ///
     /// # Errors
     ///
@@ -70,10 +72,10 @@ impl FreeSpace {
     pub(crate) fn new(data: Range<u64>) -> Result<Self> {
         let mut parts = KVVec::new();
 
-        // CAST: A part is small.
+        // CAST: A part has 2^18 blocks.
         for start in (0..data.end).step_by(PART as usize) {
             let part = Part {
-                free: count(&common(&around(start, PART), &data)),
+                free: count(&common(&aligned_range(start, PART), &data)),
                 bits: None,
             };
 
@@ -88,11 +90,11 @@ impl FreeSpace {
             free: count(&data),
             data,
             parts,
-            taken: KVec::new(),
+            uncommitted: KVec::new(),
         })
     }
 
-    /// Allocates the memory that it needs for data that ends at `end`.
+    /// Allocates the memory that [`grow()`](Self::grow) needs to extend the data to `end`.
     ///
     /// # Errors
     ///
@@ -104,8 +106,8 @@ impl FreeSpace {
         Ok(self.parts.reserve(more, GFP_KERNEL)?)
     }
 
-    /// Takes more data, up to `end`, all of which is free. [`reserve()`](Self::reserve) has been
-    /// called.
+    /// Extends the data to `end`. All new blocks are free. The caller has called
+    /// [`reserve()`](Self::reserve).
     pub(crate) fn grow(&mut self, end: u64) {
         let new = self.data.end..end;
 
@@ -116,9 +118,9 @@ impl FreeSpace {
                 bits: None,
             });
         }
-        // CAST: A part is small.
+        // CAST: A part has 2^18 blocks.
         for (start, part) in (0..).step_by(PART as usize).zip(self.parts.iter_mut()) {
-            let added = common(&around(start, PART), &new);
+            let added = common(&aligned_range(start, PART), &new);
 
             part.free = part.free.saturating_add(count(&added));
             if let Some(bits) = &mut part.bits {
@@ -146,23 +148,23 @@ impl FreeSpace {
         self.part(block)?.bits.as_ref()
     }
 
-    /// The word that has the bit of a block.
+    /// The word with the bit of `block`.
     fn word(&self, block: u64) -> u64 {
         match self.bits(block) {
             Some(bits) => bits.word(block),
-            None => mask(&common(&around(block, WORD), &self.data)),
+            None => mask(&common(&aligned_range(block, WORD), &self.data)),
         }
     }
 
-    /// The number of free blocks of those that one huge page maps, with `block`.
+    /// The number of free blocks in the aligned huge page that contains `block`.
     fn free_of_huge(&self, block: u64) -> u64 {
         match self.bits(block) {
             Some(bits) => bits.free_of_huge(block),
-            None => count(&common(&around(block, HUGE), &self.data)),
+            None => count(&common(&aligned_range(block, HUGE), &self.data)),
         }
     }
 
-    /// Allocates the memory that it needs to make blocks not free.
+    /// Allocates the bitmaps that are needed to mark `blocks` as used.
     ///
     /// # Errors
     ///
@@ -178,18 +180,21 @@ impl FreeSpace {
             if part.bits.is_none() {
                 let mut bits = Bits::new()?;
 
-                for_each_word(common(&around(at, PART), &self.data), |block, mask| {
-                    bits.set(block, mask, true);
-                });
+                for_each_word(
+                    common(&aligned_range(at, PART), &self.data),
+                    |block, mask| {
+                        bits.set(block, mask, true);
+                    },
+                );
                 part.bits = Some(bits);
             }
-            at = behind(at, PART);
+            at = next_multiple(at, PART);
         }
         Ok(())
     }
 
-    /// Makes blocks free, or not free. Those that are already stay so, and so does what is no data.
-    /// To make them not free, [`prepare()`](Self::prepare) has been called.
+    /// Marks blocks as free or used. Ignores blocks outside the data. To mark blocks as used, the
+    /// caller has called [`prepare()`](Self::prepare).
     pub(super) fn set(&mut self, blocks: Range<u64>, is_free: bool) {
         let Self {
             data, parts, free, ..
@@ -200,7 +205,8 @@ impl FreeSpace {
             let Some(part) = parts.get_mut((block / PART) as usize) else {
                 return;
             };
-            // Without bits, all are free.
+            // A part without a bitmap is free already. Only a call with `is_free` comes here:
+            // `prepare()` has allocated the bitmap for the others.
             let Some(bits) = &mut part.bits else {
                 return;
             };
@@ -219,12 +225,12 @@ impl FreeSpace {
         });
     }
 
-    /// Gives blocks back. Those of them that are free already stay so.
+    /// Frees blocks. Some of them can be free already.
     pub(crate) fn free(&mut self, blocks: Range<u64>) {
         self.set(blocks, true);
     }
 
-    /// Makes blocks not free that somebody has.
+    /// Marks blocks as used.
     ///
     /// # Errors
     ///
@@ -235,24 +241,24 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// The first free blocks that a chunk fits.
+    /// The first block of the first free run that fits a chunk.
     pub(super) fn first_chunk(&self) -> Option<u64> {
         let mut at = self.data.start;
 
         while at < self.data.end {
             if let Some(start) = chunks(self.word(at)).next() {
-                return Some(around(at, WORD).start.saturating_add(start));
+                return Some(aligned_range(at, WORD).start.saturating_add(start));
             }
             at = match (self.part(at)?.free, self.free_of_huge(at)) {
-                (0..CHUNK_BLOCKS, _) => behind(at, PART),
-                (_, 0..CHUNK_BLOCKS) => behind(at, HUGE),
-                _ => behind(at, WORD),
+                (0..CHUNK_BLOCKS, _) => next_multiple(at, PART),
+                (_, 0..CHUNK_BLOCKS) => next_multiple(at, HUGE),
+                _ => next_multiple(at, WORD),
             };
         }
         None
     }
 
-    /// The last free blocks that a chunk fits.
+    /// The first block of the last free run that fits a chunk.
     pub(super) fn last_chunk(&self) -> Option<u64> {
         let mut end = self.data.end;
 
@@ -260,18 +266,18 @@ impl FreeSpace {
             let at = end.saturating_sub(1);
 
             if let Some(start) = chunks(self.word(at)).last() {
-                return Some(around(at, WORD).start.saturating_add(start));
+                return Some(aligned_range(at, WORD).start.saturating_add(start));
             }
             end = match (self.part(at)?.free, self.free_of_huge(at)) {
-                (0..CHUNK_BLOCKS, _) => around(at, PART).start,
-                (_, 0..CHUNK_BLOCKS) => around(at, HUGE).start,
-                _ => around(at, WORD).start,
+                (0..CHUNK_BLOCKS, _) => aligned_range(at, PART).start,
+                (_, 0..CHUNK_BLOCKS) => aligned_range(at, HUGE).start,
+                _ => aligned_range(at, WORD).start,
             };
         }
         None
     }
 
-    /// The first free one of some blocks.
+    /// The first free block in `blocks`.
     pub(super) fn first_free(&self, blocks: Range<u64>) -> Option<u64> {
         let Range { start, end } = common(&blocks, &self.data);
         let mut at = start;
@@ -286,15 +292,15 @@ impl FreeSpace {
                 return Some(found).filter(|found| *found < end);
             }
             at = match (self.part(at)?.free, self.free_of_huge(at)) {
-                (0, _) => behind(at, PART),
-                (_, 0) => behind(at, HUGE),
-                _ => behind(at, WORD),
+                (0, _) => next_multiple(at, PART),
+                (_, 0) => next_multiple(at, HUGE),
+                _ => next_multiple(at, WORD),
             };
         }
         None
     }
 
-    /// The first of some blocks that is not free, or their end.
+    /// The first used block in `blocks`, or their end.
     pub(super) fn end_of_free(&self, blocks: Range<u64>) -> u64 {
         let mut at = blocks.start;
 
@@ -307,12 +313,12 @@ impl FreeSpace {
 
                 return end.min(blocks.end);
             }
-            at = behind(at, WORD);
+            at = next_multiple(at, WORD);
         }
         blocks.end
     }
 
-    /// The first one of some blocks that a huge page of free ones starts with.
+    /// The first block of the first aligned huge page in `blocks` that is entirely free.
     pub(super) fn first_huge(&self, blocks: Range<u64>) -> Option<u64> {
         let mut at = blocks
             .start
@@ -324,8 +330,8 @@ impl FreeSpace {
                 return Some(at);
             }
             at = match self.part(at)?.free < HUGE {
-                true => behind(at, PART),
-                false => behind(at, HUGE),
+                true => next_multiple(at, PART),
+                false => next_multiple(at, HUGE),
             };
         }
         None

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Inodes in memory, with what belongs to them.
+//! Inodes in memory, with their extents, names and attributes.
 
 use daxmf::fs::{
     self,
@@ -14,48 +14,49 @@ use crate::format::{
     Time, //
 };
 
-/// A piece of a file, with the address of its record.
+/// An extent of a file, with the address of its record.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Piece {
     pub(crate) extent: Extent,
     pub(crate) address: u64,
 }
 
-/// What a name of a directory leads to.
+/// A name of a directory.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Name {
+    /// The number of the inode that the name leads to.
     pub(crate) target: u64,
-    /// The type of the target, in the way of `mode`.
+    /// The type of the target, as in `mode`.
     pub(crate) kind: u32,
 }
 
-/// An inode and all that belongs to it.
+/// An inode, with its extents, names and attributes.
 pub(crate) struct Node {
     pub(crate) inode: Inode,
-    /// The pieces of a file, by the first block of the file behind them.
+    /// The extents of a file. The key is the first block of the file after the extent.
     pub(crate) pieces: RBTree<u64, Piece>,
-    /// Number of blocks of all pieces.
+    /// Number of blocks of all extents.
     pub(crate) blocks: u64,
-    /// The names of a directory, by their positions.
+    /// The names of a directory. The key is the position.
     pub(crate) names: RBTree<u64, Name>,
     /// The positions of the extended attributes.
     pub(crate) attributes: RBTree<u64, ()>,
-    /// The address of a symbolic link's target.
+    /// The address of the record with the target of a symbolic link.
     pub(crate) target: Option<u64>,
-    /// Whether it shares blocks with another, or with itself, or did so since it was loaded.
+    /// Whether the file has shared a block since the mount, with another file or with itself.
     pub(crate) shares: bool,
-    /// Whether it is to be removed as soon as that is possible; nobody uses it any more.
+    /// Whether the inode has no users, and will be removed later.
     pub(crate) awaits_eviction: bool,
-    /// What was found when the filesystem was loaded.
+    /// The links that the mount has counted.
     pub(crate) link_counts: LinkCounts,
 }
 
-/// What points to an inode, as it was found.
+/// The links to an inode, as a mount counts them.
 #[derive(Default)]
 pub(crate) struct LinkCounts {
-    /// Number of its names.
+    /// Number of names that lead to the inode.
     pub(crate) names: u32,
-    /// Number of the directories in it.
+    /// Number of directories in the inode.
     pub(crate) directories: u32,
 }
 
@@ -74,7 +75,7 @@ impl Node {
         }
     }
 
-    /// Whether nothing belongs to the inode.
+    /// Whether the inode has no extent, name, attribute or target.
     pub(crate) fn is_empty(&self) -> bool {
         self.pieces.is_empty()
             && self.names.is_empty()
@@ -82,19 +83,19 @@ impl Node {
             && self.target.is_none()
     }
 
-    /// The piece that `block` of the file lies in, or the first one behind it.
+    /// The extent that contains `block` of the file, or else the first extent after it.
     pub(crate) fn piece_from(&self, block: u64) -> Option<Piece> {
         let cursor = self.pieces.cursor_lower_bound(&block.checked_add(1)?)?;
 
         Some(*cursor.current().1)
     }
 
-    /// The piece that ends where `block` of the file starts.
+    /// The extent that ends exactly where `block` of the file starts.
     pub(crate) fn piece_before(&self, block: u64) -> Option<Piece> {
         self.pieces.get(&block).copied()
     }
 
-    /// The last piece that ends at `block` of the file, or before.
+    /// The last extent that ends where `block` of the file starts, or earlier.
     pub(crate) fn last_piece_until(&self, block: u64) -> Option<Piece> {
         let found = match self.pieces.cursor_lower_bound(&block) {
             Some(cursor) if *cursor.current().0 == block => return Some(*cursor.current().1),
@@ -141,7 +142,7 @@ pub(crate) fn from_vfs(time: fs::Time) -> Time {
     }
 }
 
-/// An inode as `attributes` describe it.
+/// An inode with the mode, owners, device number and times of `attributes`.
 pub(crate) fn inode_from(attributes: &Attributes) -> Inode {
     Inode {
         mode: attributes.mode,

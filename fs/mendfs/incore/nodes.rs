@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The inodes of a filesystem in memory, by their numbers.
+//! The inodes of a filesystem in memory, by number.
 
 use kernel::{
     prelude::*,
@@ -20,14 +20,15 @@ const TREES: usize = 1024;
 
 /// The inodes of a filesystem.
 ///
-/// Each read and each page fault looks for one. A tree of all of them is deep, so they are in many.
+/// Each read and each page fault looks up an inode. Many trees are less deep than one tree, so a
+/// lookup is faster.
 ///
 /// # Invariants
 ///
-/// There are [`TREES`] trees. An inode is in the tree that its [`Place`] says.
+/// There are [`TREES`] trees. An inode is in the tree that its [`Place`] names.
 pub(crate) struct Nodes(KVVec<RBTree<u64, Node>>);
 
-/// Where an inode is in the order in which [`Nodes`] has them. The default is the first place.
+/// The place of an inode in the order of [`Nodes`]. The default is the first place.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Place {
     tree: usize,
@@ -35,16 +36,16 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The place of the inode of a number.
+    /// The place of inode `number`.
     pub(crate) fn of(number: u64) -> Self {
         Self {
-            // CAST: It is less than `TREES`.
+            // CAST: `TREES` is a power of two, so the lower bits are enough.
             tree: (number / Inode::UNITS) as usize % TREES,
             number,
         }
     }
 
-    /// The place behind this one.
+    /// The next place.
     pub(crate) fn next(self) -> Self {
         Self {
             number: self.number.saturating_add(1),
@@ -54,7 +55,7 @@ impl Place {
 }
 
 impl Nodes {
-    /// There is no inode yet.
+    /// Creates the trees, without an inode.
     ///
     /// # Errors
     ///
@@ -65,7 +66,7 @@ impl Nodes {
         for _ in 0..TREES {
             trees.push(RBTree::new(), GFP_KERNEL)?;
         }
-        // INVARIANT: These are all, and they are empty.
+        // INVARIANT: The loop has pushed `TREES` trees, and they are empty.
         Ok(Self(trees))
     }
 
@@ -81,7 +82,7 @@ impl Nodes {
         self.tree_mut(number)?.get_mut(&number)
     }
 
-    /// Adds the inode of a number, which `node` has as its key.
+    /// Adds inode `number`, which is the key of `node`.
     pub(crate) fn insert(&mut self, number: u64, node: RBTreeNode<u64, Node>) {
         if let Some(tree) = self.tree_mut(number) {
             tree.insert(node);
@@ -94,7 +95,7 @@ impl Nodes {
         }
     }
 
-    /// The inodes from a place on, with their numbers.
+    /// Iterates over the inodes from a place on, with their numbers.
     pub(crate) fn iter_from(&self, first: Place) -> impl Iterator<Item = (u64, &Node)> {
         let trees = self.0.get(first.tree..).unwrap_or(&[]);
 
@@ -105,14 +106,14 @@ impl Nodes {
             .skip_while(move |(number, _)| Place::of(*number) < first)
     }
 
-    /// The number of the first inode from a place on that is such as `is_wanted` says.
+    /// The number of the first inode from a place on for which `is_wanted` returns true.
     pub(crate) fn find(&self, first: Place, is_wanted: impl Fn(&Node) -> bool) -> Option<u64> {
         let (number, _) = self.iter_from(first).find(|(_, node)| is_wanted(node))?;
 
         Some(number)
     }
 
-    /// All inodes, with their numbers.
+    /// Iterates over all inodes, with their numbers.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Node)> {
         self.iter_from(Place::default())
     }

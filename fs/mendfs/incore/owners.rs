@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reverse map: who owns a block of the device. Chunks of the metadata are in it, too.
+//! The reverse map: the owners of each block of the device. It includes chunks of the metadata.
 
 use core::ops::Range;
 
@@ -12,19 +12,20 @@ use kernel::prelude::*;
 
 use crate::format::Extent;
 
-/// Who owns a range of blocks: mostly a piece of a file.
+/// The owner of a range of blocks: an extent of a file, or a copy of a chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Owner {
+    /// The number of the inode, or [`METADATA`](Self::METADATA) and the number of the chunk.
     pub(crate) inode: u64,
-    /// The block of the file that the first block of the range is.
+    /// The first block of the extent in the file, or the number of the copy.
     pub(crate) file_block: u64,
 }
 
 impl Owner {
-    /// No inode has such a number: it is the address of a record.
+    /// Marks chunks. Numbers of inodes are less, because they are addresses of records.
     const METADATA: u64 = 1 << 62;
 
-    /// A copy of a chunk of the metadata.
+    /// The owner for a copy of a chunk of the metadata.
     pub(crate) fn metadata(chunk: u64, copy: u64) -> Self {
         Self {
             inode: chunk | Self::METADATA,
@@ -32,23 +33,23 @@ impl Owner {
         }
     }
 
-    /// The chunk of the metadata that it is, and which copy.
+    /// The number of the chunk and of the copy; [`None`] for a file.
     pub(crate) fn chunk(&self) -> Option<(u64, u64)> {
         let is_metadata = self.inode & Self::METADATA != 0;
 
         is_metadata.then_some((self.inode & !Self::METADATA, self.file_block))
     }
 
-    /// Whether it is a piece of a file.
+    /// Whether it is an extent of a file.
     pub(crate) fn is_file(&self) -> bool {
         self.inode < Self::METADATA
     }
 }
 
-// There is one for each extent of each file.
+// Each extent of each file takes one node.
 const _: () = assert!(IntervalTree::<Owner>::NODE_SIZE <= 64);
 
-/// All owners of all blocks. A block is shared if it has more than one.
+/// All owners of all blocks. A block with more than one owner is shared.
 pub(crate) struct Owners {
     tree: IntervalTree<Owner>,
 }
@@ -65,23 +66,23 @@ impl Owners {
         self.tree.insert(vacant, blocks, owner);
     }
 
-    /// Removes an owner, and hands back its memory.
+    /// Removes an owner, and returns its memory. Returns [`None`] if there is no such owner.
     pub(crate) fn remove(&mut self, blocks: Range<u64>, owner: Owner) -> Option<Vacant<Owner>> {
         self.tree.remove(blocks, &owner)
     }
 
-    /// The owners of a part of `blocks`, in the order of where their ranges start.
+    /// Iterates over the owners of any part of `blocks`, with their ranges, by the start of these.
     pub(crate) fn of(&self, blocks: Range<u64>) -> impl Iterator<Item = (Range<u64>, Owner)> + '_ {
         self.tree
             .overlaps(blocks)
             .map(|(blocks, owner)| (blocks, *owner))
     }
 
-    /// The part of `blocks` from its start on that is, or is not, owned by another than `owner`,
-    /// and whether it is. If it is, more may follow that is as well: it ends where the first other
-    /// does, since to ask all of them would take the longer the more there are.
+    /// A part of `blocks` from its start on, and whether it is shared: owned by others than
+    /// `owner`, too. A shared part ends where the first of the others ends, and the blocks after it
+    /// can be shared as well. To visit all others would take time in proportion to their number.
     pub(crate) fn shared_run(&self, blocks: Range<u64>, owner: Owner) -> (Range<u64>, bool) {
-        // The piece itself, of which `blocks` is a part.
+        // The extent of which `blocks` is a part.
         let is_itself = |range: &Range<u64>, other: &Owner| {
             other.inode == owner.inode
                 && other.file_block.wrapping_sub(range.start)
@@ -100,7 +101,8 @@ impl Owners {
         }
     }
 
-    /// The part of `blocks` from its start on that is, or is not, metadata, and which it is.
+    /// The part of `blocks` from its start on that is in one copy of a chunk, with that as its
+    /// owner, or that is in no chunk.
     pub(crate) fn metadata_run(&self, blocks: &Range<u64>) -> (Range<u64>, Option<Owner>) {
         let chunk = self
             .of(blocks.clone())
@@ -115,15 +117,16 @@ impl Owners {
         }
     }
 
-    /// Calls `f` with each part of `blocks` that nobody owns.
+    /// Calls `f` with each part of `blocks` without an owner.
     pub(crate) fn for_each_gap(&self, blocks: Range<u64>, f: impl FnMut(Range<u64>)) {
         for_each_gap(&self.tree, blocks, f);
     }
 
-    /// The most parts of `blocks` that nobody may own once some owners are gone: one between two
-    /// of them, and no more than every other block.
+    /// The maximum number of parts of `blocks` without an owner, after some owners are removed.
+    /// Owners separate the parts, so that there is at most one part more than owners. Each owner
+    /// has at least one block, so that at most every other block is a part.
     pub(crate) fn most_gaps(&self, blocks: &Range<u64>) -> usize {
-        // CAST: No device has as many blocks as a `usize` can count.
+        // CAST: A device has at most 2^36 blocks.
         let most = blocks.end.saturating_sub(blocks.start).div_ceil(2) as usize;
 
         match most {
@@ -133,8 +136,8 @@ impl Owners {
     }
 }
 
-/// Calls `f` with each part of `range` that no value has. However many have one number, it is
-/// looked up for one of them only.
+/// Calls `f` with each part of `range` that no interval of the tree covers. It looks up one
+/// interval per step, however many overlap there.
 pub(crate) fn for_each_gap<V>(
     tree: &IntervalTree<V>,
     range: Range<u64>,
@@ -182,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn gaps_are_what_nobody_owns() -> Result {
+    fn gaps_have_no_owner() -> Result {
         let owners = owners(&[
             (10..20, owner(1, 0)),
             (12..14, owner(2, 0)),
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn metadata_is_found_among_files() -> Result {
+    fn metadata_is_found_between_files() -> Result {
         let chunk = Owner::metadata(2, 1);
         let owners = owners(&[
             (10..40, owner(1, 0)),
@@ -222,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_piece_is_not_shared_with_itself() -> Result {
+    fn an_extent_is_not_shared_with_itself() -> Result {
         let owners = owners(&[
             (10..20, owner(1, 100)),
             (15..17, owner(1, 300)),

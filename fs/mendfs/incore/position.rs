@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a name is in its directory, and an attribute in its inode.
+//! Positions of names in their directory, and of attributes in their inode.
 
 use daxmf::fs::FIRST_POSITION;
 use kernel::{
@@ -13,18 +13,19 @@ use crate::{
     incore::view::View, //
 };
 
-/// Bits of an address of a record, which is in the lower part of a position.
+/// Number of bits for the address of the record: the lower part of a position.
 const ADDRESS_BITS: u32 = 32;
 
-/// Bits of a hash, which is in the upper part. A position is a positive number in C.
+/// Number of bits for the hash: the upper part of a position. With them a position is less than
+/// 2^63, because the VFS has it in a signed `loff_t`.
 const HASH_BITS: u32 = 30;
 
-/// The address of the record that has a position.
+/// The address of the record at a position.
 pub(crate) fn address(position: u64) -> u64 {
     position.saturating_sub(FIRST_POSITION) & ((1 << ADDRESS_BITS) - 1)
 }
 
-/// Whether what has these positions has the same hash.
+/// Whether two positions have the same hash.
 pub(crate) fn has_same_hash(position: u64, other: u64) -> bool {
     let hash = |position: u64| position.saturating_sub(FIRST_POSITION) >> ADDRESS_BITS;
 
@@ -32,26 +33,26 @@ pub(crate) fn has_same_hash(position: u64, other: u64) -> bool {
 }
 
 impl View {
-    /// The position of the first name, or attribute, with the hash of `name`.
+    /// The least position that a name or attribute with the hash of `name` can have.
     fn first_position(&self, name: &[u8]) -> u64 {
         let hash = self.key.hash(name) >> (u64::BITS - HASH_BITS);
 
         (hash << ADDRESS_BITS).saturating_add(FIRST_POSITION)
     }
 
-    /// The position of a name in its directory, or of an attribute of its inode. It is that of no
-    /// other, and does not change, not even when the filesystem is mounted again: an NFS client
-    /// goes on reading a directory behind it.
+    /// The position of a name in its directory, or of an attribute in its inode. It is unique
+    /// there, and stays the same across mounts: an NFS client continues to read a directory after
+    /// the position of the last name that it has.
     pub(crate) fn position(&self, name: &[u8], address: u64) -> u64 {
         self.first_position(name).saturating_add(address)
     }
 
-    /// The same for the record at an address.
+    /// The position of the name or attribute in the record at an address.
     pub(crate) fn position_of(&self, address: u64) -> Result<u64> {
         Ok(self.position(self.name_at(address)?, address))
     }
 
-    /// The name in the record at an address.
+    /// The name of the directory entry or attribute in the record at an address.
     pub(crate) fn name_at(&self, address: u64) -> Result<&[u8]> {
         match self.table.record(address)? {
             Record::Name { name, .. } | Record::Attribute { name, .. } => Ok(name),
@@ -59,9 +60,10 @@ impl View {
         }
     }
 
-    /// Finds the position of a name among those of a directory, or of the attributes of an inode.
+    /// Finds the position of a name in a directory, or of an attribute in an inode.
     ///
-    /// Those with the same hash are compared. They are few: nobody knows what has the same hash.
+    /// It compares all names with the same hash. These are few, because users do not have the
+    /// secret, and cannot construct names with the same hash.
     pub(crate) fn find_in<V>(&self, names: &RBTree<u64, V>, name: &[u8]) -> Result<Option<u64>> {
         let first = self.first_position(name);
         let mut next = first;

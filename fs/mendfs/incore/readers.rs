@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Those who copy from blocks that files share.
+//! The `read()` calls that copy from shared blocks.
 //!
-//! `read()` sleeps in the middle of a copy if the memory that it copies to is not there. It holds
-//! the lock of the inode, which keeps truncation and the like away, but no page fault: that may
-//! give the file a copy of its own. The block that `read()` goes on with belongs to others then,
-//! who may write to it or give it up. So a reader registers before it copies. As long as it is
-//! registered, the block counts as shared, so that others write elsewhere, and is not free.
+//! `read()` can sleep in the middle of a copy, in a page fault of the memory that it copies to. It
+//! holds the lock of the inode, which excludes truncation and punching. But page faults of the file
+//! do not take that lock: one of them can give the file its own copy of the block. Then `read()`
+//! copies from a block that only other files own, and they can write to it or free it. So `read()`
+//! registers as a reader of the block before it copies. A block with a reader counts as shared, so
+//! that the other files write to a copy, and it is not freed.
 //!
-//! A reader registers while it reads the [`View`](super::view::View): nothing that it has seen can
-//! change before. It goes by itself if somebody else owns the blocks. If not, it may be the last to
-//! have them, and goes when it can free them: that is a change, and there is one of these at a
-//! time, so that nothing is freed twice.
+//! A reader registers while it holds the lock of the [`View`](super::view::View), so that the
+//! mapping that it has found cannot change earlier. If the blocks have an owner when the read ends,
+//! the reader is removed without another lock. Otherwise it can be the last user, and must free the
+//! blocks. That is a change, and changes exclude each other, so that no block is freed twice.
 
 use core::ops::Range;
 
@@ -30,7 +31,7 @@ use crate::{
     incore::owners::for_each_gap, //
 };
 
-/// The blocks that are read, once for each reader.
+/// The blocks that are being read, once for each reader.
 #[pin_data]
 pub(crate) struct Readers {
     #[pin]
@@ -50,7 +51,7 @@ impl Readers {
         )
     }
 
-    /// The first of some blocks in a row that are read.
+    /// The first run of blocks in `blocks` that one reader reads.
     pub(crate) fn first_in(&self, blocks: &Range<u64>) -> Option<Range<u64>> {
         let all = self.blocks.lock();
         let (read, ()) = all.overlaps(blocks.clone()).next()?;
@@ -58,17 +59,17 @@ impl Readers {
         Some(common(&read, blocks))
     }
 
-    /// Ends a read of exactly these blocks.
+    /// Removes a reader of exactly these blocks.
     pub(crate) fn remove(&self, blocks: Range<u64>) {
         let _ = self.blocks.lock().remove(blocks, &());
     }
 
-    /// How many read some of `blocks`.
+    /// The number of readers of any part of `blocks`.
     pub(crate) fn count(&self, blocks: &Range<u64>) -> usize {
         self.blocks.lock().overlaps(blocks.clone()).count()
     }
 
-    /// Calls `f` with each part of `blocks` that nobody reads.
+    /// Calls `f` with each part of `blocks` without a reader.
     pub(crate) fn for_each_gap(&self, blocks: Range<u64>, f: impl FnMut(Range<u64>)) {
         for_each_gap(&self.blocks.lock(), blocks, f);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bad blocks that are to be repaired.
+//! The queue of bad blocks to repair.
 
 use core::ops::Range;
 
@@ -15,7 +15,7 @@ use crate::{
     incore::bad_blocks::BadBlocks, //
 };
 
-/// How many blocks are repaired before others get the lock.
+/// Maximum number of blocks that are repaired before the lock is released once.
 const MAX_REPAIRED: u64 = 64;
 
 struct Repair {
@@ -23,10 +23,11 @@ struct Repair {
     failed: FailedAt,
 }
 
-/// Bad blocks to repair, that no file has, each with the time at which it failed last. `copies` are
-/// those bad blocks that there are two copies of.
+/// Bad blocks to repair, with the time of their last failure. No file owns them. The argument
+/// `copies` of the methods is the set of bad blocks that have a second copy: superblocks, journal
+/// and metadata.
 pub(crate) struct RepairQueue {
-    /// By these times.
+    /// Sorted by the time of the last failure.
     all: KVVec<Repair>,
 }
 
@@ -39,12 +40,12 @@ impl RepairQueue {
         self.all.is_empty()
     }
 
-    /// Whether some of `copies` are to be repaired.
+    /// Whether the queue has some of `copies`.
     pub(crate) fn has_copies(&self, copies: &BadBlocks) -> bool {
         self.all.iter().any(|repair| repair.is_copy(copies))
     }
 
-    /// Makes room for `count` ranges.
+    /// Reserves memory for `count` more ranges.
     ///
     /// # Errors
     ///
@@ -53,28 +54,27 @@ impl RepairQueue {
         Ok(self.all.reserve(count, GFP_KERNEL)?)
     }
 
-    /// Adds blocks that fail, or that a file gives up, at this moment. [`reserve()`](Self::reserve)
-    /// has been called.
+    /// Adds blocks, with the current time. The caller has called [`reserve()`](Self::reserve).
     pub(crate) fn add(&mut self, blocks: Range<u64>) {
         let failed = FailedAt::now();
 
         let _ = self.all.push_within_capacity(Repair { blocks, failed });
     }
 
-    /// Notes that blocks fail at this moment. Those of them that are to be repaired wait anew, and
-    /// nobody else does.
+    /// Moves the queued blocks of `bad` to the end of the queue, because they have failed again
+    /// now. All other blocks keep their time.
     ///
     /// # Errors
     ///
-    /// - `ENOMEM` if memory is short. Then some wait no longer than before.
+    /// - `ENOMEM` if memory is short. Some blocks of `bad` keep their time then.
     pub(crate) fn postpone(&mut self, bad: &Range<u64>) -> Result {
         for index in (0..self.all.len()).rev() {
-            let is_one = |repair: &Repair| !common(&repair.blocks, bad).is_empty();
+            let overlaps = |repair: &Repair| !common(&repair.blocks, bad).is_empty();
 
-            if !self.all.get(index).is_some_and(is_one) {
+            if !self.all.get(index).is_some_and(overlaps) {
                 continue;
             }
-            // Three come in the place of one.
+            // Up to three entries replace one.
             self.reserve(2)?;
             if let Ok(Repair { blocks, failed }) = self.all.remove(index) {
                 let again = common(&blocks, bad);
@@ -96,11 +96,11 @@ impl RepairQueue {
         }
     }
 
-    /// Takes some blocks that can be repaired: `copies` first, without which the others cannot come
-    /// back, and no others if `only_copies`.
+    /// Removes and returns blocks whose delay is over: some of `copies` first, because a repair of
+    /// other blocks can need a transaction. If `only_copies` is set, returns only `copies`.
     pub(crate) fn take(&mut self, copies: &BadBlocks, only_copies: bool) -> Option<Range<u64>> {
-        let mut ripe = self.all.iter().take_while(|it| it.failed.is_over());
-        let index = match ripe.position(|repair| repair.is_copy(copies)) {
+        let mut due = self.all.iter().take_while(|it| it.failed.is_over());
+        let index = match due.position(|repair| repair.is_copy(copies)) {
             None if only_copies => return None,
             index => index.unwrap_or(0),
         };
@@ -117,7 +117,7 @@ impl RepairQueue {
 }
 
 impl Repair {
-    /// Whether it is a block that there are two copies of.
+    /// Whether the blocks are in `copies`.
     fn is_copy(&self, copies: &BadBlocks) -> bool {
         copies.contains(self.blocks.start)
     }

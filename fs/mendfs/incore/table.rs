@@ -2,8 +2,8 @@
 
 //! The table of records as readers see it.
 //!
-//! Each metadata block that holds a record is kept in memory as it is on the media. What is in
-//! memory is what counts: the media is only read when the filesystem is mounted.
+//! Each metadata block with a record is cached, with the contents that it has on the media. The
+//! cached block is authoritative: after the mount, metadata is not read from the media again.
 
 use core::mem;
 
@@ -26,35 +26,35 @@ use crate::{
     },
 };
 
-/// Contents of a unit.
+/// The contents of a unit.
 pub(crate) type Unit = [u8; UNIT_SIZE];
 
-/// The blocks of a chunk, of which those with a record are there, or some that had one. Each is an
-/// allocation of its own, which is as long as what it holds.
+/// The cached blocks of a chunk; [`None`] for a block that has had no record since the mount. Each
+/// block is an allocation of its own of 4096 bytes.
 pub(crate) type ChunkBlocks = KVVec<Option<KBox<Block>>>;
 
 /// The blocks of the metadata.
 pub(crate) struct Table {
     volume: Arc<Volume>,
-    /// Says what number a block of a chunk has.
+    /// Maps the numbers of blocks to chunks. The first chunk has the same numbers after growth.
     geometry: Geometry,
-    /// By their numbers; that of one that is not there is empty.
+    /// By number. Empty for a number without a chunk.
     chunks: KVVec<ChunkBlocks>,
 }
 
-/// Where a unit is in its block, in bytes.
+/// The offset in bytes of a unit in its block.
 pub(crate) fn offset(unit: u64) -> usize {
     // CAST: A block has 64 units.
     (unit % UNITS) as usize * UNIT_SIZE
 }
 
-/// What a block has from a unit on.
+/// The contents of a block from a unit on.
 pub(crate) fn units_from(block: &Block, unit: u64) -> &[u8] {
     block.get(offset(unit)..).unwrap_or(&[])
 }
 
 impl Table {
-    /// There is no chunk yet.
+    /// Creates a table without a chunk.
     pub(crate) fn new(volume: Arc<Volume>, geometry: Geometry) -> Self {
         Self {
             volume,
@@ -99,7 +99,7 @@ impl Table {
         (chunk as usize, number.saturating_sub(first) as usize)
     }
 
-    /// A block that is kept.
+    /// A block, if it is cached.
     pub(crate) fn block(&self, number: u64) -> Option<&Block> {
         let (chunk, index) = self.index(number);
 
@@ -112,7 +112,7 @@ impl Table {
         self.chunks.get_mut(chunk)?.get_mut(index)?.as_deref_mut()
     }
 
-    /// Keeps a block in place of what its chunk has of it.
+    /// Caches a block. Replaces the cached block with this number, if any.
     pub(crate) fn set_block(&mut self, number: u64, block: KBox<Block>) {
         let (chunk, index) = self.index(number);
         let slot = self.chunks.get_mut(chunk).and_then(|it| it.get_mut(index));
@@ -122,9 +122,9 @@ impl Table {
         }
     }
 
-    /// Writes units to their blocks.
+    /// Writes units to their cached blocks.
     pub(crate) fn put(&mut self, units: &[(u64, Unit)]) {
-        // Those of one block come in a row, mostly.
+        // Consecutive units are mostly in one block. So look the block up once for each run.
         for run in units.chunk_by(|(one, _), (next, _)| one / UNITS == next / UNITS) {
             let number = run.first().map_or(0, |(address, _)| address / UNITS);
             let Some(block) = self.block_mut(number) else {
@@ -141,7 +141,7 @@ impl Table {
         }
     }
 
-    /// Exchanges units for those in their blocks.
+    /// Swaps units with those in the cached blocks.
     pub(crate) fn swap(&mut self, units: &mut [(u64, Unit)]) {
         for (address, unit) in units {
             let block = self.block_mut(*address / UNITS);
@@ -158,7 +158,7 @@ impl Table {
     /// # Errors
     ///
     /// - `EUCLEAN` if a record is damaged.
-    /// - What `f` returns.
+    /// - The errors of `f`.
     pub(crate) fn for_each(&self, mut f: impl FnMut(u64, u64, Record<'_>) -> Result) -> Result {
         let blocks = (0..).zip(&self.chunks).flat_map(|(chunk, blocks)| {
             let first = self.geometry.chunk_blocks(chunk).start;
@@ -209,7 +209,7 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if there is none.
+    /// - `EUCLEAN` if there is no record, or it is damaged.
     pub(crate) fn record(&self, address: u64) -> Result<Record<'_>> {
         let block = self.block(address / UNITS).ok_or(EUCLEAN)?;
         let (_, _, record) = self.record_in(block, address)?.ok_or(EUCLEAN)?;

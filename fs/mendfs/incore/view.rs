@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What readers see of a mounted filesystem.
+//! The state of a mounted filesystem that readers see.
 
 use core::{
     ops::Range,
@@ -45,31 +45,34 @@ use crate::{
     },
 };
 
-/// What readers see. Whatever they see is durable.
+/// The state that readers see. It contains only durable changes.
 ///
-/// The state is the writer of it, and changes it in short steps.
+/// [`State`](crate::change::state::State) has the [`Writer`](daxmf::single_writer::Writer) of it,
+/// and locks readers out for short steps only.
 pub(crate) struct View {
     pub(crate) volume: Arc<Volume>,
     pub(crate) superblock: Superblock,
-    /// What the hashes of names are computed with.
+    /// The key of the hashes of names.
     pub(crate) key: Key,
     pub(crate) table: Table,
     pub(crate) nodes: Nodes,
     pub(crate) owners: Owners,
     pub(crate) readers: Arc<Readers>,
-    /// Data that is bad. What no file has of it is not free either.
+    /// Bad blocks of the data area. A bad block without an owner is not free.
     pub(crate) bad: BadBlocks,
     pub(crate) counts: Counts,
-    /// Nothing can be changed or read any more.
+    /// All reads and changes fail with `EIO`.
     is_shut_down: bool,
 }
 
-/// What `statfs()` tells. It needs no lock: these change more often than anything else.
+/// The numbers for `statfs()`. They are atomic, because each change updates them, and must not wait
+/// for readers to do so.
 #[derive(Default)]
 pub(crate) struct Counts {
     free_blocks: AtomicU64,
-    /// Units that records have, and could have.
+    /// Units for records, if all free blocks became metadata.
     units: AtomicU64,
+    /// How many of these units are free.
     free_units: AtomicU64,
 }
 
@@ -82,7 +85,7 @@ impl Counts {
 }
 
 impl View {
-    /// Nothing is loaded yet.
+    /// Creates the state before anything is loaded.
     ///
     /// # Errors
     ///
@@ -102,6 +105,8 @@ impl View {
         })
     }
 
+    /// Checks that the filesystem is not shut down.
+    ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
@@ -112,7 +117,7 @@ impl View {
         }
     }
 
-    /// Shuts the filesystem down, and says why.
+    /// Shuts the filesystem down, and logs why.
     pub(crate) fn shut_down(&mut self, why: impl fmt::Display) {
         if !self.is_shut_down {
             pr_err!("{}: {why}, shutting down\n", self.volume);
@@ -134,7 +139,7 @@ impl View {
         self.nodes.get_mut(number).ok_or(ESTALE)
     }
 
-    /// Calls `f` with each part of `blocks` that nobody owns, and nobody reads.
+    /// Calls `f` with each part of `blocks` that has neither an owner nor a reader.
     pub(crate) fn for_each_gap(&self, blocks: Range<u64>, mut f: impl FnMut(Range<u64>)) {
         self.owners
             .for_each_gap(blocks, |gap| self.readers.for_each_gap(gap, &mut f));
@@ -153,7 +158,7 @@ impl View {
         }
     }
 
-    /// Makes a chunk known to be metadata.
+    /// Adds both copies of a chunk to the reverse map, as metadata.
     pub(crate) fn add_chunk_owners(
         &mut self,
         chunk: &Chunk,
@@ -173,7 +178,7 @@ impl View {
         }
     }
 
-    /// Says that the record at an address is damaged.
+    /// Logs that the record at an address is damaged. Returns `EUCLEAN`.
     pub(crate) fn damaged(&self, address: u64, what: impl fmt::Display) -> Error {
         damaged(&self.volume, address, what)
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads a filesystem, and checks all of it.
+//! Reads all of a filesystem, and checks it.
 
 use daxmf::{
     crc32c::crc32c,
@@ -46,8 +46,8 @@ use crate::{
 ///
 /// # Errors
 ///
-/// - `EINVAL` if there is none, or one of another version or with unknown features.
-/// - `EUCLEAN` if it is damaged.
+/// - `EINVAL` if there is no filesystem, or one of another version or with unknown features.
+/// - `EUCLEAN` if the filesystem is damaged.
 /// - `ENOMEM` if memory is short.
 pub(crate) fn read_filesystem(volume: &Arc<Volume>, repair_work: &RepairWork) -> Result<State> {
     let superblock = read_superblock(volume)?;
@@ -72,7 +72,7 @@ pub(crate) fn read_filesystem(volume: &Arc<Volume>, repair_work: &RepairWork) ->
 
     let State { view, metadata, .. } = &mut state;
 
-    // Nobody else looks at it yet.
+    // No reader waits for the lock: the view is published later.
     load_view(&mut view.change(), metadata)?;
     find_space(&mut state)?;
     state.note_unreadable(superblock.geometry.data())?;
@@ -82,7 +82,7 @@ pub(crate) fn read_filesystem(volume: &Arc<Volume>, repair_work: &RepairWork) ->
     Ok(state)
 }
 
-/// Makes known what the table has.
+/// Builds the rest of the view from the table of records, and checks it.
 fn load_view(view: &mut View, metadata: &Metadata) -> Result {
     read_inodes(view)?;
     read_records(view, metadata)?;
@@ -90,16 +90,18 @@ fn load_view(view: &mut View, metadata: &Metadata) -> Result {
     find_sharers(view, metadata)
 }
 
-/// Reads the superblock from the first copy that is whole. The other one must not say otherwise
-/// but for what it is called, or that it has grown when the machine stopped: which is right only
-/// `fsck.mendfs` finds out.
+/// Reads the superblock from the first intact copy. A second copy with another UUID is ignored. A
+/// second copy with the same UUID can differ in the label and the UUID for mounting, or because the
+/// machine stopped during growth. Any other difference is refused, because only `fsck.mendfs` can
+/// find out which copy is right.
 fn read_superblock(volume: &Volume) -> Result<Superblock> {
     let blocks = volume.len() >> BLOCK_SHIFT;
     let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
     let mut found: Option<Superblock> = None;
     let mut worst = Fault::Foreign;
 
-    // The second copy is the last block of the filesystem, which is not always that of the device.
+    // After the device has grown, the second copy is not in the last block of the device. Then only
+    // the first copy is checked here.
     for start in [0, blocks.saturating_sub(1)] {
         if volume.read(start << BLOCK_SHIFT, &mut *block).is_err() {
             if found.is_none() {
@@ -135,8 +137,9 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
     })
 }
 
-/// Whether the machine stopped when one superblock, the first copy, was about to become the other.
-/// Nobody has had the blocks of its second copy then. `block` is overwritten.
+/// Whether the machine stopped during growth, before the first copy `one` was replaced with
+/// `other`. Then the second copy of `one` is intact, because its blocks become data later. `block`
+/// is overwritten.
 fn was_growing(volume: &Volume, one: &Superblock, other: &Superblock, block: &mut Block) -> bool {
     let start = one.geometry.superblock(1) << BLOCK_SHIFT;
 
@@ -145,13 +148,13 @@ fn was_growing(volume: &Volume, one: &Superblock, other: &Superblock, block: &mu
         && Superblock::read(block, crc32c).is_ok_and(|second| one.is_same_but_named(&second))
 }
 
-/// Writes the copies of the superblock that are not as they should be, and clears what a growth
-/// that was interrupted has left.
+/// Writes the copies of the superblock whose contents are wrong. Then clears the superblock that an
+/// interrupted growth has left in the last block of the device.
 fn repair_superblocks(state: &State) {
     let mut are_whole = true;
 
     for copy in 0..COPIES {
-        // What is bad is repaired later: it may just have failed.
+        // The repair work repairs bad copies later, because they can have failed just now.
         if state
             .metadata
             .bad
@@ -168,13 +171,13 @@ fn repair_superblocks(state: &State) {
             are_whole = false;
         }
     }
-    // It may be the only one that there is.
+    // The superblock in the last block of the device can be the only intact one.
     if !are_whole {
         return;
     }
     if let Err(error) = state.clear_last_block() {
         pr_warn!(
-            "{}: what is left of a growth cannot be cleared: {error:?}\n",
+            "{}: the superblock that an interrupted growth has left cannot be cleared: {error:?}\n",
             state.volume
         );
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Removes inodes that were in use without a link when the machine stopped.
+//! Removes orphans: inodes without links that were open when the machine stopped.
 
 use kernel::prelude::*;
 
@@ -9,15 +9,15 @@ use crate::{
     incore::nodes::Place, //
 };
 
-/// Removes the inodes that were in use without a link when the filesystem was last used. One that
-/// cannot go stays, and is in nobody's way. Returns false if something must be repaired first.
+/// Removes all orphans. An orphan that cannot be removed stays until the next mount, and does no
+/// harm. Returns false if changes must wait for repairs first.
 ///
 /// # Errors
 ///
 /// - `EIO` if the filesystem is shut down.
 pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
     let mut next = Place::default();
-    let mut stay = 0_u64;
+    let mut failed = 0_u64;
     let mut last_error = None;
 
     state.view.check()?;
@@ -31,7 +31,7 @@ pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
             Ok(false) => next = Place::of(number).next(),
             Err(error) => {
                 state.view.check()?;
-                stay = stay.saturating_add(1);
+                failed = failed.saturating_add(1);
                 last_error = Some(error);
                 next = Place::of(number).next();
             }
@@ -40,7 +40,7 @@ pub(crate) fn remove_orphans(state: &mut State) -> Result<bool> {
     state.remove_unused()?;
     if let Some(error) = last_error {
         pr_warn!(
-            "{}: {stay} inodes without a link cannot be removed: {error:?}; the next mount tries \
+            "{}: {failed} inodes without a link cannot be removed: {error:?}; the next mount tries \
              again\n",
             state.volume
         );

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes inodes, and what belongs to them, of the records.
+//! Builds the inodes in memory from the records.
 
 use core::ops::Range;
 
@@ -29,7 +29,7 @@ use crate::{
     store::metadata::Metadata, //
 };
 
-/// Makes the inodes known.
+/// Adds all inodes to the view.
 pub(super) fn read_inodes(view: &mut View) -> Result {
     let View {
         table,
@@ -47,7 +47,7 @@ pub(super) fn read_inodes(view: &mut View) -> Result {
                 return Err(damaged(
                     volume,
                     address,
-                    "inode with what its type does not have",
+                    "inode with a size, device number or parent that its type does not have",
                 ));
             }
             nodes.insert(
@@ -64,7 +64,7 @@ pub(super) fn read_inodes(view: &mut View) -> Result {
     }
 }
 
-/// Something of an inode, without what the record is in.
+/// The part of an inode that a record describes, without the text of the record.
 enum Part {
     Piece(Piece),
     Name(Name),
@@ -72,14 +72,14 @@ enum Part {
     Target(usize),
 }
 
-/// A part, the inode that it belongs to, and the address of its record.
+/// A part, with the inode that it belongs to and the address of its record.
 struct Owned {
     address: u64,
     number: u64,
     part: Part,
 }
 
-/// Gives the inodes what belongs to them.
+/// Adds extents, names, attributes and targets to the inodes, and bad ranges to the view.
 pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
     let mut parts = KVVec::new();
     let mut bad_ranges = KVVec::new();
@@ -96,7 +96,7 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
 
                 return Ok(bad_ranges.push((address, number, range), GFP_KERNEL)?);
             }
-            // The loader has followed it.
+            // The loader has read it already.
             Record::Chunk(_) if metadata.is_link(address) => return Ok(()),
             Record::Chunk(_) => {
                 let what = "record of a chunk that is not in the last unit of one";
@@ -114,7 +114,8 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
         Ok(parts.push(owned, GFP_KERNEL)?)
     })?;
 
-    // As long as nobody but chunks has blocks.
+    // Before the extents: a bad range can overlap extents, but must not overlap a chunk. Now only
+    // chunks are in the reverse map.
     for (address, number, range) in bad_ranges {
         view.load_bad_range(address, number, range)?;
     }
@@ -132,29 +133,30 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
 impl View {
     fn load_part(&mut self, address: u64, number: u64, part: Part) -> Result {
         let Some(node) = self.nodes.get_mut(number) else {
-            return Err(self.damaged(address, "belongs to no inode"));
+            return Err(self.damaged(address, "record of an inode that does not exist"));
         };
         let kind = node.inode.kind();
 
         match part {
             Part::Piece(_) if kind != Inode::REGULAR => {
-                Err(self.damaged(address, "extent of what is no file"))
+                Err(self.damaged(address, "extent of an inode that is not a regular file"))
             }
             Part::Piece(piece) => self.load_piece(number, piece).map_err(|error| match error {
-                EUCLEAN => self.damaged(address, "extent outside the data, or over another"),
+                EUCLEAN => self.damaged(address, "extent outside the data, or over another extent"),
                 error => error,
             }),
             Part::Name(_) if kind != Inode::DIRECTORY => {
-                Err(self.damaged(address, "name in what is no directory"))
+                Err(self.damaged(address, "name in an inode that is not a directory"))
             }
             Part::Name(name) => self.load_name(number, address, name),
             Part::Attribute => self.load_attribute(number, address),
             Part::Target(len) => {
                 // CAST: A `usize` is a `u64`.
                 if kind != Inode::SYMLINK || node.inode.size != len as u64 {
-                    return Err(
-                        self.damaged(address, "target of another length, or of no symbolic link")
-                    );
+                    return Err(self.damaged(
+                        address,
+                        "target of another length than its inode, or not of a symbolic link",
+                    ));
                 }
                 if node.target.replace(address).is_some() {
                     return Err(self.damaged(address, "second target of a symbolic link"));
@@ -169,14 +171,14 @@ impl View {
         let position = self.position_of(address)?;
         let is_directory = name.kind == Inode::DIRECTORY;
         let Some(target) = self.nodes.get_mut(name.target) else {
-            return Err(self.damaged(address, "name of nothing"));
+            return Err(self.damaged(address, "name of an inode that does not exist"));
         };
 
         if target.inode.kind() != name.kind {
             return Err(self.damaged(address, "name of another type than its inode"));
         }
         if is_directory && (name.target == ROOT || target.inode.parent != directory) {
-            return Err(self.damaged(address, "name of a directory that is elsewhere"));
+            return Err(self.damaged(address, "name of a directory with another parent"));
         }
         target.link_counts.names = target.link_counts.names.saturating_add(1);
 
@@ -199,20 +201,23 @@ impl View {
 
     fn load_bad_range(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
         let data = self.superblock.geometry.data();
-        let is_known =
+        let overlaps =
             self.bad.count(&range) != 0 || self.owners.of(range.clone()).next().is_some();
 
-        if number != 0 || range.start < data.start || range.end > data.end || is_known {
-            return Err(self.damaged(address, "bad blocks outside the data, or over others"));
+        if number != 0 || range.start < data.start || range.end > data.end || overlaps {
+            return Err(self.damaged(
+                address,
+                "bad range of an inode, outside the data, or over another bad range or a chunk",
+            ));
         }
         self.bad.add(&range, Some(address))
     }
 
-    /// Adds a piece that is on the media.
+    /// Adds an extent from the media.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if it cannot be there.
+    /// - `EUCLEAN` if the extent is outside the data, or overlaps another extent of the file.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn load_piece(&mut self, number: u64, piece: Piece) -> Result {
         let extent = piece.extent;

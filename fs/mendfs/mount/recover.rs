@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads the metadata, of which the journal may have what is newer.
+//! Reads the metadata, and recovers newer units from the journal.
 
 use daxmf::{
     crc32c::crc32c,
@@ -21,14 +21,14 @@ use crate::{
         UNITS,
         UNIT_SIZE, //
     },
-    store::journal::Logged, //
+    store::journal::LoggedUnit, //
 };
 
 pub(super) struct Loader {
     pub(super) state: State,
     pub(super) superblock: Superblock,
-    /// Units of the journal that may not be in place yet, in the order that they were written.
-    pub(super) units: KVec<Logged>,
+    /// Units of the journal that may not be in place yet, the older transaction first.
+    pub(super) units: KVec<LoggedUnit>,
     pub(super) block: KBox<Block>,
     pub(super) other: KBox<Block>,
 }
@@ -38,7 +38,7 @@ impl Loader {
         self.superblock.geometry
     }
 
-    /// Reads the chunks, one after the other: what there is says where the next one is.
+    /// Reads the chunks one after the other, because each has the record of the next one.
     pub(super) fn read_chunks(&mut self) -> Result {
         let first = self.geometry().first_chunk();
 
@@ -55,23 +55,23 @@ impl Loader {
             last = chunk.number;
         }
 
-        // What was put in place must be durable before the next transaction takes the slot of the
-        // older one that it is from.
+        // The recovered units must be durable in place before the next transaction overwrites the
+        // older slot.
         match self.state.volume.is_read_only() {
             true => Ok(()),
             false => self.state.volume.fence(),
         }
     }
 
-    fn add_chunk(&mut self, chunk: &Chunk, before: u64) -> Result {
+    fn add_chunk(&mut self, chunk: &Chunk, previous: u64) -> Result {
         let state = &mut self.state;
 
-        // Nobody else has blocks yet.
+        // Only chunks are in the reverse map now.
         for blocks in chunk.blocks() {
             if state.view.owners.of(blocks).next().is_some() {
                 return Err(state.view.damaged(
-                    self.superblock.geometry.link(before),
-                    "record of a chunk over another",
+                    self.superblock.geometry.link(previous),
+                    "record of a chunk that overlaps another chunk",
                 ));
             }
         }
@@ -80,7 +80,7 @@ impl Loader {
 
         state
             .metadata
-            .insert_chunk(&mut state.view, *chunk, before)?;
+            .insert_chunk(&mut state.view, *chunk, previous)?;
         state.view.change().add_chunk_owners(chunk, vacant);
         Ok(())
     }
@@ -114,7 +114,7 @@ impl Loader {
         Ok(())
     }
 
-    /// Reads a copy of a block, with what the journal has of it.
+    /// Reads a copy of a block, and applies the newer units of the journal to it.
     fn read_copy(
         &mut self,
         chunk: &Chunk,
@@ -137,8 +137,8 @@ impl Loader {
         }
 
         let open = |block: &Block| chunk.open(&self.superblock, number, block, crc32c);
-        // What a whole block has been through it has in it, also if that was long ago: a slot of
-        // the journal may be lost, and the other one be older than what is in place.
+        // An intact block has all transactions up to its sequence, so skip these. If one slot of
+        // the journal is bad, the transaction in the other slot can be older than the block.
         let found = open(block).unwrap_or(0);
 
         for logged in &self.units {
@@ -150,7 +150,7 @@ impl Loader {
         Ok(open(block).map(|sequence| IntactCopy { found, sequence }))
     }
 
-    /// Writes the copies of a block that are not as they should be, which is `block`.
+    /// Writes `block` to the copies of a metadata block whose contents differ from it.
     fn repair(
         &self,
         chunk: &Chunk,
@@ -163,7 +163,7 @@ impl Loader {
             return;
         }
 
-        // Of two that were changed last by the same transaction, the first counts.
+        // If both copies have the same sequence but not the same contents, copy 0 counts.
         let are_same = copies.iter().any(Result::is_err) || *self.block == *self.other;
 
         let volume = &self.state.volume;
@@ -176,7 +176,7 @@ impl Loader {
             let place = chunk.place(&self.superblock.geometry, copy, number);
             let is_right = are_same && state.ok().map(|state| state.found) == newest;
 
-            // What is bad is repaired later: it may just have failed.
+            // The repair work repairs bad copies later, because they can have failed just now.
             if is_right || self.state.metadata.bad.contains(place) {
                 continue;
             }
@@ -189,17 +189,17 @@ impl Loader {
     }
 }
 
-/// A copy of a block that is whole.
+/// An intact copy of a block.
 #[derive(Clone, Copy)]
 struct IntactCopy {
-    /// The transaction that was last in place.
+    /// The sequence of the block on the media; 0 if the block was not intact there.
     found: u64,
-    /// The same with what the journal has.
+    /// The sequence after the units of the journal were applied.
     sequence: u64,
 }
 
-/// Puts a unit where it belongs in its block.
-fn put_unit(block: &mut Block, logged: &Logged) {
+/// Writes a unit of the journal to its block.
+fn put_unit(block: &mut Block, logged: &LoggedUnit) {
     // CAST: A block has 64 units.
     let at = (logged.address % UNITS) as usize * UNIT_SIZE;
 

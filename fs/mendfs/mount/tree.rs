@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a mount checks once all is read: that the names make a tree, with all inodes in it.
+//! Checks that the names form a tree with all inodes in it. A mount does so after it has read all
+//! records.
 
 use kernel::{
     alloc::KVVec,
@@ -24,10 +25,12 @@ use crate::{
 };
 
 impl View {
+    /// Checks links, names, attributes and targets of all inodes.
+    ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if an inode has another number of links than it says, a name or an attribute
-    ///   twice, or a symbolic link no target, or if a directory is not below the root.
+    /// - `EUCLEAN` if the number of links of an inode is wrong, a name or an attribute exists
+    ///   twice, a symbolic link has no target, or a directory is not below the root.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn check_tree(&self) -> Result {
         let mut directories = 0_u64;
@@ -50,14 +53,14 @@ impl View {
         if reached != directories {
             return Err(self.damaged(
                 ROOT,
-                fmt!("root of {reached} directories, but there are {directories}"),
+                fmt!("{reached} directories are below the root, but {directories} exist"),
             ));
         }
         Ok(())
     }
 
-    /// Checks that no two names of a directory, or attributes of an inode, are the same. `same` is
-    /// memory to do it in.
+    /// Checks that the names of a directory, or the attributes of an inode, are distinct. `same` is
+    /// a buffer for positions with the same hash.
     fn check_names<V>(&self, names: &RBTree<u64, V>, same: &mut KVVec<u64>) -> Result {
         same.clear();
         for position in names.keys() {
@@ -65,17 +68,17 @@ impl View {
                 .last()
                 .is_some_and(|last| !has_same_hash(*last, *position))
             {
-                self.check_different(same)?;
+                self.check_distinct(same)?;
                 same.clear();
             }
             same.push(*position, GFP_KERNEL)?;
         }
-        self.check_different(same)
+        self.check_distinct(same)
     }
 
-    /// Checks that some names with the same hash are not the same. In an image that was made to do
-    /// harm, they can be many.
-    fn check_different(&self, same: &mut [u64]) -> Result {
+    /// Checks that names with the same hash are distinct. It sorts them, because a malicious image
+    /// can have many.
+    fn check_distinct(&self, same: &mut [u64]) -> Result {
         let name = |position: &u64| self.name_at(address(*position)).ok();
 
         same.sort_unstable_by(|a, b| name(a).cmp(&name(b)));
@@ -85,14 +88,14 @@ impl View {
             .find(|pair| pair.first().map(name) == pair.last().map(name))
         {
             Some([first, last]) => {
-                Err(self.damaged(address(*first.max(last)), "name that is there twice"))
+                Err(self.damaged(address(*first.max(last)), "name that exists twice"))
             }
             _ => Ok(()),
         }
     }
 
-    /// The number of directories below the root, and the root. Each other one has one name, as was
-    /// checked, so that none is met twice.
+    /// The number of directories below the root, plus one for the root. It visits each directory
+    /// once, because each has exactly one name: `check_links()` has checked that.
     fn count_directories(&self) -> Result<u64> {
         let mut left = KVVec::new();
         let mut count = 0_u64;
@@ -114,7 +117,7 @@ impl View {
         Ok(count)
     }
 
-    /// Checks the number of links of an inode. One that was removed while it was in use has none.
+    /// Checks the number of links of an inode. An orphan has no links.
     fn check_links(&self, number: u64, node: &Node) -> Result {
         let Inode { links, parent, .. } = node.inode;
         let names = node.link_counts.names;
@@ -123,7 +126,8 @@ impl View {
         let is_right = match node.inode.is_directory() {
             _ if is_removed => true,
             false => links == names,
-            // One is from the name, or of the root in place of that, and one from itself.
+            // One link is from the name, or from the root itself in place of a name. One is from
+            // the directory itself.
             true => {
                 let is_named = match number {
                     ROOT => parent == ROOT,
@@ -136,9 +140,7 @@ impl View {
 
         match is_right {
             true => Ok(()),
-            false => {
-                Err(self.damaged(number, fmt!("{links} links of an inode with {names} names")))
-            }
+            false => Err(self.damaged(number, fmt!("inode with {links} links and {names} names"))),
         }
     }
 }

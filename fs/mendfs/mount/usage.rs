@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds which blocks are free, and which are shared.
+//! Finds the free blocks, and the files with shared blocks.
 
 use kernel::prelude::*;
 
@@ -14,15 +14,16 @@ use crate::{
     store::metadata::Metadata, //
 };
 
-/// Notes which inodes share blocks. Nobody shares those of the metadata.
+/// Marks the inodes that share blocks, and checks that no file owns blocks of a chunk.
 ///
-/// Extents come in the order of where they start. One that overlaps any before it overlaps the one
-/// of those that reaches farthest. If it overlaps others, too, they all have its first block: they
-/// overlap each other, and are known to share.
+/// It visits the extents by their start. An extent that overlaps any earlier extent also overlaps
+/// the earlier extent with the greatest end, so it compares with that one only. All other earlier
+/// extents that overlap the extent contain its first block. So they overlap each other, and are
+/// marked already.
 ///
 /// # Errors
 ///
-/// - `EUCLEAN` if a file has blocks of the metadata.
+/// - `EUCLEAN` if a file owns blocks of a chunk.
 pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
     let data = metadata.geometry().data();
     let View {
@@ -39,7 +40,7 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
         if range.start < end {
             for sharer in [holder, Some(owner)].into_iter().flatten() {
                 if let Some((chunk, _)) = sharer.chunk() {
-                    let what = "record of a chunk that a file has blocks of";
+                    let what = "record of a chunk that overlaps a file";
 
                     return Err(damaged(volume, metadata.chunk_record(chunk), what));
                 }
@@ -55,7 +56,8 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
     Ok(())
 }
 
-/// What no file has is free, or bad. The device may have been repaired since.
+/// Marks blocks with owners as used. Blocks without owners are free, or bad. Queues a repair of the
+/// bad ones, because the device can have been repaired since the last mount.
 pub(super) fn find_space(state: &mut State) -> Result {
     let data = state.metadata.geometry().data();
     let State {

@@ -30,7 +30,7 @@ use crate::{
     },
     incore::{
         bitmap::{
-            around,
+            aligned_range,
             HUGE, //
         },
         inode::Piece, //
@@ -38,18 +38,18 @@ use crate::{
     mounted::Mendfs, //
 };
 
-/// How many blocks are allocated at a time, at most.
+/// Maximum number of blocks that are allocated at a time.
 const MAX_ALLOCATION: u64 = 8 * HUGE;
 
-/// Blocks of the device that were taken for blocks of a file. They are given up when this is
-/// dropped, unless the file has them.
-pub(super) struct Taken<'a> {
+/// Blocks of the device that are reserved for blocks of a file. When dropped, frees the blocks
+/// unless the file owns them.
+pub(super) struct ReservedBlocks<'a> {
     fs: &'a Mendfs,
     pub(crate) blocks: Range<u64>,
     file: Range<u64>,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for ReservedBlocks<'_> {
     fn drop(&mut self) {
         if self.blocks.is_empty() {
             return;
@@ -68,92 +68,98 @@ impl Drop for Taken<'_> {
     }
 }
 
-/// What takes long is done without the lock: to zero blocks, and to copy them.
+/// Long operations run without the lock: these functions zero blocks.
 impl Mendfs {
-    pub(super) fn take(&self, number: u64, file: Range<u64>) -> Result<Taken<'_>> {
-        let (blocks, file) = self.change(|state| state.take(number, file))?;
+    /// Reserves blocks of the device for blocks of a file, see [`State::reserve_blocks()`].
+    pub(super) fn reserve_blocks(
+        &self,
+        number: u64,
+        file: Range<u64>,
+    ) -> Result<ReservedBlocks<'_>> {
+        let (blocks, file) = self.change(|state| state.reserve_blocks(number, file))?;
 
-        Ok(Taken {
+        Ok(ReservedBlocks {
             fs: self,
             blocks,
             file,
         })
     }
 
-    /// Makes blocks of a file that are a hole hold zeroes, from the first one on and as many as one
-    /// extent can. Returns them, or [`None`] if that is to be tried again.
+    /// Fills a hole of a file with one extent of zeroes, from the first block on and as long as
+    /// possible. Returns the mapping of the extent, or [`None`] if the caller must try again.
     pub(crate) fn fill(
         &self,
         number: u64,
         hole: Range<u64>,
         now: Option<Time>,
     ) -> Result<Option<Mapping>> {
-        let mut taken = self.take(number, hole)?;
+        let mut reserved = self.reserve_blocks(number, hole)?;
 
-        match self.volume.zero(bytes(taken.blocks.clone())?) {
+        match self.volume.zero(bytes(reserved.blocks.clone())?) {
             Err(EIO) => self
-                .change(|state| state.retire_bad(taken.blocks.clone()))
+                .change(|state| state.retire_bad(reserved.blocks.clone()))
                 .map(|_| None),
             zeroed => {
-                zeroed.and_then(|()| self.change(|state| state.fill(number, &mut taken, now)))
+                zeroed.and_then(|()| self.change(|state| state.fill(number, &mut reserved, now)))
             }
         }
     }
 }
 
 impl State {
-    /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
-    /// on. Nobody gets them until they are [given up](Self::try_release), or belong to a file.
-    pub(super) fn take(
+    /// Begins an operation, and reserves a run of blocks of the device for blocks of a file, from
+    /// the first one on. Returns the run, and the blocks of the file that it is for. The run stays
+    /// reserved until it is [freed](Self::try_release), or belongs to a file.
+    pub(super) fn reserve_blocks(
         &mut self,
         number: u64,
         file: Range<u64>,
     ) -> Result<(Range<u64>, Range<u64>)> {
         self.begin_change()?;
 
-        let taken = self.take_for(number, file)?;
+        let reserved = self.allocate_for(number, file)?;
 
         self.space.commit();
-        Ok(taken)
+        Ok(reserved)
     }
 
-    /// Makes blocks that were taken those of a file, unless they have failed. Returns whether they
-    /// are.
-    pub(super) fn use_taken(
+    /// Makes reserved blocks an extent of the file, unless some of them have failed. Returns
+    /// whether it has done so.
+    pub(super) fn assign_reserved(
         &mut self,
         number: u64,
-        taken: &mut Taken<'_>,
+        reserved: &mut ReservedBlocks<'_>,
         now: Option<Time>,
     ) -> Result<bool> {
-        if self.view.bad.first_in(&taken.blocks).is_some() {
+        if self.view.bad.first_in(&reserved.blocks).is_some() {
             return Ok(false);
         }
         self.begin_change()?;
 
-        let extent = Extent::new(&taken.file, taken.blocks.start);
+        let extent = Extent::new(&reserved.file, reserved.blocks.start);
 
-        self.replace(number, taken.file.clone(), &[extent], now)?;
-        taken.blocks = 0..0;
+        self.replace(number, reserved.file.clone(), &[extent], now)?;
+        reserved.blocks = 0..0;
         Ok(true)
     }
 
-    /// Makes blocks that were taken, and hold zeroes, those of a hole. Returns [`None`] if that is
-    /// to be tried again: they have failed, or a page fault has filled some of the hole.
+    /// Fills a hole with reserved blocks, which are zeroed. Returns [`None`] if the caller must try
+    /// again: some of the blocks have failed, or a page fault has filled a part of the hole.
     fn fill(
         &mut self,
         number: u64,
-        taken: &mut Taken<'_>,
+        reserved: &mut ReservedBlocks<'_>,
         now: Option<Time>,
     ) -> Result<Option<Mapping>> {
-        let start = taken.blocks.start << BLOCK_SHIFT;
+        let start = reserved.blocks.start << BLOCK_SHIFT;
 
-        let hole = self.view.first_hole(number, taken.file.clone())?;
+        let hole = self.view.first_hole(number, reserved.file.clone())?;
 
-        if hole.as_ref() != Some(&taken.file) || !self.use_taken(number, taken, now)? {
+        if hole.as_ref() != Some(&reserved.file) || !self.assign_reserved(number, reserved, now)? {
             return Ok(None);
         }
         Ok(Some(Mapping {
-            range: bytes(taken.file.clone())?,
+            range: bytes(reserved.file.clone())?,
             place: Place::Mapped {
                 start,
                 is_shared: false,
@@ -162,9 +168,10 @@ impl State {
         }))
     }
 
-    /// Begins an operation, and takes blocks of the device for blocks of a file, from the first one
-    /// on, for which `check` succeeds or that it repairs.
-    pub(super) fn take_sound(
+    /// Begins an operation, and allocates blocks of the device for blocks of a file, from the first
+    /// one on. If `check` of the blocks fails with `EIO`, zeroes them to clear bad memory. Retires
+    /// those that cannot be zeroed, and tries other blocks.
+    pub(super) fn allocate_writable(
         &mut self,
         number: u64,
         file: Range<u64>,
@@ -173,25 +180,25 @@ impl State {
         loop {
             self.begin_change()?;
 
-            let (taken, file) = self.take_for(number, file.clone())?;
+            let (reserved, file) = self.allocate_for(number, file.clone())?;
 
-            let range = bytes(taken.clone())?;
+            let range = bytes(reserved.clone())?;
 
             match check(&self.volume, range) {
-                Err(EIO) if self.retire_bad(taken.clone())? => (),
-                // They are repaired.
-                Err(EIO) => return check(&self.volume, range).map(|()| (taken, file)),
-                result => return result.map(|()| (taken, file)),
+                Err(EIO) if self.retire_bad(reserved.clone())? => (),
+                // All blocks could be zeroed, so the bad ones are repaired.
+                Err(EIO) => return check(&self.volume, range).map(|()| (reserved, file)),
+                result => return result.map(|()| (reserved, file)),
             }
         }
     }
 
-    /// Retires those of some blocks that cannot be written, if any. They were taken, and nobody has
-    /// told us that they are bad.
-    pub(super) fn retire_bad(&mut self, taken: Range<u64>) -> Result<bool> {
+    /// Zeroes reserved blocks, and notes that the blocks that cannot be zeroed are bad. Returns
+    /// whether there are any. It is for blocks whose failure was not notified.
+    pub(super) fn retire_bad(&mut self, reserved: Range<u64>) -> Result<bool> {
         let mut is_one_bad = false;
 
-        for block in taken {
+        for block in reserved {
             let block = block..block.saturating_add(1);
 
             if self.volume.zero(bytes(block.clone())?).is_err() {
@@ -202,9 +209,11 @@ impl State {
         Ok(is_one_bad)
     }
 
-    /// Takes blocks of the device for blocks of a file, from the first one on.
-    fn take_for(&mut self, number: u64, file: Range<u64>) -> Result<(Range<u64>, Range<u64>)> {
-        // Where a huge page can map the file it should be able to, so stop at its boundary.
+    /// Allocates a run of blocks of the device for blocks of a file, from the first one on. Returns
+    /// the run, and the blocks of the file that it is for.
+    fn allocate_for(&mut self, number: u64, file: Range<u64>) -> Result<(Range<u64>, Range<u64>)> {
+        // Stop at the boundary of a huge page of the file, so that the next allocation can be
+        // aligned for a huge page.
         let is_aligned = file.start % HUGE == 0;
         let limit = match is_aligned {
             true if count(&file) >= HUGE => count(&file) / HUGE * HUGE,
@@ -212,19 +221,22 @@ impl State {
         };
         let wanted = count(&file).min(limit).min(MAX_ALLOCATION);
         let goal = match self.view.node(number)?.piece_before(file.start) {
-            Some(before) if self.space.is_free(before.extent.end()) => Some(before.extent.end()),
+            Some(previous) if self.space.is_free(previous.extent.end()) => {
+                Some(previous.extent.end())
+            }
             _ => self.copy_goal(number, file.start)?,
         };
-        let taken = self.space.allocate(wanted, goal, is_aligned)?;
-        let file = file.start..file.start.saturating_add(count(&taken));
+        let reserved = self.space.allocate(wanted, goal, is_aligned)?;
+        let file = file.start..file.start.saturating_add(count(&reserved));
 
-        Ok((taken, file))
+        Ok((reserved, file))
     }
 
-    /// Where a block of a piece is to be copied to: as far from a piece beside this one as it is in
-    /// the file. So what is copied of it, in any order, lies in a row in the end. What one huge
-    /// page could map stays together. The first copy that is far from both pieces goes to where
-    /// there is room for others.
+    /// Chooses the block to copy a block of a shared extent to. Its distance on the device from a
+    /// neighbouring extent is the same as in the file. So all copies of an extent form one run in
+    /// the end, in whatever order they are made. A neighbour in the same huge page of the file
+    /// comes first. Without such a neighbour, the first copy of an extent of a huge page or more
+    /// goes to a free huge page, which has room for the others.
     fn copy_goal(&mut self, number: u64, file_block: u64) -> Result<Option<u64>> {
         let node = self.view.node(number)?;
         let Some(Piece { extent: piece, .. }) = node
@@ -233,26 +245,26 @@ impl State {
         else {
             return Ok(None);
         };
-        let before = node.piece_before(piece.file_block).and_then(|before| {
+        let from_previous = node.piece_before(piece.file_block).and_then(|previous| {
             let distance = file_block.saturating_sub(piece.file_block);
 
-            before.extent.end().checked_add(distance)
+            previous.extent.end().checked_add(distance)
         });
-        let behind = node
+        let from_next = node
             .piece_from(piece.file_end())
-            .filter(|behind| behind.extent.file_block == piece.file_end())
-            .and_then(|behind| {
+            .filter(|next| next.extent.file_block == piece.file_end())
+            .and_then(|next| {
                 let distance = piece.file_end().saturating_sub(file_block);
 
-                behind.extent.block.checked_sub(distance)
+                next.extent.block.checked_sub(distance)
             });
-        let huge = around(file_block, HUGE);
+        let huge = aligned_range(file_block, HUGE);
         let is_near = [
             piece.file_block > huge.start,
             piece.file_end() < huge.end, //
         ];
         let goal = |is_wanted_near: bool| {
-            [before, behind]
+            [from_previous, from_next]
                 .into_iter()
                 .zip(is_near)
                 .filter(|(_, is_near)| *is_near == is_wanted_near)

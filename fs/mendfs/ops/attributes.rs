@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl State {
-    /// Changes mode, owners and times of an inode, which the VFS counts.
+    /// Sets mode, owners and times of an inode. The VFS has incremented the change counter.
     pub(crate) fn write_inode(&mut self, number: u64, attributes: &Attributes) -> Result {
         self.begin_change()?;
         self.edit_uncounted(number, |inode| {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copy on write: gives a file blocks of its own in place of shared or bad ones.
+//! Copy on write: gives a file its own blocks in place of shared or bad blocks.
 
 use core::ops::Range;
 
@@ -35,24 +35,24 @@ use crate::{
     ops::map::is_sufficient, //
 };
 
-/// What takes long is done without the lock: to zero blocks, and to copy them.
+/// Long operations run without the lock: this function copies blocks.
 impl Mendfs {
-    /// Gives a file a copy of its own of the first shared extent in `range`. Returns false if there
-    /// is none.
+    /// Gives a file its own copy of the first shared extent in `range`. Returns false if no extent
+    /// is shared.
     ///
-    /// What is copied stays as it is: the caller has the locks of the inode and of its mapping, and
-    /// other files that share it write elsewhere.
+    /// The source does not change meanwhile: the caller holds the locks of the inode and of its
+    /// mapping, and other files that share the source write to copies.
     pub(crate) fn unshare_first(&self, number: u64, range: ByteRange<space::File>) -> Result<bool> {
         let shared = self.read_noalloc(|view| Ok(view.first_shared(number, blocks(range))))?;
         let Some(shared) = shared else {
             return Ok(false);
         };
-        let mut taken = self.take(number, shared.file_blocks())?;
-        let to = bytes(taken.blocks.clone())?;
+        let mut reserved = self.reserve_blocks(number, shared.file_blocks())?;
+        let to = bytes(reserved.blocks.clone())?;
 
         match self.volume.check(to) {
             Err(EIO) => {
-                self.change(|state| state.retire_bad(taken.blocks.clone()))?;
+                self.change(|state| state.retire_bad(reserved.blocks.clone()))?;
                 return Ok(true);
             }
             checked => checked?,
@@ -60,21 +60,23 @@ impl Mendfs {
         if let Err(error) = self.volume.copy(shared.block << BLOCK_SHIFT, to) {
             let noted = self.change(|state| state.note_unreadable(shared.blocks()));
 
-            // What is to be written whole need not be copied.
+            // The source is bad. Try again: `first_shared()` skips bad blocks, because a write of a
+            // whole block needs no copy.
             return match error == EIO && noted? {
                 true => Ok(true),
                 false => Err(error),
             };
         }
-        // If that is to be tried again, it is still shared.
-        self.change(|state| state.use_taken(number, &mut taken, None))?;
+        // If the new blocks have failed, the extent is still shared, and the next call tries again.
+        self.change(|state| state.assign_reserved(number, &mut reserved, None))?;
         Ok(true)
     }
 }
 
 impl State {
-    /// Finds the piece of a file that the first byte of `range` lies in, and begins to copy it
-    /// where that is needed. Returns [`None`] for a hole that is to be filled.
+    /// Finds the mapping of a file from the first byte of `range` on. If the purpose needs another
+    /// place for the first block, reserves a block to copy or rewrite it to. Returns [`None`] for a
+    /// hole that the caller must fill.
     pub(crate) fn map(
         &mut self,
         number: u64,
@@ -98,7 +100,8 @@ impl State {
         }
     }
 
-    /// Finds a block to copy the first block of a shared extent to. It is not the file's yet.
+    /// Reserves a block to copy a shared block of a file to. [`end_copy()`](Self::end_copy) gives
+    /// it to the file.
     fn begin_copy(&mut self, number: u64, file_block: u64, source: u64) -> Result<Mapping> {
         let block = self.cow_block(number, file_block, |volume, range| volume.check(range))?;
 
@@ -111,7 +114,8 @@ impl State {
         })
     }
 
-    /// Finds a block to write a bad block of a file to. It is not the file's yet.
+    /// Reserves a block to write the contents of a bad block of a file to.
+    /// [`end_copy()`](Self::end_copy) gives it to the file.
     fn begin_rewrite(&mut self, number: u64, file_block: u64) -> Result<Mapping> {
         let block = self.cow_block(number, file_block, |volume, range| volume.zero(range))?;
 
@@ -123,7 +127,8 @@ impl State {
         })
     }
 
-    /// The block that a block of a file is to be copied to, for which `check` succeeds.
+    /// The block of the device that is reserved for a copy of a block of a file. Reserves one if
+    /// there is none. `check` succeeds for it.
     fn cow_block(
         &mut self,
         number: u64,
@@ -138,11 +143,11 @@ impl State {
                 check(&self.volume, bytes(block..block.saturating_add(1))?)?;
                 Ok(block)
             }
-            None => self.take_cow_block(number, file_block, check),
+            None => self.allocate_cow_block(number, file_block, check),
         }
     }
 
-    fn take_cow_block(
+    fn allocate_cow_block(
         &mut self,
         number: u64,
         file_block: u64,
@@ -150,7 +155,7 @@ impl State {
     ) -> Result<u64> {
         let room = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let file = file_block..file_block.saturating_add(1);
-        let block = self.take_sound(number, file, check)?.0.start;
+        let block = self.allocate_writable(number, file, check)?.0.start;
 
         self.space.commit();
         self.cow_blocks
@@ -158,7 +163,7 @@ impl State {
         Ok(block)
     }
 
-    /// Makes the block that was copied the file's own.
+    /// Gives the reserved block, which has the contents now, to the file.
     pub(crate) fn end_copy(&mut self, number: u64, range: ByteRange<space::File>) -> Result {
         let file_block = blocks(range).start;
         let Some(block) = self.cow_blocks.get(&(number, file_block)).copied() else {
@@ -177,7 +182,8 @@ impl State {
         Ok(())
     }
 
-    /// Gives up the blocks that were to be copied to, which no page table entry points to any more.
+    /// Frees the blocks that are reserved for copies of blocks `file` of a file. The caller ensures
+    /// that no page table entry points to them.
     pub(super) fn drop_cow_blocks(&mut self, number: u64, file: &Range<u64>) -> Result {
         while let Some(cursor) = self.cow_blocks.cursor_lower_bound(&(number, file.start)) {
             let (key, block) = cursor.current();

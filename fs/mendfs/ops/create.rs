@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// An inode that the next commit creates.
-pub(super) struct Planned {
+pub(super) struct PlannedInode {
     pub(super) number: u64,
     pub(super) inode: Inode,
     pub(super) node: RBTreeNode<u64, Node>,
@@ -42,7 +42,7 @@ impl State {
         self.begin_change()?;
 
         let directory = place.map(|(directory, _)| directory);
-        let Planned {
+        let PlannedInode {
             number,
             inode,
             node,
@@ -72,14 +72,14 @@ impl State {
         Ok(number)
     }
 
-    /// Plans an inode, for which memory is allocated. Its name is for the caller to plan.
+    /// Plans a new inode, and allocates its memory. The caller plans its name.
     pub(super) fn plan_inode(
         &mut self,
         directory: Option<u64>,
         attributes: &Attributes,
         target: Option<&[u8]>,
         labels: &[Label],
-    ) -> Result<Planned> {
+    ) -> Result<PlannedInode> {
         let target = target.map(check_target).transpose()?;
         let inode = self.new_inode(directory, attributes, target);
         let number = self.add_inode(&Record::Inode(inode))?;
@@ -92,7 +92,7 @@ impl State {
             node.attributes
                 .insert(self.plan_attribute(number, name, value)?);
         }
-        Ok(Planned {
+        Ok(PlannedInode {
             number,
             inode,
             node: RBTreeNode::new(number, node, GFP_KERNEL)?,
@@ -118,7 +118,8 @@ impl State {
                 _ => 0,
             },
             size: target.map_or(0, |target| target.len() as u64),
-            // CAST: It only has to differ from the one before.
+            // CAST: The lower bits are enough. The generation only has to differ from that of the
+            // previous inode with this number.
             generation: self.metadata.sequence() as u32,
             ..inode
         }

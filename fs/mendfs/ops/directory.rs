@@ -33,7 +33,7 @@ impl View {
         Ok(position.and_then(|position| Some((position, *names.get(&position)?))))
     }
 
-    /// The position of a name that is there.
+    /// The position of a name, or `ENOENT`.
     pub(super) fn name_position(&self, directory: u64, name: &[u8]) -> Result<u64> {
         self.find_in(&self.node(directory)?.names, name)?
             .ok_or(ENOENT)
@@ -79,7 +79,7 @@ impl View {
         }
     }
 
-    /// Points a name of a directory to another inode.
+    /// Changes the target of a name.
     pub(super) fn point_name(&mut self, directory: u64, position: u64, target: u64, kind: u32) {
         if let Ok(node) = self.node_mut(directory) {
             if let Some(name) = node.names.get_mut(&position) {
@@ -91,7 +91,7 @@ impl View {
 }
 
 impl State {
-    /// Says that the names of a directory change.
+    /// Plans new times of modification and change for a directory.
     pub(super) fn touch(&mut self, directory: u64, now: Time) -> Result {
         self.edit(directory, |inode| {
             inode.modified = from_vfs(now);
@@ -99,7 +99,7 @@ impl State {
         })
     }
 
-    /// Plans a name, for which memory is allocated.
+    /// Plans the record of a new name. Returns the node for the tree of names.
     pub(super) fn add_name(
         &mut self,
         directory: u64,
@@ -114,7 +114,7 @@ impl State {
         RBTreeNode::new(position, Name { target, kind }, GFP_KERNEL)
     }
 
-    /// Plans the same for its record.
+    /// Plans another target for the record of a name.
     pub(super) fn replace_name(
         &mut self,
         directory: u64,
@@ -144,7 +144,7 @@ impl State {
         self.commit(|view| view.insert_name(directory, name))
     }
 
-    /// Plans that an inode loses a name in `directory`.
+    /// Plans the changes of links when an inode loses its name in `directory`.
     pub(super) fn drop_link(&mut self, directory: u64, number: u64, now: Time) -> Result {
         let node = self.view.node(number)?;
         let is_directory = node.inode.is_directory();

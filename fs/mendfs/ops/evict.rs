@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Removes inodes that have no link and are not in use any more.
+//! Removes inodes without links and users.
 
 use kernel::prelude::*;
 
@@ -18,9 +18,11 @@ use crate::{
 };
 
 impl State {
-    /// Gives up what nobody uses any more of an inode: if it has no link all of it, as much as one
-    /// transaction can. Returns whether there is more. It is left for later if something must be
-    /// repaired first, so that nobody has to wait.
+    /// Evicts an inode that has no users any more. Frees its reserved blocks. If the inode has no
+    /// links, also removes as much of it as one transaction can. Returns whether there is more.
+    ///
+    /// If changes must wait for repairs, the repair work removes the inode later, so that the
+    /// caller does not wait.
     pub(crate) fn evict(&mut self, number: u64) -> Result<bool> {
         self.drop_cow_blocks(number, &(0..Extent::MAX_FILE_BLOCK))?;
 
@@ -39,17 +41,17 @@ impl State {
             return Ok(false);
         }
         if is_empty {
-            // One at a time.
+            // There is only one unused inode at a time.
             self.remove_unused()?;
             self.view.change().node_mut(number)?.awaits_eviction = true;
             self.unused = Some(number);
             self.repair_work.schedule();
             return Ok(false);
         }
-        self.remove(number)
+        self.remove_step(number)
     }
 
-    /// Removes the inode that the next transaction was to remove, if there was none.
+    /// Removes the [unused](Self::unused) inode now, in a separate transaction.
     ///
     /// # Errors
     ///
@@ -64,8 +66,8 @@ impl State {
         }
     }
 
-    /// The same if the metadata cannot grow: the next change may need the room, which is counted
-    /// as free.
+    /// The same if the metadata cannot grow. The next change can need the units of the inode, which
+    /// `statfs()` reports as free.
     ///
     /// # Errors
     ///
@@ -79,8 +81,8 @@ impl State {
         }
     }
 
-    /// Removes as much as one transaction can of an inode that was left to be removed later.
-    /// Returns whether there is more.
+    /// Removes as much as one transaction can of an inode that awaits eviction. Returns whether
+    /// there may be more to remove.
     pub(crate) fn evict_waiting(&mut self) -> Result<bool> {
         let Some(first) = self.evict_from else {
             return Ok(false);
@@ -89,16 +91,16 @@ impl State {
 
         self.evict_from = next.map(Place::of);
         match next {
-            Some(number) => self.remove(number).map(|_| true),
+            Some(number) => self.remove_step(number).map(|_| true),
             None => Ok(false),
         }
     }
 
     /// Removes as much of an inode as one transaction can. Returns whether there is more.
-    fn remove(&mut self, number: u64) -> Result<bool> {
+    fn remove_step(&mut self, number: u64) -> Result<bool> {
         let all = 0..Extent::MAX_FILE_BLOCK;
 
-        // All but the last pieces and attributes go first, so that what is left fits a transaction.
+        // Remove extents and attributes first, until the rest fits one transaction with the inode.
         if self.pieces_in(number, all.clone())?.1.end < all.end {
             self.cut(number, all, None)?;
             return Ok(true);
@@ -106,8 +108,8 @@ impl State {
         self.remove_inode(number)
     }
 
-    /// Plans to remove attributes of an inode. Returns the positions of as many as a transaction
-    /// has room for, or [`None`] if these are all.
+    /// Plans to remove attributes of an inode, as many as a transaction has room for. Returns their
+    /// positions, or [`None`] if they are all attributes.
     fn plan_attributes(&mut self, number: u64) -> Result<Option<KVec<u64>>> {
         let node = self.view.node(number)?;
         let mut room = UNITS;
@@ -127,7 +129,8 @@ impl State {
         Ok(None)
     }
 
-    /// Removes an inode, or only attributes if there are many. Returns whether there is more.
+    /// Removes an inode, or only some attributes if they do not fit one transaction. Returns
+    /// whether there is more.
     fn remove_inode(&mut self, number: u64) -> Result<bool> {
         self.begin_change()?;
         if let Some(removed) = self.plan_attributes(number)? {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Gives blocks of a file other extents, in one transaction.
+//! Replaces extents of a file, in one transaction.
 
 use core::ops::Range;
 
@@ -30,33 +30,35 @@ use crate::{
     },
 };
 
-/// How many pieces a transaction replaces at most, and by how many.
+/// Maximum number of extents that a transaction removes, and that it adds.
 const MAX_PIECES: usize = 256;
 
-/// Units of a transaction that are not pieces or the headers of their blocks: attributes, the
-/// headers of theirs, and an inode.
+/// Maximum number of units of a transaction that are neither extents nor the headers of their
+/// blocks: attributes and their headers, and an inode with its header.
 const OTHER_UNITS: usize = 2 * UNITS as usize + 3;
 
-/// What [`State::plan()`] has planned.
+/// A planned replacement of extents, see [`State::plan()`].
 pub(super) struct Plan {
-    /// Pieces that go, as they are now.
+    /// Extents that are removed.
     pub(super) old: KVec<Piece>,
-    /// Pieces that come.
+    /// Extents that are added.
     pub(super) new: KVec<Piece>,
-    /// Blocks of the device that the file has no more where it had them.
+    /// Blocks of the device that the file gives up.
     pub(super) cut: KVec<Range<u64>>,
-    pub(super) rooms: KVec<Room>,
+    /// Memory for the new extents that the old ones do not provide.
+    pub(super) reservations: KVec<Reservation>,
 }
 
-/// Memory for a piece.
-pub(super) struct Room {
+/// Memory for an extent.
+pub(super) struct Reservation {
     node: RBTreeNodeReservation<u64, Piece>,
     vacant: Vacant<Owner>,
 }
 
 impl State {
-    /// Makes blocks of a file those of `new`, in order, and a hole where there are none, in one
-    /// transaction. Returns how far that has come; if there are new ones, it must be all the way.
+    /// Replaces the extents in blocks `file` of a file with `new`, which are in order, and commits.
+    /// The rest of `file` becomes a hole. Returns the block of the file where the transaction
+    /// had to stop, or the end of `file`. If `new` is not empty, one transaction must be enough.
     pub(super) fn replace(
         &mut self,
         number: u64,
@@ -83,21 +85,22 @@ impl State {
         Ok(done.end)
     }
 
-    /// Makes blocks of a file a hole, as many as one transaction can.
+    /// Makes blocks of a file a hole, as many as one transaction can. Returns the block of the file
+    /// where the transaction had to stop, or the end of `file`.
     pub(super) fn cut(&mut self, number: u64, file: Range<u64>, now: Option<Time>) -> Result<u64> {
         self.begin_change()?;
         self.replace(number, file, &[], now)
     }
 
-    /// Makes free what a plan has cut, once it is published.
+    /// Frees the blocks that the file has given up, after the plan is published.
     pub(super) fn release_cut(&mut self, plan: Plan) {
         for blocks in plan.cut {
             self.release(blocks);
         }
     }
 
-    /// Plans that blocks of a file are those of `new`, in order, and a hole where there are none.
-    /// Returns the plan, and how far it goes.
+    /// Plans to replace the extents in blocks `file` of a file with `new`, which are in order. The
+    /// rest of `file` becomes a hole. Returns the plan, and the part of `file` that it is for.
     pub(super) fn plan(
         &mut self,
         number: u64,
@@ -109,7 +112,7 @@ impl State {
             old,
             new: KVec::new(),
             cut: KVec::new(),
-            rooms: KVec::new(),
+            reservations: KVec::new(),
         };
 
         for index in 0..plan.old.len() {
@@ -125,15 +128,16 @@ impl State {
         Ok((plan, file))
     }
 
-    /// How many pieces a transaction can replace, and by how many, each with the header of its
-    /// block.
+    /// The maximum number of extents that a transaction can remove, and add.
     pub(super) fn max_pieces(&self) -> usize {
         let room = self.metadata.room().saturating_sub(OTHER_UNITS);
 
+        // A removed and an added extent, and for each the header of its block.
         MAX_PIECES.min(room / 4)
     }
 
-    /// The pieces of a file that touch blocks, not too many, and the blocks as far as these go.
+    /// The extents that overlap blocks `file` of a file, as many as a transaction can replace.
+    /// Returns them, and the part of `file` before the first extent that is left out.
     pub(super) fn pieces_in(
         &self,
         number: u64,
@@ -158,7 +162,7 @@ impl State {
         Ok((pieces, file))
     }
 
-    /// Plans what is left of a piece when blocks are cut out of it.
+    /// Plans to cut blocks `file` of the file out of an extent. The remaining parts become extents.
     fn plan_cut(
         &mut self,
         number: u64,
@@ -189,7 +193,8 @@ impl State {
         }
     }
 
-    /// Plans the record of a piece, in the place of another or as a new one.
+    /// Plans the record of an extent: at `address`, in place of the record there, or as a new
+    /// record.
     fn plan_extent(
         &mut self,
         number: u64,
@@ -210,8 +215,8 @@ impl State {
         Ok(plan.new.push(Piece { extent, address }, GFP_KERNEL)?)
     }
 
-    /// Plans a new piece among those blocks of a file that are planned. It becomes one with the
-    /// pieces before and behind these that it lies in a row with.
+    /// Plans a new extent in blocks `file` of the file. It is merged with the extents right before
+    /// and after `file` if it continues them, in the file and on the device.
     fn plan_new(
         &mut self,
         number: u64,
@@ -220,25 +225,26 @@ impl State {
         plan: &mut Plan,
     ) -> Result {
         let node = self.view.node(number)?;
-        let before = node
+        let previous = node
             .piece_before(file.start)
-            .filter(|before| before.extent.is_followed_by(&extent));
-        let behind = node
+            .filter(|previous| previous.extent.is_followed_by(&extent));
+        let next = node
             .piece_from(file.end)
-            .filter(|behind| extent.is_followed_by(&behind.extent));
+            .filter(|next| extent.is_followed_by(&next.extent));
 
-        for piece in [before, behind].into_iter().flatten() {
+        for piece in [previous, next].into_iter().flatten() {
             plan.old.push(piece, GFP_KERNEL)?;
         }
 
         let old = |piece: Piece| (piece.extent, Some(piece.address));
-        let row = [before.map(old), Some((extent, None)), behind.map(old)];
+        let row = [previous.map(old), Some((extent, None)), next.map(old)];
 
         self.plan_row(number, row.into_iter().flatten(), plan)
     }
 
-    /// Plans one piece of extents that lie in a row, in the place of the first record that one of
-    /// them has. The others go.
+    /// Plans to merge extents, each of which continues the previous one, into one. Each has the
+    /// address of its record, if it has one. The merged extent gets the first of the records, and
+    /// the others are removed.
     pub(super) fn plan_row(
         &mut self,
         number: u64,
@@ -250,9 +256,9 @@ impl State {
 
         for (extent, address) in row {
             whole = Some(match whole {
-                Some(before) => Extent {
-                    count: before.count.saturating_add(extent.count),
-                    ..before
+                Some(whole) => Extent {
+                    count: whole.count.saturating_add(extent.count),
+                    ..whole
                 },
                 None => extent,
             });
@@ -268,29 +274,29 @@ impl State {
         }
     }
 
-    /// Reserves the memory that it takes to carry a plan out.
+    /// Reserves the memory to publish a plan.
     pub(super) fn reserve(&mut self, plan: &mut Plan) -> Result {
         let repairs = plan.cut.iter().fold(0, |count: usize, blocks| {
             count.saturating_add(self.max_repairs(blocks))
         });
 
         self.repairs.reserve(repairs)?;
-        plan.rooms.reserve(plan.new.len(), GFP_KERNEL)?;
-        // The pieces that go leave theirs.
+        plan.reservations.reserve(plan.new.len(), GFP_KERNEL)?;
+        // Each old extent provides the memory for a new one.
         for _ in plan.old.len()..plan.new.len() {
-            let room = Room {
+            let reservation = Reservation {
                 node: RBTreeNodeReservation::new(GFP_KERNEL)?,
                 vacant: Vacant::new(GFP_KERNEL)?,
             };
 
-            plan.rooms.push(room, GFP_KERNEL)?;
+            plan.reservations.push(reservation, GFP_KERNEL)?;
         }
         Ok(())
     }
 }
 
 impl View {
-    /// Carries out what was planned and committed.
+    /// Makes a committed plan visible: replaces the extents in memory.
     pub(super) fn publish(&mut self, number: u64, plan: &mut Plan) {
         let Some(node) = self.nodes.get_mut(number) else {
             return;
@@ -304,20 +310,22 @@ impl View {
             if let (Some(piece), Some(vacant)) = (piece, vacant) {
                 let node = piece.into_reservation();
 
-                // Without room for it, it is freed.
-                let _ = plan.rooms.push_within_capacity(Room { node, vacant });
+                // If no new extent needs the memory, the push fails and frees it.
+                let _ = plan
+                    .reservations
+                    .push_within_capacity(Reservation { node, vacant });
             }
         }
         for piece in &plan.new {
             let extent = piece.extent;
 
-            // There is one: it was reserved.
-            if let Some(room) = plan.rooms.pop() {
+            // This always matches: `reserve()` has reserved the memory.
+            if let Some(reservation) = plan.reservations.pop() {
                 node.pieces
-                    .insert(room.node.into_node(extent.file_end(), *piece));
+                    .insert(reservation.node.into_node(extent.file_end(), *piece));
                 node.blocks = node.blocks.saturating_add(extent.count);
                 self.owners
-                    .add(room.vacant, extent.blocks(), extent.owner(number));
+                    .add(reservation.vacant, extent.blocks(), extent.owner(number));
             }
         }
     }

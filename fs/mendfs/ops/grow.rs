@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How a filesystem grows with its device.
+//! Grows a filesystem with its device.
 //!
-//! The second copies of journal, chunk 0 and superblock lie at the end. They are written at the new
-//! end first, while all that counts is the old one. Then the first copy of the superblock is
-//! written: from that moment on it has grown. A mount that finds this one torn takes the one in the
-//! last block of the device, which is there by then, so that one of the two sizes always counts.
+//! The second copies of journal, chunk 0 and superblock lie at the end of the filesystem. Growth
+//! writes them at the new end first, while the filesystem still has the old size. The write of the
+//! first copy of the superblock then makes the new size valid. If that write is torn, a mount uses
+//! the superblock in the last block of the device, which is durable already. So one of the two
+//! sizes is valid at any time.
 
 use core::ops::Range;
 
@@ -25,19 +26,19 @@ use crate::{
 };
 
 impl State {
-    /// Makes the filesystem as long as so many blocks of the device.
+    /// Grows the filesystem to `blocks` blocks.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it would become shorter, or longer by less than a copy of what is there twice,
-    ///   or too long.
-    /// - `ENOSPC` if the device is not as long.
-    /// - `EIO` if memory is bad that must be written. If that is the first superblock, the
-    ///   filesystem is shut down.
+    /// - `EINVAL` if the filesystem would shrink, or grow by less than
+    ///   [`Geometry::copy_blocks()`], or become too large.
+    /// - `ENOSPC` if the device has fewer blocks.
+    /// - `EIO` if a block that must be written is bad. If the write of the first superblock fails,
+    ///   the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn grow_to(&mut self, blocks: u64) -> Result {
-        let before = *self.metadata.superblock();
-        let old = before.geometry;
+        let old_superblock = *self.metadata.superblock();
+        let old = old_superblock.geometry;
 
         if blocks == old.blocks() {
             return Ok(());
@@ -60,19 +61,24 @@ impl State {
         self.begin_change()?;
         self.space.reserve(geometry.data().end)?;
 
-        // What fails from now on waits for the lock, and finds the filesystem grown.
+        // A failure from now on waits for the lock, and is handled after growth. List the blocks
+        // that have failed earlier.
         let bad = self.unreadable(old.blocks()..blocks)?;
 
         self.write_second_copies(&geometry)?;
-        self.metadata
-            .set_superblock(Superblock { geometry, ..before });
+        self.metadata.set_superblock(Superblock {
+            geometry,
+            ..old_superblock
+        });
         if let Err(error) = self.write_last_superblocks() {
-            self.metadata.set_superblock(before);
-            // It does not count as long as the first one is whole.
+            self.metadata.set_superblock(old_superblock);
+            // Ignore an error: a mount does not use the last block while the first superblock is
+            // intact.
             let _ = self.clear_last_block();
             return Err(error);
         }
-        // If that fails, nobody knows which size counts. Either is right if nothing changes.
+        // If this fails, the next mount can find either size. Both are consistent as long as
+        // nothing else is changed, so shut down.
         self.repair_superblock(0)
             .and_then(|()| self.volume.fence())
             .inspect_err(|_| {
@@ -88,10 +94,11 @@ impl State {
             self.volume,
             old.blocks()
         );
-        // It has grown, whatever comes of these.
+        // The filesystem has grown, so errors below are only logged.
         if let Err(error) = self.note_bad_data(&old, &bad) {
             pr_warn!(
-                "{}: bad blocks are found when a file is to get them: {error:?}\n",
+                "{}: bad blocks of the new data are not noted, and found when they are allocated: \
+                 {error:?}\n",
                 self.volume
             );
         }
@@ -105,30 +112,31 @@ impl State {
         self.volume.len() >> BLOCK_SHIFT
     }
 
-    /// Writes what is there twice, but the superblock, at the new end.
+    /// Writes the second copies of the journal and of chunk 0 at the new end.
     fn write_second_copies(&self, geometry: &Geometry) -> Result {
         let [_, [_, journal], _] = geometry.copies();
 
-        // What the journal holds must be in place, for the new copy does not have it.
+        // The new copy of the journal has no transactions. So they must be durable in place first.
         self.volume.fence()?;
         self.volume.zero(bytes(journal)?)?;
         self.metadata.write_second_copy(&self.view, geometry)?;
         self.volume.fence()
     }
 
-    /// Writes the superblock to its second copy, and to where a mount looks for that.
+    /// Writes the second copy of the superblock, and the last block of the device, where a mount
+    /// looks for that copy.
     fn write_last_superblocks(&self) -> Result {
         self.repair_superblock(1)?;
         self.write_superblock(self.device_blocks().saturating_sub(1))?;
         self.volume.fence()
     }
 
-    /// Clears the last block of the device if that is behind the filesystem and has a superblock
-    /// of it: what is left of a growth.
+    /// Clears the last block of the device if it lies after the filesystem and has a superblock of
+    /// it: a remainder of growth.
     ///
     /// # Errors
     ///
-    /// - `EIO` if it cannot be written.
+    /// - `EIO` if the block cannot be written.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn clear_last_block(&self) -> Result {
         let superblock = self.metadata.superblock();
@@ -146,7 +154,7 @@ impl State {
         }
         match Superblock::read(&block, crc32c) {
             Ok(found) if found.uuid == superblock.uuid => {
-                // The first copy is found from now on.
+                // The superblocks of the filesystem must be durable before this one is gone.
                 self.volume.fence()?;
                 self.volume.zero(bytes(last)?)?;
                 self.volume.fence()
@@ -155,8 +163,8 @@ impl State {
         }
     }
 
-    /// Notes what is known to be bad of blocks that are data now: of those that are new, and of
-    /// those that the second copies had.
+    /// Notes the known bad blocks among the new data: `bad` of the new blocks, and the bad blocks
+    /// of the old second copies.
     fn note_bad_data(&mut self, old: &Geometry, bad: &[Range<u64>]) -> Result {
         let copies = old.data().end..old.blocks();
 

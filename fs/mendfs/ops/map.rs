@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds where the contents of a file lie.
+//! Finds the places of the contents of a file.
 
 use core::ops::Range;
 
@@ -37,7 +37,7 @@ use crate::{
     },
 };
 
-/// Whether what was found for `range` needs no change to serve a purpose.
+/// Whether the mapping that was found for `range` serves a purpose without a change.
 pub(crate) fn is_sufficient(
     found: &Mapping,
     range: ByteRange<space::File>,
@@ -46,7 +46,8 @@ pub(crate) fn is_sufficient(
     match found.place {
         Place::Hole => matches!(purpose, Purpose::Read | Purpose::Zero),
         Place::Bad { .. } => purpose != Purpose::Rewrite,
-        // Where a huge page would be shared, there will be faults of small ones.
+        // A shared block is mapped by small pages only. So after a write fault of a huge page, the
+        // kernel tries again with a small page.
         Place::Mapped { is_shared, .. } => {
             !is_shared || purpose != Purpose::WriteFault || range.pages().len() > 1
         }
@@ -55,7 +56,7 @@ pub(crate) fn is_sufficient(
 }
 
 impl View {
-    /// Finds the piece of a file that the first byte of `range` lies in.
+    /// Finds the mapping of a file from the first byte of `range` on, as far as it is uniform.
     pub(crate) fn find(&self, number: u64, range: ByteRange<space::File>) -> Result<Mapping> {
         let first = blocks(range).start;
         let node = self.node(number)?;
@@ -75,7 +76,8 @@ impl View {
         }
     }
 
-    /// Finds out of what kind the place of an extent is, as far as it is of one kind.
+    /// Finds the place of an extent: bad, shared or neither, for as many blocks from its start on
+    /// as it is the same for.
     fn find_place(&self, number: u64, node: &Node, extent: Extent) -> Result<Mapping> {
         let first = extent.file_block;
         let start = extent.block << BLOCK_SHIFT;
@@ -98,7 +100,7 @@ impl View {
         })
     }
 
-    /// The first hole in blocks of a file.
+    /// The first hole in blocks `file` of a file.
     pub(crate) fn first_hole(&self, number: u64, file: Range<u64>) -> Result<Option<Range<u64>>> {
         let node = self.node(number)?;
         let mut next = file.start;
@@ -116,7 +118,7 @@ impl View {
         Ok(None)
     }
 
-    /// The first extent of blocks of a file that is shared, and not bad.
+    /// The first part of an extent in blocks `file` of a file that is shared and not bad.
     pub(super) fn first_shared(&self, number: u64, file: Range<u64>) -> Option<Extent> {
         let mut next = file.start;
 

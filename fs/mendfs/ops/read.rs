@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Begins and ends reads that copy from blocks that files share.
+//! Begins and ends reads that copy from shared blocks.
 
 use core::ops::Range;
 
@@ -33,8 +33,8 @@ use crate::{
 };
 
 impl View {
-    /// Finds the piece of a file that the first byte of `range` lies in. If it is shared,
-    /// [`end_read()`](Self::end_read) must be called. `room` is for that.
+    /// Finds the mapping of the first byte of `range`. If the place is shared, registers a reader
+    /// of it with the memory `vacant`. Then the caller must call [`end_read()`](Self::end_read).
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl View {
         &self,
         number: u64,
         range: ByteRange<space::File>,
-        room: Vacant<()>,
+        vacant: Vacant<()>,
     ) -> Result<Mapping> {
         let mut found = self.find(number, range)?;
         let Place::Mapped {
@@ -60,13 +60,13 @@ impl View {
         self.readers
             .blocks
             .lock()
-            .insert(room, place(&file, start), ());
+            .insert(vacant, place(&file, start), ());
         Ok(found)
     }
 
-    /// Ends a read of `range` of a file, which lies from byte `start` of the volume on. Returns
-    /// false if nobody owns some of it any more: it goes on, and the [state](State::end_read) can
-    /// end it.
+    /// Removes the reader of `range` of a file, which lies from byte `start` of the volume on, if
+    /// all its blocks have owners. Otherwise returns false, and the caller must end the read with
+    /// [`State::end_read()`], which also frees blocks.
     pub(crate) fn end_read(&self, range: ByteRange<space::File>, start: u64) -> bool {
         let place = place(&blocks(range), start);
         let mut is_owned = true;
@@ -79,8 +79,8 @@ impl View {
         is_owned
     }
 
-    /// The part of `blocks` from its start on that is, or is not, shared by a piece with another,
-    /// and whether it is. More may follow that is as well, see
+    /// A part of `blocks` from its start on, and whether the extent of `piece` shares it with other
+    /// owners or readers. The blocks after a shared part can be shared as well, see
     /// [`Owners::shared_run()`](crate::incore::owners::Owners::shared_run).
     pub(crate) fn shared_run(&self, blocks: Range<u64>, piece: Owner) -> (Range<u64>, bool) {
         let (run, is_shared) = self.owners.shared_run(blocks, piece);
@@ -97,11 +97,12 @@ impl View {
 }
 
 impl State {
-    /// Ends a read, and gives up what nobody else has of the blocks.
+    /// Removes the reader of `range` of a file, which lies from byte `start` of the volume on.
+    /// Frees the blocks that have no owner and no other reader.
     ///
     /// # Errors
     ///
-    /// - `ENOMEM` if memory is short. Then they are given up by the next mount.
+    /// - `ENOMEM` if memory is short. Then the blocks stay reserved until the next mount.
     pub(crate) fn end_read(&mut self, range: ByteRange<space::File>, start: u64) -> Result {
         let place = place(&blocks(range), start);
 
@@ -110,7 +111,7 @@ impl State {
     }
 }
 
-/// Where blocks of a file lie on the device: from byte `start` on.
+/// The blocks of the device for blocks `file` of a file, which lie from byte `start` on.
 fn place(file: &Range<u64>, start: u64) -> Range<u64> {
     let first = start >> BLOCK_SHIFT;
 

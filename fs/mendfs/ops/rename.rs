@@ -14,10 +14,10 @@ use crate::{
         inode::from_vfs,
         position::address, //
     },
-    ops::create::Planned, //
+    ops::create::PlannedInode, //
 };
 
-/// Where a directory goes: what a rename changes.
+/// A rename, with inodes by number.
 pub(crate) struct Move<'a> {
     pub(crate) from: u64,
     pub(crate) name: &'a [u8],
@@ -56,7 +56,7 @@ impl State {
 
         self.commit(|view| {
             match whiteout {
-                Some(Planned {
+                Some(PlannedInode {
                     number,
                     inode,
                     node,
@@ -96,7 +96,8 @@ impl State {
         })
     }
 
-    /// Plans that an inode comes from one directory to another.
+    /// Plans the changes of an inode, and of the links of both directories, when it moves from one
+    /// to the other.
     fn move_inode(&mut self, number: u64, from: u64, to: u64, now: Time) -> Result {
         let is_directory = self.view.node(number)?.inode.is_directory();
 
@@ -113,8 +114,8 @@ impl State {
         Ok(())
     }
 
-    /// Plans that a name is there no more, or that of a whiteout from now on. Returns that.
-    fn plan_old_name(&mut self, it: &Move<'_>, position: u64) -> Result<Option<Planned>> {
+    /// Plans to remove the old name, or to point it to a new whiteout. Returns the whiteout.
+    fn plan_old_name(&mut self, it: &Move<'_>, position: u64) -> Result<Option<PlannedInode>> {
         let Some(Whiteout { attributes, labels }) = it.whiteout else {
             self.metadata.remove(&self.view, address(position))?;
             return Ok(None);

@@ -22,14 +22,14 @@ use crate::{
 };
 
 impl State {
-    /// Sets the size of a file, and cuts off what lies beyond unless it grows, as much as one
-    /// transaction can. Returns whether there is more.
+    /// Sets the size of a file. Unless the file grows, also removes the extents beyond the size, as
+    /// many as one transaction can. Returns whether there are more.
     pub(crate) fn resize(&mut self, number: u64, size: u64, now: Time) -> Result<bool> {
         let old_size = self.view.node(number)?.inode.size;
         let end = size.div_ceil(1 << BLOCK_SHIFT);
 
         self.begin_change()?;
-        // The first transaction has the size.
+        // Only the first transaction sets the size.
         if size != old_size {
             self.edit(number, |inode| {
                 inode.size = size;
@@ -50,8 +50,7 @@ impl State {
         Ok(false)
     }
 
-    /// Makes what is in `range` a hole, as much as one transaction can. Returns whether there is
-    /// more.
+    /// Makes `range` a hole, as much of it as one transaction can. Returns whether there is more.
     pub(crate) fn punch(
         &mut self,
         number: u64,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The whole volume, piece by piece, and who owns each.
+//! Lists the segments of the volume, with their owners.
 
 use core::ops::Range;
 
@@ -24,16 +24,16 @@ use crate::{
     },
 };
 
-/// Who wants segments, and where the next one starts.
+/// A walk over the segments of the volume.
 struct Walk<'a> {
     first: SegmentStart,
     emit: &'a mut dyn FnMut(Segment) -> bool,
-    /// All blocks before this one are in a segment that was passed.
+    /// All earlier blocks are in segments that were emitted or skipped.
     next: u64,
 }
 
 impl Walk<'_> {
-    /// Emits a segment. Returns false if no more are wanted.
+    /// Emits a segment. Returns false if the walk must stop.
     fn emit(&mut self, blocks: Range<u64>, owner: SegmentOwner) -> Result<bool> {
         self.next = self.next.max(blocks.end);
 
@@ -43,9 +43,9 @@ impl Walk<'_> {
         }))
     }
 
-    /// Passes a piece of a file if it comes before the first segment that is wanted. Returns false
-    /// if it does not.
-    fn passes(&mut self, blocks: &Range<u64>, owner: &Owner) -> bool {
+    /// Skips an extent of a file if it comes before the first segment to emit. Returns whether it
+    /// was skipped.
+    fn skip(&mut self, blocks: &Range<u64>, owner: &Owner) -> bool {
         let SegmentStart::Position(first) = self.first else {
             return false;
         };
@@ -54,15 +54,15 @@ impl Walk<'_> {
             number: owner.inode,
             offset: owner.file_block << BLOCK_SHIFT,
         };
-        let is_passed = position < first;
+        let is_skipped = position < first;
 
-        if is_passed {
+        if is_skipped {
             self.next = self.next.max(blocks.end);
         }
-        is_passed
+        is_skipped
     }
 
-    /// Emits what is left of blocks that no file owns.
+    /// Emits the part of `blocks` from block `next` on as one segment. No file owns `blocks`.
     fn emit_rest(&mut self, blocks: Range<u64>, owner: SegmentOwner) -> Result<bool> {
         let start = blocks.start.max(self.next);
 
@@ -109,18 +109,19 @@ impl View {
         Ok(())
     }
 
-    /// Emits what is left of the data. Returns false if no more is wanted.
+    /// Emits the segments of the data. Returns false if the walk must stop.
     fn emit_data(&self, data: &Range<u64>, walk: &mut Walk<'_>) -> Result<bool> {
         let first = (walk.first.byte() >> BLOCK_SHIFT).max(data.start);
-        // Those that start at the same block are in no order.
+        // Collect the owners whose ranges start at the same block, because the tree does not order
+        // them.
         let mut group: KVVec<(Owner, Range<u64>)> = KVVec::new();
 
         for (blocks, owner) in self.owners.of(first..data.end) {
-            let is_behind = group
+            let is_group_complete = group
                 .first()
                 .is_some_and(|(_, first)| first.start != blocks.start);
 
-            if is_behind && !self.emit_group(&mut group, walk)? {
+            if is_group_complete && !self.emit_group(&mut group, walk)? {
                 return Ok(false);
             }
             group.push((owner, blocks), GFP_KERNEL)?;
@@ -129,7 +130,8 @@ impl View {
         Ok(self.emit_group(&mut group, walk)? && self.emit_unowned(data.end, walk)?)
     }
 
-    /// Emits owners of ranges that start at the same block, in order, and what lies before.
+    /// Sorts and emits the owners of ranges that start at the same block. Before that, emits the
+    /// blocks without owners up to there.
     fn emit_group(
         &self,
         group: &mut KVVec<(Owner, Range<u64>)>,
@@ -149,7 +151,7 @@ impl View {
                 }
                 continue;
             }
-            if walk.passes(blocks, owner) {
+            if walk.skip(blocks, owner) {
                 continue;
             }
 
@@ -168,7 +170,7 @@ impl View {
         Ok(true)
     }
 
-    /// Emits what lies before block `end` and no file owns.
+    /// Emits the blocks from block `next` to `end`, which have no owner.
     fn emit_unowned(&self, end: u64, walk: &mut Walk<'_>) -> Result<bool> {
         while walk.next < end {
             let (run, is_bad) = self.bad.run(&(walk.next..end));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reflinks: makes blocks of one file also those of another.
+//! Reflinks: makes a file share blocks of another file.
 
 use daxmf::{
     fs::Time,
@@ -29,7 +29,7 @@ use crate::{
 };
 
 impl View {
-    /// Notes that files share blocks.
+    /// Marks two inodes as sharing blocks.
     fn note_sharers(&mut self, numbers: [u64; 2]) -> Result {
         for number in numbers {
             self.node_mut(number)?.shares = true;
@@ -39,8 +39,8 @@ impl View {
 }
 
 impl State {
-    /// Makes what is in `range` of a file also that of another from `start` on, as much as one
-    /// transaction can. Returns how many bytes that are.
+    /// Replaces the contents of file `to` from byte `start` on with the blocks of `range` of file
+    /// `from`, as many as one transaction can. Returns the number of bytes.
     pub(crate) fn share(
         &mut self,
         from: u64,
@@ -65,7 +65,8 @@ impl State {
             new.push(moved, GFP_KERNEL)?;
         }
 
-        // A transaction may be too small for all that lies there now; what it does must be whole.
+        // One transaction must replace all extents of the target. If they are too many, remove some
+        // of them first.
         let mut next = target;
         while self.pieces_in(to, next..end)?.1.end < end {
             next = self.cut(to, next..end, Some(now))?;

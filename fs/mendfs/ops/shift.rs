@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Moves the end of a file, to collapse or insert a range.
+//! Moves the contents of a file from a byte on, to collapse or insert a range.
 
 use daxmf::fs::Time;
 use kernel::prelude::*;
@@ -15,17 +15,18 @@ use crate::{
     ops::extents::Plan, //
 };
 
-/// What is left to do of moving the end of a file, in blocks of it.
+/// The progress of such a move. All fields are blocks of the file.
 pub(crate) struct Shift {
     from: u64,
     to: u64,
-    /// The pieces before are moved already if all goes down, else those behind.
+    /// When moving down, the extents before this block are moved already. When moving up, those
+    /// after it are.
     next: u64,
 }
 
 impl State {
-    /// Begins to move what lies from byte `from` of a file on to `to`, and sets the size if that
-    /// grows.
+    /// Begins to move the contents of a file from byte `from` on to byte `to`. Sets the size if the
+    /// file grows.
     pub(crate) fn start_shift(
         &mut self,
         number: u64,
@@ -49,7 +50,7 @@ impl State {
             self.edit(number, |inode| inode.size = size)?;
             self.volume.fence()?;
         }
-        // A piece that reaches across becomes two.
+        // Split an extent that contains `from`.
         self.replace(number, from..from, &[], Some(now))?;
         self.drop_cow_blocks(number, &(from..Extent::MAX_FILE_BLOCK))?;
         Ok(Shift {
@@ -62,8 +63,8 @@ impl State {
         })
     }
 
-    /// Moves as many pieces as one transaction can, those first that make room for others. Returns
-    /// whether there may be more.
+    /// Moves as many extents as one transaction can. Starts with the extents that make room for the
+    /// others. Returns whether there may be more.
     pub(crate) fn continue_shift(&mut self, number: u64, shift: &mut Shift) -> Result<bool> {
         let Shift { from, to, next } = *shift;
         let node = self.view.node(number)?;
@@ -96,7 +97,7 @@ impl State {
         Ok(true)
     }
 
-    /// Gives pieces of a file another place in it. What lies in a row there becomes one piece.
+    /// Moves extents to other places in the file. Merges extents that continue each other there.
     fn shift_pieces(
         &mut self,
         number: u64,
@@ -104,14 +105,14 @@ impl State {
         place: impl Fn(u64) -> u64,
     ) -> Result {
         let node = self.view.node(number)?;
-        let before = old.first().and_then(|first| {
+        let previous = old.first().and_then(|first| {
             node.piece_before(place(first.extent.file_block))
-                .filter(|before| before.extent.end() == first.extent.block)
+                .filter(|previous| previous.extent.end() == first.extent.block)
         });
         let mut moved = KVec::new();
 
-        if let Some(before) = before {
-            moved.push((before.extent, Some(before.address)), GFP_KERNEL)?;
+        if let Some(previous) = previous {
+            moved.push((previous.extent, Some(previous.address)), GFP_KERNEL)?;
         }
         for Piece { extent, address } in &old {
             let extent = Extent {
@@ -121,15 +122,15 @@ impl State {
 
             moved.push((extent, Some(*address)), GFP_KERNEL)?;
         }
-        if let Some(before) = before {
-            old.push(before, GFP_KERNEL)?;
+        if let Some(previous) = previous {
+            old.push(previous, GFP_KERNEL)?;
         }
 
         let mut plan = Plan {
             old,
             new: KVec::new(),
             cut: KVec::new(),
-            rooms: KVec::new(),
+            reservations: KVec::new(),
         };
 
         self.begin_change()?;

@@ -39,11 +39,11 @@ impl View {
 }
 
 impl State {
-    /// Plans to add an extended attribute. Returns what the inode gets.
+    /// Plans the record of a new extended attribute. Returns the node for the tree of attributes.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
+    /// - `ENOSPC` if the name and the value are too long, or no room is left.
     pub(super) fn plan_attribute(
         &mut self,
         number: u64,

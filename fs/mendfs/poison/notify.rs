@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory failures: from blocks of the device to the files that own them.
+//! Notifies the files that own failed blocks.
 
 use core::ops::Range;
 
@@ -39,7 +39,8 @@ struct FailedPages {
 }
 
 impl FailedPages {
-    /// What of an extent of a file lies in `bad`, blocks of the device.
+    /// The pages of an extent of file `inode` that lie in `bad`, blocks of the device; [`None`] if
+    /// no page does.
     fn of(inode: u64, extent: Extent, bad: &Range<u64>) -> Option<Self> {
         let part = common(&extent.blocks(), bad);
         let before = part.start.saturating_sub(extent.block);
@@ -51,7 +52,8 @@ impl FailedPages {
 }
 
 impl Mendfs {
-    /// Tells the owners of `range` of the volume that it is lost, and keeps others from it.
+    /// Notes that `range` of the volume is bad, or shuts the filesystem down if the device is about
+    /// to be removed. Then notifies the owners of `range`.
     pub(crate) fn notify_owners(
         &self,
         super_block: &SuperBlock<Self>,
@@ -60,8 +62,8 @@ impl Mendfs {
     ) -> Result {
         let bad = blocks(range);
 
-        // The lock is not held while they are told: a page fault that waits for it may hold what
-        // `mf_dax_kill_procs()` waits for.
+        // Notify without the lock. A page fault that waits for the lock can hold the lock of a DAX
+        // entry that `mf_dax_kill_procs()` waits for.
         let (noted, owners) = self.change_any(|state| {
             if flags.contains(Flags::MEM_PRE_REMOVE) {
                 state
@@ -74,7 +76,7 @@ impl Mendfs {
             Ok((state.note_failure(&bad), state.view.owners_of(&bad)))
         })?;
 
-        let told = match owners {
+        let notified = match owners {
             Ok(owners) => owners
                 .iter()
                 .map(|failed| super_block.notify_owners(failed.inode, failed.pages, flags))
@@ -82,10 +84,11 @@ impl Mendfs {
             Err(_) => self.notify_one_by_one(super_block, &bad, flags),
         };
 
-        noted.and(told)
+        noted.and(notified)
     }
 
-    /// Tells the owners of some blocks without memory to collect them.
+    /// Notifies the owners of `bad` one by one. This is the fallback if there is no memory to
+    /// collect them under the lock.
     fn notify_one_by_one(
         &self,
         super_block: &SuperBlock<Self>,
@@ -106,7 +109,7 @@ impl Mendfs {
 }
 
 impl View {
-    /// The files that own a part of `blocks`.
+    /// Collects the files that own a part of `blocks`.
     fn owners_of(&self, blocks: &Range<u64>) -> Result<KVVec<FailedPages>> {
         let mut all = KVVec::new();
 
@@ -128,8 +131,9 @@ impl View {
         Ok(all)
     }
 
-    /// The first owner of a part of `blocks` in the order of files, from a block of the inode at a
-    /// place on, and where to go on behind it.
+    /// Finds the next file that owns a part of `blocks`. The search visits inodes by place. It
+    /// starts at the inode at `place`, from its block `block` on. Also returns where the next
+    /// search starts.
     fn owner_from(
         &self,
         blocks: &Range<u64>,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repairs bad blocks that no file has, and keeps records of those that are left.
+//! Repairs bad blocks that no file owns, and records the remaining bad ranges on the media.
 
 use core::ops::Range;
 
@@ -23,11 +23,11 @@ use crate::{
 static ZEROES: Block = [0; BLOCK_SIZE];
 
 impl Mendfs {
-    /// Repairs what can be repaired at this moment.
+    /// Repairs the blocks whose delay is over.
     pub(crate) fn repair_all(&self) {
-        // Nothing of it is an error that one could do anything about.
+        // Stop at an error, because the work has no caller to return it to.
         while let Ok(true) = self.change_any(|state| {
-            // They go on when the lock is given up.
+            // The waiting changes continue when the lock is released.
             self.repaired.notify_all();
             state.view.check()?;
             match state.repair_next() {
@@ -39,18 +39,19 @@ impl Mendfs {
 }
 
 impl State {
-    /// Repairs some of what can be repaired. Returns whether there may be more.
+    /// Repairs some blocks whose delay is over. Returns whether there may be more.
     ///
-    /// What cannot be repaired stays as it is: the other copy of it is used, or it is not used at
-    /// all. If there is no other copy, that is the end.
+    /// A block that cannot be repaired stays bad. If it is a copy, the other copy is used. If it is
+    /// data, it stays unused. [`check_copies()`](Self::check_copies) shuts the filesystem down if
+    /// both copies stay bad.
     fn repair_next(&mut self) -> bool {
-        // To use data again is a change.
+        // To free a repaired block of data is a change, and changes must wait for bad pairs.
         let only_copies = self.must_repair_first();
         let Some(blocks) = self.repairs.take(&self.metadata.bad, only_copies) else {
             return false;
         };
 
-        // Memory that may not be written cannot be repaired. Nobody will write it either.
+        // A read-only volume cannot be repaired, and no change will use its bad blocks.
         if self.volume.is_read_only() {
             return true;
         }
@@ -71,10 +72,12 @@ impl State {
         true
     }
 
-    /// Does what comes after the last that could be repaired at this moment. Returns whether there
-    /// is more.
+    /// Finishes a run of the repair work, after the last block whose delay is over: records bad
+    /// ranges, removes inodes that await eviction, and removes chunks. Returns whether there are
+    /// more inodes to remove.
     fn finish_repairs(&mut self) -> Result<bool> {
-        // Some have failed less than a second ago. What is left to be removed may lack memory now.
+        // Blocks remain that have failed less than a second ago, or wait for copies. An eviction
+        // below can fail because memory is short. In both cases another run is needed.
         if !self.repairs.is_empty() || self.evict_from.is_some() {
             self.repair_work.schedule();
         }
@@ -87,13 +90,13 @@ impl State {
 
         self.remove_unused()?;
 
-        let is_more = self.evict_waiting()?;
+        let has_more = self.evict_waiting()?;
 
         self.shrink();
-        Ok(is_more)
+        Ok(has_more)
     }
 
-    /// Repairs bad data that no file has. Returns how many blocks cannot be repaired.
+    /// Repairs bad blocks of data that no file owns. Returns how many cannot be repaired.
     fn repair_data(&mut self, blocks: &Range<u64>) -> usize {
         let mut good = blocks.start..blocks.start;
         let mut failed = 0_usize;
@@ -112,7 +115,7 @@ impl State {
         failed
     }
 
-    /// Repairs a block of data. Returns false if that was done before, and it is in use again.
+    /// Repairs a block of data. Returns false if the block is not bad any more, or has an owner.
     fn repair_block(&self, block: u64) -> Result<bool> {
         let blocks = block..block.saturating_add(1);
 
@@ -124,7 +127,7 @@ impl State {
         Ok(true)
     }
 
-    /// Repairs blocks that there are two copies of. Returns how many cannot be repaired.
+    /// Repairs blocks that have another copy. Returns how many cannot be repaired.
     fn repair_copies(&mut self, blocks: &Range<u64>) -> usize {
         blocks
             .clone()
@@ -132,11 +135,12 @@ impl State {
             .count()
     }
 
-    /// Writes a block that there are two copies of anew.
+    /// Rewrites a block that has another copy.
     fn repair_copy(&mut self, block: u64) -> Result {
         match self.place(block) {
             Place::Super(copy) => self.repair_superblock(copy)?,
-            // What it held must be in place, for the other copy may be bad, too.
+            // The repair erases transactions. They must be durable in place first, because the
+            // other copy can be bad, too.
             Place::Journal(_) => {
                 self.volume.fence()?;
                 self.volume.repair(block << BLOCK_SHIFT, &ZEROES)?;
@@ -150,8 +154,8 @@ impl State {
         Ok(())
     }
 
-    /// Shuts the filesystem down if both copies of something are bad after all copies were repaired
-    /// that can be.
+    /// Shuts the filesystem down if both copies of a block are bad, and no repair of a copy is
+    /// pending.
     fn check_copies(&mut self) -> Result {
         let is_early = self.volume.is_read_only() || self.repairs.has_copies(&self.metadata.bad);
         let block = match is_early {
@@ -169,14 +173,14 @@ impl State {
         Err(EIO)
     }
 
-    /// Makes bad blocks that no file has free: they are good.
+    /// Frees repaired blocks that no file owns.
     fn free_repaired(&mut self, good: Range<u64>) {
         let mut rest = good;
 
         while let Some(range) = self
             .view
             .bad
-            .around(rest.start)
+            .range_with(rest.start)
             .filter(|_| !rest.is_empty())
         {
             let part = common(&range.blocks, &rest);
@@ -184,7 +188,7 @@ impl State {
             rest.start = part.end;
             if let Err(error) = self.free_repaired_part(range, part) {
                 pr_warn!(
-                    "{}: blocks that are good again cannot be used: {error:?}\n",
+                    "{}: repaired blocks stay unused until the next mount: {error:?}\n",
                     self.volume
                 );
                 return;
@@ -218,8 +222,8 @@ impl State {
         Ok(())
     }
 
-    /// Plans the record of a bad range, in the place of another or as a new one. Returns its
-    /// address.
+    /// Plans the record of a bad range: at `address`, in place of the record there, or as a new
+    /// record. Returns its address.
     fn plan_bad_range(&mut self, address: Option<u64>, blocks: &Range<u64>) -> Result<u64> {
         let record = Record::Bad {
             block: blocks.start,
@@ -232,7 +236,7 @@ impl State {
         }
     }
 
-    /// Writes down which data is bad, for the next mount.
+    /// Records the bad ranges of data on the media, for the next mount.
     fn record_bad_ranges(&mut self) -> Result {
         if self.volume.is_read_only() {
             return Ok(());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A chunk of the metadata, and which of its units are free.
+//! A chunk of the metadata in memory, with the map of its free units.
 
 use kernel::alloc::KVVec;
 
@@ -12,21 +12,21 @@ use crate::format::{
 /// The bit of the header in [`CachedChunk::used`].
 pub(super) const HEADER: u64 = 1;
 
-/// The bit of the last unit, which in the last block of a chunk is the record of the next chunk.
+/// The bit of the last unit. In the last block of a chunk, that is the record of the next chunk.
 pub(super) const LINK: u64 = 1 << (UNITS - 1);
 
-/// `len` units from unit `first` on, a bit for each.
+/// A mask with a bit for each of `len` units from unit `first` on.
 pub(super) fn mask(first: u64, len: u64) -> u64 {
     let units = match len {
         0..=63 => (1_u64 << len).wrapping_sub(1),
         _ => u64::MAX,
     };
 
-    // CAST: The number of a unit in its block.
+    // CAST: A block has 64 units.
     units.wrapping_shl((first % UNITS) as u32)
 }
 
-/// The first of `len` units in a row that are free.
+/// The first unit of the first free run of `len` units.
 pub(super) fn find_free(used: u64, len: u64) -> Option<u64> {
     let mut starts = !used;
 
@@ -37,24 +37,25 @@ pub(super) fn find_free(used: u64, len: u64) -> Option<u64> {
             return None;
         }
     }
-    // What was shifted in at the top are zeroes: no run reaches beyond the block.
+    // The shifts fill the top with zeroes, so that no run crosses the end of the block.
     (starts != 0 && len < UNITS).then(|| starts.trailing_zeros().into())
 }
 
-/// A chunk, with what is kept of it in memory.
+/// A chunk in memory.
 pub(super) struct CachedChunk {
     pub(super) chunk: Chunk,
-    /// The chunk that has its record, and the one that it has the record of.
-    pub(super) before: u64,
+    /// The number of the previous chunk, whose last unit is the record of this chunk.
+    pub(super) previous: u64,
+    /// The number of the next chunk, whose record is the last unit of this chunk.
     pub(super) next: Option<u64>,
-    /// For each block its units that are not free, a bit for each.
+    /// For each block, a mask of its used units.
     pub(super) used: KVVec<u64>,
-    /// Number of units that records have, but those of chunks.
+    /// Number of units that records fill, without the record of the next chunk.
     pub(super) count: u64,
 }
 
 impl CachedChunk {
-    /// Number of units for records.
+    /// Number of units for records, without the last unit.
     pub(super) fn units(&self) -> u64 {
         // CAST: A `usize` is a `u64`.
         let blocks = self.used.len() as u64;

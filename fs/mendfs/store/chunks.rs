@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How chunks of the metadata are made and given back.
+//! Adds and removes chunks of the metadata.
 
 use core::mem;
 
@@ -37,14 +37,15 @@ use crate::{
     },
 };
 
-/// Units for records in a chunk but the first.
+/// Number of units for records in a chunk other than chunk 0.
 const CHUNK_UNITS: u64 = CHUNK_BLOCKS * (UNITS - 1) - 1;
 
-/// Free units that are left when a chunk is given back: with fewer, the next file would need it.
+/// Minimum number of free units that remain after a chunk was removed. With fewer, one of the next
+/// files would need a new chunk.
 const SPARE_UNITS: u64 = UNITS / 2;
 
 impl Metadata {
-    /// Number of units that the metadata could grow by with so many blocks.
+    /// Number of units that the metadata gains if `blocks` free blocks become chunks.
     pub(crate) fn units_of_more(&self, blocks: u64) -> u64 {
         let chunks = self.chunks.len() as u64;
         let most = (MAX_METADATA / CHUNK_BLOCKS).saturating_sub(chunks);
@@ -54,7 +55,7 @@ impl Metadata {
             .saturating_mul(CHUNK_UNITS)
     }
 
-    /// Adds a chunk, without what is in it, behind another one.
+    /// Adds a chunk without records to the state in memory, after chunk `previous`.
     ///
     /// # Errors
     ///
@@ -63,16 +64,16 @@ impl Metadata {
         &mut self,
         view: &mut Writer<View>,
         chunk: Chunk,
-        before: u64,
+        previous: u64,
     ) -> Result {
         let number = chunk.number;
         let blocks = self.geometry().chunk_blocks(number);
         // CAST: The format limits the number.
         let count = blocks.end.saturating_sub(blocks.start) as usize;
         let mut slots = KVVec::with_capacity(count, GFP_KERNEL)?;
-        let mut kept = CachedChunk {
+        let mut cached = CachedChunk {
             chunk,
-            before,
+            previous,
             next: None,
             used: KVVec::with_capacity(count, GFP_KERNEL)?,
             count: 0,
@@ -80,7 +81,7 @@ impl Metadata {
 
         for block in blocks.clone() {
             slots.push(None, GFP_KERNEL)?;
-            kept.used.push(self.reserved(block), GFP_KERNEL)?;
+            cached.used.push(self.reserved(block), GFP_KERNEL)?;
         }
         view.change().table.insert(number, slots)?;
         // CAST: The format limits the number.
@@ -88,40 +89,40 @@ impl Metadata {
             self.chunks.push(None, GFP_KERNEL)?;
         }
         if number != 0 {
-            kept.next = self.chunk(before).and_then(|before| before.next);
-            if let Some(next) = kept.next.and_then(|next| self.chunk_mut(next)) {
-                next.before = number;
+            cached.next = self.chunk(previous).and_then(|previous| previous.next);
+            if let Some(next) = cached.next.and_then(|next| self.chunk_mut(next)) {
+                next.previous = number;
             }
-            if let Some(before) = self.chunk_mut(before) {
-                before.next = Some(number);
+            if let Some(previous) = self.chunk_mut(previous) {
+                previous.next = Some(number);
             }
             self.empty = self.empty.saturating_add(1);
         }
-        self.units = self.units.saturating_add(kept.units());
-        self.free = self.free.saturating_add(kept.units());
+        self.units = self.units.saturating_add(cached.units());
+        self.free = self.free.saturating_add(cached.units());
         if let Some(slot) = self.chunks.get_mut(number as usize) {
-            *slot = Some(kept);
+            *slot = Some(cached);
         }
         while self.chunk(self.vacant).is_some() {
             self.vacant = self.vacant.saturating_add(1);
         }
-        self.has_room_from(blocks.start);
+        self.lower_hints(blocks.start);
         Ok(())
     }
 
-    /// Forgets a chunk without a record.
+    /// Removes a chunk without records from the state in memory.
     fn drop_chunk(&mut self, view: &mut Writer<View>, number: u64) {
         // CAST: The format limits the number.
         let slot = self.chunks.get_mut(number as usize);
-        let Some(kept) = slot.and_then(Option::take) else {
+        let Some(cached) = slot.and_then(Option::take) else {
             return;
         };
 
-        if let Some(before) = self.chunk_mut(kept.before) {
-            before.next = kept.next;
+        if let Some(previous) = self.chunk_mut(cached.previous) {
+            previous.next = cached.next;
         }
-        if let Some(next) = kept.next.and_then(|next| self.chunk_mut(next)) {
-            next.before = kept.before;
+        if let Some(next) = cached.next.and_then(|next| self.chunk_mut(next)) {
+            next.previous = cached.previous;
         }
         while let Some(None) = self.chunks.last() {
             self.chunks.pop();
@@ -133,11 +134,12 @@ impl Metadata {
         self.free = self.free.saturating_sub(CHUNK_UNITS);
     }
 
-    /// The chunk that follows another, as the media says.
+    /// Reads the record of the next chunk from the last unit of chunk `number`. Returns [`None`] if
+    /// there is no later chunk.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if it cannot be.
+    /// - `EUCLEAN` if the record is damaged.
     pub(crate) fn next_chunk(&self, view: &View, number: u64) -> Result<Option<Chunk>> {
         let link = self.geometry().link(number);
         let Some(block) = view.table.block(link / UNITS) else {
@@ -150,33 +152,36 @@ impl Metadata {
             .map_err(|fault| damaged(&self.volume, link, fault))
     }
 
-    /// The number that a new chunk gets. The one before it is there.
+    /// The number for a new chunk; [`None`] if no more chunks fit. The previous number always has a
+    /// chunk.
     pub(crate) fn vacant_chunk(&self) -> Option<u64> {
         Some(self.vacant).filter(|number| self.geometry().may_have(*number))
     }
 
-    /// Makes a chunk, whose number is [vacant](Self::vacant_chunk), while a change may be under
-    /// way. If that fails there is none, unless nothing can be changed any more.
+    /// Adds a chunk, whose number is [vacant](Self::vacant_chunk), on the media and in memory. A
+    /// change can be planned already, and stays planned. After an error the chunk does not exist,
+    /// unless the filesystem is shut down.
     ///
     /// # Errors
     ///
-    /// - `EIO` if memory is bad, or nothing can be changed any more.
+    /// - `EIO` if a block of the chunk is bad, or the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn add_chunk(&mut self, view: &mut Writer<View>, chunk: Chunk) -> Result {
-        let before = chunk.number.checked_sub(1).ok_or(EINVAL)?;
-        let next = self.chunk(before).and_then(|before| before.next);
+        let previous = chunk.number.checked_sub(1).ok_or(EINVAL)?;
+        let next = self.chunk(previous).and_then(|previous| previous.next);
         let next = next.and_then(|next| Some(self.chunk(next)?.chunk));
 
-        // Where its record is durable, so are its blocks.
+        // The blocks of the chunk must be durable before its record is.
         self.write_chunk(&chunk, next)?;
         self.volume.fence()?;
-        self.insert_chunk(view, chunk, before)?;
+        self.insert_chunk(view, chunk, previous)?;
         self.cache_link(view, &chunk, next)
-            .and_then(|()| self.link(view, before, Some(chunk)))
+            .and_then(|()| self.link(view, previous, Some(chunk)))
             .inspect_err(|_| self.drop_chunk(view, chunk.number))
     }
 
-    /// Writes the blocks of a chunk, without a record but that of the next chunk.
+    /// Writes both copies of the blocks of a new chunk. The only record in it is that of the next
+    /// chunk.
     fn write_chunk(&self, chunk: &Chunk, next: Option<Chunk>) -> Result {
         let link = self.geometry().link(chunk.number);
 
@@ -196,7 +201,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// Keeps the last block of a new chunk in memory as it was written, if it has a record.
+    /// Caches the last block of a new chunk, if it has the record of the next chunk.
     fn cache_link(
         &mut self,
         view: &mut Writer<View>,
@@ -217,7 +222,8 @@ impl Metadata {
         self.load(view, number, &block)
     }
 
-    /// Writes the record of the chunk that follows another, by a transaction of its own.
+    /// Writes the last unit of chunk `number`, the record of the next chunk, in a separate
+    /// transaction.
     pub(super) fn link(
         &mut self,
         view: &mut Writer<View>,
@@ -240,8 +246,8 @@ impl Metadata {
         result
     }
 
-    /// A chunk that nobody needs: it has no record, and others have some room. One with bad memory
-    /// is not given back before that was repaired.
+    /// A chunk that can be removed: it has no records, and the other chunks keep enough free units.
+    /// A chunk with bad blocks stays until they are repaired.
     pub(crate) fn empty_chunk(&self) -> Option<Chunk> {
         if self.empty == 0 || self.free < CHUNK_UNITS + SPARE_UNITS {
             return None;
@@ -250,30 +256,31 @@ impl Metadata {
             .iter()
             .flatten()
             .rev()
-            .filter(|kept| kept.count == 0 && kept.chunk.number != 0)
-            .map(|kept| kept.chunk)
+            .filter(|cached| cached.count == 0 && cached.chunk.number != 0)
+            .map(|cached| cached.chunk)
             .find(|chunk| chunk.blocks().iter().all(|it| self.bad.count(it) == 0))
     }
 
-    /// Gives a chunk without a record back, by a transaction of its own. When that is durable,
-    /// nobody writes to its blocks any more: a recovery leaves out what is in no chunk.
+    /// Removes a chunk without records, in a separate transaction. When that is durable, recovery
+    /// does not write to the blocks of the chunk, because it ignores units outside of chunks. So
+    /// the caller can free the blocks.
     ///
     /// # Errors
     ///
-    /// - `EIO` if nothing can be changed any more.
+    /// - `EIO` if the journal cannot be written. Then the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn remove_chunk(&mut self, view: &mut Writer<View>, number: u64) -> Result {
-        let kept = self.chunk(number).ok_or(EINVAL)?;
-        let before = kept.before;
-        let next = kept.next.and_then(|next| Some(self.chunk(next)?.chunk));
+        let cached = self.chunk(number).ok_or(EINVAL)?;
+        let previous = cached.previous;
+        let next = cached.next.and_then(|next| Some(self.chunk(next)?.chunk));
 
-        self.link(view, before, next)?;
+        self.link(view, previous, next)?;
         self.drop_chunk(view, number);
         Ok(())
     }
 }
 
-/// The last unit of a chunk.
+/// The contents of the last unit of a chunk.
 fn link_unit(next: Option<Chunk>) -> Unit {
     let mut unit = [0; UNIT_SIZE];
 

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! How records are added, replaced and removed, in a change that is durable all of it or not
-//! at all.
+//! Adds, replaces and removes records, in changes that are durable as a whole or not at all.
 
 use core::mem;
 
@@ -45,7 +44,7 @@ use crate::{
 };
 
 impl Metadata {
-    /// Undoes what was changed since the last commit, if anything.
+    /// Discards the change since the last commit, if any.
     pub(crate) fn rollback(&mut self) {
         while let Some(run) = self.change.added.pop() {
             self.release(run);
@@ -62,11 +61,11 @@ impl Metadata {
             *used &= !mask(run.address, run.len);
             self.count_used(block, run.len, false);
         }
-        self.has_room_from(block);
+        self.lower_hints(block);
     }
 
-    /// Says that a block may have room for any record.
-    pub(super) fn has_room_from(&mut self, block: u64) {
+    /// Notes that `block` may have room for a record of any length.
+    pub(super) fn lower_hints(&mut self, block: u64) {
         for hint in self.hints.iter_mut().rev() {
             if *hint <= block {
                 break;
@@ -75,9 +74,8 @@ impl Metadata {
         }
     }
 
-    /// Says that no block before this one has room for a record of so many units, or for a longer
-    /// one.
-    fn has_no_room_before(&mut self, block: u64, len: usize) {
+    /// Notes that no block before `block` has room for a record of `len` units or more.
+    fn raise_hints(&mut self, block: u64, len: usize) {
         for hint in self.hints.get_mut(len..).unwrap_or(&mut []) {
             if *hint >= block {
                 break;
@@ -86,7 +84,7 @@ impl Metadata {
         }
     }
 
-    /// Finds room for `len` units.
+    /// Allocates `len` free units in a row of one block. Returns the address of the first unit.
     fn allocate(&mut self, view: &mut Writer<View>, len: u64) -> Result<u64> {
         // CAST: A record has less than 64 units.
         let mut number = *self.hints.get(len as usize).ok_or(ENOSPC)?;
@@ -98,7 +96,7 @@ impl Metadata {
             // CAST: The format limits the number.
             let used = match self.chunks.get(chunk as usize) {
                 None => break,
-                Some(Some(kept)) if !kept.is_full() => kept.used.get(self.index(number)),
+                Some(Some(cached)) if !cached.is_full() => cached.used.get(self.index(number)),
                 Some(_) => {
                     number = self.geometry().chunk_blocks(chunk).end;
                     continue;
@@ -112,7 +110,7 @@ impl Metadata {
             number = number.saturating_add(1);
         }
         // CAST: A record has less than 64 units.
-        self.has_no_room_before(number, len as usize);
+        self.raise_hints(number, len as usize);
 
         let unit = found.ok_or(ENOSPC)?;
         let address = number.saturating_mul(UNITS).saturating_add(unit);
@@ -123,16 +121,16 @@ impl Metadata {
             *used |= mask(unit, len);
         }
         self.count_used(number, len, true);
-        // There is room: it was reserved.
+        // This cannot fail: the memory is reserved.
         let _ = self.change.added.push_within_capacity(Run { address, len });
         Ok(address)
     }
 
-    /// Adds a record, which belongs to `inode`. Returns its address.
+    /// Plans a new record, which belongs to `inode`. Returns its address.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if there is no room.
+    /// - `ENOSPC` if no block has room for it.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn add(
         &mut self,
@@ -146,7 +144,7 @@ impl Metadata {
         Ok(address)
     }
 
-    /// Adds the record of an inode. Returns its number.
+    /// Plans the record of a new inode. Returns the number of the inode.
     ///
     /// # Errors
     ///
@@ -162,7 +160,8 @@ impl Metadata {
         Ok(number)
     }
 
-    /// Puts a record in the place of one that has the same length. What of it is read is the same.
+    /// Plans new contents for the record at `address`. The length is the same as that of the old
+    /// record, and so is the text that readers read from the table.
     ///
     /// # Errors
     ///
@@ -180,17 +179,17 @@ impl Metadata {
         Ok(())
     }
 
-    /// Removes a record.
+    /// Plans the removal of a record.
     ///
     /// # Errors
     ///
-    /// - `EUCLEAN` if there is none.
+    /// - `EUCLEAN` if there is no record at `address`, or it is damaged.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn remove(&mut self, view: &View, address: u64) -> Result {
         let record = view.table.record(address)?;
         let len = record.unit_count();
 
-        if record.is_read() {
+        if record.is_read_in_place() {
             let block = view.table.block(address / UNITS).ok_or(EUCLEAN)?;
             let units = units_from(block, address).as_chunks_of_units();
             let end = address.saturating_add(len);
@@ -202,7 +201,7 @@ impl Metadata {
         self.remove_run(Run { address, len })
     }
 
-    /// Removes the record of an inode.
+    /// Plans the removal of the record of an inode.
     ///
     /// # Errors
     ///
@@ -221,21 +220,22 @@ impl Metadata {
         Ok(self.change.freed.push(run, GFP_KERNEL)?)
     }
 
-    /// Whether the transaction has room for one more record.
-    pub(crate) fn has_room_beside(&self) -> bool {
-        // As many headers, at most.
+    /// Whether the transaction has room for one more record of any length.
+    pub(crate) fn has_room_for_record(&self) -> bool {
+        // At most one header for each unit.
         let most = self.change.units.len().saturating_mul(2);
 
         most < self.journal.room().saturating_sub(UNITS as usize)
     }
 
-    /// Makes the change durable, all of it or nothing, and then visible, with what `publish` does.
+    /// Makes the change durable, as a whole or not at all. Then makes it visible, and calls
+    /// `publish` in the same step.
     ///
     /// # Errors
     ///
-    /// - `EIO` if it cannot be written. Then nothing can be changed any more.
-    /// - `E2BIG` if it is too large for the journal, and `ENOMEM` if memory is short. Then nothing
-    ///   has happened.
+    /// - `EIO` if the journal cannot be written. Then the filesystem is shut down.
+    /// - `E2BIG` if the change is too large for the journal, and `ENOMEM` if memory is short. Then
+    ///   nothing is changed.
     pub(crate) fn commit(
         &mut self,
         view: &mut Writer<View>,
@@ -270,7 +270,7 @@ impl Metadata {
         Ok(())
     }
 
-    /// Finds the blocks that the change is in.
+    /// Collects the metadata blocks that the change writes.
     fn find_touched(&mut self) -> Result {
         let Change { units, touched, .. } = &mut self.change;
 
@@ -285,8 +285,8 @@ impl Metadata {
         Ok(())
     }
 
-    /// Changes the blocks in memory, writes their headers anew, and adds these to the change. What
-    /// somebody may read stays as it is.
+    /// Writes the change to the cached blocks, seals them, and adds their headers to the change.
+    /// The units that readers can read keep their old contents.
     pub(super) fn seal(&mut self, view: &mut View) {
         view.table.put(&self.change.units);
 
@@ -295,9 +295,9 @@ impl Metadata {
         let touched = mem::take(&mut self.change.touched);
 
         for block in &touched {
-            let kept = self.chunk(self.geometry().chunk_of(*block));
+            let cached = self.chunk(self.geometry().chunk_of(*block));
             let (Some(CachedChunk { chunk, .. }), Some(bytes)) =
-                (kept, view.table.block_mut(*block))
+                (cached, view.table.block_mut(*block))
             else {
                 continue;
             };
@@ -305,7 +305,7 @@ impl Metadata {
             chunk.seal(&superblock, *block, sequence, bytes, crc32c);
 
             if let Some(unit) = bytes.first_chunk().copied() {
-                // There is room: `commit()` has reserved it.
+                // This cannot fail: `commit()` has reserved the memory.
                 let _ = self
                     .change
                     .units
@@ -316,20 +316,20 @@ impl Metadata {
         view.table.swap(&mut self.change.read);
     }
 
-    /// Makes the change visible.
+    /// Makes the change visible to readers.
     fn publish(&mut self, view: &mut View, publish: impl FnOnce(&mut View)) {
         view.table.swap(&mut self.change.read);
         publish(view);
     }
 
-    /// Writes the units of the change where they belong, in both copies. Memory that is bad and
-    /// cannot be repaired is put up with in one of them.
+    /// Writes the units of the change in place, in both copies. Tolerates bad memory in one copy of
+    /// each unit, and shuts the filesystem down if neither copy can be written.
     fn write_in_place(&mut self, view: &mut Writer<View>) {
-        // Those in a row of one block are written at once.
+        // Consecutive units of one block are written at once.
         let is_next = |(address, _): &(u64, Unit), (next, _): &(u64, Unit)| {
             address.saturating_add(1) == *next && next % UNITS != 0
         };
-        // A copy after the other, for these lie close together.
+        // All of copy 0 first, and then copy 1, because the units of one copy lie close together.
         let has_failed = self.volume.with_writer(|writer| {
             let mut has_failed = false;
 
@@ -349,7 +349,8 @@ impl Metadata {
         }
     }
 
-    /// Writes units in a row, as they are in memory.
+    /// Writes consecutive units of one block in a copy, from the cached block. Returns whether they
+    /// were written.
     fn write_run(
         &self,
         view: &View,
@@ -371,7 +372,7 @@ impl Metadata {
             .block(number)
             .and_then(|bytes| units_from(bytes, *address).get(..run.len().checked_mul(UNIT_SIZE)?));
 
-        // A block that is bad is written as a whole when it is repaired.
+        // A later repair writes the whole block if it is known to be bad.
         match bytes {
             Some(bytes) if !self.bad.contains(block) => {
                 writer.write(start, bytes).is_ok() || self.repair(view, copy, number).is_ok()
@@ -381,7 +382,7 @@ impl Metadata {
     }
 }
 
-/// Whole units of a record.
+/// Splits bytes into units.
 trait AsUnits {
     fn as_chunks_of_units(&self) -> impl Iterator<Item = &Unit>;
 }
@@ -394,8 +395,9 @@ impl AsUnits for [u8] {
 }
 
 impl Record<'_> {
-    /// Whether somebody may read it: all others are in memory in another way, too.
-    fn is_read(&self) -> bool {
+    /// Whether readers read the record from the table. They read all other kinds from other
+    /// structures in memory.
+    fn is_read_in_place(&self) -> bool {
         matches!(
             self,
             Self::Name { .. } | Self::Attribute { .. } | Self::Target(_)

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The journal: what makes a change durable, all of it or nothing.
+//! The journal, which makes each transaction durable as a whole or not at all.
 //!
-//! A change is written to a slot of both copies of the journal, and then where it belongs. The one
-//! fence between the two also makes the writes of the change before durable, in whose slot the
-//! change after this one goes. So whatever moment the machine stops at, what is not in place yet is
-//! in one of the two slots.
+//! Transaction n is written to its slot in both copies of the journal, then a fence follows, and
+//! then its units are written in place. The fence also makes the writes in place of transaction
+//! n - 1 durable. So transaction n + 1 can overwrite the slot of n - 1. At any moment, units that
+//! are not durable in place are in one of the two slots.
 
 use daxmf::{
     crc32c::crc32c,
@@ -35,21 +35,26 @@ use crate::{
     },
 };
 
-/// A unit that a transaction has written.
-pub(crate) struct Logged {
+/// A unit of a transaction in the journal.
+pub(crate) struct LoggedUnit {
     pub(crate) sequence: u64,
     pub(crate) address: u64,
     pub(crate) unit: Unit,
 }
 
+/// Writes and reads transactions.
 pub(crate) struct Journal {
     geometry: Geometry,
     uuid: Uuid,
+    /// The last transaction.
     sequence: u64,
+    /// A buffer as long as a slot.
     image: KVVec<u8>,
 }
 
 impl Journal {
+    /// Creates a journal for which no transaction was read.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
@@ -62,29 +67,33 @@ impl Journal {
         })
     }
 
-    /// Takes the sizes of a filesystem that has grown. Slots are as long as they were.
+    /// Sets the geometry after growth, which does not change the size of the slots.
     pub(crate) fn set_geometry(&mut self, geometry: Geometry) {
         self.geometry = geometry;
     }
 
+    /// The last transaction.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
 
-    /// Goes on after a transaction, if that is later than what the journal has.
+    /// Continues after transaction `sequence` if that is later than the last one in the journal.
     pub(crate) fn advance_to(&mut self, sequence: u64) {
         self.sequence = self.sequence.max(sequence);
     }
 
-    /// The number of units that fit a slot.
+    /// The number of units that certainly fit a slot.
     pub(crate) fn room(&self) -> usize {
-        // Each has an address; these may not fill their last unit, and the header comes before.
+        // Each unit also needs an address. Subtract one unit for the header, and one because the
+        // addresses are padded to whole units.
         self.image.len().saturating_sub(2 * UNIT_SIZE) / (UNIT_SIZE + size_of::<u64>())
     }
 
+    /// Checks that `count` units fit a slot.
+    ///
     /// # Errors
     ///
-    /// - `E2BIG` if so many units do not fit a slot.
+    /// - `E2BIG` if they do not fit.
     pub(crate) fn check_room(&self, count: usize) -> Result {
         if Transaction::size(count) > self.image.len() {
             return Err(E2BIG);
@@ -92,16 +101,17 @@ impl Journal {
         Ok(())
     }
 
-    /// The first byte of the slot for a transaction.
+    /// The first byte, on the volume, of the slot for a transaction.
     fn start(&self, copy: u64, sequence: u64) -> u64 {
         self.geometry.slot(copy, sequence % SLOTS) << BLOCK_SHIFT
     }
 
-    /// Writes a change as the next transaction, and makes it durable.
+    /// Writes units as the next transaction, and makes it durable.
     ///
     /// # Errors
     ///
-    /// - `EIO` if that fails; then nothing may be changed any more.
+    /// - `EIO` if no copy can be written, or the device cannot be flushed. Then the caller must
+    ///   shut the filesystem down.
     pub(crate) fn write(
         &mut self,
         volume: &Volume,
@@ -132,7 +142,7 @@ impl Journal {
             .filter(|start| write_copy(volume, bad, **start, image))
             .count();
 
-        // One copy is enough: bad memory is what the other is for.
+        // One copy is enough where the memory of the other copy is bad.
         if written == 0 {
             return Err(EIO);
         }
@@ -142,13 +152,13 @@ impl Journal {
         Ok(())
     }
 
-    /// Reads the transactions that may not be in place yet, the older one first, and goes on after
-    /// the newer one.
+    /// Reads the transactions that may not be in place yet, the older one first. The next
+    /// transaction to write is the one after the newer one.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn read(&mut self, volume: &Volume) -> Result<KVec<Logged>> {
+    pub(crate) fn read(&mut self, volume: &Volume) -> Result<KVec<LoggedUnit>> {
         let mut units = KVec::new();
         let mut slots = [self.read_slot(volume, 0)?, self.read_slot(volume, 1)?];
 
@@ -157,7 +167,7 @@ impl Journal {
         let newest = slots.iter().flatten().map(|slot| slot.0).max().unwrap_or(0);
 
         for (sequence, image) in slots.iter().flatten() {
-            // What is older has been in place since before the newest was written.
+            // Older transactions were durable in place before the newest one was written.
             if sequence.saturating_add(1) >= newest {
                 add_units(*sequence, image, &mut units)?;
             }
@@ -166,7 +176,7 @@ impl Journal {
         Ok(units)
     }
 
-    /// Reads a slot from the copy that is whole and has the later transaction.
+    /// Reads a slot from the intact copy with the later transaction.
     fn read_slot(&mut self, volume: &Volume, slot: u64) -> Result<Option<(u64, KVVec<u8>)>> {
         let first = self.read_copy(volume, 0, slot)?;
         let second = self.read_copy(volume, 1, slot)?;
@@ -178,7 +188,7 @@ impl Journal {
         })
     }
 
-    /// Reads a copy of a slot if it is whole.
+    /// Reads a copy of a slot. Returns [`None`] if it is not intact.
     fn read_copy(
         &mut self,
         volume: &Volume,
@@ -188,7 +198,8 @@ impl Journal {
         let start = self.start(copy, slot);
         let first = self.image.get_mut(..BLOCK_SIZE).ok_or(EINVAL)?;
 
-        // What is bad behind the transaction does not matter.
+        // Read the first block for the length, and then only the transaction. Bad blocks after it
+        // do not matter.
         if volume.read(start, first).is_err() {
             return Ok(None);
         }
@@ -216,8 +227,8 @@ impl Journal {
     }
 }
 
-/// Writes a copy of a transaction, unless memory that is known to be bad is in the way. Returns
-/// whether that has succeeded.
+/// Writes a copy of a transaction, unless a block of it is known to be bad. Returns whether the
+/// copy was written.
 fn write_copy(volume: &Volume, bad: &BadBlocks, start: u64, image: &[u8]) -> bool {
     let blocks = (start >> BLOCK_SHIFT..).zip(image.chunks(BLOCK_SIZE));
     let is_bad = blocks.clone().any(|(block, _)| bad.contains(block));
@@ -225,7 +236,8 @@ fn write_copy(volume: &Volume, bad: &BadBlocks, start: u64, image: &[u8]) -> boo
     !is_bad && (volume.write(start, image).is_ok() || repair_copy(volume, blocks).is_ok())
 }
 
-/// Writes blocks anew, over memory that nobody has told us is bad.
+/// Writes whole blocks, and clears bad memory. It is for blocks that cannot be written, and whose
+/// failure was not notified.
 fn repair_copy<'a>(volume: &Volume, blocks: impl Iterator<Item = (u64, &'a [u8])>) -> Result {
     let mut whole: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
@@ -238,13 +250,13 @@ fn repair_copy<'a>(volume: &Volume, blocks: impl Iterator<Item = (u64, &'a [u8])
     Ok(())
 }
 
-fn add_units(sequence: u64, image: &[u8], units: &mut KVec<Logged>) -> Result {
+fn add_units(sequence: u64, image: &[u8], units: &mut KVec<LoggedUnit>) -> Result {
     let count = Transaction::count(image).map_or(0, |(count, _)| count);
 
     for index in 0..count {
         if let Some((address, unit)) = Transaction::unit(image, count, index) {
             units.push(
-                Logged {
+                LoggedUnit {
                     sequence,
                     address,
                     unit: *unit,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a record fits the table of records, and how that changes on the media.
+//! The table of records: the free units, and the planned change.
 
 use daxmf::{
     crc32c::crc32c,
@@ -44,56 +44,61 @@ use crate::{
     },
 };
 
-/// Units that are a record, or are to be one.
+/// The units of one record.
 #[derive(Clone, Copy)]
 pub(super) struct Run {
     pub(super) address: u64,
     pub(super) len: u64,
 }
 
-/// A change that is not on the media yet.
+/// A planned change, before its commit.
 #[derive(Default)]
 pub(super) struct Change {
+    /// The new contents of units, by address.
     pub(super) units: KVec<(u64, Unit)>,
+    /// Records that are added. Their units are used already.
     pub(super) added: KVec<Run>,
+    /// Records that are removed. Their units become free after the commit.
     pub(super) freed: KVec<Run>,
-    /// Those units of records that go, as they were, that somebody may read as long as they are
-    /// there.
+    /// The old units of removed records that readers can still read from the table, until the
+    /// change is visible.
     pub(super) read: KVec<(u64, Unit)>,
-    /// The blocks that it is in, once it is complete.
+    /// The metadata blocks that the change writes. Filled by the commit.
     pub(super) touched: KVec<u64>,
 }
 
-/// What it takes to change the table of records.
+/// The state for changes of the table of records.
 ///
-/// A change is any number of records added, replaced and removed, and then
-/// [`commit()`](Self::commit). One that is not committed is undone by
-/// [`rollback()`](Self::rollback), with which the next one begins.
+/// A change adds, replaces and removes any number of records, and ends with
+/// [`commit()`](Self::commit). Each change begins with [`rollback()`](Self::rollback), which
+/// discards a change that was not committed.
 pub(crate) struct Metadata {
     pub(super) volume: Arc<Volume>,
     pub(super) superblock: Superblock,
-    /// By their numbers; the last one is there.
+    /// By number. The last element is not [`None`].
     pub(super) chunks: KVVec<Option<CachedChunk>>,
-    /// The least number that no chunk has.
+    /// The least number without a chunk.
     pub(super) vacant: u64,
-    /// Number of chunks without a record, but the first.
+    /// Number of chunks without records, except chunk 0.
     pub(super) empty: u64,
-    /// For each length of a record, the first block that may have room for it. Not less than that
-    /// for any shorter one.
+    /// For each length of a record in units: no earlier block has room for it. Lengths in ascending
+    /// order have hints in ascending order.
     pub(super) hints: [u64; UNITS as usize],
-    /// Number of units for records, and how many of them are free.
+    /// Number of units for records.
     pub(super) units: u64,
+    /// Number of free units for records.
     pub(super) free: u64,
     pub(super) change: Change,
+    /// A buffer for one record.
     pub(super) scratch: KVec<u8>,
     pub(super) journal: Journal,
-    /// Blocks of superblock, journal and metadata that are bad. They are not written until they are
-    /// repaired: after a machine check they are not even there for a while.
+    /// Bad blocks of superblocks, journal and metadata. They are not written until they are
+    /// repaired, because after a machine check they are missing from the linear map for a while.
     pub(crate) bad: BadBlocks,
 }
 
 impl Metadata {
-    /// There is no chunk yet.
+    /// Creates the state without a chunk.
     pub(crate) fn new(
         volume: Arc<Volume>,
         superblock: Superblock,
@@ -119,8 +124,8 @@ impl Metadata {
         &self.superblock
     }
 
-    /// Sets what the superblock is to be. The caller writes it, and has written what lies elsewhere
-    /// by it.
+    /// Sets the superblock in memory, and the places that follow from it. Before that, the caller
+    /// has written the copies to any new places. Later, it writes the superblock to the media.
     pub(crate) fn set_superblock(&mut self, superblock: Superblock) {
         self.superblock = superblock;
         self.journal.set_geometry(superblock.geometry);
@@ -133,17 +138,17 @@ impl Metadata {
         &self.superblock.geometry
     }
 
-    /// The transaction that was last committed.
+    /// The last committed transaction.
     pub(crate) fn sequence(&self) -> u64 {
         self.journal.sequence()
     }
 
-    /// Goes on after a transaction, if that is later than what the journal has.
+    /// Continues after transaction `sequence` if that is later than the last one in the journal.
     pub(crate) fn advance_to(&mut self, sequence: u64) {
         self.journal.advance_to(sequence);
     }
 
-    /// The number of units that a change can have.
+    /// The maximum number of units in a transaction.
     pub(crate) fn room(&self) -> usize {
         self.journal.room()
     }
@@ -153,7 +158,7 @@ impl Metadata {
         self.units
     }
 
-    /// Number of units that are free.
+    /// Number of free units for records.
     pub(crate) fn free(&self) -> u64 {
         self.free
     }
@@ -168,15 +173,15 @@ impl Metadata {
         self.chunks.get_mut(number as usize)?.as_mut()
     }
 
-    /// Where a copy of a metadata block lies on the device. [`None`] if there is no such block.
+    /// The block of the device with a copy of a metadata block. [`None`] if there is no such
+    /// metadata block.
     pub(crate) fn place(&self, copy: u64, number: u64) -> Option<u64> {
-        let kept = self.chunk(self.geometry().chunk_of(number))?;
+        let cached = self.chunk(self.geometry().chunk_of(number))?;
 
-        Some(kept.chunk.place(self.geometry(), copy, number))
+        Some(cached.chunk.place(self.geometry(), copy, number))
     }
 
-    /// The number of the metadata block of a chunk, but the first, whose copy lies at a block of
-    /// the device.
+    /// The number of the metadata block whose copy lies at `block` of the device. `chunk` is not 0.
     pub(crate) fn block_at(&self, chunk: u64, copy: u64, block: u64) -> Option<u64> {
         let copies = self.chunk(chunk)?.chunk.blocks();
         let start = copies.get(copy as usize)?.start;
@@ -185,14 +190,14 @@ impl Metadata {
         Some(first.saturating_add(block.checked_sub(start)?))
     }
 
-    /// The address of the record of a chunk but the first.
+    /// The address of the record of a chunk other than chunk 0.
     pub(crate) fn chunk_record(&self, number: u64) -> u64 {
-        let before = self.chunk(number).map_or(0, |kept| kept.before);
+        let previous = self.chunk(number).map_or(0, |cached| cached.previous);
 
-        self.geometry().link(before)
+        self.geometry().link(previous)
     }
 
-    /// Whether an address is that of the last unit of a chunk.
+    /// Whether an address is the last unit of a chunk.
     pub(crate) fn is_link(&self, address: u64) -> bool {
         self.geometry()
             .link(self.geometry().chunk_of(address / UNITS))
@@ -208,7 +213,7 @@ impl Metadata {
         block.saturating_sub(first) as usize
     }
 
-    /// The units of a block that are not free, a bit for each.
+    /// The mask of the used units of a block.
     pub(super) fn used_mut(&mut self, block: u64) -> Option<&mut u64> {
         let index = self.index(block);
 
@@ -217,7 +222,8 @@ impl Metadata {
             .get_mut(index)
     }
 
-    /// The units of a block that no record of other kinds than a chunk's may have.
+    /// The mask of the units of a block that are reserved for the header and the record of the next
+    /// chunk.
     pub(super) fn reserved(&self, number: u64) -> u64 {
         match self.is_link(number.saturating_mul(UNITS).saturating_add(UNITS - 1)) {
             true => HEADER | LINK,
@@ -225,7 +231,7 @@ impl Metadata {
         }
     }
 
-    /// Seals a block as it is after the last transaction.
+    /// Seals a block with the sequence of the last transaction.
     pub(super) fn seal_block(&self, chunk: &Chunk, number: u64, block: &mut Block) {
         chunk.seal(
             &self.superblock,
@@ -236,9 +242,10 @@ impl Metadata {
         );
     }
 
-    /// Takes a block that was read from the media. Its header has been checked; the records are
-    /// checked for their lengths. A free unit must be zeroes: a block without a record is not kept,
-    /// and a record that is added is not written with what lies around it.
+    /// Loads a block that was read from the media, and checks the lengths of its records. The
+    /// caller has checked the header. Free units must be zeroes: a block without a record is not
+    /// cached, and to add a record only its own units are written. So any other contents would make
+    /// the cached block differ from the media.
     ///
     /// # Errors
     ///
@@ -249,7 +256,7 @@ impl Metadata {
         let reserved = self.reserved(number);
         let mut used = reserved;
         let mut unit = 1;
-        // The record of the next chunk is checked when that is read.
+        // `next_chunk()` checks the record of the next chunk.
         let end = match reserved & LINK {
             0 => UNITS,
             _ => UNITS - 1,
@@ -290,20 +297,20 @@ impl Metadata {
         Ok(())
     }
 
-    /// Counts units of a block that become used, or free.
+    /// Updates the counters after `count` units of a block have become used or free.
     pub(super) fn count_used(&mut self, block: u64, count: u64, is_used: bool) {
         let number = self.geometry().chunk_of(block);
-        let Some(kept) = self.chunk_mut(number) else {
+        let Some(cached) = self.chunk_mut(number) else {
             return;
         };
-        let was_empty = kept.count == 0;
+        let was_empty = cached.count == 0;
 
-        kept.count = match is_used {
-            true => kept.count.saturating_add(count),
-            false => kept.count.saturating_sub(count),
+        cached.count = match is_used {
+            true => cached.count.saturating_add(count),
+            false => cached.count.saturating_sub(count),
         };
 
-        let is_empty = kept.count == 0;
+        let is_empty = cached.count == 0;
 
         self.free = match is_used {
             true => self.free.saturating_sub(count),
@@ -317,7 +324,7 @@ impl Metadata {
     }
 }
 
-/// Keeps a block in memory, if need be without a record.
+/// Caches a block without a record, unless the block is cached already.
 pub(super) fn cache_block(view: &mut Writer<View>, number: u64) -> Result {
     if view.table.block(number).is_none() {
         let block = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The two copies of everything: which are bad, and how one is written anew.
+//! The two copies of superblock, journal and metadata: finds bad pairs, and rewrites copies.
 
 use core::ops::Range;
 
@@ -20,14 +20,15 @@ use crate::{
     store::metadata::Metadata, //
 };
 
-/// Whether a block is what the media has. One without a record gets its header with its first one.
+/// Whether a cached block has a header, and so the contents of the media. A block that is cached
+/// for its first record gets the header when that is committed.
 fn is_sealed(block: &Block) -> bool {
     block.first_chunk() != Some(&[0; UNIT_SIZE])
 }
 
 impl Metadata {
-    /// Whether both copies of something at the ends of the device are bad that is written now and
-    /// then.
+    /// Whether both copies of a block of the journal or of chunk 0 are bad. These are the blocks at
+    /// the ends of the device that transactions write.
     pub(crate) fn has_bad_pair(&self) -> bool {
         let [_, others @ ..] = self.geometry().copies();
 
@@ -36,7 +37,7 @@ impl Metadata {
             .any(|copies| self.bad_pair_of(copies).is_some())
     }
 
-    /// The first block at the ends of the device that is bad, and whose other copy is, too.
+    /// A bad block at the ends of the device whose other copy is bad, too.
     pub(crate) fn bad_pair(&self) -> Option<u64> {
         self.geometry()
             .copies()
@@ -62,7 +63,7 @@ impl Metadata {
         None
     }
 
-    /// Writes a copy of a block anew, over bad memory.
+    /// Rewrites a copy of a metadata block over bad memory.
     ///
     /// # Errors
     ///
@@ -75,27 +76,28 @@ impl Metadata {
         }
     }
 
-    /// The same for a block without a record, which is not kept in memory, or is for a change that
-    /// was not made.
+    /// The same for a block without a record. Such a block is not cached, or was cached for a
+    /// change that was not committed.
     fn repair_empty(&self, copy: u64, number: u64) -> Result {
         let mut empty = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
         let chunk = self.geometry().chunk_of(number);
 
-        if let Some(kept) = self.chunk(chunk) {
-            self.seal_block(&kept.chunk, number, &mut empty);
+        if let Some(cached) = self.chunk(chunk) {
+            self.seal_block(&cached.chunk, number, &mut empty);
         }
-        // The copies must be the same. If the other one is bad, too, there is nothing to lose.
+        // The copies must be equal, so rewrite the other one, too. Ignore an error: the block has
+        // no record, so no data is gone.
         for other in (0..COPIES).filter(|other| *other != copy) {
             let _ = self.write_copy(other, number, &empty);
         }
         self.write_copy(copy, number, &empty)
     }
 
-    /// Writes the second copy of the first chunk to where it lies in a filesystem that has grown.
+    /// Writes the second copy of chunk 0 to its place after growth.
     ///
     /// # Errors
     ///
-    /// - `EIO` if it cannot be written, or an empty block be read.
+    /// - `EIO` if a block cannot be written, or a block without a record cannot be read.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn write_second_copy(&self, view: &View, grown: &Geometry) -> Result {
         let chunk = grown.first_chunk();
@@ -116,14 +118,14 @@ impl Metadata {
         Ok(())
     }
 
-    /// Writes a block from byte `start` of the volume on, also over bad memory.
+    /// Writes a whole block at byte `start` of the volume. Repairs the block if the write fails.
     pub(super) fn write_whole(&self, start: u64, block: &Block) -> Result {
         self.volume
             .write(start, block)
             .or_else(|_| self.volume.repair(start, block))
     }
 
-    /// Reads a block of the first chunk that is not kept in memory, from a copy that is whole.
+    /// Reads a block of chunk 0 that is not cached, from an intact copy.
     fn read_empty(&self, number: u64, block: &mut Block) -> Result {
         let chunk = self.geometry().first_chunk();
 
