@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a person types; 'make help' lists it. kbuild reads the file Kbuild and
-# knows nothing of this one, which only calls scripts.
+# The commands for users; 'make help' lists them. Each one calls a script. kbuild
+# does not read this file, but the file Kbuild.
 
 MAKEFLAGS += --no-print-directory
 KERNEL ?= stock

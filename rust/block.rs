@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Block devices that take bios as they come, without a request queue.
+//! Bio-based block devices: the driver gets bios directly, without a request queue.
 //!
-//! A driver allocates a [`Disk`], prepares what belongs to it, and makes it visible with a
-//! [`Registration`]; its [`Operations`] get each [`Bio`]. A consumer opens a disk as
+//! A driver allocates a [`Disk`] and makes it visible with a [`Registration`]. The block layer
+//! passes each [`Bio`] to the disk's [`Operations`]. A consumer opens a disk or a partition as a
 //! [`DeviceFile`].
 //!
 //! Unsupported: zones, discard, polled I/O, ioctls, HIGHMEM.

@@ -10,7 +10,7 @@
 //! cat /sys/kernel/debug/rust_dax_holder/notified
 //! ```
 //!
-//! A real holder finds out whom the failed range belongs to, and declines where it cannot.
+//! A real holder finds the owners of the failed range, and declines the failure where it cannot.
 
 use daxmf::{
     block::DeviceFile,
@@ -60,7 +60,7 @@ module! {
     params: {
         answer: i32 {
             default: 0,
-            description: "0 to take a failure, 1 to decline it, or the errno to fail with, as -5",
+            description: "0 to handle a failure, 1 to decline it, an errno such as -5 to fail",
         },
         delay_ms: u32 {
             default: 0,
@@ -70,7 +70,7 @@ module! {
 }
 
 daxmf::string_param! {
-    device: 64, "block device to hold, a path"
+    device: 64, "path of the block device to claim"
 }
 
 /// Counts the notifications.
@@ -90,7 +90,7 @@ impl Holder for Counter {
             module_parameters::delay_ms.value().into(),
         ));
         self.notified.fetch_add(1, Relaxed);
-        pr_info!("memory failure dealt with\n");
+        pr_info!("memory failure handled\n");
         match module_parameters::answer.value() {
             1 => Outcome::Declined(Reason::NotSupported),
             errno => to_result(errno).into(),

@@ -2,8 +2,8 @@
 
 //! The smallest provider of a DAX device.
 //!
-//! It makes a disk with DAX out of a namespace, for filesystems and other holders to use, and takes
-//! the memory failures of its page frames to them:
+//! It makes a disk with DAX out of a namespace, which a filesystem or another holder can use, and
+//! notifies the holder of memory failures of its page frames:
 //!
 //! ```sh
 //! echo 0 > /sys/bus/nd/drivers_autoprobe
@@ -11,8 +11,8 @@
 //! echo namespace0.0 > /sys/bus/nd/drivers/rust_dax_provider/bind
 //! ```
 //!
-//! A real provider also knows what is bad, refuses to read it and mends what is written over it, as
-//! `daxmf_pmem` does.
+//! A real provider, such as `daxmf_pmem`, also records the bad ranges, fails reads of them, and
+//! repairs them when they are written.
 
 use daxmf::{
     badblocks::Badblocks,
@@ -68,7 +68,7 @@ daxmf::module_nvdimm_driver! {
     license: "GPL",
 }
 
-/// Takes failures from page frames to the holder of the device.
+/// Forwards memory failures from the page frames to the holder of the device.
 struct Failures {
     namespace: Arc<Namespace>,
     control: Control,
@@ -143,7 +143,7 @@ impl block::Operations for Memory {
     }
 }
 
-/// The driver's data. The device goes first, then the disk.
+/// The driver's data. The DAX device is removed first, then the disk.
 struct RustDaxProvider {
     _dax: dax::device::Registration<Memory>,
     _disk: block::Registration<Memory>,

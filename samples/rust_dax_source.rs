@@ -2,15 +2,17 @@
 
 //! The smallest source of memory failures.
 //!
-//! When it is loaded it tells the holder of a DAX device that bytes of the device have failed, as
-//! many as one likes; the kernel's own sources know pages only. The memory itself is as it was:
+//! When it is loaded, it notifies the holder of a DAX device that a range of the device failed. The
+//! range can have any start and length in bytes, while the kernel's own sources have pages only.
+//! The failure is simulated, so the memory stays good:
 //!
 //! ```sh
 //! insmod rust_dax_source.ko device=/dev/pmem0 start=0x200000 size=0x300000
 //! rmmod rust_dax_source
 //! ```
 //!
-//! It stays loaded if the holder has dealt with the failure. If not, that is the error.
+//! It stays loaded if the holder handled the failure. Otherwise loading fails with the errno of the
+//! outcome.
 
 use daxmf::{
     block::DeviceFile,
@@ -29,7 +31,7 @@ module! {
     params: {
         start: u64 {
             default: 0,
-            description: "first byte that fails, from the start of the whole device",
+            description: "offset of the first byte that fails, from the start of the whole device",
         },
         size: u64 {
             default: 4096,
@@ -39,7 +41,7 @@ module! {
 }
 
 daxmf::string_param! {
-    device: 64, "block device that has the memory, a path"
+    device: 64, "path of the block device whose memory fails"
 }
 
 struct RustDaxSource;
@@ -52,10 +54,12 @@ impl kernel::Module for RustDaxSource {
 
         let range = ByteRange::new(start, size)
             .ok_or(EINVAL)
-            .inspect_err(|_| pr_err!("start={start:#x} size={size:#x} are no range\n"))?;
+            .inspect_err(|_| pr_err!("start={start:#x} size={size:#x} is not a range\n"))?;
         let found = DeviceFile::open(path)
             .and_then(|file| Device::of(&file))
-            .inspect_err(|error| pr_err!("device={path:?} cannot be found: {error:?}\n"))?;
+            .inspect_err(|error| {
+                pr_err!("device={path:?}: cannot open its DAX device: {error:?}\n")
+            })?;
 
         let outcome = found.notify_failure(range, Flags::SW_SIMULATED);
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory failures as uevents of the disk.
+//! Announces memory failures to udev, as uevents of the disk.
 
 use daxmf::{
     block::DiskRef,
@@ -25,19 +25,20 @@ use kernel::{
     },
 };
 
-/// How long failures wait for others, in milliseconds.
+/// The delay of a uevent after a failure, in milliseconds. Later failures within it share the
+/// uevent.
 const DELAY: i64 = 1000;
 
-/// How long it is from one uevent to the next, in milliseconds. While failures go on, udev has time
-/// for others: whoever waits until it has done all does not wait for ever.
+/// The minimum time between two uevents, in milliseconds. A steady stream of failures must leave
+/// udev time to empty its queue, because `udevadm settle` waits for that.
 const INTERVAL: i64 = 10_000;
 
-/// Announces failures to udev, those that come together in one uevent.
+/// Announces failures to udev. Failures that follow each other closely share a uevent.
 #[pin_data]
 pub(crate) struct Announcer {
-    /// As soon as there is one.
+    /// Set after the disk is registered.
     disk: SetOnce<DiskRef>,
-    /// The number of failures, and of ranges that were found, that udev does not know of.
+    /// The number of failures, and of ranges with found errors, since the last uevent.
     count: Atomic<u64>,
     /// When the last uevent was sent.
     #[pin]
@@ -53,7 +54,7 @@ impl Announcer {
         }? Error)
     }
 
-    /// How long the next uevent has to wait.
+    /// The delay until the next uevent.
     fn delay(&self) -> Delta {
         let elapsed = self.last.lock().map(|last| last.elapsed().as_millis());
         let rest = elapsed.map_or(0, |elapsed| INTERVAL.saturating_sub(elapsed));
@@ -61,15 +62,15 @@ impl Announcer {
         Delta::from_millis(rest.max(DELAY))
     }
 
-    /// Failures are uevents of `disk` from now on.
+    /// Sets the disk whose uevents announce the failures.
     pub(crate) fn announce_on(&self, disk: DiskRef) {
         self.disk.populate(disk);
     }
 }
 
-/// Has a failure, or a range that was found, announced.
+/// Counts a failure or a range with found errors, and schedules its uevent.
 pub(crate) fn announce(announcer: &work::Handle<Announcer>) {
-    // If it is not the first, the item is queued.
+    // If the count was not 0, the item is already queued.
     if announcer.count.fetch_add(1, Relaxed) == 0 {
         announcer.queue_after(announcer.delay());
     }
@@ -77,7 +78,7 @@ pub(crate) fn announce(announcer: &work::Handle<Announcer>) {
 
 impl work::Item for Announcer {
     fn run(&self) {
-        // What comes from now on queues the item once more.
+        // A failure after this exchange queues the item again.
         let count = self.count.xchg(0, Relaxed);
         let Some(disk) = self.disk.as_ref() else {
             return;
@@ -89,7 +90,10 @@ impl work::Item for Announcer {
             .and_then(|property| disk.notify_change(&property));
 
         if let Err(error) = result {
-            pr_warn!("{count} memory failures cannot be announced to udev: {error:?}\n");
+            pr_warn!(
+                "{:?}: cannot send a uevent for {count} memory failures: {error:?}\n",
+                disk.name()
+            );
         }
     }
 }

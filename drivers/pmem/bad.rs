@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is bad of the memory of a namespace.
+//! The bad ranges of a namespace.
 
 mod platform;
 mod repair;
@@ -26,46 +26,48 @@ use kernel::{
 
 use crate::page_set::PageSet;
 
-/// What is bad of the memory of a namespace.
+/// The bad ranges of a namespace.
 ///
-/// The disk's list of bad blocks shows it, but has room for 512 ranges only. A range that finds
-/// none is kept by page, and listed when there is room. It is as bad as what is listed.
+/// `list` is the disk's list of bad blocks, which has room for 512 ranges. If a range does not fit,
+/// `unlisted` gets its pages, and `list` gets them when it has room again. Listed and unlisted
+/// ranges are equally bad.
 #[pin_data]
 pub(crate) struct BadMemory {
     range: ByteRange<space::Device>,
     list: Arc<Badblocks>,
     unlisted: PageSet,
-    /// One repair runs at a time.
+    /// Held during a repair, so that one repair runs at a time.
     #[pin]
     repair: Mutex<()>,
-    /// The range that a repair is for. Protects each change of what is bad.
+    /// The running repair. Its lock is held during each change of the bad ranges.
     #[pin]
-    under_way: Mutex<Option<UnderWay>>,
-    /// The number of repairs that have finished. Changes with `under_way` locked.
+    running: Mutex<Option<RunningRepair>>,
+    /// The number of finished repairs. It changes under the lock of `running`.
     finished: Atomic<u64>,
 }
 
-/// The range of a repair.
-struct UnderWay {
+/// A repair that has started and has not finished.
+struct RunningRepair {
     range: ByteRange<space::Device>,
-    /// Whether a part of it has failed since the repair began.
+    /// Whether a part of the range has failed since the start of the repair.
     has_failed: bool,
 }
 
-impl UnderWay {
-    /// Notes that `range` has failed.
-    fn fail(under_way: &mut Option<Self>, range: ByteRange<space::Device>) {
-        if let Some(repair) = under_way {
+impl RunningRepair {
+    /// Sets `has_failed` if the running repair, if any, overlaps `range`, which failed.
+    fn note_failure(running: &mut Option<Self>, range: ByteRange<space::Device>) {
+        if let Some(repair) = running {
             repair.has_failed |= repair.range.clip(range).is_some();
         }
     }
 }
 
 impl BadMemory {
-    /// Prepares for the memory of a namespace of `len` bytes, all of which is good.
+    /// Creates the bad ranges of a namespace of `len` bytes. There are none yet.
     ///
     /// # Errors
     ///
+    /// - `EINVAL` if `len` is 0.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn new(len: u64) -> Result<Arc<Self>> {
         let range = ByteRange::new(0, len).ok_or(EINVAL)?;
@@ -78,25 +80,25 @@ impl BadMemory {
                 list,
                 unlisted,
                 repair <- new_mutex!(()),
-                under_way <- new_mutex!(None),
+                running <- new_mutex!(None),
                 finished: Atomic::new(0),
             }),
             GFP_KERNEL,
         )
     }
 
-    /// The list that the disk shows.
+    /// The disk's list of bad blocks.
     pub(crate) fn list(&self) -> &Arc<Badblocks> {
         &self.list
     }
 
-    /// Whether nothing is bad, at this moment. This takes no lock.
+    /// Whether there is no bad range at the moment. Takes no lock.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.list.is_empty() && self.unlisted.is_empty()
     }
 
-    /// The first bad byte of `range`.
+    /// The offset of the first bad byte of `range`.
     #[inline]
     pub(crate) fn first_in(&self, range: ByteRange<space::Device>) -> Option<u64> {
         if self.is_empty() {
@@ -106,7 +108,7 @@ impl BadMemory {
         self.first_bad(range).map(ByteRange::start)
     }
 
-    /// The first bad part of `range`; a bad part may follow it at once.
+    /// The first bad part of `range`. Another bad part can follow it directly.
     fn first_bad(&self, range: ByteRange<space::Device>) -> Option<ByteRange<space::Device>> {
         let listed = self.list.first_in(range);
         let unlisted = self
@@ -121,7 +123,7 @@ impl BadMemory {
             .min_by_key(|bad| bad.start())
     }
 
-    /// Calls `good` with the pages that have a part of `range` and no bad part.
+    /// Calls `good` with each run of pages that overlap `range` and have no bad part.
     fn for_each_good(
         &self,
         range: ByteRange<space::Device>,
@@ -145,48 +147,49 @@ impl BadMemory {
         }
     }
 
-    /// Adds `range`, which has failed, and calls `mark`. No repair ends meanwhile.
+    /// Adds `range`, which failed, and calls `mark`, both under the lock that a repair takes to
+    /// finish.
     ///
-    /// Returns whether the list has it.
+    /// Returns whether the list has the range.
     pub(crate) fn add_failed(&self, range: ByteRange<space::Device>, mark: impl FnOnce()) -> bool {
-        let mut under_way = self.under_way.lock();
+        let mut running = self.running.lock();
 
-        UnderWay::fail(&mut under_way, range);
+        RunningRepair::note_failure(&mut running, range);
         mark();
         self.add(range)
     }
 
-    /// Adds `range`, in which errors were found, and calls `news` with its pages that had no bad
-    /// part before. No repair ends meanwhile.
+    /// Adds `range`, in which errors were found, and calls `newly_bad` with each run of its pages
+    /// that had no bad part, both under the lock that a repair takes to finish.
     ///
-    /// Returns whether the list has it.
+    /// Returns whether the list has the range.
     pub(crate) fn add_found(
         &self,
         range: ByteRange<space::Device>,
-        news: impl FnMut(PageRange<space::Device>),
+        newly_bad: impl FnMut(PageRange<space::Device>),
     ) -> bool {
-        self.add_anew(&mut self.under_way.lock(), range, news)
+        self.add_found_locked(&mut self.running.lock(), range, newly_bad)
     }
 
-    fn add_anew(
+    fn add_found_locked(
         &self,
-        under_way: &mut Option<UnderWay>,
+        running: &mut Option<RunningRepair>,
         range: ByteRange<space::Device>,
-        mut news: impl FnMut(PageRange<space::Device>),
+        mut newly_bad: impl FnMut(PageRange<space::Device>),
     ) -> bool {
-        UnderWay::fail(under_way, range);
+        RunningRepair::note_failure(running, range);
         self.for_each_good(range, |pages| {
-            // Whoever hears of it finds it bad.
+            // The range is added first, so that it is bad when `newly_bad` runs.
             if let Some(bad) = pages.bytes().and_then(|bytes| bytes.clip(range)) {
                 self.add(bad);
             }
-            news(pages);
+            newly_bad(pages);
         });
         self.add(range)
     }
 
     fn add(&self, range: ByteRange<space::Device>) -> bool {
-        // A full list takes nothing, not even what it has.
+        // A full list refuses every range, even one that it has.
         let is_listed = self.is_listed(range) || self.list.mark(range).is_ok();
 
         if !is_listed {
@@ -210,21 +213,21 @@ impl BadMemory {
         true
     }
 
-    /// Removes `range` from what is bad.
+    /// Removes `range` from the bad ranges.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if the range divides a listed one within a page and the list is full. It stays
-    ///   bad then.
+    /// - `ENOSPC` if the list is full, and removing the range splits a listed one within a page.
+    ///   The range stays bad then.
     fn remove(&self, range: ByteRange<space::Device>) -> Result {
         if let Err(error) = self.list.clear(range) {
-            self.list.clear(self.with_rest(range).ok_or(error)?)?;
+            self.list.clear(self.with_following(range).ok_or(error)?)?;
         }
         if let Some(pages) = whole_pages(range) {
             self.unlisted.remove(pages);
         }
 
-        // There may be room now.
+        // The list can have room now.
         while let Some(bad) = self
             .unlisted
             .first_in(self.range.pages())
@@ -238,10 +241,12 @@ impl BadMemory {
         Ok(())
     }
 
-    /// `range` with the listed range that follows it, which is kept by page from now on.
-    fn with_rest(&self, range: ByteRange<space::Device>) -> Option<ByteRange<space::Device>> {
-        let behind = ByteRange::between(range.end(), self.range.end())?;
-        let rest = self.list.first_in(behind)?;
+    /// Returns `range` together with the listed range that follows it directly, and adds the pages
+    /// of the latter to `unlisted`. Returns [`None`] if there is no such range, or if it starts
+    /// within a page.
+    fn with_following(&self, range: ByteRange<space::Device>) -> Option<ByteRange<space::Device>> {
+        let after = ByteRange::between(range.end(), self.range.end())?;
+        let rest = self.list.first_in(after)?;
 
         if rest.start() != range.end() || rest.start() % PAGE_SIZE != 0 {
             return None;
@@ -251,7 +256,7 @@ impl BadMemory {
     }
 }
 
-/// The pages all of whose bytes lie in `range`.
+/// The pages that lie completely in `range`.
 fn whole_pages(range: ByteRange<space::Device>) -> Option<PageRange<space::Device>> {
     let first = range.start().div_ceil(PAGE_SIZE);
 
@@ -268,7 +273,7 @@ mod tests {
         ByteRange::new(number * PAGE_SIZE, PAGE_SIZE).ok_or(EINVAL)
     }
 
-    /// Fills the list, from page 1000 on.
+    /// Fills the list with every second page from page 1000 on.
     fn fill(bad: &BadMemory) -> Result {
         let mut number = 1000;
 
@@ -286,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_lost_when_the_list_is_full() -> Result {
+    fn full_list_leaves_pages_unlisted() -> Result {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
@@ -299,7 +304,7 @@ mod tests {
             Some(7 * PAGE_SIZE)
         );
 
-        // Nobody knows which part of the page is bad.
+        // An unlisted page is bad as a whole.
         let part = ByteRange::new(7 * PAGE_SIZE, 512).ok_or(EINVAL)?;
         assert_eq!(write(&bad, part), Err(EIO));
 
@@ -310,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn is_listed_when_there_is_room() -> Result {
+    fn unlisted_page_is_listed_when_there_is_room() -> Result {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
@@ -324,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_list_can_be_divided() -> Result {
+    fn range_of_a_full_list_can_be_split() -> Result {
         let bad = BadMemory::new(LEN)?;
         let three = ByteRange::new(0, 3 * PAGE_SIZE).ok_or(EINVAL)?;
 
@@ -338,55 +343,59 @@ mod tests {
         Ok(())
     }
 
-    /// The first page and the number of the pages that are news of some sectors.
-    fn news(bad: &BadMemory, sector: u64, count: u64) -> Result<KVec<(u64, u64)>> {
+    /// Adds found errors in `count` sectors from `sector` on. Returns the first page and the number
+    /// of pages of each run that is newly bad.
+    fn newly_bad(bad: &BadMemory, sector: u64, count: u64) -> Result<KVec<(u64, u64)>> {
         let range = ByteRange::new(sector << 9, count << 9).ok_or(EINVAL)?;
-        let mut news = KVec::new();
+        let mut runs = KVec::new();
         let mut result = Ok(());
 
         bad.add_found(range, |pages| {
             if result.is_ok() {
-                result = news.push((pages.start(), pages.len()), GFP_KERNEL);
+                result = runs.push((pages.start(), pages.len()), GFP_KERNEL);
             }
         });
         result?;
-        Ok(news)
+        Ok(runs)
     }
 
     #[test]
-    fn a_page_is_news_while_it_is_good() -> Result {
+    fn page_is_newly_bad_only_when_it_was_good() -> Result {
         let bad = BadMemory::new(LEN)?;
 
-        // Sectors of a page, then of it and its neighbours.
-        assert_eq!(news(&bad, 81, 1)?, [(10, 1)]);
-        assert_eq!(news(&bad, 81, 1)?, []);
-        assert_eq!(news(&bad, 87, 1)?, []);
-        assert_eq!(news(&bad, 79, 10)?, [(9, 1), (11, 1)]);
+        // Sectors of one page, then of this page and its neighbours.
+        assert_eq!(newly_bad(&bad, 81, 1)?, [(10, 1)]);
+        assert_eq!(newly_bad(&bad, 81, 1)?, []);
+        assert_eq!(newly_bad(&bad, 87, 1)?, []);
+        assert_eq!(newly_bad(&bad, 79, 10)?, [(9, 1), (11, 1)]);
 
-        // What a process has hit is known.
+        // A page that failed is bad already.
         assert!(bad.add_failed(page(20)?, || {}));
-        assert_eq!(news(&bad, 18 * 8, 40)?, [(18, 2), (21, 2)]);
+        assert_eq!(newly_bad(&bad, 18 * 8, 40)?, [(18, 2), (21, 2)]);
 
-        // A part of it is repaired, then all of it.
+        // A part of the page is repaired, then all of it.
         let sector = ByteRange::new(81 << 9, 512).ok_or(EINVAL)?;
         write(&bad, sector)?;
-        assert_eq!(news(&bad, 81, 1)?, []);
+        assert_eq!(newly_bad(&bad, 81, 1)?, []);
         write(&bad, page(10)?)?;
-        assert_eq!(news(&bad, 81, 1)?, [(10, 1)]);
+        assert_eq!(newly_bad(&bad, 81, 1)?, [(10, 1)]);
         Ok(())
     }
 
     #[test]
-    fn news_without_a_list() -> Result {
+    fn page_is_newly_bad_with_a_full_list() -> Result {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
-        assert_eq!(news(&bad, 8 * 8, 8)?, [(8, 1)]);
-        assert_eq!(news(&bad, 7 * 8, 24)?, [(7, 1), (9, 1)]);
-        assert_eq!(news(&bad, 7 * 8, 24)?, []);
-        // The end of the device, and what lies behind it.
-        assert_eq!(news(&bad, (LEN >> 9) - 1, 100)?, [(LEN / PAGE_SIZE - 1, 1)]);
-        assert_eq!(news(&bad, LEN >> 9, 100)?, []);
+        assert_eq!(newly_bad(&bad, 8 * 8, 8)?, [(8, 1)]);
+        assert_eq!(newly_bad(&bad, 7 * 8, 24)?, [(7, 1), (9, 1)]);
+        assert_eq!(newly_bad(&bad, 7 * 8, 24)?, []);
+        // The last page of the device, and sectors beyond its end.
+        assert_eq!(
+            newly_bad(&bad, (LEN >> 9) - 1, 100)?,
+            [(LEN / PAGE_SIZE - 1, 1)]
+        );
+        assert_eq!(newly_bad(&bad, LEN >> 9, 100)?, []);
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver for persistent memory whose failures reach the filesystem on it.
+//! A driver for persistent memory that forwards memory failures to the filesystem on it.
 //!
-//! It takes the place of `nd_pmem` on every namespace: see `Documentation/daxmf_pmem.rst`.
+//! It replaces `nd_pmem` for every namespace: see `Documentation/daxmf_pmem.rst`.
 
 mod announce;
 mod bad;
@@ -76,10 +76,13 @@ struct Pmem {
 
 /// The disk of a namespace.
 enum PmemDisk {
-    // The fields are dropped in this order. First nobody is notified any more: the holder of what
-    // was found, and udev. Then the holder is notified of the removal while the disk still works,
-    // then the disk goes. With the last user of the media the pages go, and with them their
-    // failures.
+    // The fields are dropped in this order:
+    //
+    // 1. The machine check handler and the workers. Neither the holder is notified of found errors
+    //    afterwards, nor udev of failures.
+    // 2. The DAX device. Its holder is notified of the removal while the disk still works.
+    // 3. The disk. The last reference to the `Media` drops the page map, and then the `Failures`
+    //    that receive the memory failures of its pages.
     Dax {
         _mce: mce::Registration,
         _found: Worker<Found>,
@@ -94,7 +97,7 @@ enum PmemDisk {
 impl nvdimm::Driver for Pmem {
     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error> {
         Self::new(namespace.clone())
-            .inspect_err(|error| dev_err!(namespace.device(), "cannot be set up: {error:?}\n"))
+            .inspect_err(|error| dev_err!(namespace.device(), "cannot set up: {error:?}\n"))
     }
 
     fn notify(&self, event: Event) {
@@ -110,13 +113,13 @@ impl nvdimm::Driver for Pmem {
         };
 
         if let Err(error) = result {
-            dev_err!(bound.device(), "cannot follow {event:?}: {error:?}\n");
+            dev_err!(bound.device(), "cannot handle {event:?}: {error:?}\n");
         }
     }
 
     fn quiesce(&self) {
         if let Err(error) = self.namespace.flush() {
-            dev_err!(self.namespace.device(), "cannot be flushed: {error:?}\n");
+            dev_err!(self.namespace.device(), "cannot flush: {error:?}\n");
         }
     }
 }
@@ -126,7 +129,7 @@ impl Pmem {
         let bound = namespace.bound().ok_or(ENODEV)?;
         let bad = BadMemory::new(namespace.window().inner().len())?;
 
-        // There is no holder to notify.
+        // The DAX device does not exist yet, so there is no holder to notify.
         populate(&bad, &bound)?;
 
         let disk = match namespace.kind() {
@@ -201,7 +204,7 @@ impl PmemDisk {
         })
     }
 
-    /// Makes a disk of memory without page frames.
+    /// Makes a disk without DAX, of memory without page frames.
     fn without_dax(
         namespace: &Arc<Namespace>,
         bound: &Bound<'_>,
@@ -241,7 +244,7 @@ fn register<M: Memory>(
     Ok(disk)
 }
 
-/// Says why a namespace that is not made for DAX gets none.
+/// Warns that a raw namespace has no DAX, with the reason.
 fn warn_of_no_dax(namespace: &Namespace, error: Error) {
     let range = namespace.window().outer();
     let align = pagemap::alignment();
@@ -262,7 +265,7 @@ fn warn_of_no_dax(namespace: &Namespace, error: Error) {
     }
 }
 
-/// Lists what the platform knows to be bad.
+/// Adds the bad ranges of the platform, without notifying a holder.
 fn populate(bad: &BadMemory, bound: &Bound<'_>) -> Result {
     bad.populate(
         |range, list| bound.populate_badblocks(range, list),
@@ -270,7 +273,7 @@ fn populate(bad: &BadMemory, bound: &Bound<'_>) -> Result {
     )
 }
 
-/// What the disk of a namespace can do, but for DAX.
+/// The features of a namespace's disk, without [`Features::DAX`].
 fn features(bound: &Bound<'_>) -> Features {
     let features = Features::SYNCHRONOUS | Features::WRITE_CACHE;
 

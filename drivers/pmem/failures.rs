@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory failures of a namespace, on their way from page frames to the holder.
+//! Forwards memory failures from the page frames of a namespace to the holder.
 
 use daxmf::{
     dax::device::Control,
@@ -49,8 +49,8 @@ use crate::{
 
 /// Receives the memory failures of a namespace.
 ///
-/// It exists before the namespace's pages do, and outlives them: there is no time at which a
-/// failure would find nobody.
+/// It exists before the pages of the namespace, and outlives them. So there is a receiver whenever
+/// a page fails.
 pub(crate) struct Failures {
     namespace: Arc<Namespace>,
     control: Control,
@@ -90,28 +90,28 @@ impl Failures {
         &self.control
     }
 
-    /// Whether memory whose failure is only simulated is bad from then on, too.
+    /// Whether simulated failures make memory bad, too.
     pub(crate) fn lists_simulated(&self) -> bool {
         self.lists_simulated.load(Relaxed)
     }
 
-    pub(crate) fn list_simulated(&self, enabled: bool) {
+    pub(crate) fn set_lists_simulated(&self, enabled: bool) {
         self.lists_simulated.store(enabled, Relaxed);
     }
 
-    /// Lists what failed, then notifies the holder.
+    /// Adds `range`, which failed, to the bad ranges, then notifies the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
-            // The machine check handler takes the frame from the linear map when we are done. The
-            // mark is what brings it back when the driver is unbound before the memory has been
-            // repaired.
+            // The machine check handler removes the frame from the linear map after this returns.
+            // If the driver is unbound before a repair, the page map puts the marked frames back.
+            //
+            // The platform can report the same failure, but only later.
             let is_listed = self.bad.add_failed(range, || {
                 frames.set_poisoned();
-                self.found.forget(range.pages());
+                self.found.remove_pending(range.pages());
             });
 
-            // The platform may enter it, too, but later.
-            found::warn_unless(&self.namespace, is_listed, range);
+            found::warn_if_unlisted(&self.namespace, is_listed, range);
         }
 
         self.control.notify_failure(range, flags)

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Errors that were found and that no process has hit, on their way to the holder.
+//! Notifies the holder of found errors: those that no process has consumed yet.
 //!
-//! A scrub of the platform, a failed read or root finds them, with locks held that a holder may
-//! wait for. So they are noted there, and the holder is notified in a work item.
+//! A scrub of the platform, a failed read or root finds an error, and the finder can hold locks
+//! that the holder waits for. So the finder only adds the error to the pending ones, and a work
+//! item notifies the holder.
 
 use core::ops::Deref;
 
@@ -53,49 +54,54 @@ use crate::{
     page_set::PageSet, //
 };
 
-/// The holders that are notified of errors that were found, for each of [`Found::POLICIES`].
+/// The holders that are notified of found errors, for each of [`Found::POLICIES`].
 const RECIPIENTS: [Option<Recipients>; 3] =
     [Some(Recipients::Willing), Some(Recipients::All), None];
 
-/// Warns that the list of bad blocks of a namespace lacks `range`, unless it has it.
-pub(crate) fn warn_unless(namespace: &Namespace, is_listed: bool, range: ByteRange<space::Device>) {
+/// Warns that the list of bad blocks has no room for `range`, unless `is_listed` is set.
+pub(crate) fn warn_if_unlisted(
+    namespace: &Namespace,
+    is_listed: bool,
+    range: ByteRange<space::Device>,
+) {
     if !is_listed {
         dev_warn!(
             namespace.device(),
-            "badblocks is full, {:#x}..{:#x} is bad without being shown\n",
+            "badblocks is full: it does not show the bad range {:#x}..{:#x}\n",
             range.start(),
             range.end()
         );
     }
 }
 
-/// Records that `pages`, which were good, are bad from now on.
+/// Records an event: errors were found in `pages`, which were good.
 pub(crate) fn record_found(namespace: &Namespace, pages: PageRange<space::Device>, source: Source) {
     if let Some(range) = pages.bytes() {
         events::record(namespace.disk_name(), range, Event::Found(source));
     }
 }
 
-/// Notifies the holder of errors that were found in the memory of a namespace.
+/// Notifies the holder of found errors in the memory of a namespace.
 #[pin_data]
 pub(crate) struct Found {
     namespace: Arc<Namespace>,
     control: Control,
     bad: Arc<BadMemory>,
-    /// Of all that the holder is notified of, be it found or hit.
+    /// Counts memory failures and notifications of found errors.
     counters: Counters,
-    /// The pages that the holder is to be notified of. Pages are added and removed when what is bad
-    /// changes, under the lock of that; the work item removes those that it goes on with.
-    news: PageSet,
+    /// The pages with found errors of which the holder is not notified yet. Pages are added and
+    /// removed under the lock of [`BadMemory`], with each change of the bad ranges. The work item
+    /// removes pages when it notifies the holder of them.
+    pending: PageSet,
     /// An index in [`Found::POLICIES`].
     policy: Atomic<usize>,
-    /// The number of pages that nobody was notified of.
+    /// The number of pages with found errors of which no holder was notified.
     unnotified: Atomic<u64>,
     announcer: work::Handle<Announcer>,
 }
 
 impl Found {
-    /// Who is notified: holders that want it, all, nobody.
+    /// Which holders are notified: those with a `notify_found()` of their own, all, or none.
     pub(crate) const POLICIES: &'static [&'static CStr] = &[c"auto", c"always", c"never"];
 
     /// # Errors
@@ -108,7 +114,7 @@ impl Found {
         announcer: work::Handle<Announcer>,
     ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            news: PageSet::new(namespace.window().inner().pages().len())?,
+            pending: PageSet::new(namespace.window().inner().pages().len())?,
             namespace,
             control,
             bad,
@@ -135,20 +141,20 @@ impl Found {
         self.unnotified.load(Relaxed)
     }
 
-    /// Notes that the holder is to be notified of `pages`, which were good. Called with the lock of
-    /// what is bad.
-    fn add_news(&self, pages: PageRange<space::Device>, source: Source) {
+    /// Adds `pages`, which were good, to the pages of which the holder must be notified. Called
+    /// under the lock of [`BadMemory`].
+    fn add_pending(&self, pages: PageRange<space::Device>, source: Source) {
         record_found(&self.namespace, pages, source);
-        self.news.add(pages);
+        self.pending.add(pages);
     }
 
-    /// Notes that nobody is to be notified of `pages` as found: the holder is notified of a failure
-    /// of them, or they are good. Called with the lock of what is bad, see [`BadMemory`].
-    pub(crate) fn forget(&self, pages: PageRange<space::Device>) {
-        self.news.remove(pages);
+    /// Removes `pages` from the pages of which the holder must be notified: they failed, which is
+    /// notified separately, or they are good. Called under the lock of [`BadMemory`].
+    pub(crate) fn remove_pending(&self, pages: PageRange<space::Device>) {
+        self.pending.remove(pages);
     }
 
-    /// Notifies the holder of pages, [`None`] if it is none to be notified.
+    /// Notifies the holder of errors in `pages`. Returns [`None`] if no holder was notified.
     fn notify(&self, pages: PageRange<space::Device>) -> Option<Outcome> {
         let recipients = RECIPIENTS.get(self.policy()).copied().flatten()?;
         let range = pages.bytes()?;
@@ -170,10 +176,12 @@ impl work::Item for Found {
     fn run(&self) {
         let mut rest = Some(self.namespace.window().inner().pages());
 
-        // Who adds pages that lie before those at hand queues the item once more.
-        while let Some((all, pages)) = rest.and_then(|all| Some((all, self.news.first_in(all)?))) {
-            // Before the holder is notified, so that what fails meanwhile is not forgotten.
-            self.news.remove(pages);
+        // A finder that adds pages before `rest` queues the item again.
+        while let Some((all, pages)) = rest.and_then(|all| Some((all, self.pending.first_in(all)?)))
+        {
+            // Removed before the notification, so that an error that is found during it stays
+            // pending.
+            self.pending.remove(pages);
 
             let outcome = self.notify(pages);
 
@@ -189,7 +197,7 @@ impl work::Item for Found {
     }
 }
 
-/// Takes errors from those who find them.
+/// Adds found errors to the bad ranges, and queues the notification of the holder.
 #[derive(Clone)]
 pub(crate) struct Finder(work::Handle<Found>);
 
@@ -198,18 +206,19 @@ impl Finder {
         Self(found)
     }
 
-    /// Lists `range`, and has the holder notified of the pages of it that were good.
+    /// Adds `range` to the bad ranges, and queues the notification of those of its pages that were
+    /// good.
     pub(crate) fn add(&self, range: ByteRange<space::Device>, source: Source) {
         let is_listed = self
             .bad
-            .add_found(range, |pages| self.add_news(pages, source));
+            .add_found(range, |pages| self.add_pending(pages, source));
 
         self.0.queue();
-        warn_unless(&self.namespace, is_listed, range);
+        warn_if_unlisted(&self.namespace, is_listed, range);
     }
 
-    /// Lists what the platform knows to be bad, and has the holder notified of the pages of it that
-    /// were good.
+    /// Adds the bad ranges of the platform, and queues the notification of those of their pages
+    /// that were good.
     ///
     /// # Errors
     ///
@@ -217,10 +226,10 @@ impl Finder {
     pub(crate) fn add_known(&self, bound: &Bound<'_>) -> Result {
         let result = self.bad.populate(
             |range, list| bound.populate_badblocks(range, list),
-            |pages| self.add_news(pages, Source::Platform),
+            |pages| self.add_pending(pages, Source::Platform),
         );
 
-        // Some may have been added before it failed.
+        // Also after an error, before which some pages can have been added.
         self.0.queue();
         result
     }
@@ -234,7 +243,7 @@ impl mce::Handler for Finder {
 
         dev_warn!(
             self.namespace.device(),
-            "machine check at offset {:#x} length {:#x}, they are bad from now on\n",
+            "machine check at offset {:#x} length {:#x}, the range is bad now\n",
             range.start(),
             range.len()
         );

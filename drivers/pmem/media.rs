@@ -57,22 +57,23 @@ use crate::{
     LocalModule, //
 };
 
-/// The memory that a disk is made of.
+/// The memory of a disk, with or without page frames.
 pub(crate) trait Memory: Deref<Target = Mapped> + Send + Sync + Sized + 'static {
-    /// What the disk shows in sysfs.
+    /// The groups of attributes of the disk in sysfs.
     const GROUPS: &'static [Group<Media<Self>>];
 
-    /// Called when the platform has repaired `pages`, before they are written.
+    /// Called after the platform has cleared `pages`, before they are written.
     fn make_present(&self, pages: PageRange<space::Device>) -> Result;
 
-    /// Called when `page` has been written, and has no bad sector any more.
+    /// Called after a write of `page`, when the page has no bad sector any more.
     fn unmark(&self, page: PageRange<space::Device>);
 
-    /// Lists `range` of the disk, in which errors were found, and has its holder notified.
+    /// Adds `range` of the disk, in which errors were found, to the bad ranges, and notifies the
+    /// holder if the memory has one.
     fn add_found(media: &Media<Self>, range: ByteRange<space::Device>, source: events::Source);
 }
 
-/// Memory with page frames, which has memory failures.
+/// Memory with page frames, which receives memory failures.
 pub(crate) type Pages = PageMap<Failures>;
 
 impl Memory for Pages {
@@ -104,7 +105,7 @@ impl Memory for Pages {
                     c"simulated",
                     &[c"tell", c"list"],
                     |media: &Media<Self>| media.failures().lists_simulated().into(),
-                    |media: &Media<Self>, index| media.failures().list_simulated(index == 1),
+                    |media: &Media<Self>, index| media.failures().set_lists_simulated(index == 1),
                 ),
                 Attribute::choice(
                     c"found",
@@ -125,7 +126,7 @@ impl Memory for Pages {
 
     fn unmark(&self, page: PageRange<space::Device>) {
         let _ = self.clear_poisoned(page);
-        self.operations().found().forget(page);
+        self.operations().found().remove_pending(page);
     }
 
     fn add_found(media: &Media<Self>, range: ByteRange<space::Device>, source: events::Source) {
@@ -133,7 +134,8 @@ impl Memory for Pages {
     }
 }
 
-// No frames: nobody takes them from the linear map, or marks them. No DAX device: no holder.
+// Without page frames, no frame is removed from the linear map or marked as poisoned. Without a DAX
+// device, there is no holder.
 impl Memory for Remapped {
     const GROUPS: &'static [Group<Media<Self>>] = &[];
 
@@ -148,11 +150,11 @@ impl Memory for Remapped {
             found::record_found(&media.namespace, pages, source);
         });
 
-        found::warn_unless(&media.namespace, is_listed, range);
+        found::warn_if_unlisted(&media.namespace, is_listed, range);
     }
 }
 
-/// The data of a namespace.
+/// The memory of a namespace, with its bad ranges.
 #[pin_data]
 pub(crate) struct Media<M: Memory> {
     #[pin]
@@ -180,11 +182,12 @@ impl<M: Memory> Media<M> {
         })
     }
 
-    /// Asks the platform to repair all of `range`. The contents are undefined then.
+    /// Makes the platform clear all of `range`. The contents are undefined afterwards.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the platform cannot repair all of it.
+    /// - `EIO` if the platform cannot clear all of it, or if the driver was unbound.
+    /// - The errors of [`Memory::make_present()`] and [`Mapped::invalidate()`].
     fn clear_poison(&self, range: ByteRange<space::Device>) -> Result {
         let bound = self.namespace.bound().ok_or(EIO)?;
 
@@ -196,14 +199,15 @@ impl<M: Memory> Media<M> {
         self.memory.invalidate(range)
     }
 
-    /// Calls `write`, which writes all of `range`. Repairs the range first if a part of it is bad:
-    /// `write` must not wait for others then, who may wait for a repair. It is called once more if
-    /// the range fails meanwhile.
+    /// Calls `write`, which writes all of `range`. If a part of the range is bad, this is a repair:
+    /// the platform clears the range first, and `write` is called again if the range fails
+    /// meanwhile. `write` must not wait for another thread then, because that thread can wait for
+    /// the end of the repair.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the platform cannot repair all of the range, or if it fails during each of some
-    ///   repairs. In the first case nothing is written.
+    /// - `EIO` if the platform cannot clear all of the range. Nothing is written then.
+    /// - The other errors of [`BadMemory::repair()`].
     #[inline]
     fn write(&self, range: ByteRange<space::Device>, write: impl Fn() -> Result) -> Result {
         if self.bad.first_in(range).is_none() {
@@ -226,26 +230,27 @@ impl<M: Memory> Media<M> {
                 events::record(self.namespace.disk_name(), range, Event::Cleared);
                 Ok(())
             }
-            // Somebody else has repaired it.
+            // Another thread has repaired the range.
             false => write(),
         }
     }
 
-    /// Fills `range`, of which a part is bad, from an iterator. Returns the number of bytes
-    /// written: as many whole pages as could be read from the source.
+    /// Writes `range`, a part of which is bad, with data from an iterator. Returns the number of
+    /// bytes written: the whole pages that could be read from the source.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    /// - Those of [`write()`](Self::write).
+    /// - The errors of [`write()`](Self::write).
     fn write_over(
         &self,
         range: ByteRange<space::Device>,
         from: &mut IovIterSource<'_>,
     ) -> Result<usize> {
-        // The source may be memory that takes as long to read as an ordinary user likes, such as a
-        // file of a FUSE filesystem, so it is read before the repair begins.
-        // CAST: A `u64` is a `usize` here.
+        // An unprivileged user can make the read of the source take any time, for example with a
+        // file of a FUSE filesystem. So it is read before the repair, for which other writes wait.
+        //
+        // CAST: A `usize` has 64 bits on the supported architecture.
         let mut data = KVVec::from_elem(0, range.len() as usize, GFP_KERNEL)?;
         let copied = from.copy_from_iter(&mut data);
         let len = copied & !(PAGE_SIZE as usize - 1);
@@ -266,16 +271,16 @@ impl<M: Memory> Media<M> {
         self.memory.read(segment, |page| self.read_failed(page))
     }
 
-    /// Deals with a page that could not be read, which the kernel does not report as a memory
-    /// failure.
+    /// Adds a page that could not be read to the bad ranges. The kernel does not call
+    /// `memory_failure()` for it.
     fn read_failed(&self, page: ByteRange<space::Device>) {
         dev_warn!(
             self.namespace.device(),
-            "{} bytes at offset {:#x} cannot be read, they are bad from now on\n",
-            page.len(),
-            page.start()
+            "read failed at offset {:#x} length {:#x}, the range is bad now\n",
+            page.start(),
+            page.len()
         );
-        // The frame stays in the linear map, so it needs no mark.
+        // The frame stays in the linear map, so it needs no poison mark.
         M::add_found(self, page, events::Source::Read);
     }
 
@@ -285,7 +290,7 @@ impl<M: Memory> Media<M> {
         self.write(range, || self.memory.write(segment))
     }
 
-    /// Moves the data of a bio, if it has any.
+    /// Transfers the data of a bio, if it has any.
     fn transfer(&self, bio: &Bio) -> Result {
         let Some(transfer) = bio.transfer()? else {
             return Ok(());
@@ -299,6 +304,11 @@ impl<M: Memory> Media<M> {
     }
 
     /// The pages at the start of `pages` that can be accessed.
+    ///
+    /// # Errors
+    ///
+    /// - `EHWPOISON` if the first page is bad, and `mode` is not a recovery write.
+    /// - `ERANGE` if the end of `pages` is beyond the last byte of a [`ByteRange`].
     fn good_pages(
         &self,
         pages: PageRange<space::Device>,
@@ -312,7 +322,8 @@ impl<M: Memory> Media<M> {
 
         let count = match (bad.saturating_sub(range.start()) / PAGE_SIZE, mode) {
             (0, AccessMode::Normal) => return Err(EHWPOISON),
-            // A page at a time: what clears poison does not like more.
+            // One page at a time, as in `nd_pmem`: drivers and firmware do not clear poison in
+            // large ranges reliably.
             (0, AccessMode::RecoveryWrite) => 1,
             (good, _) => good,
         };
@@ -360,7 +371,7 @@ impl dax::Operations for Media<Pages> {
         pages: PageRange<space::Device>,
         mode: AccessMode,
     ) -> Result<Access<'_>> {
-        // A single page can be mended, whether it is good or bad.
+        // A recovery write of a single page is possible, whether the page is good or bad.
         let is_repairable = mode == AccessMode::RecoveryWrite && pages.len() == 1;
 
         if is_repairable || self.bad.is_empty() {
@@ -385,7 +396,8 @@ impl dax::Operations for Media<Pages> {
             return self.memory.write_from_iter(range, from).unwrap_or(0);
         }
 
-        // A part of a page is written to good memory only: the rest of the page is lost, too.
+        // Bad memory is written in whole pages only: after a write of a part, the rest of the page
+        // would have no valid contents.
         if !range.is_aligned(PAGE_SIZE) {
             return 0;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A set of pages that has room for all of them.
+//! A set of pages, with one bit for each page of a device.
 
 use daxmf::range::{
     space,
@@ -18,11 +18,11 @@ use kernel::{
 /// The number of pages in a word.
 const WORD: u64 = u64::BITS as u64;
 
-/// A set of pages of a device, counted from its start: a bit a page.
+/// A set of pages of a device, counted from its start.
 ///
-/// To add a page to it needs no memory, and so cannot fail. Nothing is locked: whoever looks while
-/// pages come and go finds some of them. `kernel::bitmap` allocates its bits in one piece, which
-/// limits it to 128 GiB of pages.
+/// Adding a page allocates no memory, so it cannot fail. There is no lock: a lookup that runs
+/// during a change can find a part of the change. `kernel::bitmap` is not used because it allocates
+/// its bits in one piece, which limits it to a device of 128 GiB.
 pub(crate) struct PageSet {
     words: KVVec<Atomic<u64>>,
     /// The number of pages in the set.
@@ -30,7 +30,7 @@ pub(crate) struct PageSet {
 }
 
 impl PageSet {
-    /// Creates an empty set with room for `pages` pages.
+    /// Creates an empty set for a device of `pages` pages.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl PageSet {
         self.count.load(Relaxed) == 0
     }
 
-    /// Adds pages. Such that the set has no room for are left out.
+    /// Adds pages. Pages for which the set has no bit are ignored.
     pub(crate) fn add(&self, pages: PageRange<space::Device>) {
         for (word, mask) in self.words_of(pages) {
             let before = update(word, |bits| bits | mask);
@@ -78,7 +78,7 @@ impl PageSet {
         }
     }
 
-    /// The first pages of `pages` that are in the set, as many as lie in a row.
+    /// The first run of `pages` that is in the set.
     pub(crate) fn first_in(
         &self,
         pages: PageRange<space::Device>,
@@ -94,8 +94,8 @@ impl PageSet {
         PageRange::between(first, end)
     }
 
-    /// The first of `pages` that is in the set if `flip` is 0, that is not if all of its bits are
-    /// set.
+    /// The first of `pages` that is in the set if `flip` is 0, or the first that is not in the set
+    /// if `flip` is [`u64::MAX`].
     fn next(&self, pages: PageRange<space::Device>, flip: u64) -> Option<u64> {
         let mut start = pages.start();
 
@@ -112,7 +112,7 @@ impl PageSet {
         None
     }
 
-    /// The words that have the bits of `pages`, each with a mask of them.
+    /// The words with the bits of `pages`, each with a mask of these bits.
     fn words_of(
         &self,
         pages: PageRange<space::Device>,
@@ -122,19 +122,19 @@ impl PageSet {
         (first / WORD..end.div_ceil(WORD)).map_while(move |index| {
             let word = self.words.get(usize::try_from(index).ok()?)?;
             let start = index.checked_mul(WORD)?;
-            // The bits from the first page on, without those from the last one on.
+            // The mask has the bits of `from` that are not in `after`.
             let from = u64::MAX << first.saturating_sub(start).min(WORD - 1);
-            let behind = match end.saturating_sub(start) {
+            let after = match end.saturating_sub(start) {
                 count if count < WORD => u64::MAX << count,
                 _ => 0,
             };
 
-            Some((word, from & !behind))
+            Some((word, from & !after))
         })
     }
 }
 
-/// Changes a word by `change`. Returns what it was.
+/// Replaces a word by `change` of it. Returns the old word.
 fn update(word: &Atomic<u64>, change: impl Fn(u64) -> u64) -> u64 {
     let mut bits = word.load(Relaxed);
 
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn finds_what_was_added() -> Result {
+    fn finds_added_pages() -> Result {
         let set = PageSet::new(1000)?;
         let all = pages(0, 1000)?;
 
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn removing_divides() -> Result {
+    fn removal_splits_a_run() -> Result {
         let set = PageSet::new(1 << 20)?;
 
         set.add(pages(0, 1 << 20)?);
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_behind_is_left_out() -> Result {
+    fn pages_beyond_the_end_are_ignored() -> Result {
         let set = PageSet::new(64)?;
 
         set.add(pages(60, 100)?);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is above what, as folders in configfs.
+//! The directories in configfs by which users attach devices: `LOWER/UPPER`.
 
 use kernel::{
     configfs::{
@@ -26,7 +26,7 @@ use crate::{
     statistics::Statistics, //
 };
 
-/// The top folder.
+/// The top directory.
 pub(crate) struct Root {
     debugfs: Dir,
     graph: Arc<Graph<Disk>>,
@@ -64,7 +64,7 @@ impl GroupOperations for Root {
             attributes: [],
         };
         let lower = Lower::new(name, self.graph.clone()).inspect_err(|error| {
-            pr_err!("nothing can be attached above {name:?}: {error:?}\n");
+            pr_err!("{name:?} cannot be a lower device: {error:?}\n");
         })?;
         let debugfs = self.debugfs.subdir(name);
 
@@ -76,7 +76,7 @@ impl GroupOperations for Root {
     }
 }
 
-/// The folder of a device below.
+/// The directory of a lower device.
 #[pin_data]
 pub(crate) struct LowerGroup {
     lower: Arc<Lower>,
@@ -121,7 +121,7 @@ impl GroupOperations for LowerGroup {
     }
 }
 
-/// The folder of a device above.
+/// The directory of an upper device.
 #[pin_data]
 pub(crate) struct UpperGroup {
     attachment: Attachment,
@@ -140,7 +140,7 @@ impl UpperGroup {
     }
 }
 
-/// `state`: whether the devices are those that were attached.
+/// `state`: `stale` if one of the two attached devices was removed, otherwise `attached`.
 #[vtable]
 impl AttributeOperations<0> for UpperGroup {
     type Data = Self;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Takes memory failures of a device to the mapped devices above it.
+//! Forwards memory failures of a device to the mapped devices above it.
 //!
-//! Device-mapper does not claim the DAX devices that it maps, and tells nobody of their failures.
-//! This module does, for each device that is attached:
+//! Device-mapper does not claim the DAX devices that it maps, and does not forward their memory
+//! failures. This module does both for the attached devices:
 //!
 //! ```sh
 //! mkdir -p /sys/kernel/config/daxmf_stack/pmem0/dm-0    # dm-0 is above pmem0

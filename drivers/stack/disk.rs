@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where a disk has some frames, and who holds it.
+//! Finds page frames in a disk, and notifies the holder of the disk.
 
 use core::ptr;
 
@@ -43,11 +43,11 @@ use crate::{
     },
 };
 
-/// A disk that is above or below another.
+/// A lower or an upper disk.
 #[pin_data]
 pub(crate) struct Disk {
     mapping: Mapping,
-    /// What a walk has found, as long as it has not been seen to be wrong.
+    /// The result of the last walk, until a lookup shows that it is outdated.
     #[pin]
     layout: Mutex<Option<Layout>>,
 }
@@ -73,11 +73,12 @@ impl Disk {
         &self.mapping
     }
 
-    /// Notifies the holder of each range that has some of `frames`, [`None`] if none has.
+    /// Notifies the holder of each range that has some of `frames`. Returns [`None`] if there is no
+    /// such range.
     ///
-    /// For a filesystem in C, that memory is removed means that its device is: XFS shuts down, and
-    /// finds no owner of anything any more. So it is notified of all of the disk, once, while it
-    /// can find them.
+    /// A filesystem in C takes the removal of some memory as the removal of its device: XFS shuts
+    /// down, and cannot find owners afterwards. So it is notified once, of the removal of the whole
+    /// disk, while it can still find them.
     pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Option<Outcome> {
         let device = self.mapping.device();
 
@@ -101,7 +102,7 @@ impl Disk {
         events::record(self.mapping.disk().name(), range, event);
     }
 
-    /// Notifies the holder of errors that were found in `frames`, if it is one of `recipients`.
+    /// Notifies the holder of found errors in `frames`, if it is one of `recipients`.
     pub(crate) fn notify_found(&self, frames: &Frames, recipients: Recipients) -> Option<Outcome> {
         let device = self.mapping.device();
 
@@ -113,7 +114,7 @@ impl Disk {
         })
     }
 
-    /// Calls `notify` with each range that has some of `frames`. Returns what became of them all.
+    /// Calls `notify` with each range that has some of `frames`. Returns the combined outcome.
     fn notify_each(
         &self,
         frames: &Frames,
@@ -130,7 +131,7 @@ impl Disk {
         all
     }
 
-    /// Whether `upper` has memory of this disk.
+    /// Whether `upper` has some of the frames of this disk.
     pub(crate) fn is_below(&self, upper: &Self) -> bool {
         self.mapping
             .frames(ByteRange::ALL)
@@ -145,8 +146,8 @@ impl Disk {
         has
     }
 
-    /// Calls `found` with each range of the disk that has one of `frames` behind it. Ranges that
-    /// touch are one.
+    /// Calls `found` with each range of the disk whose memory is some of `frames`. Ranges that
+    /// touch are merged.
     fn find(&self, frames: &Frames, mut found: impl FnMut(ByteRange<space::Device>)) {
         let mut found = |pages: PageRange<space::Device>| {
             if let Some(range) = pages.bytes() {
@@ -160,9 +161,9 @@ impl Disk {
         }
     }
 
-    /// Where the last survey has found `frames`, if they are still there.
+    /// The pages where the last walk found `frames`, if the frames are still there.
     fn cached_pages(&self, frames: &Frames) -> Option<PageRange<space::Device>> {
-        let frames = frames.in_a_row()?;
+        let frames = frames.contiguous()?;
         let pages = self.layout.lock().as_ref()?.pages_of(frames)?;
 
         if self.mapping.is_at(frames, pages) {
@@ -173,10 +174,10 @@ impl Disk {
         None
     }
 
-    /// Walks over the disk, and calls `found` with all pages that have some of `frames`.
+    /// Walks over the disk, and calls `found` with each run of pages that have some of `frames`.
     fn search(&self, frames: &Frames, mut found: impl FnMut(PageRange<space::Device>)) {
         let mut survey = self.layout.lock().is_none().then(Survey::new);
-        let mut is_wrong = false;
+        let mut is_outdated = false;
         let mut last: Option<PageRange<space::Device>> = None;
 
         self.mapping.walk(|extent| {
@@ -188,18 +189,18 @@ impl Disk {
                     continue;
                 };
 
-                is_wrong |= survey.is_none() && !self.has_in_layout(part, pages);
+                is_outdated |= survey.is_none() && !self.has_in_layout(part, pages);
                 match &mut last {
                     Some(last) if last.end() == pages.start() => *last = last.hull(pages),
                     _ => last.replace(pages).into_iter().for_each(&mut found),
                 }
             }
         });
-        // A layout that does not have what is there is wrong. Without one the next failure is
-        // searched for, too.
+        // The layout is outdated if it lacks pages that this walk found. Without a layout, the next
+        // failure needs a walk, too, which makes a new one.
         match survey {
             Some(survey) => *self.layout.lock() = survey.finish().ok(),
-            None if is_wrong => *self.layout.lock() = None,
+            None if is_outdated => *self.layout.lock() = None,
             None => {}
         }
         last.into_iter().for_each(found);

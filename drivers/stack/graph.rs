@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which device is above which.
+//! The graph of the attached devices: which device is directly above which.
 //!
-//! The frames that fail are the same for a device and for all that are above it, over whatever is
-//! between. So each of these is searched for the frames directly, and a failure is taken up any
-//! number of levels by one loop. The list that it goes by, a [`Plan`], is made when a device is
-//! attached.
+//! A device and all devices above it share their page frames. So each device above is searched for
+//! the failed frames directly, and one loop forwards a failure through all levels. The loop follows
+//! a list of these devices, a [`Plan`], which is made when a device is attached.
 
 use kernel::{
     alloc::KVVec,
@@ -35,18 +34,18 @@ use crate::{
     },
 };
 
-/// How many devices may be above one another, above the lowest.
+/// The maximum number of levels above the lowest device.
 ///
-/// To find the memory of the topmost one, device-mapper recurses on the kernel's stack, see
-/// `Documentation/daxmf_stack.rst`. No more than this was tested.
+/// Device-mapper recurses on the kernel's stack to find the memory of the topmost device, see
+/// `Documentation/daxmf_stack.rst`. More levels were not tested.
 const MAX_LEVELS: usize = 64;
 
-/// Which device is above which.
+/// The graph of the attached devices.
 #[pin_data]
 pub(crate) struct Graph<D> {
     #[pin]
     attaching: Mutex<()>,
-    /// In the order of their keys.
+    /// Sorted by [`Edge::key()`].
     #[pin]
     edges: Mutex<KVVec<Edge<D>>>,
 }
@@ -59,12 +58,12 @@ impl<D: PartialEq> Graph<D> {
         })
     }
 
-    /// Whoever holds this is the only one to attach a device.
-    pub(crate) fn attaching(&self) -> Guard<'_, (), MutexBackend> {
+    /// Takes the lock that is held while a device is attached, so that one is attached at a time.
+    pub(crate) fn lock_attaching(&self) -> Guard<'_, (), MutexBackend> {
         self.attaching.lock()
     }
 
-    /// The node of a device; a new one if it has no edge.
+    /// Returns the node of a device, or a new node if the device has no edge.
     ///
     /// # Errors
     ///
@@ -79,19 +78,19 @@ impl<D: PartialEq> Graph<D> {
         }
     }
 
-    /// Adds an edge, until what is returned is dropped.
+    /// Adds an edge, which is removed when the returned value is dropped.
     ///
     /// # Errors
     ///
-    /// - `ELOOP` if the lower device is the upper one or is above it, or if more than 64 devices
-    ///   would be above one another.
-    /// - `EEXIST` if there is such an edge.
+    /// - `ELOOP` if the lower device is the upper one or is above it, or if there would be more
+    ///   than [`MAX_LEVELS`].
+    /// - `EEXIST` if the graph already has this edge.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn add(self: &Arc<Self>, edge: Edge<D>) -> Result<Attached<D>> {
         let (lower, key) = (edge.lower.clone(), edge.key());
         let mut edges = self.edges.lock();
 
-        // A device that has no edge may have two nodes.
+        // The devices are compared, because a device without an edge can have two nodes.
         if *lower.device == *edge.upper.device || edge.upper.is_below(&lower) {
             return Err(ELOOP);
         }
@@ -117,7 +116,7 @@ impl<D: PartialEq> Graph<D> {
     }
 }
 
-/// An edge of the graph, until this is dropped.
+/// An edge of the graph. It is removed when this is dropped.
 pub(crate) struct Attached<D> {
     graph: Arc<Graph<D>>,
     lower: Arc<Node<D>>,
@@ -129,17 +128,17 @@ impl<D> Drop for Attached<D> {
         let mut edges = self.graph.edges.lock();
 
         edges.retain(|edge| edge.key() != self.key);
-        // Where memory is short, some plans have the device until they are made the next time. That
-        // of the device below goes without memory if nothing else is above it.
+        // If memory is short, some plans keep the removed device until they are made again. The
+        // plan of the lower device is removed in any case if no other device is above it.
         let _ = replan(&edges, &self.lower);
     }
 }
 
-/// Makes the plans of `node` and of all devices below it, or leaves all as they are.
+/// Makes the plans of `node` and of all devices below it. If this fails, no plan is replaced.
 ///
 /// # Errors
 ///
-/// - `ELOOP` if there are too many levels.
+/// - `ELOOP` if there are more than [`MAX_LEVELS`].
 /// - `ENOMEM` if memory is short.
 fn replan<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
     if above(edges, node).is_empty() {
@@ -161,22 +160,23 @@ fn replan<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
     Ok(())
 }
 
-/// The plan of a device.
+/// Makes the plan of a device.
 ///
 /// # Errors
 ///
-/// - `ELOOP` if there are too many levels.
+/// - `ELOOP` if there are more than [`MAX_LEVELS`].
 /// - `ENOMEM` if memory is short.
 fn plan_of<D>(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Plan<D>>> {
     let mut steps = KVVec::new();
-    // From `lower` up to the device at hand, each with the edges that are yet to be followed.
+    // The devices from `lower` up to the current one, each with the edges that are not followed
+    // yet.
     let mut path = KVVec::new();
 
     path.push((lower, above(edges, lower).iter()), GFP_KERNEL)?;
     while let Some((node, rest)) = path.last_mut() {
         let node = *node;
 
-        if let Some(edge) = rest.find(|edge| place(&steps, &edge.upper).is_none()) {
+        if let Some(edge) = rest.find(|edge| find_step(&steps, &edge.upper).is_none()) {
             let upper = &edge.upper;
 
             path.push((upper, above(edges, upper).iter()), GFP_KERNEL)?;
@@ -189,7 +189,7 @@ fn plan_of<D>(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Plan<D>>> {
         }
     }
 
-    // The last one is `lower`.
+    // The last step is that of `lower`.
     let lowest = steps.pop().ok_or(EINVAL)?;
 
     if lowest.levels > MAX_LEVELS {
@@ -198,13 +198,18 @@ fn plan_of<D>(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Plan<D>>> {
     Ok(Arc::new(Plan::new(steps, lowest), GFP_KERNEL)?)
 }
 
-/// A device that has the edges `above` to others, which have their places in `steps`.
+/// Makes the step of a device with the edges `above`, whose upper devices have their steps in
+/// `steps`.
+///
+/// # Errors
+///
+/// - `ENOMEM` if memory is short.
 fn step_of<D>(steps: &[Step<D>], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Result<Step<D>> {
     let mut links = KVVec::with_capacity(above.len(), GFP_KERNEL)?;
     let mut levels: usize = 0;
 
     for edge in above {
-        let step = place(steps, &edge.upper).ok_or(EINVAL)?;
+        let step = find_step(steps, &edge.upper).ok_or(EINVAL)?;
 
         levels = levels.max(steps.get(step).ok_or(EINVAL)?.levels.saturating_add(1));
         links.push(
@@ -223,11 +228,11 @@ fn step_of<D>(steps: &[Step<D>], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Resu
     })
 }
 
-/// The place of a device among `steps`.
-fn place<D>(steps: &[Step<D>], node: &Arc<Node<D>>) -> Option<usize> {
+/// The index of a device in `steps`.
+fn find_step<D>(steps: &[Step<D>], node: &Arc<Node<D>>) -> Option<usize> {
     let number = node.step.load(Relaxed);
 
-    // The number may be that of another plan.
+    // The number can be from another plan.
     Arc::ptr_eq(&steps.get(number)?.device, &node.device).then_some(number)
 }
 
@@ -263,7 +268,7 @@ mod tests {
         Ok(nodes)
     }
 
-    /// The devices that are notified of a failure of `node` that is in all devices, in order.
+    /// The devices that are notified, in order, of a failure of `node` that is in all devices.
     fn notified(node: &Node<u32>) -> Result<(KVec<u32>, Outcome)> {
         let notified = core::cell::RefCell::new(KVec::new());
         let outcome = node.plan().ok_or(ENOENT)?.run(
@@ -280,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_levels_as_are_allowed() -> Result {
+    fn accepts_the_maximum_of_levels() -> Result {
         let graph = graph()?;
         let nodes = nodes(66)?;
         let mut attached = KVec::new();
@@ -300,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn levels_from_the_top_down() -> Result {
+    fn refuses_too_many_levels_from_the_top_down() -> Result {
         let graph = graph()?;
         let nodes = nodes(66)?;
         let mut attached = KVec::new();
@@ -320,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn reached_over_several_ways() -> Result {
+    fn notifies_a_device_once_over_several_paths() -> Result {
         let graph = graph()?;
         let nodes = nodes(4)?;
         let [bottom, left, right, top] = &nodes[..] else {
@@ -349,7 +354,7 @@ mod tests {
             assert_eq!((counters.received(), counters.delivered()), (1, 1));
         }
 
-        // The way that is left.
+        // One path is left.
         let last = attached.pop();
         drop(attached);
         assert!(left.plan().is_none());
@@ -360,10 +365,10 @@ mod tests {
     }
 
     #[test]
-    fn outcomes_stay_apart() -> Result {
+    fn counts_the_outcome_of_each_path() -> Result {
         let graph = graph()?;
         let nodes = nodes(5)?;
-        // Two devices above the bottom, each below one on top.
+        // Two devices are directly above the bottom, each with a device above it.
         let [bottom, one, two, first, second] = &nodes[..] else {
             return Err(EINVAL);
         };
@@ -401,11 +406,11 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_notified() -> Result {
+    fn counts_failures_without_a_notified_holder() -> Result {
         let unused = Outcome::Declined(Reason::Unused);
         let graph = graph()?;
         let nodes = nodes(4)?;
-        // One is above the other, and a third one is right above the bottom.
+        // The middle and the top are above one another, and the other is directly above the bottom.
         let [bottom, middle, top, other] = &nodes[..] else {
             return Err(EINVAL);
         };
@@ -429,7 +434,7 @@ mod tests {
             assert_eq!(counters.received(), 0);
         }
 
-        // A device between counts what nobody above it was notified of, if it is a failure.
+        // The middle counts a failure even if no holder above it was notified.
         assert_eq!(plan.run(|_| None, |_| true, Some(unused)), Some(unused));
         assert_eq!(plan.run(|_| None, |_| false, Some(unused)), Some(unused));
         assert_eq!((in_middle.received(), in_middle.declined()), (1, 1));
@@ -447,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn loops_and_pairs_twice() -> Result {
+    fn refuses_loops_and_duplicates() -> Result {
         let graph = graph()?;
         let nodes = nodes(3)?;
         let [low, middle, high] = &nodes[..] else {
@@ -459,7 +464,7 @@ mod tests {
         assert_eq!(graph.add(edge(high, low)?).err(), Some(ELOOP));
         assert_eq!(graph.add(edge(low, low)?).err(), Some(ELOOP));
 
-        // Neither has an edge.
+        // Neither node has an edge.
         let first = graph.node(Arc::new(9, GFP_KERNEL)?)?;
         let second = graph.node(Arc::new(9, GFP_KERNEL)?)?;
         assert_eq!(graph.add(edge(&first, &second)?).err(), Some(ELOOP));

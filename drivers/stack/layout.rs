@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a walk over a device has found, so that the next failure needs none.
+//! Stores what a walk over a device has found, so that the next failure needs no walk.
 
 use daxmf::range::{
     space,
@@ -14,10 +14,10 @@ use kernel::{
     rbtree::RBTree, //
 };
 
-/// Pages of a device whose frames lie in a row.
+/// A run of pages of a device whose frames are contiguous.
 pub(crate) type Extent = Window<space::Physical, space::Device, Pages>;
 
-/// Both extents as one, if the second follows the first in pages and in frames.
+/// Joins two extents, if the second follows the first in pages and in frames.
 fn join(first: Extent, second: Extent) -> Option<Extent> {
     let follows = first.outer().end() == second.outer().start()
         && first.inner().end() == second.inner().start();
@@ -31,8 +31,8 @@ fn join(first: Extent, second: Extent) -> Option<Extent> {
     )
 }
 
-/// Extents of one length, at equal distances in the device, whose frames lie in a row: a linear
-/// segment, or the part of one disk in a striped one.
+/// Extents of equal length and at equal distances in the device, whose frames are contiguous: a
+/// linear segment, or the part of one disk in a striped device.
 #[derive(Clone, Copy)]
 struct Stripe {
     first: Extent,
@@ -51,7 +51,7 @@ impl Stripe {
         }
     }
 
-    /// Adds an extent if it is the next.
+    /// Appends `next` if it continues the stripe. Returns whether it does.
     fn append(&mut self, next: Extent) -> bool {
         let Some(distance) = self.distance_to(next) else {
             return false;
@@ -62,7 +62,7 @@ impl Stripe {
         true
     }
 
-    /// The distance of the extents, if this is the next.
+    /// The distance of the extents with `next`, or [`None`] if it does not continue the stripe.
     fn distance_to(&self, next: Extent) -> Option<u64> {
         let chunk = self.first.outer().len();
 
@@ -79,7 +79,7 @@ impl Stripe {
         is_next.then_some(distance)
     }
 
-    /// The pages that have the frames `part` behind them, if they lie in one extent.
+    /// The pages with the frames `part`, if these lie in one extent.
     fn pages_of(&self, part: PageRange<space::Physical>) -> Option<PageRange<space::Device>> {
         let chunk = self.first.outer().len();
         let within = part.start().checked_sub(self.frames.start())?;
@@ -94,8 +94,8 @@ impl Stripe {
     }
 }
 
-/// Where the frames of a device are in it. Each of them is in one place.
-// The key is the end of a stripe's frames.
+/// A map from the frames of a device to its pages. Each frame is in one place.
+// The key of a stripe is the end of its frames.
 pub(crate) struct Layout(RBTree<u64, Stripe>);
 
 impl Layout {
@@ -110,7 +110,7 @@ impl Layout {
             let frames = stripe.frames;
 
             if layout
-                .first_behind(frames.start())
+                .first_ending_after(frames.start())
                 .is_some_and(|other| other.frames.clip(frames).is_some())
             {
                 return Err(EEXIST);
@@ -122,32 +122,32 @@ impl Layout {
         Ok(layout)
     }
 
-    /// The first stripe that ends behind the frame of this number.
-    fn first_behind(&self, frame: u64) -> Option<Stripe> {
+    /// The first stripe whose frames end after the frame of this number.
+    fn first_ending_after(&self, frame: u64) -> Option<Stripe> {
         let cursor = self.0.cursor_lower_bound(&frame.checked_add(1)?)?;
 
         Some(*cursor.current().1)
     }
 
-    /// The pages of the device that have `frames` behind them, if they lie in one extent.
+    /// The pages of the device with `frames`, if these lie in one extent.
     pub(crate) fn pages_of(
         &self,
         frames: PageRange<space::Physical>,
     ) -> Option<PageRange<space::Device>> {
-        self.first_behind(frames.start())?.pages_of(frames)
+        self.first_ending_after(frames.start())?.pages_of(frames)
     }
 }
 
-/// Puts the extents of a walk together.
+/// Builds a layout from the extents of a walk.
 pub(crate) struct Survey {
     last: Option<Extent>,
     stripes: Result<KVVec<Stripe>>,
 }
 
-/// How many disks a striped device may have to be recognized.
+/// The maximum number of disks of a striped device whose stripes are recognized.
 const MAX_DISKS: usize = 64;
 
-/// How many stripes are kept; that takes 6 MiB.
+/// The maximum number of stripes of a layout. They take 6 MiB.
 const MAX_STRIPES: usize = 1 << 16;
 
 impl Survey {
@@ -160,16 +160,17 @@ impl Survey {
 
     /// Adds the next extent, in the order of the device's pages.
     pub(crate) fn add(&mut self, extent: Extent) {
-        // A walk stops where a disk ends, where a table says so, and at bad memory.
+        // A walk also ends an extent at the end of a disk or of a table's target, and at bad
+        // memory.
         if let Some(last) = self.last.replace(extent) {
             match join(last, extent) {
                 Some(both) => self.last = Some(both),
-                None => self.close(last),
+                None => self.add_to_stripes(last),
             }
         }
     }
 
-    fn close(&mut self, extent: Extent) {
+    fn add_to_stripes(&mut self, extent: Extent) {
         let Ok(stripes) = &mut self.stripes else {
             return;
         };
@@ -185,14 +186,16 @@ impl Survey {
         }
     }
 
+    /// Returns the layout.
+    ///
     /// # Errors
     ///
     /// - `EEXIST` if a frame is in two places.
-    /// - `E2BIG` if there are too many stripes.
+    /// - `E2BIG` if there are more than [`MAX_STRIPES`].
     /// - `ENOMEM` if memory is short.
     pub(crate) fn finish(mut self) -> Result<Layout> {
         if let Some(last) = self.last.take() {
-            self.close(last);
+            self.add_to_stripes(last);
         }
         Layout::new(self.stripes?)
     }
@@ -249,7 +252,7 @@ mod tests {
         let layout = survey.finish()?;
         // The third chunk of the second disk is the sixth of the device.
         assert_eq!(layout.pages_of(frames(0x90025, 2)?), PageRange::new(85, 2));
-        // Not the end of a chunk with the start of the next.
+        // The end of a chunk and the start of the next are not in one extent.
         assert_eq!(layout.pages_of(frames(0x9002f, 2)?), None);
         assert_eq!(
             layout.pages_of(frames(0x90000 + 500 * 16 - 1, 1)?),

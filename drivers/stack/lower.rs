@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The devices below.
+//! The lower devices, whose failures are forwarded, and the attachments of upper devices.
 
 use daxmf::{
     block::DeviceFile,
@@ -45,7 +45,7 @@ use crate::{
     },
 };
 
-/// A device below. It is claimed as long as there is one above.
+/// A lower device. It is claimed while an upper device is attached.
 #[pin_data]
 pub(crate) struct Lower {
     name: CString,
@@ -56,15 +56,17 @@ pub(crate) struct Lower {
 }
 
 impl Lower {
-    /// Prepares the device that the kernel calls `name` for others above it.
+    /// Prepares the device with the kernel's name `name` as a lower device.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it is a partition.
-    /// - `ENOENT`, `ENOTBLK`, `EOPNOTSUPP` if there is no such device, or if it has no DAX.
+    /// - `EINVAL` if the device is a partition.
+    /// - `ENOENT`, `ENOTBLK` if there is no such device, see [`open()`].
+    /// - `EOPNOTSUPP` if the device has no DAX.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn new(name: &CStr, graph: Arc<Graph<Disk>>) -> Result<Arc<Self>> {
-        // Looked up again when it is claimed: it may go and come until then.
+        // Checked only. `register()` looks the device up again, because another device can have the
+        // name by then.
         Mapping::new(&open(name)?)?;
 
         let name = CString::try_from(name)?;
@@ -89,26 +91,30 @@ impl Lower {
         &self.counters
     }
 
-    /// Attaches the device that the kernel calls `name`, until the attachment is dropped.
+    /// Attaches the device with the kernel's name `name` as an upper device, until the attachment
+    /// is dropped.
     ///
     /// # Errors
     ///
-    /// - `EBUSY` if the device below has a holder, such as a filesystem.
-    /// - `EINVAL` if one of the two is a partition.
-    /// - `ENODEV` if the device above has no memory of the one below.
-    /// - `ELOOP` if the device above is below at the same time, or if there are too many levels.
-    /// - `EEXIST` if it is attached under another name.
-    /// - `ENOENT`, `ENOTBLK`, `EOPNOTSUPP` if there is no such device, or if it has no DAX.
+    /// - `EBUSY` if the lower device has a holder, such as a filesystem.
+    /// - `EINVAL` if one of the two devices is a partition.
+    /// - `ENODEV` if the upper device has no memory of the lower one.
+    /// - `ELOOP` if the upper device is the lower one or is below it, or if there would be more
+    ///   than 64 levels.
+    /// - `EEXIST` if the upper device is attached under another name.
+    /// - `ENOENT`, `ENOTBLK` if there is no such device, see [`open()`].
+    /// - `EOPNOTSUPP` if one of the two devices has no DAX.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn attach(self: &Arc<Self>, name: &CStr) -> Result<Attachment> {
         let upper = Disk::new(Mapping::new(&open(name)?)?)?;
-        let _attaching = self.graph.attaching();
+        let _attaching = self.graph.lock_attaching();
         let mut claim = self.claim.lock();
 
-        // In the slot only if all went well; until then it is given up on the way out.
+        // The registration is put back below, if a device is attached. Otherwise it is dropped, and
+        // the lower device is released.
         let registration = match claim.take() {
             Some(registration) if registration.holder().is_alive() => registration,
-            // What is attached above a device that is gone stays above that one.
+            // The lower device was removed. Its attachments stay with it, and are stale.
             _ => self.register()?,
         };
         let attached = Attachment::new(self, registration.holder().node.clone(), upper);
@@ -119,7 +125,7 @@ impl Lower {
         attached
     }
 
-    /// Claims the device that the kernel calls by our name.
+    /// Claims the device that has the name now.
     fn register(&self) -> Result<Registration<Forwarder>> {
         let file = open(&self.name)?;
         let forwarder = Forwarder {
@@ -130,7 +136,7 @@ impl Lower {
         Registration::new(&file, Arc::new(forwarder, GFP_KERNEL)?)
     }
 
-    /// Gives the device up if there is none above.
+    /// Releases the device if no upper device is attached.
     fn release(&self) {
         let mut claim = self.claim.lock();
 
@@ -143,9 +149,9 @@ impl Lower {
     }
 }
 
-/// A device above, attached until this is dropped.
-// The fields are dropped in this order: no failure is taken to the device any more, and then the
-// one below is given up if this was the last.
+/// An attached upper device. It is detached when this is dropped.
+// The fields are dropped in this order: `_edge` stops the forwarding to the upper device, then
+// `_release` releases the lower device if no other upper device is attached.
 pub(crate) struct Attachment {
     _edge: Attached<Disk>,
     lower: Arc<Node<Disk>>,
@@ -158,7 +164,8 @@ impl Attachment {
     fn new(below: &Arc<Lower>, lower: Arc<Node<Disk>>, upper: Arc<Disk>) -> Result<Self> {
         let upper = below.graph.node(upper)?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
-        // Before the device is walked over: of too many levels, that would not end well.
+        // The edge is added before `is_below()` walks over the device, because it checks the number
+        // of levels: with too many, the walk can overflow the kernel's stack.
         let edge = below.graph.add(Edge {
             lower: lower.clone(),
             upper: upper.clone(),
@@ -178,12 +185,12 @@ impl Attachment {
         })
     }
 
-    /// Counts the failures that the device above has a part of.
+    /// The counters of the failures that have a part in the upper device.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// Whether one of the devices is gone: others may have their names.
+    /// Whether one of the two devices was removed. Another device can have its name.
     pub(crate) fn is_stale(&self) -> bool {
         ![&self.lower, &self.upper]
             .iter()
@@ -191,6 +198,7 @@ impl Attachment {
     }
 }
 
+/// Releases a lower device when dropped, if no upper device is attached.
 struct Release(Arc<Lower>);
 
 impl Drop for Release {
@@ -199,7 +207,7 @@ impl Drop for Release {
     }
 }
 
-/// The holder of a device: it takes failures to those above.
+/// The holder of a lower device, which forwards failures to the devices above.
 struct Forwarder {
     node: Arc<Node<Disk>>,
     counters: Arc<Counters>,
@@ -234,7 +242,8 @@ impl Holder for Forwarder {
 
         if outcome != Outcome::Delivered {
             pr_warn!(
-                "memory failure at offset {:#x} length {:#x}: {outcome}\n",
+                "{:?}: memory failure at offset {:#x} length {:#x}: {outcome}\n",
+                self.node.device().mapping().disk().name(),
                 range.start(),
                 range.len()
             );
@@ -242,7 +251,7 @@ impl Holder for Forwarder {
         outcome
     }
 
-    /// Notifies the holders above that are among `recipients`, and no others.
+    /// Notifies those holders above that are `recipients`.
     fn notify_found(
         &self,
         range: ByteRange<space::Volume>,
@@ -259,16 +268,16 @@ impl Holder for Forwarder {
     }
 }
 
-/// Opens the block device that the kernel calls `name`.
+/// Opens the block device with the kernel's name `name`.
 ///
 /// # Errors
 ///
-/// - `ENOENT` if there is no such device, or if the caller's `/dev` has another one in its place.
-/// - `ENOTBLK` if that is not a block device.
+/// - `ENOENT` if there is no such device, or if `/dev/NAME` of the caller is another disk.
+/// - `ENOTBLK` if `/dev/NAME` is not a block device.
 fn open(name: &CStr) -> Result<DeviceFile> {
     let file = DeviceFile::open(&CString::try_from_fmt(fmt!("/dev/{}", name.to_str()?))?)?;
 
-    // Whoever may make folders here need not be in the mount namespace that names the devices.
+    // The caller can be in another mount namespace, in which `/dev/NAME` is another device.
     if file.is_partition() || file.disk().name() == name {
         Ok(file)
     } else {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the memory of one device appears in another.
+//! The page frames of a device, and where they are in it.
 
 use core::slice;
 
@@ -28,18 +28,18 @@ use kernel::{
 
 use crate::layout::Extent;
 
-/// The memory of a disk, as it is mapped at the moment it is asked.
+/// The memory of a disk. Each method uses the current mapping, which can change at any time.
 pub(crate) struct Mapping {
     device: ARef<Device>,
     disk: DiskRef,
 }
 
 impl Mapping {
-    /// The memory of the disk that `file` is.
+    /// The memory of the disk `file`.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it is a partition.
+    /// - `EINVAL` if `file` is a partition.
     /// - The errors of [`Device::of()`].
     pub(crate) fn new(file: &DeviceFile) -> Result<Self> {
         if file.is_partition() {
@@ -60,19 +60,19 @@ impl Mapping {
         &self.disk
     }
 
-    /// Whether the device is there. Its name may be that of another one, later.
+    /// Whether the device still exists. After its removal, another device can have its name.
     pub(crate) fn is_alive(&self) -> bool {
         self.device.is_alive(&ReadLock::new())
     }
 
-    /// The frames of `range` of the disk, [`None`] if it has none there.
+    /// The frames of `range` of the disk, or [`None`] if the range has no memory.
     pub(crate) fn frames(&self, range: ByteRange<space::Volume>) -> Option<Frames> {
         let range = self.disk.window()?.clip_outward(range)?;
 
         Frames::new(|| self.extents(range).map(Extent::outer))
     }
 
-    /// Whether the device has the frames `frames`, and no other, behind `pages`.
+    /// Whether the memory of `pages` is exactly `frames`.
     pub(crate) fn is_at(
         &self,
         frames: PageRange<space::Physical>,
@@ -83,7 +83,7 @@ impl Mapping {
             .is_ok_and(|extent| extent.outer() == frames)
     }
 
-    /// Calls `seen` with each extent of the device, from its start to its end.
+    /// Calls `seen` with each extent of the device, in the order of its pages.
     pub(crate) fn walk(&self, seen: impl FnMut(Extent)) {
         if let Some(whole) = self.disk.window() {
             self.extents(whole.outer()).for_each(seen);
@@ -98,7 +98,7 @@ impl Mapping {
     }
 }
 
-/// The extents of some pages of a device. Pages without memory are left out.
+/// An iterator over the extents of some pages of a device. It skips pages without memory.
 struct Extents<'a> {
     device: &'a Device,
     rest: Option<PageRange<space::Device>>,
@@ -110,7 +110,7 @@ impl Iterator for Extents<'_> {
     fn next(&mut self) -> Option<Extent> {
         loop {
             let pages = self.rest?;
-            // For each step: no device has to wait for the end of a walk to go.
+            // Taken for each step, because the removal of a DAX device waits for this lock.
             let lock = ReadLock::new();
 
             match self.device.locate(pages, &lock) {
@@ -118,9 +118,10 @@ impl Iterator for Extents<'_> {
                     self.rest = pages.skip(extent.inner().len());
                     return Some(extent);
                 }
-                // A device below that is gone gives the same error.
+                // The device was removed. If it is alive, `ENXIO` can come from a device below
+                // it that was removed.
                 Err(ENXIO) if !self.device.is_alive(&lock) => self.rest = None,
-                // A hole, and nobody says how long it is.
+                // A hole. `dax_direct_access()` does not return its length.
                 Err(_) => self.rest = pages.skip(1),
             }
         }
@@ -131,22 +132,25 @@ impl Iterator for Extents<'_> {
 ///
 /// # Invariants
 ///
-/// `runs` is empty, which stands for `bounds`, or is in order of the frames and without overlaps.
+/// If `runs` is empty, the set is `bounds`. Otherwise the set is `runs`, which are sorted and do
+/// not overlap.
 pub(crate) struct Frames {
     bounds: PageRange<space::Physical>,
     runs: KVVec<PageRange<space::Physical>>,
 }
 
 impl Frames {
-    /// The frames of all ranges that `ranges` gives, [`None`] if it gives none.
+    /// The frames of all ranges of the iterator that `ranges` returns, or [`None`] if there are
+    /// none. `ranges` is called once or twice.
     ///
-    /// If memory is too short to list them, the set has the frames between them, too: more owners
-    /// are told then, but none is left out.
+    /// If memory is too short for a list, the set also has the frames between the ranges. Too many
+    /// owners are notified then, but none is missed.
     fn new<I: Iterator<Item = PageRange<space::Physical>>>(ranges: impl Fn() -> I) -> Option<Self> {
         let mut rest = ranges();
         let first = rest.next()?;
 
-        // INVARIANT: `list()` sorts, and joins what overlaps.
+        // INVARIANT: `list()` returns sorted runs that do not overlap. If it fails, `runs` is
+        // empty, and the set is `bounds`.
         Some(match rest.next() {
             None => Self {
                 bounds: first,
@@ -159,6 +163,11 @@ impl Frames {
         })
     }
 
+    /// The frames of `ranges` as sorted runs that neither overlap nor touch.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
     fn list(
         ranges: impl Iterator<Item = PageRange<space::Physical>>,
     ) -> Result<KVVec<PageRange<space::Physical>>> {
@@ -177,8 +186,8 @@ impl Frames {
         Ok(runs)
     }
 
-    /// The frames, if they lie in a row.
-    pub(crate) fn in_a_row(&self) -> Option<PageRange<space::Physical>> {
+    /// The frames, if they are contiguous.
+    pub(crate) fn contiguous(&self) -> Option<PageRange<space::Physical>> {
         self.runs.is_empty().then_some(self.bounds)
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices, and which is right above which.
+//! The nodes and the edges of the graph: devices, and which is directly above which.
 
 use daxmf::memory_failure::Counters;
 use kernel::{
@@ -15,13 +15,13 @@ use kernel::{
 
 use crate::plan::Plan;
 
-/// A device that is above or below another.
+/// A lower or an upper device.
 #[pin_data]
 pub(crate) struct Node<D> {
     pub(crate) device: Arc<D>,
     #[pin]
     pub(crate) plan: Mutex<Option<Arc<Plan<D>>>>,
-    /// Its place in the plan that is being made, if it has one there.
+    /// The index of the device in the plan that is being made. It can be from an earlier plan.
     pub(crate) step: Atomic<usize>,
 }
 
@@ -41,7 +41,7 @@ impl<D> Node<D> {
         &self.device
     }
 
-    /// The devices above, [`None`] if there are none.
+    /// The plan with the devices above, or [`None`] if there are none.
     pub(crate) fn plan(&self) -> Option<Arc<Plan<D>>> {
         self.plan.lock().clone()
     }
@@ -56,23 +56,25 @@ impl<D> Node<D> {
     }
 }
 
-/// A device right above another.
+/// An upper device directly above a lower one.
 pub(crate) struct Edge<D> {
     pub(crate) lower: Arc<Node<D>>,
     pub(crate) upper: Arc<Node<D>>,
-    /// Of the failures of the lower device.
+    /// Counts the failures of the lower device.
     pub(crate) received: Arc<Counters>,
-    /// Of those that the upper device has a part of.
+    /// Counts the failures that have a part in the upper device.
     pub(crate) counters: Arc<Counters>,
 }
 
 impl<D> Edge<D> {
+    /// The key by which edges are sorted: edges with the same lower device are neighbours.
     pub(crate) fn key(&self) -> (usize, usize) {
         (self.lower.address(), self.upper.address())
     }
 }
 
-/// The edges to the devices right above `node`; all edges are in the order of their keys.
+/// The edges from `node` to the devices directly above it. `edges` must be sorted by
+/// [`Edge::key()`].
 pub(crate) fn above<'a, D>(edges: &'a [Edge<D>], node: &Arc<Node<D>>) -> &'a [Edge<D>] {
     let first = edges.partition_point(|edge| edge.lower.address() < node.address());
     let end = edges.partition_point(|edge| edge.lower.address() <= node.address());

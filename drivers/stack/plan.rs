@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! In what order a failure is taken to the devices above one, and what becomes of it.
+//! The order in which a failure is forwarded to the devices above, and the combined outcome.
 
 use daxmf::memory_failure::{
     Counters,
@@ -12,34 +12,36 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The devices above one device, each once and after all that are above it.
+/// The devices above one device. Each is listed once, after all devices above it.
 pub(crate) struct Plan<D> {
     steps: KVVec<Step<D>>,
-    /// To the devices right above the one that the plan is of.
+    /// The links to the devices directly above the device of the plan.
     links: KVVec<Link>,
-    /// How many devices are above one another.
+    /// The number of levels above the device of the plan.
     levels: usize,
 }
 
 /// A device of a plan.
 pub(crate) struct Step<D> {
     pub(crate) device: Arc<D>,
-    /// How many devices are above one another, above this one.
+    /// The number of levels above this device.
     pub(crate) levels: usize,
-    /// Of the failures of the device, if others are above it.
+    /// Counts the failures of the device, if others are above it.
     pub(crate) received: Option<Arc<Counters>>,
-    /// To the devices right above it.
+    /// The links to the devices directly above this one.
     pub(crate) links: KVVec<Link>,
 }
 
-/// To a device right above another.
+/// A link to a device directly above another.
 pub(crate) struct Link {
+    /// The index of the upper device in the plan.
     pub(crate) step: usize,
+    /// Counts the failures that have a part in the upper device.
     pub(crate) counters: Arc<Counters>,
 }
 
 impl<D> Plan<D> {
-    /// The plan of the device that `lowest` is, with all that are above it as `steps`.
+    /// Creates the plan of the device of `lowest`, with the devices above it as `steps`.
     pub(crate) fn new(steps: KVVec<Step<D>>, lowest: Step<D>) -> Self {
         Self {
             steps,
@@ -48,18 +50,21 @@ impl<D> Plan<D> {
         }
     }
 
-    /// Whether this device is one of those above.
+    /// Whether `device` is in the plan.
     pub(crate) fn has(&self, device: &Arc<D>) -> bool {
         self.steps
             .iter()
             .any(|step| Arc::ptr_eq(&step.device, device))
     }
 
-    /// Takes a failure to all devices above.
+    /// Forwards a failure to all devices above, and returns the combined outcome.
     ///
-    /// `notify` notifies the holder of a device on top, and returns [`None`] if the failure has no
-    /// part in it. `has` says whether it has one in a device between. `unused` becomes of it in a
-    /// device above which no holder was notified; without it, that is as if it had no part there.
+    /// `notify` notifies the holder of a topmost device. It returns [`None`] if the failure has no
+    /// part in the device, or if no holder was notified. `has` returns whether the failure has a
+    /// part in a device between.
+    ///
+    /// `unused` is the outcome for a device above which no holder was notified. If `unused` is
+    /// [`None`], such a device does not count the failure.
     pub(crate) fn run(
         &self,
         notify: impl Fn(&D) -> Option<Outcome>,
@@ -79,8 +84,8 @@ impl<D> Plan<D> {
                 .or(unused);
         }
 
-        // Nobody has to wait for memory in order to be notified. Without it, what became of the
-        // failure in one device is taken to be what became of it in all.
+        // The allocation does not wait, because it must not delay a notification. If it fails, each
+        // device between counts the combined outcome of all devices so far.
         let outcomes = KVVec::with_capacity(self.steps.len(), GFP_NOWAIT);
         let mut outcomes: KVVec<Option<Outcome>> = outcomes.unwrap_or_default();
         let mut all = unused;
@@ -101,10 +106,10 @@ impl<D> Plan<D> {
     }
 }
 
-/// What became of a failure in the devices that `links` lead to, each of which counts it. [`None`]
-/// if it has no part in any of them.
+/// Combines the outcomes of the devices that `links` lead to. The counters of each link count the
+/// outcome of its device. Returns [`None`] if none of the devices has an outcome.
 ///
-/// `all` stands for an outcome that is not there.
+/// `outcomes` is empty if memory was short. Then `all` replaces each outcome.
 fn combine(links: &[Link], outcomes: &[Option<Outcome>], all: Option<Outcome>) -> Option<Outcome> {
     links
         .iter()

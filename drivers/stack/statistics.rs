@@ -12,7 +12,7 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The counters of a device as files of a folder.
+/// The counters of a device, as files of a directory in debugfs.
 #[pin_data]
 pub(crate) struct Statistics {
     #[pin]
@@ -53,7 +53,7 @@ impl Statistics {
         })
     }
 
-    /// The folder.
+    /// The directory.
     pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }

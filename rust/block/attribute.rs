@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attributes of a disk in sysfs: `/sys/block/DISK/NAME` and `/sys/block/DISK/GROUP/NAME`.
+//! The sysfs attributes of a disk: `/sys/block/DISK/NAME` and `/sys/block/DISK/GROUP/NAME`.
 //!
 //! C headers: [`include/linux/device.h`](srctree/include/linux/device.h),
 //! [`include/linux/sysfs.h`](srctree/include/linux/sysfs.h)
@@ -30,7 +30,7 @@ use crate::{
 
 use super::window_of;
 
-/// What an attribute shows, and what a write to it does.
+/// The type of an attribute's value, with the callbacks that get and set the value.
 enum Kind<T> {
     Number(fn(&T) -> u64),
     Flag(fn(&T) -> bool, fn(&T, bool)),
@@ -56,17 +56,19 @@ enum Kind<T> {
 ///
 /// # Invariants
 ///
-/// The callbacks of `raw` are those of [`Attribute<T>`], which `raw` is the first field of.
+/// `raw` is the first field. Its callbacks are `show_callback()` and `store_callback()` of this
+/// [`Attribute<T>`].
 #[repr(C)]
 pub struct Attribute<T> {
     raw: bindings::device_attribute,
     kind: Kind<T>,
 }
 
-// SAFETY: The pointers in `raw` are to static data and to functions.
+// SAFETY: `raw` has a pointer to a static name and pointers to functions, which are valid on any
+// thread. `kind` has static data and pointers to functions.
 unsafe impl<T> Send for Attribute<T> {}
 
-// SAFETY: An attribute does not change once it was made.
+// SAFETY: No method modifies an attribute after `new()`.
 unsafe impl<T> Sync for Attribute<T> {}
 
 impl<T> Attribute<T> {
@@ -80,8 +82,9 @@ impl<T> Attribute<T> {
         Self::new(name, 0o644, Kind::Flag(show, store))
     }
 
-    /// An attribute that shows some words, the chosen one in brackets, and that root can write one
-    /// of them to. `show` and `store` take the index of the word.
+    /// An attribute that shows a list of words, with the current one in brackets. Root selects a
+    /// word by writing it. `show` returns the index of the current word, and `store` takes the
+    /// index of the new one.
     pub const fn choice(
         name: &'static CStr,
         words: &'static [&'static CStr],
@@ -91,10 +94,13 @@ impl<T> Attribute<T> {
         Self::new(name, 0o644, Kind::Choice(words, show, store))
     }
 
-    /// The attribute `badblocks`, which shows a list, and which root can write a range to: its
-    /// first sector and their number. In [`Operations::ATTRIBUTES`](super::Operations::ATTRIBUTES)
-    /// it takes the place of the kernel's, which enters the range without the driver, and wherever
-    /// it lies. `store` gets ranges that lie on the disk; what does not is refused with `EINVAL`.
+    /// The attribute `badblocks`. It shows a list of bad ranges. Root adds a range by writing its
+    /// first sector and its number of sectors, of 512 bytes each.
+    ///
+    /// In [`Operations::ATTRIBUTES`](super::Operations::ATTRIBUTES) it replaces the kernel's
+    /// attribute, which adds a range without calling the driver, even if the range is not on the
+    /// disk. `store` gets only ranges that lie on the disk. A write of another range fails with
+    /// `EINVAL`.
     pub const fn badblocks(
         list: fn(&T) -> &Badblocks,
         store: fn(&T, ByteRange<space::Device>),
@@ -108,7 +114,7 @@ impl<T> Attribute<T> {
 
     #[allow(clippy::needless_update, reason = "lockdep adds fields")]
     const fn new(name: &'static CStr, mode: bindings::umode_t, kind: Kind<T>) -> Self {
-        // INVARIANT: The callbacks are ours.
+        // INVARIANT: The callbacks are those of this type. `raw` is the first field.
         Self {
             raw: bindings::device_attribute {
                 attr: bindings::attribute {
@@ -133,16 +139,15 @@ impl<T> Attribute<T> {
     ///
     /// `dev` must be the device of a disk.
     unsafe fn block_device(dev: *mut bindings::device) -> *mut bindings::block_device {
-        // SAFETY: `dev` is embedded in the block device of the whole disk.
+        // SAFETY: By the safety requirements, `dev` is the `bd_device` of a disk's `part0`.
         unsafe { container_of!(dev, bindings::block_device, bd_device) }
     }
 
-    /// The range of the disk that a text such as `800 8` is about: its first sector and their
-    /// number.
+    /// Parses a range of the disk, such as `800 8`: the first sector and the number of sectors.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it is something else, or does not lie on the disk.
+    /// - `EINVAL` if the text has another form, or if the range does not lie on the disk.
     ///
     /// # Safety
     ///
@@ -152,7 +157,8 @@ impl<T> Attribute<T> {
         text: &CStr,
     ) -> Result<ByteRange<space::Device>> {
         let range = parse_sectors(text)?;
-        // SAFETY: The block device is valid, as the disk is.
+        // SAFETY: By the safety requirements, `dev` is the device of a disk, so its block device is
+        // valid.
         let disk = unsafe { window_of(Self::block_device(dev)) }.ok_or(EINVAL)?;
 
         match disk.outer().contains(range) {
@@ -168,7 +174,8 @@ impl<T> Attribute<T> {
     /// `dev` must be the device of a disk that was registered with a `T`, and must stay so for
     /// `'a`.
     unsafe fn data<'a>(dev: *mut bindings::device) -> &'a T {
-        // SAFETY: By the type invariants of `super::Registration`, this is its data.
+        // SAFETY: The disk was registered with a `T` by the safety requirements, so `private_data`
+        // points to that `T` by the type invariants of `super::Registration`.
         unsafe {
             &*(*(*Self::block_device(dev)).bd_disk)
                 .private_data
@@ -184,23 +191,26 @@ impl<T> Attribute<T> {
         attr: *mut bindings::device_attribute,
         buf: *mut c_char,
     ) -> isize {
-        // SAFETY: `attr` is the first field of an `Attribute<T>`, by the type invariants.
+        // SAFETY: `attr` is `raw` of an `Attribute<T>`, and its first field, by the type
+        // invariants.
         let kind = unsafe { &(*attr.cast::<Self>()).kind };
-        // SAFETY: An attribute is gone before the disk's registration is.
+        // SAFETY: The disk was registered with a `T` by the safety requirements. When the
+        // `super::Registration` is dropped, `del_gendisk()` removes the attribute and waits for
+        // this callback before the data is dropped.
         let data = unsafe { Self::data(dev) };
 
         let len = match kind {
-            // SAFETY: sysfs passes a buffer of a page.
+            // SAFETY: `buf` is a buffer of a page from sysfs.
             Kind::Number(show) => unsafe { emit_number(buf, show(data)) },
-            // SAFETY: sysfs passes a buffer of a page.
+            // SAFETY: `buf` is a buffer of a page from sysfs.
             Kind::Flag(show, _) => unsafe { emit_number(buf, show(data).into()) },
-            // SAFETY: sysfs passes a buffer of a page.
+            // SAFETY: `buf` is a buffer of a page from sysfs.
             Kind::Choice(words, show, _) => unsafe { emit_words(buf, words, show(data)) },
-            // SAFETY: sysfs passes a buffer of a page.
+            // SAFETY: `buf` is a buffer of a page from sysfs.
             Kind::Badblocks(list, _) => unsafe { emit_badblocks(buf, list(data)) },
         };
 
-        // CAST: The length of a line fits every integer.
+        // CAST: The length is at most a page, 4096 bytes.
         len as isize
     }
 
@@ -214,9 +224,12 @@ impl<T> Attribute<T> {
         buf: *const c_char,
         len: usize,
     ) -> isize {
-        // SAFETY: `attr` is the first field of an `Attribute<T>`, by the type invariants.
+        // SAFETY: `attr` is `raw` of an `Attribute<T>`, and its first field, by the type
+        // invariants.
         let kind = unsafe { &(*attr.cast::<Self>()).kind };
-        // SAFETY: An attribute is gone before the disk's registration is.
+        // SAFETY: The disk was registered with a `T` by the safety requirements. When the
+        // `super::Registration` is dropped, `del_gendisk()` removes the attribute and waits for
+        // this callback before the data is dropped.
         let data = unsafe { Self::data(dev) };
 
         // SAFETY: `buf` is a C string by the safety requirements.
@@ -229,15 +242,15 @@ impl<T> Attribute<T> {
                 parse_word(text, words).map(|index| store(data, index))
             }
             Kind::Badblocks(_, store) => {
-                // SAFETY: By the safety requirements.
+                // SAFETY: `dev` is the device of a disk by the safety requirements.
                 unsafe { Self::parse_range(dev, text) }.map(|range| store(data, range))
             }
         };
 
         match result {
-            // CAST: sysfs writes at most a page.
+            // CAST: sysfs passes at most a page, 4096 bytes.
             Ok(()) => len as isize,
-            // CAST: An errno fits every integer.
+            // CAST: An errno is in -4095..=-1.
             Err(error) => error.to_errno() as isize,
         }
     }
@@ -247,17 +260,18 @@ impl<T> Attribute<T> {
 ///
 /// # Safety
 ///
-/// `buf` must be a buffer of a page that sysfs has passed.
+/// `buf` must be a buffer of a page from sysfs.
 unsafe fn emit_number(buf: *mut c_char, number: u64) -> c_int {
-    // SAFETY: By the safety requirements. The format takes one `u64`.
+    // SAFETY: `buf` is a buffer of a page from sysfs by the safety requirements. The format takes
+    // one `u64`.
     unsafe { bindings::sysfs_emit(buf, c"%llu\n".as_char_ptr(), number) }
 }
 
-/// Prints words, the one that is chosen in brackets, and returns the length of the line.
+/// Prints `words`, with the one of index `chosen` in brackets, and returns the length of the line.
 ///
 /// # Safety
 ///
-/// `buf` must be a buffer of a page that sysfs has passed.
+/// `buf` must be a buffer of a page from sysfs.
 unsafe fn emit_words(buf: *mut c_char, words: &[&CStr], chosen: usize) -> c_int {
     let mut len = 0;
 
@@ -267,54 +281,58 @@ unsafe fn emit_words(buf: *mut c_char, words: &[&CStr], chosen: usize) -> c_int 
             true => c"[%s] ",
         };
 
-        // SAFETY: By the safety requirements. The format takes a C string.
+        // SAFETY: `buf` is a buffer of a page from sysfs by the safety requirements. The format
+        // takes one C string.
         let added =
             unsafe { bindings::sysfs_emit_at(buf, len, format.as_char_ptr(), word.as_char_ptr()) };
 
         len = len.saturating_add(added);
     }
 
-    // The end of the line takes the place of the last blank.
+    // The newline replaces the last blank.
     let end = len.saturating_sub(1);
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: `buf` is a buffer of a page from sysfs by the safety requirements.
     end.saturating_add(unsafe { bindings::sysfs_emit_at(buf, end, c"\n".as_char_ptr()) })
 }
 
-/// Prints as many ranges as there is room for, and returns their length.
+/// Prints the ranges that fit in a page, and returns the length of the text.
 ///
 /// # Safety
 ///
-/// `buf` must be a buffer of a page that sysfs has passed.
+/// `buf` must be a buffer of a page from sysfs.
 unsafe fn emit_badblocks(buf: *mut c_char, list: &Badblocks) -> c_int {
-    // CAST: A page has a small number of bytes.
+    // CAST: A page has 4096 bytes.
     const LAST: usize = PAGE_SIZE as usize - 1;
 
-    // SAFETY: The list is valid. The function writes a page at most.
+    // SAFETY: `list` is valid by the type invariants of `Badblocks`. `buf` is a page by the safety
+    // requirements, and `badblocks_show()` writes at most a page.
     let len = unsafe { bindings::badblocks_show(list.as_raw(), buf, 0) };
     let len = usize::try_from(len).unwrap_or(0);
 
     if len <= LAST {
-        // CAST: It is less than a page.
+        // CAST: The length is less than a page, 4096 bytes.
         return len as c_int;
     }
 
-    // The function returns the length that the text would have had, which sysfs does not expect;
-    // and a number that is cut off is another number.
+    // The text did not fit: `badblocks_show()` counts the last line as a whole, but truncates it.
+    // sysfs expects less than a page, and a truncated number would be wrong. So the last line is
+    // dropped.
     //
-    // SAFETY: By the safety requirements, and the function has written a page.
+    // SAFETY: `buf` is a page by the safety requirements, and `badblocks_show()` has filled it.
     let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), LAST) };
     let end = text.iter().rposition(|byte| *byte == b'\n');
 
-    // CAST: It is less than a page.
+    // CAST: The length is less than a page, 4096 bytes.
     end.map_or(0, |end| end.saturating_add(1)) as c_int
 }
 
-/// The sectors that a text is about: the first one and their number.
+/// Parses a range: the first sector and the number of sectors, of 512 bytes each.
 ///
 /// # Errors
 ///
-/// - `EINVAL` if it is something else, or more than a range has.
+/// - `EINVAL` if the text has another form, or if the range is empty or ends beyond the last byte
+///   of a [`ByteRange`].
 fn parse_sectors(text: &CStr) -> Result<ByteRange<space::Device>> {
     let mut numbers = text
         .to_str()?
@@ -331,20 +349,20 @@ fn parse_sectors(text: &CStr) -> Result<ByteRange<space::Device>> {
 
 /// # Errors
 ///
-/// - `EINVAL` if it is not a boolean.
+/// - `EINVAL` if the text is not a boolean.
 fn parse_bool(text: &CStr) -> Result<bool> {
     let mut value = false;
 
-    // SAFETY: `text` is a C string.
+    // SAFETY: `text` is a C string, and `value` is valid for writes.
     to_result(unsafe { bindings::kstrtobool(text.as_char_ptr(), &mut value) })?;
     Ok(value)
 }
 
-/// Which of the words it is.
+/// Returns the index of the word that `text` is, with or without a newline.
 ///
 /// # Errors
 ///
-/// - `EINVAL` if it is none.
+/// - `EINVAL` if `text` is none of `words`.
 fn parse_word(text: &CStr, words: &[&CStr]) -> Result<usize> {
     let index = words.iter().position(|word| {
         // SAFETY: Both are C strings.
@@ -359,18 +377,19 @@ pub(super) const BADBLOCKS: &CStr = c"badblocks";
 
 /// A named group of attributes.
 pub struct Group<T: 'static> {
-    /// The name of the folder.
+    /// The name of the group's directory.
     pub name: &'static CStr,
     /// The attributes in it.
     pub attributes: &'static [Attribute<T>],
 }
 
-/// The groups of one disk, in the form that the driver core takes.
+/// The attribute groups of one disk, as arrays that the driver core takes.
 ///
 /// # Invariants
 ///
-/// `pointers` ends with a null pointer, and the others are to the elements of `groups`. The same
-/// holds for the attributes of each group and its element of `attributes`.
+/// `pointers` ends with a null pointer, and its other elements point to the elements of `_groups`.
+/// The attributes of each group are an element of `_attributes`, which ends with a null pointer,
+/// too.
 pub(super) struct Table {
     pointers: KVec<*const bindings::attribute_group>,
     _groups: KVec<bindings::attribute_group>,
@@ -385,7 +404,7 @@ impl Table {
         attributes: &'static [Attribute<T>],
         groups: &'static [Group<T>],
     ) -> Result<Self> {
-        // Attributes of a group without a name are in the disk's folder itself.
+        // sysfs puts the attributes of a group without a name in the disk's own directory.
         let unnamed = (ptr::null(), attributes);
         let named = groups
             .iter()
@@ -420,6 +439,7 @@ impl Table {
         }
         pointers.push(ptr::null(), GFP_KERNEL)?;
 
+        // INVARIANT: Each array ends with the null pointer that was pushed last.
         Ok(Self {
             pointers,
             _groups: groups,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Bios: reads and writes on their way to a disk.
+//! Bios: the reads, writes and flushes that are submitted to a disk.
 //!
 //! C header: [`include/linux/bio.h`](srctree/include/linux/bio.h)
 
@@ -27,16 +27,16 @@ use crate::{
 
 /// A bio that the driver must complete.
 ///
-/// Call [`end()`](Self::end) with its result. A bio that is dropped ends with `EIO`.
+/// Call [`end()`](Self::end) with the result. A bio that is dropped ends with `EIO`.
 ///
 /// # Invariants
 ///
-/// `self.0` points to a valid bio that was submitted to a disk of ours, and that nobody else
-/// completes.
+/// `self.0` points to a valid bio that was submitted to a disk of this driver. Only `self`
+/// completes it.
 #[must_use = "a bio that is dropped ends with EIO"]
 pub struct Bio(NonNull<bindings::bio>);
 
-// SAFETY: A bio may be completed on any thread.
+// SAFETY: `bio_endio()` may be called on any thread.
 unsafe impl Send for Bio {}
 
 impl Bio {
@@ -47,11 +47,12 @@ impl Bio {
     /// `bio` must be a valid bio that was submitted to a disk, and the caller must leave its
     /// completion to the new `Bio`.
     pub(crate) const unsafe fn from_raw(bio: NonNull<bindings::bio>) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: By the safety requirements, `bio` is valid, was submitted to a disk, and is
+        // not completed by the caller.
         Self(bio)
     }
 
-    /// Leaves the completion to the caller.
+    /// Returns the bio, which the caller must complete.
     pub(crate) fn into_raw(self) -> NonNull<bindings::bio> {
         ManuallyDrop::new(self).0
     }
@@ -61,33 +62,36 @@ impl Bio {
     }
 
     fn opf(&self) -> bindings::blk_opf_t {
-        // SAFETY: `self.0` is valid by the type invariants, and the flags do not change any more.
+        // SAFETY: `self.0` points to a valid bio by the type invariants. Its flags do not change
+        // after the submission.
         unsafe { (*self.0.as_ptr()).bi_opf }
     }
 
     fn iter(&self) -> bindings::bvec_iter {
-        // SAFETY: `self.0` is valid by the type invariants, and only we advance the iterator.
+        // SAFETY: `self.0` points to a valid bio by the type invariants. Only the owner of a bio
+        // advances its iterator, and `self` does not.
         unsafe { (*self.0.as_ptr()).bi_iter }
     }
 
-    /// Whether what was written before must be durable before this bio starts.
+    /// Whether earlier writes must be durable before this bio starts.
     #[inline]
     pub fn is_preflush(&self) -> bool {
         self.opf() & bindings::REQ_PREFLUSH != 0
     }
 
-    /// Whether what this bio writes must be durable when it ends.
+    /// Whether the data of this bio must be durable when the bio ends.
     #[inline]
     pub fn is_fua(&self) -> bool {
         self.opf() & bindings::REQ_FUA != 0
     }
 
-    /// What the bio moves, [`None`] if it is a mere flush.
+    /// The memory of the bio and the direction of the transfer, or [`None`] if the bio is a flush
+    /// without data.
     ///
     /// # Errors
     ///
-    /// - `EOPNOTSUPP` if it is neither a read nor a write.
-    /// - `EIO` if it reaches beyond the last byte that a disk can have.
+    /// - `EOPNOTSUPP` if the bio is neither a read nor a write.
+    /// - `EIO` if the bio ends beyond the last byte of a [`ByteRange`].
     ///
     /// # Examples
     ///
@@ -97,7 +101,7 @@ impl Bio {
     ///     pagemap::{Operations, PageMap},
     /// };
     ///
-    /// /// Does what a bio asks for, with memory that starts where the disk does.
+    /// /// Transfers the data of a bio. The disk and the memory start at the same byte.
     /// fn transfer<T: Operations>(memory: &PageMap<T>, bio: &Bio) -> Result {
     ///     match bio.transfer()? {
     ///         Some(Transfer::Read(mut to)) => {
@@ -121,8 +125,8 @@ impl Bio {
         let start = iter.bi_sector.checked_mul(1 << SECTOR_SHIFT).ok_or(EIO)?;
         let all = ByteRange::new(start, iter.bi_size.into()).ok_or(EIO)?;
 
-        // INVARIANT: The direction is that of the operation. Reads and writes have memory for each
-        // byte.
+        // INVARIANT: `D` follows from the operation. `bi_io_vec` of a read or a write has memory
+        // for each of its `bi_size` bytes, which are the range `all` of the disk.
         match self.opf() & bindings::REQ_OP_MASK {
             bindings::req_op_REQ_OP_READ => Ok(Some(Transfer::Read(self.segments(iter, all)))),
             bindings::req_op_REQ_OP_WRITE => Ok(Some(Transfer::Write(self.segments(iter, all)))),
@@ -137,7 +141,7 @@ impl Bio {
         all: ByteRange<space::Device>,
     ) -> Segments<'_, D> {
         Segments {
-            // SAFETY: `self.0` is valid by the type invariants.
+            // SAFETY: `self.0` points to a valid bio by the type invariants.
             vecs: unsafe { (*self.0.as_ptr()).bi_io_vec },
             iter,
             start: all.start(),
@@ -147,10 +151,10 @@ impl Bio {
 
     /// Counts the bio in the disk's I/O statistics, from now until the guard is dropped.
     ///
-    /// Returns [`None`] where the disk keeps none.
+    /// Returns [`None`] if the statistics of the disk are disabled.
     pub fn account(&self) -> Option<Accounting<'_>> {
-        // SAFETY: `self.0` is valid by the type invariants. Its disk and queue stay while a bio is
-        // under way.
+        // SAFETY: `self.0` points to a valid bio by the type invariants. Its disk and queue exist
+        // until the bio ends.
         let features = unsafe {
             let queue = (*(*self.0.as_ptr()).bi_bdev).bd_queue;
 
@@ -163,7 +167,7 @@ impl Bio {
 
         Some(Accounting {
             bio: self,
-            // SAFETY: `self.0` is valid by the type invariants.
+            // SAFETY: `self.0` points to a valid bio by the type invariants.
             start: unsafe { bindings::bio_start_io_acct(self.as_raw()) },
         })
     }
@@ -173,23 +177,24 @@ impl Bio {
         let bio = self.into_raw().as_ptr();
 
         if let Err(error) = result {
-            // SAFETY: `bio` is valid by the type invariants, and ours to complete.
+            // SAFETY: By the type invariants, `bio` is valid, and only this function completes it.
             unsafe { (*bio).bi_status = bindings::errno_to_blk_status(error.to_errno()) };
         }
 
-        // SAFETY: As above; it is not used afterwards.
+        // SAFETY: By the type invariants, `bio` is valid and not completed yet. It is not used
+        // afterwards.
         unsafe { bindings::bio_endio(bio) };
     }
 }
 
 impl Drop for Bio {
     fn drop(&mut self) {
-        // INVARIANT: The bio is still ours to complete, and `self` does not touch it again.
+        // INVARIANT: `self` has not completed the bio, and does not use it again.
         Self(self.0).end(Err(EIO));
     }
 }
 
-/// The time that a bio takes, counted when dropped.
+/// Measures the time of a bio. When dropped, it adds the time to the disk's I/O statistics.
 pub struct Accounting<'a> {
     bio: &'a Bio,
     start: c_ulong,
@@ -199,33 +204,34 @@ impl Drop for Accounting<'_> {
     fn drop(&mut self) {
         let bio = self.bio.as_raw();
 
-        // SAFETY: `bio` is valid by the type invariants of `Bio`, and so is its device.
+        // SAFETY: `bio` is valid by the type invariants of `Bio`, and its block device exists until
+        // the bio ends.
         unsafe { bindings::bio_end_io_acct_remapped(bio, self.start, (*bio).bi_bdev) };
     }
 }
 
-/// The data of a bio, and which way they go.
+/// The direction of a bio's transfer, and the memory.
 pub enum Transfer<'a> {
-    /// From the disk into these segments.
+    /// The driver copies data from the disk to these segments.
     Read(Segments<'a, Destination>),
-    /// From these segments to the disk.
+    /// The driver copies data from these segments to the disk.
     Write(Segments<'a, Source>),
 }
 
-/// Says of a [`Segment`] that it can be written to.
+/// Marks a [`Segment`] that can only be written.
 pub enum Destination {}
 
-/// Says of a [`Segment`] that it can be read from, and nothing else: the memory may be that of a
-/// file that was opened for reading only.
+/// Marks a [`Segment`] that can only be read: its memory can belong to a file that was opened
+/// read-only.
 pub enum Source {}
 
 /// An iterator over the memory of a bio, in the order of the disk's bytes; see [`Bio::transfer()`].
 ///
 /// # Invariants
 ///
-/// - `vecs` holds all entries that `iter` still has to visit.
-/// - The bytes that `iter` still has to visit form a [`ByteRange`] from `start` on.
-/// - The bio reads to the memory if `D` is [`Destination`], and writes from it if it is [`Source`].
+/// - `vecs` has all entries that `iter` has not visited yet.
+/// - The bytes that `iter` has not visited yet form a [`ByteRange`] from `start` on.
+/// - `D` is [`Destination`] if the bio is a read, and [`Source`] if it is a write.
 pub struct Segments<'a, D> {
     vecs: *const bindings::bio_vec,
     iter: bindings::bvec_iter,
@@ -236,8 +242,8 @@ pub struct Segments<'a, D> {
 impl<'a, D> Iterator for Segments<'a, D> {
     type Item = Segment<'a, D>;
 
-    // As `bio_for_each_bvec()`: the pages of an entry lie behind each other in the kernel's linear
-    // map, so there is no need to take them one by one.
+    // As in `bio_for_each_bvec()`, each entry is one segment, because the pages of an entry are
+    // contiguous in the kernel's linear map.
     #[inline]
     fn next(&mut self) -> Option<Segment<'a, D>> {
         loop {
@@ -250,34 +256,35 @@ impl<'a, D> Iterator for Segments<'a, D> {
                 return None;
             }
 
-            // SAFETY: Bytes remain, so there is an entry at `bi_idx` by the type invariants.
+            // SAFETY: Bytes remain, so `vecs` has an entry at `bi_idx` by the type invariants.
             let vec = unsafe { &*self.vecs.add(bi_idx as usize) };
             let len = vec.bv_len.saturating_sub(offset).min(bi_size);
             let start = self.start;
 
-            // INVARIANT: If bytes remain behind this entry, they are in the next one, and on the
-            // disk behind these.
+            // INVARIANT: The bytes after this entry, if any, start in the next entry, and their
+            // range of the disk starts `len` bytes later.
             self.iter.bi_size = bi_size.saturating_sub(len);
             self.iter.bi_idx = bi_idx.wrapping_add(1);
             rewind_bvec(&mut self.iter);
             self.start = start.saturating_add(u64::from(len));
 
-            // An entry may be empty.
+            // An entry can be empty.
             if len == 0 {
                 continue;
             }
 
-            // SAFETY: The page of an entry is valid. Without HIGHMEM it is mapped for good, and
-            // there is nothing to unmap.
+            // SAFETY: `bv_page` is a valid page until the bio ends. Without HIGHMEM, it is always
+            // mapped, and `kunmap_local()` is not needed.
             let page = unsafe { bindings::kmap_local_page(vec.bv_page) };
 
-            // INVARIANT: The memory is that of `vec`, and the direction that of the bio.
+            // INVARIANT: `ptr` points to `len` bytes of the memory of `vec`, which are valid for
+            // reads or writes as `D` says by the type invariants.
             return Some(Segment {
                 ptr: page
                     .cast::<u8>()
                     .wrapping_add(vec.bv_offset as usize)
                     .wrapping_add(offset as usize),
-                // By the type invariants it is a range.
+                // Never `None`: the bytes form a range by the type invariants.
                 range: ByteRange::new(start, u64::from(len))?,
                 _bio: PhantomData,
             });
@@ -285,10 +292,10 @@ impl<'a, D> Iterator for Segments<'a, D> {
     }
 }
 
-/// A piece of a bio: memory, and the bytes of the disk that it is for.
+/// A part of a bio: a piece of memory, and the range of the disk that it is copied from or to.
 ///
-/// `D` is [`Source`] or [`Destination`]. The memory may change at any time: a process may have it
-/// mapped.
+/// `D` is [`Source`] or [`Destination`]. The memory can change at any time, because processes can
+/// map it.
 ///
 /// # Invariants
 ///
@@ -301,7 +308,7 @@ pub struct Segment<'a, D> {
 }
 
 impl<D> Segment<'_, D> {
-    /// The bytes of the whole disk that the segment is for.
+    /// The range of the whole disk that the segment is copied from or to.
     #[inline]
     pub fn range(&self) -> ByteRange<space::Device> {
         self.range
@@ -328,7 +335,7 @@ mod tests {
 
     use super::*;
 
-    /// A write from `sector` on, of memory that lies in pieces of the lengths `lens`.
+    /// A write at `sector`, with an entry for each of the lengths `lens`, in bytes.
     fn write(
         page: &Page,
         lens: &[u32; 4],
@@ -360,7 +367,7 @@ mod tests {
         bio: &mut bindings::bio,
         f: impl FnOnce(Segments<'_, Source>) -> Result,
     ) -> Result {
-        // SAFETY: It is valid, and never completed.
+        // SAFETY: `bio` is valid. Neither the caller nor the `ManuallyDrop` completes it.
         let bio = ManuallyDrop::new(unsafe { Bio::from_raw(NonNull::from(bio)) });
 
         match bio.transfer()? {
@@ -388,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_of_sectors_follow_each_other() -> Result {
+    fn entries_can_be_smaller_than_a_sector() -> Result {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let mut vecs = [pin_init::zeroed(); 4];
         let mut bio = write(&page, &[100, 412, 500, 12], &mut vecs, 1);
@@ -406,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_disk_has_is_an_error() -> Result {
+    fn range_beyond_the_last_byte_fails() -> Result {
         let page = Page::alloc_page(GFP_KERNEL)?;
         let mut vecs = [pin_init::zeroed(); 4];
         let last = u64::MAX >> SECTOR_SHIFT;

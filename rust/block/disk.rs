@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Disks.
+//! Disks: allocation, registration and operations.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
@@ -56,7 +56,7 @@ use super::{
 pub struct Features(bindings::blk_features_t);
 
 impl Features {
-    /// Writes may stay in a cache until a flush.
+    /// Writes can stay in a cache until a flush.
     pub const WRITE_CACHE: Self = Self(bindings::BLK_FEAT_WRITE_CACHE);
     /// A single write can be made durable.
     pub const FUA: Self = Self(bindings::BLK_FEAT_FUA);
@@ -74,45 +74,46 @@ impl BitOr for Features {
     }
 }
 
-/// A disk that nobody can see yet, see [`Registration::new()`].
+/// An allocated disk. [`Registration::new()`] makes it visible.
 ///
 /// # Invariants
 ///
-/// `self.0` points to a valid `struct gendisk`, of which `self` owns a reference.
+/// `self.0` points to a valid `struct gendisk`, and `self` owns a reference to it.
 pub struct Disk(NonNull<bindings::gendisk>);
 
 // SAFETY: `put_disk()` may be called from any thread.
 unsafe impl Send for Disk {}
 
-// SAFETY: A shared `Disk` gives access to nothing but its address, within the crate.
+// SAFETY: A shared `Disk` gives this crate the address of the disk and references to it, which any
+// thread may take. `Registration::new()`, which owns the disk, is the only caller of `set_name()`.
 unsafe impl Sync for Disk {}
 
 impl Disk {
-    /// Allocates a disk that nobody can see.
+    /// Allocates a disk, which is not visible yet.
     ///
-    /// `block_size` is the size of a logical block in bytes, `node` the NUMA node of the memory
-    /// that is allocated for it.
+    /// `block_size` is the size of a logical block in bytes. The memory of the disk's structures is
+    /// allocated on NUMA node `node`.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if the block size is not a power of two from 512 on.
+    /// - `EINVAL` if the block size is not a power of two from 512 to `BLK_MAX_BLOCK_SIZE`.
     /// - `ENOMEM` if memory is short.
     pub fn new(block_size: u32, features: Features, node: Node) -> Result<Self> {
         let mut limits = bindings::queue_limits {
             logical_block_size: block_size,
-            // CAST: The size of a page fits.
+            // CAST: The size of a page is 4096 bytes.
             physical_block_size: PAGE_SIZE as u32,
             max_hw_sectors: u32::MAX,
             features: features.0,
             ..pin_init::zeroed()
         };
 
-        // SAFETY: `limits` is valid for the duration of the call, the lock class is static.
+        // SAFETY: `limits` is valid for the duration of the call, and the lock class is static.
         let disk = from_err_ptr(unsafe {
             bindings::__blk_alloc_disk(&mut limits, node.as_raw(), static_lock_class!().as_ptr())
         })?;
 
-        // INVARIANT: `__blk_alloc_disk()` returned a disk with a reference.
+        // INVARIANT: `__blk_alloc_disk()` returned a valid disk with one reference.
         Ok(Self(NonNull::new(disk).ok_or(ENOMEM)?))
     }
 
@@ -120,14 +121,15 @@ impl Disk {
         self.0.as_ptr()
     }
 
-    /// A reference that may outlive `self`.
+    /// Takes a reference to the disk, which may outlive `self`.
     pub(crate) fn reference(&self) -> DiskRef {
-        // SAFETY: The disk is valid by the type invariants.
+        // SAFETY: `self.0` points to a valid disk by the type invariants.
         unsafe { DiskRef::get(self.0) }
     }
 
     fn set_name(&self, name: &CStr) -> Result {
-        // SAFETY: By the type invariants. Nobody else uses the name before the disk is added.
+        // SAFETY: `self.0` points to a valid disk by the type invariants. No other code uses the
+        // name before the disk is added.
         let field = unsafe { &mut (*self.as_raw()).disk_name };
 
         field
@@ -145,40 +147,40 @@ impl Drop for Disk {
     }
 }
 
-/// What a driver does with the bios of a disk, and what it shows of the disk in sysfs.
+/// The driver's side of a disk: it handles the bios, and provides attributes in sysfs.
 pub trait Operations: Send + Sync + Sized + 'static {
-    /// The module that the driver is in: `LocalModule`.
+    /// The module of the driver: `LocalModule`.
     type OwnerModule: ModuleMetadata;
 
-    /// Attributes in the disk's folder in sysfs.
+    /// Attributes in the disk's directory in sysfs.
     const ATTRIBUTES: &'static [Attribute<Self>] = &[];
 
-    /// Groups of attributes in that folder.
+    /// Groups of attributes, each a subdirectory of the disk's directory in sysfs.
     const GROUPS: &'static [Group<Self>] = &[];
 
-    /// Deals with a bio. Called in the context that submitted it; may sleep.
+    /// Handles a bio. Called in the context that submitted it; may sleep.
     fn submit_bio(&self, bio: Bio);
 }
 
-/// What a disk is registered as.
+/// The parameters of a disk's registration.
 pub struct Config<'a> {
     /// The name of the block device, for example `pmem0`.
     pub name: &'a CStr,
-    /// The size in bytes; what does not fill a sector is left out.
+    /// The size in bytes, rounded down to a whole sector of 512 bytes.
     pub capacity: u64,
-    /// What is shown, and can be changed, as the disk's `badblocks`: by the kernel, or by an
-    /// attribute of the driver, see [`Attribute::badblocks()`].
+    /// The list that the disk's `badblocks` in sysfs shows and changes. The file is the kernel's
+    /// attribute, or the driver's own, see [`Attribute::badblocks()`].
     pub badblocks: Arc<Badblocks>,
 }
 
 /// A visible disk.
 ///
-/// When dropped, the disk goes and bios that are being submitted are waited for. Later bios fail
-/// without the driver's help.
+/// Dropping it removes the disk and waits for running calls of [`Operations::submit_bio()`]. The
+/// block layer fails later bios without calling the driver.
 ///
 /// # Invariants
 ///
-/// The disk was added, its private data is `data`.
+/// `device_add_disk()` has added the disk, and its `private_data` points to `data`.
 pub struct Registration<T: Operations> {
     disk: Disk,
     data: Arc<T>,
@@ -186,21 +188,23 @@ pub struct Registration<T: Operations> {
     _groups: Table,
 }
 
-// SAFETY: A registration may be dropped on any thread if its data may, which it does by the bounds
-// of `Operations`. The table of groups is not touched by us any more.
+// SAFETY: `del_gendisk()` may be called on any thread. `data` may be dropped on any thread, because
+// `Operations` requires `Send` and `Sync`. This crate does not access `_groups` after `new()`, and
+// the driver core only reads it.
 unsafe impl<T: Operations> Send for Registration<T> {}
 
-// SAFETY: A shared registration gives access to `data`, which is `Sync`, and to the disk.
+// SAFETY: A shared registration gives access to `data`, which is `Sync`, and to `disk`, which is
+// `Sync`, too.
 unsafe impl<T: Operations> Sync for Registration<T> {}
 
 impl<T: Operations> Registration<T> {
-    /// Makes `disk` visible below `parent`, scans its partitions, and tells udev.
+    /// Makes `disk` visible below `parent`, scans its partitions, and sends a uevent.
     ///
-    /// Bios and opens come from now on.
+    /// Others can open the disk and submit bios before this returns.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if the name is too long.
+    /// - `EINVAL` if the name is longer than 31 bytes.
     /// - `EEXIST` if there is a disk of this name.
     /// - `ENOMEM` if memory is short.
     pub fn new(
@@ -214,21 +218,24 @@ impl<T: Operations> Registration<T> {
 
         disk.set_name(config.name)?;
 
-        // SAFETY: The disk is valid, and nobody else uses it before it is added. `data`, the list
-        // of bad blocks and the table of operations stay until it was removed.
+        // SAFETY: `disk` points to a valid disk by the type invariants of `Disk`, and no other code
+        // uses it before `device_add_disk()`. The new `Registration` keeps `data` and the list of
+        // bad blocks until the disk is removed. The table of operations is static.
         unsafe {
             let disk = disk.as_raw();
 
             (*disk).fops = &VTable::<T>::OPS;
             (*disk).private_data = Arc::as_ptr(&data).cast_mut().cast();
-            // Without a list, the kernel has no attribute for it.
+            // The kernel hides its own attribute `badblocks` if the disk has no list.
             if !has_own_badblocks {
                 (*disk).bb = config.badblocks.as_raw().cast();
             }
             bindings::set_capacity(disk, config.capacity >> SECTOR_SHIFT);
         }
 
-        // SAFETY: `parent` is bound, the disk is set up. A `Device` is a transparent wrapper.
+        // SAFETY: `parent` is a bound device, and `Device` is a transparent wrapper of `struct
+        // device`. The disk is set up. The new `Registration` keeps `groups` until the disk is
+        // removed.
         to_result(unsafe {
             bindings::device_add_disk(
                 ptr::from_ref(parent).cast_mut().cast(),
@@ -237,7 +244,7 @@ impl<T: Operations> Registration<T> {
             )
         })?;
 
-        // SAFETY: The disk was added, and so was its device.
+        // SAFETY: `device_add_disk()` has added the disk and its device.
         let file =
             unsafe { SysfsFile::of(&raw mut (*(*disk.as_raw()).part0).bd_device, BADBLOCKS) };
 
@@ -245,7 +252,8 @@ impl<T: Operations> Registration<T> {
             config.badblocks.show_in(file);
         }
 
-        // INVARIANT: The disk was just added.
+        // INVARIANT: `device_add_disk()` has added the disk. `private_data` was set to `data`
+        // above.
         Ok(Self {
             disk,
             data,
@@ -258,13 +266,13 @@ impl<T: Operations> Registration<T> {
         self.disk.as_raw()
     }
 
-    /// The device that the disk is below.
+    /// The parent of the disk's device.
     pub(crate) fn parent(&self) -> *mut bindings::device {
-        // SAFETY: The disk was added, so it has a device, and that its parent.
+        // SAFETY: The disk was added by the type invariants, so its device has a parent.
         unsafe { (*(*self.as_raw()).part0).bd_device.parent }
     }
 
-    /// A reference to the disk.
+    /// Takes a reference to the disk.
     pub fn reference(&self) -> DiskRef {
         self.disk.reference()
     }
@@ -277,7 +285,7 @@ impl<T: Operations> Registration<T> {
 
 impl<T: Operations> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, the disk was added.
+        // SAFETY: The disk was added by the type invariants.
         unsafe { bindings::del_gendisk(self.disk.as_raw()) };
     }
 }
@@ -294,15 +302,17 @@ impl<T: Operations> VTable<T> {
             return;
         };
 
-        // SAFETY: The bio is valid. By the type invariants of `Registration` the private data is a
-        // `T`; its drop waits for us in `del_gendisk()`.
+        // SAFETY: `bio` is valid, and its disk was registered with a `T` by the safety
+        // requirements. So `private_data` points to that `T` by the type invariants of
+        // `Registration`, whose drop waits for this call in `del_gendisk()`.
         let data = unsafe {
             &*(*(*(*bio.as_ptr()).bi_bdev).bd_disk)
                 .private_data
                 .cast::<T>()
         };
 
-        // SAFETY: The block layer leaves the completion to us.
+        // SAFETY: `bio` is valid and was submitted to a disk by the safety requirements. The block
+        // layer leaves its completion to the driver.
         data.submit_bio(unsafe { Bio::from_raw(bio) });
     }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Block devices as their users open them.
+//! Open block devices, and references to block devices and disks.
 //!
 //! C header: [`include/linux/blkdev.h`](srctree/include/linux/blkdev.h)
 
@@ -32,29 +32,32 @@ use crate::{
     },
 };
 
-/// An open block device, a disk or a partition of one.
+/// A block device that [`open()`](Self::open) has opened by its path: a disk or a partition. It is
+/// closed when dropped.
 ///
 /// # Invariants
 ///
-/// `self.0` is a file that `bdev_file_open_by_path()` has opened.
+/// `self.0` is an open file that `bdev_file_open_by_path()` returned.
 pub struct DeviceFile(NonNull<bindings::file>);
 
 // SAFETY: The file may be used and closed on any thread.
 unsafe impl Send for DeviceFile {}
 
-// SAFETY: A shared `DeviceFile` is only looked at.
+// SAFETY: The methods of a shared `DeviceFile` only read the block device and take references to
+// it.
 unsafe impl Sync for DeviceFile {}
 
 impl DeviceFile {
-    /// Opens the block device at `path` for reading, without keeping others from it.
+    /// Opens the block device at `path` for reading, without exclusive access.
     ///
     /// # Errors
     ///
-    /// - `ENOENT` if there is nothing at `path`.
-    /// - `ENOTBLK` if it is not a block device.
-    /// - `ENXIO` if the device is gone.
+    /// - `ENOENT` if there is no file at `path`.
+    /// - `ENOTBLK` if the file is not a block device.
+    /// - `ENXIO` if the device was removed.
     pub fn open(path: &CStr) -> Result<Self> {
-        // SAFETY: `path` is a valid C string. Without a holder there are no holder operations.
+        // SAFETY: `path` is a valid C string. The holder is null, so the operations may be null,
+        // too.
         let file = from_err_ptr(unsafe {
             bindings::bdev_file_open_by_path(
                 path.as_char_ptr(),
@@ -64,7 +67,7 @@ impl DeviceFile {
             )
         })?;
 
-        // INVARIANT: The file was just opened.
+        // INVARIANT: `bdev_file_open_by_path()` has just opened the file.
         Ok(Self(NonNull::new(file).ok_or(ENXIO)?))
     }
 }
@@ -73,19 +76,20 @@ impl Deref for DeviceFile {
     type Target = OpenDevice;
 
     fn deref(&self) -> &OpenDevice {
-        // SAFETY: By the type invariants, the block device is open until the file is closed.
+        // SAFETY: `self.0` is an open file of a block device by the type invariants. It stays open
+        // until `self` is dropped.
         unsafe { OpenDevice::from_raw(bindings::file_bdev(self.0.as_ptr())) }
     }
 }
 
 impl Drop for DeviceFile {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the file is not used afterwards.
+        // SAFETY: `self.0` is an open file by the type invariants. It is not used afterwards.
         unsafe { bindings::bdev_fput(self.0.as_ptr()) };
     }
 }
 
-/// A block device that somebody has opened, a disk or a partition of one.
+/// An open block device: a disk or a partition.
 ///
 /// # Invariants
 ///
@@ -98,8 +102,9 @@ impl OpenDevice {
     ///
     /// `bdev` must be valid and open for the duration of `'a`.
     pub(crate) unsafe fn from_raw<'a>(bdev: *mut bindings::block_device) -> &'a Self {
-        // INVARIANT: By the safety requirements.
-        // SAFETY: By the safety requirements. `OpenDevice` is a transparent wrapper.
+        // INVARIANT: `bdev` is valid and open by the safety requirements.
+        // SAFETY: `bdev` is valid for `'a` by the safety requirements. `OpenDevice` is a
+        // transparent wrapper of `struct block_device`.
         unsafe { &*bdev.cast() }
     }
 
@@ -107,37 +112,41 @@ impl OpenDevice {
         self.0.get()
     }
 
-    /// A reference that may outlive the time that it is open.
+    /// Takes a reference, which may outlive the open file.
     pub(crate) fn reference(&self) -> BlockDeviceRef {
-        // SAFETY: A block device that is open is valid. `from_raw()` has got its address.
+        // SAFETY: `self` is a valid `struct block_device` by the type invariants, so its address is
+        // not null.
         unsafe { BlockDeviceRef::get(NonNull::new_unchecked(self.as_raw())) }
     }
 
-    /// The disk that the device is, or is a partition of.
+    /// Takes a reference to the disk: the device itself, or the disk of the partition.
     pub fn disk(&self) -> DiskRef {
-        // SAFETY: A block device that is open has a disk, which is valid as long as it is open.
+        // SAFETY: The block device is open by the type invariants. Its disk is valid while it is
+        // open.
         unsafe { DiskRef::get(NonNull::new_unchecked((*self.as_raw()).bd_disk)) }
     }
 
     /// Whether the device is a partition.
     pub fn is_partition(&self) -> bool {
-        // SAFETY: A block device that is open has a disk.
+        // SAFETY: The block device is open by the type invariants. Its disk is valid while it is
+        // open.
         unsafe { (*(*self.as_raw()).bd_disk).part0 != self.as_raw() }
     }
 
-    /// Whether the disk has DAX.
+    /// Whether the disk supports DAX.
     pub fn has_dax(&self) -> bool {
-        // SAFETY: A block device that is open has a queue.
+        // SAFETY: The block device is open by the type invariants. Its queue is valid while it is
+        // open.
         let features = unsafe { (*(*self.as_raw()).bd_queue).limits.features };
 
         features & bindings::BLK_FEAT_DAX != 0
     }
 
-    /// Whether the device starts and ends at a page boundary of its disk.
+    /// Whether the device starts and ends on a page boundary of its disk.
     pub fn is_page_aligned(&self) -> bool {
         const SECTORS: u64 = 1 << (PAGE_SHIFT - SECTOR_SHIFT);
 
-        // SAFETY: The block device is open.
+        // SAFETY: `self` is a valid `struct block_device` by the type invariants.
         let (start, len) = unsafe {
             let bdev = self.as_raw();
 
@@ -148,20 +157,22 @@ impl OpenDevice {
     }
 }
 
-/// A reference to a block device, whoever drives its disk. It keeps nobody from removing the disk.
+/// A reference to a block device of any driver. It does not prevent the removal of the disk.
 ///
-/// It is not one to the device: the last of these calls into the module of the disk's driver, which
-/// may be gone.
+/// It holds the inode and not the `struct device`, because the last put of a `struct device` calls
+/// into the module of the disk's driver, which may be unloaded by then.
 ///
 /// # Invariants
 ///
-/// `self.0` is valid, and we own a reference to its inode, which keeps it in memory.
+/// `self.0` points to a valid `struct block_device`. `self` owns a reference to its inode, which
+/// keeps it in memory.
 pub(crate) struct BlockDeviceRef(NonNull<bindings::block_device>);
 
 // SAFETY: `iput()` may be called from any thread.
 unsafe impl Send for BlockDeviceRef {}
 
-// SAFETY: A shared `BlockDeviceRef` reads the size of the block device, which is a single word.
+// SAFETY: The methods of a shared `BlockDeviceRef` read the start of the block device, which does
+// not change, and its size, which is a single word.
 unsafe impl Sync for BlockDeviceRef {}
 
 impl BlockDeviceRef {
@@ -171,23 +182,26 @@ impl BlockDeviceRef {
     ///
     /// `block_device` must be valid.
     pub(crate) unsafe fn get(block_device: NonNull<bindings::block_device>) -> Self {
-        // SAFETY: By the safety requirements. The disk has a reference to the inode.
+        // SAFETY: `block_device` is valid by the safety requirements. Its disk holds a reference to
+        // the inode, as `ihold()` requires.
         unsafe { bindings::ihold(inode(block_device)) };
-        // INVARIANT: The reference was just taken. `bdev_free_inode()` frees the block device.
+        // INVARIANT: `ihold()` has taken a reference. `bdev_free_inode()` frees the block device
+        // with the inode.
         Self(block_device)
     }
 
-    /// Where the block device lies in its disk, at this moment; [`None`] if it is empty, as it is
-    /// when the disk is being removed.
+    /// The current place of the block device in its disk, or [`None`] if the block device has no
+    /// sectors: the removal of a disk sets its size to 0.
     pub(crate) fn window(&self) -> Option<Window<space::Device, space::Volume>> {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` points to a valid block device by the type invariants.
         unsafe { window_of(self.0.as_ptr()) }
     }
 }
 
 impl Drop for BlockDeviceRef {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the block device is not used afterwards.
+        // SAFETY: `self` owns a reference to the inode by the type invariants. The block device is
+        // not used afterwards.
         unsafe { bindings::iput(inode(self.0)) };
     }
 }
@@ -198,11 +212,12 @@ impl Drop for BlockDeviceRef {
 ///
 /// `block_device` must be valid.
 unsafe fn inode(block_device: NonNull<bindings::block_device>) -> *mut bindings::inode {
-    // SAFETY: By the safety requirements. `bdev_alloc()` sets `bd_mapping` to that of the inode.
+    // SAFETY: `block_device` is valid by the safety requirements. `bdev_alloc()` has set
+    // `bd_mapping` to the mapping of the inode, whose `host` is the inode.
     unsafe { (*(*block_device.as_ptr()).bd_mapping).host }
 }
 
-/// Where a block device lies in its disk, at this moment; [`None`] if it is empty.
+/// The current place of a block device in its disk, or [`None`] if it has no sectors.
 ///
 /// # Safety
 ///
@@ -210,8 +225,9 @@ unsafe fn inode(block_device: NonNull<bindings::block_device>) -> *mut bindings:
 pub(crate) unsafe fn window_of(
     block_device: *mut bindings::block_device,
 ) -> Option<Window<space::Device, space::Volume>> {
-    // SAFETY: By the safety requirements. The start does not change. `bdev_set_nr_sectors()` may
-    // write the size at any time, in one piece.
+    // SAFETY: `block_device` is valid by the safety requirements. Its start does not change.
+    // `bdev_set_nr_sectors()` can write the size at any time, as a single word, so the read is
+    // volatile.
     let (start, len) = unsafe {
         (
             (*block_device).bd_start_sect,
@@ -226,11 +242,12 @@ pub(crate) unsafe fn window_of(
     .map(Window::at)
 }
 
-/// A reference to a disk, whoever drives it. It keeps nobody from removing the disk.
+/// A reference to a disk of any driver. It does not prevent the removal of the disk.
 ///
 /// # Invariants
 ///
-/// `self.0` is the block device of a whole disk: `bdev_free_inode()` frees the disk with it.
+/// `self.0` is the block device of a whole disk. It keeps the disk in memory, because
+/// `bdev_free_inode()` frees the disk with that block device.
 pub struct DiskRef(BlockDeviceRef);
 
 impl DiskRef {
@@ -240,25 +257,27 @@ impl DiskRef {
     ///
     /// `disk` must be valid.
     pub(super) unsafe fn get(disk: NonNull<bindings::gendisk>) -> Self {
-        // INVARIANT: `part0` is that of the whole disk.
-        // SAFETY: By the safety requirements. A disk has its first block device until it is freed.
+        // INVARIANT: `part0` is the block device of the whole disk.
+        // SAFETY: `disk` is valid by the safety requirements. A disk has a `part0` until it is
+        // freed.
         Self(unsafe { BlockDeviceRef::get(NonNull::new_unchecked((*disk.as_ptr()).part0)) })
     }
 
     pub(crate) fn as_raw(&self) -> *mut bindings::gendisk {
-        // SAFETY: The block device is valid by the type invariants of the reference. Its disk does
-        // not change.
+        // SAFETY: `self.0` points to a valid block device by the type invariants of
+        // `BlockDeviceRef`. Its `bd_disk` does not change.
         unsafe { (*self.0 .0.as_ptr()).bd_disk }
     }
 
     /// The kernel's name of the disk, such as `pmem0`.
     pub fn name(&self) -> &CStr {
-        // SAFETY: By the type invariants. A disk has its name before anybody can find it, and no
-        // other later; it ends within the field.
+        // SAFETY: The disk is in memory by the type invariants. Its driver sets the name before it
+        // adds the disk, and the name does not change afterwards. It is a C string that ends within
+        // the field.
         unsafe { CStr::from_char_ptr((*self.as_raw()).disk_name.as_ptr()) }
     }
 
-    /// Sends a `change` event of the disk to udev, with `property`, such as `NAME=value`.
+    /// Sends a `change` uevent of the disk with `property`, such as `NAME=value`.
     ///
     /// # Errors
     ///
@@ -269,8 +288,9 @@ impl DiskRef {
     pub fn notify_change(&self, property: &CStr) -> Result {
         let mut properties = [property.as_char_ptr().cast_mut(), ptr::null_mut()];
 
-        // SAFETY: By the type invariants. Whoever has a reference has found the disk, so that its
-        // device was added. The function changes neither the array nor the text.
+        // SAFETY: The disk is in memory by the type invariants. Its device was initialized with it,
+        // in `__alloc_disk_node()`. The function fails if the device is not added, and changes
+        // neither the array nor the text.
         to_result(unsafe {
             bindings::kobject_uevent_env(
                 &raw mut (*(*self.as_raw()).part0).bd_device.kobj,
@@ -280,7 +300,7 @@ impl DiskRef {
         })
     }
 
-    /// Where the disk, opened as a whole, lies in its DAX device: at the start. [`None`] if the
+    /// The place of the whole disk in its DAX device, which is at the start, or [`None`] if the
     /// disk was removed.
     pub fn window(&self) -> Option<Window<space::Device, space::Volume>> {
         self.0.window()

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the platform knows to be bad.
+//! Adds the bad ranges that a query of the platform returns.
 
 use daxmf::{
     badblocks::Badblocks,
@@ -20,30 +20,36 @@ use kernel::{
 
 use super::BadMemory;
 
-/// What the platform is asked about, from the start of that.
+/// The bytes that a query of the platform is about, counted from the start of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {}
+pub(crate) enum Query {}
 
-impl Space for Asked {}
+impl Space for Query {}
 
 impl BadMemory {
-    /// Enters what the platform knows. `known` puts what it knows of a range in a list, as far as
-    /// there is room, and says where that list counts from. No lock is held meanwhile. `news` is
-    /// called with the pages that had no bad part before; no repair ends during that.
+    /// Adds the bad ranges of the platform.
+    ///
+    /// `query` asks the platform for the bad parts of a range and adds them to a list, as far as
+    /// the list has room. It returns the range that the list's offsets count from. It is called
+    /// without a lock.
+    ///
+    /// `newly_bad` is called with each run of pages that had no bad part, under the lock that a
+    /// repair takes to finish.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    /// - Those of `known`.
+    /// - The errors of `query`.
     pub(crate) fn populate(
         &self,
-        known: impl Fn(
+        query: impl Fn(
             ByteRange<space::Device>,
-            &Badblocks<Asked>,
-        ) -> Result<Window<space::Device, Asked>>,
-        news: impl Fn(PageRange<space::Device>),
+            &Badblocks<Query>,
+        ) -> Result<Window<space::Device, Query>>,
+        newly_bad: impl Fn(PageRange<space::Device>),
     ) -> Result {
-        /// So little has fewer ranges, one every other sector, than a list has room for.
+        /// A size in bytes whose bad ranges always fit in a list: at most 256, one in every other
+        /// sector, where the list has room for 512.
         const SMALL: u64 = 64 * PAGE_SIZE;
 
         let found = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
@@ -53,12 +59,12 @@ impl BadMemory {
         while let Some(range) = rest {
             let part = ByteRange::new(range.start(), range.len().min(len)).ok_or(ERANGE)?;
             let finished = self.finished.load(Relaxed);
-            let window = known(part, &found)?;
+            let window = query(part, &found)?;
 
             if found.is_full() && part.len() > SMALL {
-                // Some may be left out. Ask for less.
+                // The list can lack some ranges: query a smaller part.
                 len = (part.len() / 2).next_multiple_of(PAGE_SIZE);
-            } else if self.add_known(window, &found, finished, &news) {
+            } else if self.add_queried(window, &found, finished, &newly_bad) {
                 rest = ByteRange::between(part.end(), range.end());
                 len = len.saturating_mul(2);
             }
@@ -69,17 +75,17 @@ impl BadMemory {
         Ok(())
     }
 
-    /// Adds what is in `found`, which counts from the start of `window`. Adds nothing and returns
-    /// `false` if a repair has finished since `finished` was read: what it has repaired may be in
-    /// `found`.
-    fn add_known(
+    /// Adds the ranges of `found`, whose offsets count from the start of `window`. Adds nothing and
+    /// returns `false` if a repair has finished since `finished` was read, because `found` can have
+    /// a range from before that repair.
+    fn add_queried(
         &self,
-        window: Window<space::Device, Asked>,
-        found: &Badblocks<Asked>,
+        window: Window<space::Device, Query>,
+        found: &Badblocks<Query>,
         finished: u64,
-        news: impl Fn(PageRange<space::Device>),
+        newly_bad: impl Fn(PageRange<space::Device>),
     ) -> bool {
-        let mut under_way = self.under_way.lock();
+        let mut running = self.running.lock();
 
         if self.finished.load(Relaxed) != finished {
             return false;
@@ -89,9 +95,9 @@ impl BadMemory {
 
         while let Some(bad) = rest.and_then(|rest| found.first_in(rest)) {
             if let Some(bad) = window.outward(bad) {
-                // Whether the platform has found it before or after it was asked to repair it is
-                // not known.
-                self.add_anew(&mut under_way, bad, &news);
+                // The platform can have found the error before or after the running repair cleared
+                // it. So it counts as a failure during that repair.
+                self.add_found_locked(&mut running, bad, &newly_bad);
             }
             rest = ByteRange::between(bad.end(), window.inner().end());
         }
@@ -116,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_platform_finds_during_a_repair_is_repaired_once_more() -> Result {
+    fn error_found_during_a_repair_is_repaired_again() -> Result {
         let bad = BadMemory::new(LEN)?;
         let written = core::cell::Cell::new(0);
         let scrub = |found| {
@@ -127,7 +133,7 @@ mod tests {
             )
         };
 
-        // What it reports the first time may be older than the repair.
+        // The first query returns an error in page 0, which can be older than the repair.
         assert!(bad.add_failed(page(0)?, || {}));
         assert!(bad.repair(page(0)?, || scrub(written.get()), |_| {})?);
         assert_eq!(written.get(), 2);
@@ -137,15 +143,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_repaired_while_the_platform_is_asked_is_good() -> Result {
+    fn range_repaired_during_a_query_is_good() -> Result {
         let bad = BadMemory::new(LEN)?;
-        let asked = core::cell::Cell::new(0);
+        let queries = core::cell::Cell::new(0);
 
         assert!(bad.add_failed(page(0)?, || {}));
         bad.populate(
             |range, list| {
-                asked.set(asked.get() + 1);
-                if asked.get() == 1 {
+                queries.set(queries.get() + 1);
+                if queries.get() == 1 {
                     list.mark(page(0)?)?;
                     write(&bad, page(0)?)?;
                 }
@@ -154,13 +160,13 @@ mod tests {
             |_| {},
         )?;
 
-        assert_eq!(asked.get(), 2);
+        assert_eq!(queries.get(), 2);
         assert_eq!(bad.first_in(page(0)?), None);
         Ok(())
     }
 
     #[test]
-    fn all_that_the_platform_knows_is_bad() -> Result {
+    fn all_errors_of_the_platform_are_added() -> Result {
         const EVERY: u64 = 24;
         let bad = BadMemory::new(LEN)?;
 
@@ -188,7 +194,7 @@ mod tests {
         }
         assert!(bad.first_in(page(LEN / PAGE_SIZE - 1)?).is_some());
         assert_eq!(bad.first_in(page(LEN / PAGE_SIZE - 2)?), None);
-        // What is listed is known by the sector.
+        // All ranges are in the list, which is exact to the sector.
         assert_eq!(bad.unlisted.first_in(page(0)?.pages()), None);
         Ok(())
     }

@@ -17,29 +17,29 @@ use kernel::{
 
 use super::{
     BadMemory,
-    UnderWay, //
+    RunningRepair, //
 };
 
-/// How often memory that fails during its repair is repaired.
+/// The number of attempts to repair a range that fails again during its repair.
 ///
-/// Memory may fail again at any time. And a scrub that ends during a repair reports what it read
-/// before, too: the write must not fail for that.
+/// Memory can fail again at any time. A scrub that ends during a repair also returns errors that it
+/// read before the repair, and the write must not fail because of those.
 const ATTEMPTS: usize = 3;
 
 impl BadMemory {
-    /// Repairs all of `range` by `write`, which has the platform clear the poison and writes the
-    /// range; it is called once more if a part fails meanwhile. Calls `unmark` for each page that
-    /// has no bad sector any more: no failure is added during that.
+    /// Repairs all of `range` by `write`, which makes the platform clear the range and writes it.
+    /// Calls `write` again if a part of the range fails meanwhile. Then calls `unmark` for each
+    /// page that has no bad sector any more, under the lock that is needed to add a failure.
     ///
-    /// Waits for the end of another repair. Returns whether `range` is written: it is not if the
-    /// other one has repaired all of it.
+    /// Waits for the end of another repair. Returns `false`, without calling `write`, if the other
+    /// repair has made all of `range` good.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a part of the range fails during each of [`ATTEMPTS`], or if the range has a part
-    ///   of an unlisted page: the bad part of that is not known. It stays bad.
-    /// - `ENOSPC` if the range divides a bad one within a page and the list is full.
-    /// - Those of `write`.
+    /// - `EIO` if a part of the range fails during each of [`ATTEMPTS`], or if the range has only a
+    ///   part of an unlisted page, of which the bad sectors are not known. The range stays bad.
+    /// - `ENOSPC` if the list is full, and removing the range splits a listed one within a page.
+    /// - The errors of `write`.
     pub(crate) fn repair(
         &self,
         range: ByteRange<space::Device>,
@@ -47,7 +47,7 @@ impl BadMemory {
         unmark: impl Fn(PageRange<space::Device>),
     ) -> Result<bool> {
         for _ in 0..ATTEMPTS {
-            let Some(repair) = self.begin_repair(range)? else {
+            let Some(repair) = self.start_repair(range)? else {
                 return Ok(false);
             };
 
@@ -59,8 +59,12 @@ impl BadMemory {
         Err(EIO)
     }
 
-    /// Begins the repair of all of `range`. Returns [`None`] if all of it is good.
-    fn begin_repair(&self, range: ByteRange<space::Device>) -> Result<Option<Repair<'_>>> {
+    /// Starts the repair of all of `range`. Returns [`None`] if all of it is good.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the range has only a part of an unlisted page.
+    fn start_repair(&self, range: ByteRange<space::Device>) -> Result<Option<Repair<'_>>> {
         let lock = self.repair.lock();
 
         if self.first_in(range).is_none() {
@@ -75,7 +79,7 @@ impl BadMemory {
             }
         }
 
-        *self.under_way.lock() = Some(UnderWay {
+        *self.running.lock() = Some(RunningRepair {
             range,
             has_failed: false,
         });
@@ -86,26 +90,23 @@ impl BadMemory {
     }
 }
 
-/// A repair. When dropped without [`finish()`](Self::finish), its range stays bad.
+/// A running repair. If it is dropped without [`finish()`](Self::finish), its range stays bad.
 struct Repair<'a> {
     bad: &'a BadMemory,
     _lock: MutexGuard<'a, ()>,
 }
 
 impl Repair<'_> {
-    /// Removes `range`, which was repaired and written, from what is bad. Returns false if a part
-    /// of it has failed since the repair began: all of it stays bad.
+    /// Removes `range`, which was cleared and written, from the bad ranges. Returns `false` if a
+    /// part of it has failed since the start of the repair. Then all of it stays bad.
     fn finish(
         self,
         range: ByteRange<space::Device>,
         unmark: impl Fn(PageRange<space::Device>),
     ) -> Result<bool> {
-        let under_way = self.bad.under_way.lock();
+        let running = self.bad.running.lock();
 
-        if under_way
-            .as_ref()
-            .is_none_or(|under_way| under_way.has_failed)
-        {
+        if running.as_ref().is_none_or(|repair| repair.has_failed) {
             return Ok(false);
         }
         self.bad.finished.fetch_add(1, Relaxed);
@@ -127,7 +128,7 @@ impl Repair<'_> {
 
 impl Drop for Repair<'_> {
     fn drop(&mut self) {
-        *self.bad.under_way.lock() = None;
+        *self.bad.running.lock() = None;
     }
 }
 
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_page_is_good_when_its_last_sector_is() -> Result {
+    fn page_is_unmarked_with_its_last_bad_sector() -> Result {
         let bad = BadMemory::new(LEN)?;
         let first = ByteRange::new(0, 512).ok_or(EINVAL)?;
         let second = ByteRange::new(1024, 512).ok_or(EINVAL)?;
@@ -161,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fails_during_a_repair_is_repaired_once_more() -> Result {
+    fn failure_during_a_repair_is_repaired_again() -> Result {
         let bad = BadMemory::new(LEN)?;
         let written = Cell::new(0);
         // Page 0 fails the first `count` times that it is written, and page 1 each time.
@@ -181,7 +182,7 @@ mod tests {
         assert_eq!(bad.first_in(page(1)?), Some(PAGE_SIZE));
         assert!(!bad.repair(page(0)?, || Err(EINVAL), |_| {})?);
 
-        // For ever.
+        // Page 0 fails in each attempt.
         written.set(0);
         assert!(bad.add_failed(page(0)?, || {}));
         let repaired = bad.repair(page(0)?, || fail(usize::MAX), |_| assert!(false));
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_stays_bad() -> Result {
+    fn range_stays_bad_when_the_write_fails() -> Result {
         let bad = BadMemory::new(LEN)?;
 
         assert!(bad.add_failed(page(0)?, || {}));

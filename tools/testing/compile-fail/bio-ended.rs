@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A bio that has ended is the driver's no longer.
+//! A driver cannot use a bio after `end()`.
 
 use daxmf::block::Bio;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The memory of a bio is the driver's until the bio ends.
+//! A driver cannot use the memory of a bio after `end()`.
 
 use daxmf::block::{
     bio::Transfer,

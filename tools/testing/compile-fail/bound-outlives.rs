@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guard that keeps a namespace bound does not outlive what it keeps.
+//! The guard that keeps a namespace bound cannot outlive the namespace.
 
 use daxmf::nvdimm::Namespace;
 use kernel::sync::Arc;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory is claimed from the namespace that has it, and not by its address.
+//! A driver claims memory through the namespace, and not by a physical address.
 
 use daxmf::{
     nvdimm::namespace::Bound,

@@ -1,18 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Compile each file of this folder against the crate daxmf, with the flags of a module. It is safe
-# code that must not compile: where, with which error and which words is marked,
+# Compile each file of this folder against the crate daxmf, with the flags of a module. The files
+# are safe code that must not compile. A mark in the line of an error gives its code and its words:
 #
 #	bio.end(Ok(())); //~ E0382 use of moved value: `bio`
 #
-# or in the line below, where rustfmt would move the mark:
+# Where rustfmt would move such a mark, it is in the line below:
 #
 #	impl Holder for Counter {
 #	    //~^ E0277 `Cell<u64>` cannot be shared between threads safely
 #
-# Without the lines that end in errors it must compile, so that there is no other reason. If what is
-# wrong is not where the error is, its lines end in "//~ wrong", and only they are left out.
+# Without the marked lines the file must compile, so that nothing else is wrong. If the mistake and
+# the error are in different lines, the lines of the mistake end in "//~ wrong", and only these are
+# removed.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
@@ -28,7 +29,7 @@ compile() # file
 		--error-format=short "$1" 2>"$work/errors"
 }
 
-# Of a file: "LINE CODE WORDS", a line each.
+# Print the marks of a file, as lines of "LINE CODE WORDS".
 marked()
 {
 	awk 'match($0, /\/\/~\^? E[0-9]+ /) {
@@ -37,14 +38,14 @@ marked()
 	}' "$1"
 }
 
-# And what the compiler says; what has no place or no code is there with 0.
+# Print the errors of the compiler in the same form; line and code are 0 for an error without them.
 found()
 {
 	sed -nE -e 's/^[^ ]*:([0-9]+):[0-9]+: error\[(E[0-9]+)\]: /\1 \2 /p; t' \
 		-e '/^error: aborting due to/d' -e 's/^(.*: )?error(\[E[0-9]+\])?: /0 0 /p' "$work/errors"
 }
 
-# fails_as_marked FILE: with all errors that are marked, and no other ones.
+# fails_as_marked FILE -- it fails with all marked errors, and with no other.
 fails_as_marked()
 {
 	local line code words
@@ -57,7 +58,7 @@ fails_as_marked()
 	cut -d ' ' -f 1,2 "$work/found" | sort -u | diff "$work/wanted" - || return
 	while read -r line code words; do
 		grep "^$line $code " "$work/found" | grep -qF -- "$words" ||
-			{ echo "line $line: it does not say '$words'"; return 1; }
+			{ echo "line $line: the error does not say '$words'"; return 1; }
 	done <"$work/marked"
 }
 
@@ -67,7 +68,7 @@ compiles_without()
 	! grep -q '//~ wrong$' "$1" || what=wrong
 	sed "/\/\/~ $what/d" "$1" >"$work/without.rs"
 	compile "$work/without.rs" && return
-	echo "without what is marked:"
+	echo "without the marked lines:"
 	cat "$work/errors"
 	return 1
 }
@@ -77,7 +78,7 @@ is_refused() # file
 	! grep -nw unsafe "$1" && fails_as_marked "$1" && compiles_without "$1"
 }
 
-# The frame finds a case that is wrong itself.
+# The test must fail for a wrong case: bio-ended.rs after the command of sed, with these words.
 judges() # words, command of sed
 {
 	sed "$2" "$top/tools/testing/compile-fail/bio-ended.rs" >"$work/wrong.rs"
@@ -94,7 +95,7 @@ judges_all()
 		judges "8 E0382" 's/^    bio.end.*/& \/\/~ E0382 of a moved value/' &&
 		judges "does not say" 's/borrow of/use of/' &&
 		judges "0 0" '2s/$/let/' &&
-		judges "without what is marked" 's/^    let .*/&\n    let _again = _is_fua;/' &&
+		judges "without the marked lines" 's/^    let .*/&\n    let _again = _is_fua;/' &&
 		judges "unsafe" 's/^    bio.end.*/    unsafe { & }/'
 }
 
@@ -102,7 +103,7 @@ judges_all()
 read_command "$out/samples/.rust_dax_holder.o.cmd"
 ktap_print_header
 ktap_set_plan $((1 + ${#cases[@]}))
-check "cases that are wrong themselves" judges_all
+check "wrong cases are found" judges_all
 for case in "${cases[@]}"; do
 	check "$(basename "$case" .rs)" is_refused "$case"
 done

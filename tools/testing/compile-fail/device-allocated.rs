@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nobody has a device whose data are not there yet.
+//! An allocated device has no data yet, so it gives no access to the `Device`.
 
 use daxmf::dax::device::{
     Allocated,

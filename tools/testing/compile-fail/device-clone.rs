@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A DAX device is registered once, and goes once.
+//! The registration of a DAX device cannot be cloned: the device is removed once.
 
 use daxmf::dax::device::{
     Operations,

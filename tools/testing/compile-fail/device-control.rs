@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The control of a device gives no access to its memory.
+//! A `Control` gives no access to the memory of its device.
 
 use daxmf::{
     dax::{
@@ -13,7 +13,7 @@ use daxmf::{
     },
 };
 
-fn look(control: &Control, pages: PageRange<space::Device>) {
+fn locate(control: &Control, pages: PageRange<space::Device>) {
     let lock = ReadLock::new();
 
     let (_, _, _) = (control, pages, &lock);

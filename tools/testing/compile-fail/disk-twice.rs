@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A disk is registered once.
+//! A disk cannot be registered twice.
 
 use daxmf::block::{
     disk::Config,
@@ -17,7 +17,7 @@ use kernel::{
     sync::Arc, //
 };
 
-fn twice<T: Operations>(
+fn register_twice<T: Operations>(
     parent: &Device<Bound>,
     disk: Disk,
     configs: [Config<'_>; 2],

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Only a page map says which frames it has.
+//! Only a page map can make `Frames`.
 
 use daxmf::{
     pagemap::Frames,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem keeps neither an inode nor a superblock beyond the call that it is given them for.
+//! A filesystem cannot keep an inode or a superblock after the call that it gets them for.
 
 use daxmf::fs::{
     FileSystem,
@@ -15,6 +15,6 @@ fn lookup<T: FileSystem>(kept: &Kept<Inode<T>>, directory: &Inode<T>) {
     *kept.lock() = Some(directory); //~ E0521 borrowed data escapes outside of function
 }
 
-fn mend<T: FileSystem>(kept: &Kept<SuperBlock<T>>, super_block: &SuperBlock<T>) {
+fn repair<T: FileSystem>(kept: &Kept<SuperBlock<T>>, super_block: &SuperBlock<T>) {
     *kept.lock() = Some(super_block); //~ E0521 borrowed data escapes outside of function
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem gets no inode by its number: a guard that is forgotten keeps it busy at unmount.
+//! A filesystem cannot get an inode by its number: a forgotten guard would keep it busy at unmount.
 
 use core::mem::forget;
 
@@ -9,7 +9,7 @@ use daxmf::fs::{
     SuperBlock, //
 };
 
-fn mend<T: FileSystem>(super_block: &SuperBlock<T>) {
+fn repair<T: FileSystem>(super_block: &SuperBlock<T>) {
     forget(super_block.inode(T::ROOT)); //~ E0624 method `inode` is private
     forget(super_block.find(T::ROOT)); //~ E0624 method `find` is private
 }

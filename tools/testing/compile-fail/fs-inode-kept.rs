@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem takes no reference to an inode that it is given for a call.
+//! A filesystem cannot take a reference to an inode that it gets for a call.
 
 use daxmf::fs::{
     FileSystem,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whoever allocates without reclaim does so within a call: no guard can be dropped out of order.
+//! Allocations without reclaim happen in a closure. A guard could be dropped out of order.
 
 use daxmf::fs;
 use kernel::prelude::*;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! No operation of an inode tells owners: it holds locks that this takes.
+//! An inode operation cannot notify owners, because it holds locks that the notification takes.
 
 use daxmf::fs::{
     FileSystem,

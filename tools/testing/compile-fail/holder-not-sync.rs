@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A holder is called by many at a time.
+//! A holder must be `Sync`, because several threads can call it at the same time.
 
 use core::cell::Cell;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A NUMA node is one that there is, and no number: C would look up any in a table.
+//! A NUMA node is not any number, because C uses it as the index of a table without a check.
 
 use daxmf::{
     block::{

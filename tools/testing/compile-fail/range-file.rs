@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An offset into a file is none into the volume.
+//! An offset in a file is not an offset in the volume.
 
 use daxmf::{
     fs::Volume,

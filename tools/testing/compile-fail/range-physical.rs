@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A physical address is no offset into the device.
+//! A physical address is not an offset in the device.
 
 use daxmf::{
     dax::device::Control,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a holder is notified of counts from the start of its own block device, and is no range of
-//! another device, nor of the whole disk.
+//! The range of a holder's notification counts from the start of its own block device. It is
+//! neither a range of another device nor of the whole disk.
 
 use daxmf::{
     dax::{

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A window takes each range its own way, and ranges of two spaces have nothing in common.
+//! Each direction of a window takes ranges of one space, and ranges of two spaces cannot be
+//! compared.
 
 use daxmf::range::{
     ByteRange,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The read side of `dax_srcu` is left on the thread that has entered it.
+//! The thread that takes the read side of `dax_srcu` must release it.
 
 use daxmf::dax::ReadLock;
 
 fn send<T: Send>(_value: T) {}
 
-fn take() {
+fn send_lock() {
     let lock = ReadLock::new();
 
     send(lock); //~ E0277 cannot be sent between threads safely

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is registered with C borrows nothing: the registration may be forgotten, and what it has
-//! borrowed would go.
+//! A holder that is registered with C cannot borrow. If the registration is forgotten, C still
+//! calls the holder after the end of the borrow.
 
 use daxmf::{
     block::OpenDevice,
@@ -36,7 +36,7 @@ fn register<H: Holder>(device: &OpenDevice, holder: H) -> Result {
     Ok(())
 }
 
-fn lend(device: &OpenDevice, bytes: &[u8]) -> Result {
+fn register_borrower(device: &OpenDevice, bytes: &[u8]) -> Result {
     register(device, Borrower(bytes))?; //~ E0521 borrowed data escapes outside of function
     Ok(())
 }

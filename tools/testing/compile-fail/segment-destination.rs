@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The destination of a read holds nothing yet that could be written.
+//! The destination of a read cannot be the source of a write: it has no data yet.
 
 use daxmf::{
     block::bio::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The source of a write is read from only: it may be a file that was opened for reading.
+//! The source of a write cannot be written: it can be a file that was opened read-only.
 
 use daxmf::{
     block::bio::{

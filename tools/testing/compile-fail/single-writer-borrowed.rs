@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The writer of a value keeps nothing of it while it changes.
+//! The writer of a value cannot keep a reference into the value while it changes the value.
 
 use daxmf::single_writer::Writer;
 use kernel::prelude::*;

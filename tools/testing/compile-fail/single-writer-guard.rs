@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Nothing of a value that others change is kept when the lock is given up.
+//! A reference into a shared value cannot outlive the lock.
 
 use daxmf::single_writer::{
     Reader,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Readers on all processors have the same value, and a thread gives up the locks that it took.
+//! A shared value must be `Sync`, and the thread that takes a lock must release it.
 
 use core::cell::Cell;
 

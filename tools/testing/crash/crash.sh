@@ -1,22 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Let the power fail at random moments while the machine works on mendfs, see what is left on its
-# NVDIMM, and go on with that, over and over: fsck finds nothing to repair, and all that was synced
-# is there.
+# Simulate power failures at random moments while a guest writes to mendfs. After each, fsck must
+# find nothing to repair, and all synced data must be there. The next guest continues with what is
+# left.
 #
-#   KILLS=N		how often [6]
-#   RUNTIME=SECONDS	go on for so long instead, and at least once in three of them
-#   SEED=N		where the moments and the work begin [1]
+#   KILLS=N		number of power failures [6]
+#   RUNTIME=SECONDS	run for this time instead, with at least one power failure in 3 seconds
+#   SEED=N		seed of the moments and of the load [1]
 #
-# Before that, a guest does all short sequences of operations, while the plugin writes down what it
-# stores. fsmodel makes of that the states that a power failure may leave, and checks them.
+# First, a guest runs all short sequences of operations, while the plugin records what it stores.
+# From this record, fsmodel makes the states that a power failure can leave, and checks them.
 #
-# A plugin of QEMU (lines.c) makes several images of what would be left, and the machine goes on
-# until the last one. In every third round that is all that the guest has stored, whether it is in a
-# cache or not. In the others it is what a machine leaves whose power fails: lines of the caches that
-# nobody has written back are lost. In every other of these memory fails, too: of files, and one copy of
-# metadata.
+# Then come rounds of random load. In each, a plugin of QEMU (lines.c) makes images of what several
+# power failures would leave; QEMU exits after the last one. There are three kinds of rounds, in
+# turn:
+#
+# - The image has all that the guest has stored, also what is only in a cache.
+# - The lines of the caches that were not written back are discarded.
+# - The same, and memory fails, too: pages of files, and one copy of metadata blocks.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "$0")/../../../scripts/lib.sh"
@@ -28,16 +30,19 @@ kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
 here=$top/tools/testing/crash
 work=$top/build/crash
 host=$work/host small=$work/small
-# At most, for a guest; and of moments in a round.
+# The maximum run time of a guest, in seconds, and the maximum number of power failures in a round.
 LIMIT=900 MOST=8
 SIZE=192M SMALL=16M
-# Sequences of three operations, and states of a moment that are checked, at most.
+# The number of sequences of three operations, and the maximum number of states checked at a moment.
 LONGER=${RUNTIME:-0} STATES=$((RUNTIME < 900 ? 32 + RUNTIME / 4 : 256))
-# Where QEMU has the NVDIMM.
+# The physical address of the NVDIMM in the guest.
 BASE=0x100000000
 state=$SEED
-# The process group of a guest that runs, the seeds of the runs that the device has files of, and how
-# many other images there are.
+# vm		the process group of the running guest
+# kept		the seeds of the runs whose files are on the device
+# had_failed	set if memory of the device had failed before this round
+# others	the number of other images, which the next guest checks
+# bad		the number of failed cases
 vm='' kept='' had_failed='' others=0 bad=0 rounds=0 kills=0
 
 finish()
@@ -45,14 +50,14 @@ finish()
 	[ -z "$vm" ] || kill -KILL -- "-$vm" 2>/dev/null || true
 }
 
-# A random number; sets number. $RANDOM begins anew in subshells.
-below() # end
+# Set number to a random number below the end. $RANDOM cannot be used because subshells reseed it.
+random_below() # end
 {
 	state=$((state * 6364136223846793005 + 1442695040888963407))
 	number=$(((state >> 33 & 0x3fffffff) % $1))
 }
 
-# With an f, memory fails under the run.
+# Print the two seeds of a round. The suffix f means that memory fails during the run.
 seeds_of() # round
 {
 	local fails=
@@ -60,35 +65,35 @@ seeds_of() # round
 	echo $((SEED * 1000000 + $1 * 2))$fails $((SEED * 1000000 + $1 * 2 + 1))$fails
 }
 
-# A guest in a process group of its own; sets vm.
-start() # script, its arguments, folder of the NVDIMMs, how many, their size, command line, argument for QEMU
+# Start a guest in its own process group, and set vm.
+start() # script, its arguments, folder of the NVDIMMs, their number, their size, command line, argument for QEMU
 {
 	rm -f "$host"/now/{up,checked}
 	set -m
 	SCRIPT=$here/$1 ARGS=$2 FILES=$host PMEM=nvdimm NVDIMM_FILES=$3 NVDIMMS=$4 NVDIMM_SIZE=$5 \
 		LABELS=0 TIMEOUT=$LIMIT CONSOLE=$work/console APPEND="nokaslr $6" QEMU_ARGS=${7-} \
-		"$top/scripts/vm" </dev/null >"$work/said" 2>&1 &
+		"$top/scripts/vm" </dev/null >"$work/vm.log" 2>&1 &
 	vm=$!
 	set +m
 }
 
-# A guest in which what is there is checked; with seeds there is new load.
-load() # seeds, options for the runs, argument for QEMU
+# Start a guest that checks the files on all images, and then runs new load if there are seeds.
+start_load() # seeds, options for the runs, argument for QEMU
 {
 	boot load.sh "$others $BASE $kept -- $1" "$work" $((1 + others)) $SIZE "RUN_OPTIONS=$2" "${3-}"
 }
 
-# The guest that was started ends by itself.
-ended()
+# Wait until the guest exits by itself.
+wait_for_exit()
 {
 	local status=0
 	wait "$vm" || status=$?
 	vm=
-	[ $status = 0 ] || cat "$work/said"
+	[ $status = 0 ] || cat "$work/vm.log"
 	return $status
 }
 
-# How many operations a run had done.
+# Print the number of operations that a run had done.
 operations() # file
 {
 	[ -s "$1" ] || { echo 0; return; }
@@ -100,8 +105,8 @@ tool() # name, argument...
 	in_root "$top/build/tools/bin/$1" "${@:2}"
 }
 
-# Start, and see that the guest boots: with too much else to do, the host may be too slow for that.
-boot() # as start
+# Start a guest and wait until it is up, in up to 3 tries: a busy host can be too slow to boot it.
+boot() # the arguments of start
 {
 	local try end
 	for try in 1 2 3; do
@@ -117,32 +122,33 @@ boot() # as start
 	return 1
 }
 
-# All short sequences of operations, on a small filesystem: all of it is looked at each time. It grows in some.
-# The memory is not zeroes here, either.
-do_sequences()
+# Run all short sequences of operations. The filesystem is small because each of its states is
+# checked as a whole, and smaller than the device because some sequences grow it. The memory is not
+# zeroed, as in prepare().
+run_sequences()
 {
 	head -c $SMALL /dev/zero | tr '\0' U >"$small/nvdimm0" &&
 		tool mkfs.mendfs -q --metadata 2 --journal 8 --blocks 1024 "$small/nvdimm0" &&
 		cp "$small/nvdimm0" "$small/first" &&
 		boot sequences.sh "$LONGER $SEED" "$small" 1 $SMALL '' \
 			"-plugin $work/lines.so,memory=$small/nvdimm0,base=$BASE,record=$small/trace" &&
-		ended
+		wait_for_exit
 }
 
-# What may be left by power failures in them.
+# Check the states that power failures during the sequences can leave.
 check_states()
 {
 	tool fsmodel states --longer "$LONGER" --seed "$SEED" --states "$STATES" --choice "$SEED" \
 		--keep "$small/wrong" "$small/first" "$small/trace" "$small/nvdimm0"
 }
 
-# One round: what was there is checked, and the power fails several times.
-work_on() # round, moments
+# Run the guest of a round until its last power failure.
+run_guest() # round, moments
 {
 	local options='' status=0
 	local plugin=$work/lines.so,memory=$work/nvdimm0,base=$BASE,moments=$2
-	plugin+=,told=$host/now,images=$work/next
-	below 1000000
+	plugin+=,progress=$host/now,images=$work/next
+	random_below 1000000
 	plugin+=,seed=$number
 	if [ $(($1 % 3)) = 0 ]; then
 		plugin+=,keep=100
@@ -153,24 +159,24 @@ work_on() # round, moments
 	mkdir "$work/next"
 	had_failed=
 	[ ! -s "$host/now/failed" ] || had_failed=1
-	load "$(seeds_of "$1")" "$options" "-plugin $plugin" || return
+	start_load "$(seeds_of "$1")" "$options" "-plugin $plugin" || return
 	wait "$vm" || true
 	vm=
 	"$top/scripts/console-check" "$work/console" daxmf daxmf_pmem mendfs || status=1
-	[ -s "$work/next/said$2" ] || status=1
-	[ $status = 0 ] || cat "$work/said"
+	[ -s "$work/next/summary$2" ] || status=1
+	[ $status = 0 ] || cat "$work/vm.log"
 	return $status
 }
 
-# What has failed holds something else when the machine starts again. Or it works again, as long as it still
-# holds what it did.
-spoil() # image, list
+# Overwrite the failed pages with random bytes, because their contents are gone after a restart. Or,
+# at random, let them be good again with their contents, if no earlier round has overwritten them.
+overwrite_failed() # image, list
 {
 	local address
 	[ -s "$2" ] || return 0
-	below 2
+	random_below 2
 	if [ -z "$had_failed" ] && [ "$number" = 0 ]; then
-		echo "$(wc -l <"$2") pages had failed, and work again"
+		echo "$(wc -l <"$2") pages had failed, and are good again"
 		rm "$2"
 		return
 	fi
@@ -178,11 +184,11 @@ spoil() # image, list
 		head -c 4096 /dev/urandom |
 			dd of="$1" bs=4096 seek=$(((address - BASE) / 4096)) conv=notrunc status=none || return
 	done <"$2"
-	echo "$(wc -l <"$2") pages have failed, and what they held is gone"
+	echo "$(wc -l <"$2") pages have failed, and their contents are gone"
 }
 
-# Nothing is to be repaired; but for what has failed, with which nothing is lost.
-look_for_damage() # image, whether something has failed
+# fsck must find nothing to repair. If memory has failed, it can find damage, but no loss.
+check_fsck() # image, whether something has failed
 {
 	local found
 
@@ -190,7 +196,7 @@ look_for_damage() # image, whether something has failed
 		tool fsck.mendfs -n "$1"
 		return
 	fi
-	# It fails if there is anything to repair.
+	# fsck fails if there is anything to repair.
 	found=$(tool fsck.mendfs -n --json "$1") || true
 	[[ $found == *'"losses":0,'* ]] || {
 		echo "$found"
@@ -198,45 +204,46 @@ look_for_damage() # image, whether something has failed
 	}
 }
 
-# What is left at a moment: an image for the next guest, with what it was told until then.
-look_at() # round, moment, number of the image
+# Check the image of a power failure, and prepare it for the next guest, with the progress of the
+# runs until then.
+check_image() # round, moment, number of the image
 {
-	local image=$work/nvdimm$3 told=$work/next/told$2 seeds=$kept first failed=
+	local image=$work/nvdimm$3 progress=$work/next/progress$2 seeds=$kept first failed=
 	read -r first _ <<<"$(seeds_of "$1")"
-	echo "after $(operations "$told/$first") operations: $(<"$work/next/said$2")"
-	# Each processor may have one on its way. More would mean that the plugin does not know all.
-	[[ $(<"$work/next/said$2") == *", "[0-2]" unseen" ]] || return
+	echo "after $(operations "$progress/$first") operations: $(<"$work/next/summary$2")"
+	# The plugin can miss the last store of each of the two processors. If it misses more, it is wrong.
+	[[ $(<"$work/next/summary$2") == *", "[0-2]" unseen" ]] || return
 	mv "$work/next/nvdimm$2" "$image"
-	[ ! -s "$told/failed" ] || failed=1
-	spoil "$image" "$told/failed" || return
-	[ ! -e "$told/checked" ] || seeds=$(seeds_of "$1")
+	[ ! -s "$progress/failed" ] || failed=1
+	overwrite_failed "$image" "$progress/failed" || return
+	[ ! -e "$progress/checked" ] || seeds=$(seeds_of "$1")
 	if [ "$3" = 0 ]; then
 		kept=$seeds
 		rm -f "$host/now/failed"
-		[ ! -s "$told/failed" ] || cp "$told/failed" "$host/now"
+		[ ! -s "$progress/failed" ] || cp "$progress/failed" "$host/now"
 	else
 		rm -rf "${host:?}/$3"
-		mv "$told" "$host/$3"
+		mv "$progress" "$host/$3"
 		echo "$seeds" >"$host/$3/seeds"
 	fi
-	look_for_damage "$image" "$failed"
+	check_fsck "$image" "$failed"
 }
 
-# The last one is what the next round goes on with.
-round() # round, moments
+# Run a round and check its images. The next round continues with the last one.
+run_round() # round, moments
 {
 	local i
-	check "round $(($1 + 1)): $2 power failures" work_on "$@"
+	check "round $(($1 + 1)): $2 power failures" run_guest "$@"
 	for ((i = 1; i <= $2 && bad == 0; i++)); do
-		check "round $(($1 + 1)): what is left by power failure $i" look_at "$1" "$i" $((i % $2))
+		check "round $(($1 + 1)): what power failure $i leaves" check_image "$1" "$i" $((i % $2))
 	done
 	others=$(($2 - 1))
 }
 
-# The last round: all is there, and nothing is left when it is removed.
-last()
+# Check the files of the last round, and remove them all.
+check_last()
 {
-	load '' '' && ended
+	start_load '' '' && wait_for_exit
 }
 
 check() # name, command...
@@ -253,8 +260,8 @@ check() # name, command...
 	fi
 }
 
-# The device, and an image of it for each moment and for the next guest.
-need_room()
+# Skip the test if there is no disk space for the device and the images of two rounds.
+check_space()
 {
 	local need=$(((2 * MOST + 1) * ${SIZE%M} / 1024 + 1)) free
 	free=$(($(df --output=avail -k "$work" | tail -n 1) >> 20))
@@ -270,15 +277,16 @@ build()
 		-o "$work/lines.so" "$here/lines.c"
 }
 
-# The memory is not zeroes: a file that has what was there before must not look right.
+# The memory is filled with U and not with zeroes, so that old contents of a block are not mistaken
+# for the zeroes of a file.
 prepare()
 {
 	build && head -c $SIZE /dev/zero | tr '\0' U >"$work/nvdimm0" &&
 		tool mkfs.mendfs -q "$work/nvdimm0"
 }
 
-# How many there are in the next round, 0 after the last; sets moments. At least three rounds, as they
-# are not the same.
+# Set moments to the number of power failures in the next round, or to 0 after the last round. There
+# are at least three rounds, one of each kind.
 next_round()
 {
 	moments=$(((KILLS + 2) / 3))
@@ -297,15 +305,15 @@ rm -rf "$work"
 mkdir -p "$host/now" "$small"
 trap finish EXIT
 ktap_print_header
-need_room
+check_space
 check "the plugin and the filesystem are made" prepare
-check "all short sequences are done" do_sequences
+check "all short sequences are run" run_sequences
 check "a power failure leaves a state before or after each operation" check_states
 while [ "$bad" = 0 ] && next_round && [ "$moments" -gt 0 ]; do
-	round "$rounds" "$moments"
+	run_round "$rounds" "$moments"
 	rounds=$((rounds + 1)) kills=$((kills + moments))
 done
-check "all is there, and can be removed" last
-# How many there are is known only now.
+check "all files are there, and can be removed" check_last
+# The number of cases is known only now.
 ktap_set_plan $((kills + rounds + 4))
 ktap_finished

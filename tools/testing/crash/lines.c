@@ -1,35 +1,37 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A plugin of QEMU that shows what a power failure leaves: what is in the caches
- * of the processor is lost, line by line.
+ * A plugin of QEMU that simulates power failures: lines in the caches of the
+ * processor are discarded.
  *
- * It follows what the guest stores to an NVDIMM. A store lies in the cache
- * until the line is written back (CLWB, CLFLUSHOPT, CLFLUSH), or bypasses it
- * (MOVNTI); then it is on its way, and the next SFENCE makes it durable. At a
- * random moment there is made an image of what such a machine may leave of the
- * NVDIMM: each line that is not durable keeps its last durable contents, or has
- * later ones, or some words of both. Then the machine goes on, to the next moment;
- * after the last one QEMU exits.
+ * It follows the stores of the guest to an NVDIMM. A store is in the cache until
+ * the guest writes the line back (CLWB, CLFLUSHOPT, CLFLUSH), or it bypasses the
+ * cache (MOVNTI). Then the line is pending, and the next SFENCE makes it durable.
+ * At a random moment the plugin makes an image of what a power failure can leave
+ * on the NVDIMM: each line that is not durable has its last durable contents, or
+ * later ones, or words of both. Then the guest runs on to the next moment. After
+ * the last one, QEMU exits.
  *
- * A fence counts for all processors: a thread may have come from another one.
- * That of a program counts for what programs have stored past the caches, which
- * is what MAP_SYNC is for. MFENCE does not count, nor does the rest of what
- * programs do. Processors obey them, but the kernel has them for other ends, such
- * as interrupts between processors, and who relies on that has a bug.
+ * A fence of the kernel counts for the lines of all processors, because a thread
+ * can have moved from another one. A fence of a program counts for the stores of
+ * programs that bypass the caches, as MAP_SYNC allows. MFENCE does not count, nor
+ * do write-backs by programs. Processors order stores by MFENCE, too, but the
+ * kernel uses it for other purposes, such as interrupts between processors, and
+ * code that relies on those has a bug.
  *
- *	memory=PATH	the file behind the NVDIMM, which is mapped shared
- *	base=ADDRESS	where the NVDIMM is in the guest's physical memory
- *	moments=N	how many
- *	keep=PERCENT	how many of the lines that are not durable survive; random
- *			if it is not said
- *	seed=N		for all that is random
- *	told=PATH	a folder of files by which the guest tells what is done
- *	images=PATH	a folder, in which at the Nth moment are made nvdimmN, saidN
- *			with what was lost, and toldN, a copy of the other folder
+ *	memory=PATH	the file of the NVDIMM, which the plugin maps shared
+ *	base=ADDRESS	the physical address of the NVDIMM in the guest
+ *	moments=N	number of power failures
+ *	keep=PERCENT	part of the lines that survive without being durable [random]
+ *	seed=N		seed of all random numbers
+ *	progress=PATH	folder of the files in which the guest records its progress
+ *	images=PATH	folder for the results of power failure N: the image nvdimmN,
+ *			summaryN with the number of discarded lines, and progressN,
+ *			a copy of the other folder
  *
- * With record=PATH it makes no images. It writes down all that the guest stores, writes back and
- * fences, and where a program says how far it is: for fsmodel states, which makes and checks
- * what could be left. Only memory and base are needed then.
+ * With record=PATH the plugin makes no images. It records the stores, write-backs
+ * and fences of the guest, and the marks of programs, for "fsmodel states", which
+ * makes and checks the states that power failures can leave. Only memory and base
+ * are needed then.
  */
 
 #include <fcntl.h>
@@ -54,10 +56,10 @@
 
 int qemu_plugin_version = 4;
 
-/* A line on its way to the media, with what it has there when it arrives. */
+/* A line that the next fence makes durable, with the contents that it has then. */
 struct pending {
 	uint64_t line;
-	/* Only programs have stored to it. */
+	/* All of its stores are of programs. */
 	bool is_program;
 	uint8_t bytes[LINE];
 };
@@ -65,9 +67,9 @@ struct pending {
 static uint8_t *memory, *durable;
 static bool *dirty;
 static uint64_t size, base, moments, keep = RANDOM, seed;
-static const char *file, *told, *images, *record;
+static const char *file, *progress, *images, *record;
 
-/* The next moment: at this fence that has something to make durable, or stores behind it. */
+/* The next moment: this number of stores after this fence. Only fences with pending lines count. */
 static uint64_t fences, stores, moment;
 
 static struct pending *pending;
@@ -75,7 +77,7 @@ static size_t pending_count, pending_room;
 static uint64_t fences_done, stores_left;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* In the order of their numbers in an instruction. */
+/* The index is the number of the register in an instruction. */
 static const char *const register_names[16] = {
 	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
@@ -83,14 +85,14 @@ static const char *const register_names[16] = {
 
 static struct qemu_plugin_register *registers[16];
 
-/* What is written down. The bytes follow, len of them; if nothing else is said, they are none. */
+/* The entries of a record. Only the first two are followed by bytes, len of them. */
 enum kind {
-	/* Bytes from a place on lie in the cache, or have bypassed it. */
+	/* A store to the cache, and one that bypasses it. */
 	STORE, STREAM,
-	/* The line at a place is written back. */
+	/* A write-back of the line at a place. */
 	WRITE_BACK,
 	FENCE,
-	/* A program has said a number, which is in the place. */
+	/* A mark of a program. The place is its number. */
 	MARK,
 };
 
@@ -99,14 +101,14 @@ struct entry {
 	uint16_t kind, is_program, len, zero;
 };
 
-/* A program says a number in RAX by NOP DWORD PTR [RAX + "mark"]. */
+/* A program makes a mark with the number in RAX by NOP DWORD PTR [RAX + "mark"]. */
 static const uint8_t mark[] = { 0x0f, 0x1f, 0x80, 'm', 'a', 'r', 'k' };
 
 static FILE *log_file;
-/* The last entry, if it has a length, and its bytes: more may follow them. */
+/* The last entry and its bytes, while more bytes can follow. There is none if its length is 0. */
 static struct entry run;
 static uint8_t run_bytes[LINE];
-/* Nothing came after a fence of the kernel. */
+/* The last entry is a fence of the kernel, or there is none. */
 static bool is_fenced = true;
 
 static _Noreturn void die(const char *what, const char *of)
@@ -122,7 +124,7 @@ static void write_entry(const struct entry *entry, const uint8_t *bytes)
 		die("cannot be written", record);
 }
 
-/* Writes down what has no bytes. */
+/* Records an event without bytes. */
 static void log_event(enum kind kind, uint64_t place, bool is_program)
 {
 	struct entry entry = { .place = place, .kind = kind, .is_program = is_program };
@@ -137,7 +139,7 @@ static void log_event(enum kind kind, uint64_t place, bool is_program)
 		is_fenced = true;
 }
 
-/* Writes down a store within a line. Those that follow each other become one. */
+/* Records a store within a line. Stores to adjacent bytes become one entry. */
 static void log_store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
 {
 	struct entry entry = {
@@ -146,10 +148,10 @@ static void log_store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
 		.is_program = is_program,
 	};
 
-	bool goes_on = run.len && run.place + run.len == at && at % LINE &&
+	bool is_adjacent = run.len && run.place + run.len == at && at % LINE &&
 		       run.kind == entry.kind && run.is_program == is_program;
 
-	if (run.len && !goes_on) {
+	if (run.len && !is_adjacent) {
 		write_entry(&run, run_bytes);
 		run.len = 0;
 	}
@@ -169,7 +171,7 @@ static void end_log(qemu_plugin_id_t id, void *data)
 }
 
 /* splitmix64 */
-static uint64_t number(void)
+static uint64_t random_number(void)
 {
 	uint64_t z = seed += 0x9e3779b97f4a7c15ULL;
 
@@ -178,13 +180,16 @@ static uint64_t number(void)
 	return z ^ (z >> 31);
 }
 
-/* A line is as it was before; some are so in part, as only words are whole for sure. */
-static void lose(uint8_t *now, const uint8_t *then)
+/*
+ * Reverts a line to its durable contents. In a quarter of the cases only some of
+ * its words are reverted, because only the store of a word is atomic.
+ */
+static void revert_line(uint8_t *now, const uint8_t *then)
 {
-	uint64_t words = number();
+	uint64_t words = random_number();
 	size_t i;
 
-	if (number() % 4)
+	if (random_number() % 4)
 		words = ~0ULL;
 	for (i = 0; i < LINE / WORD; i++)
 		if (words >> i & 1)
@@ -193,13 +198,13 @@ static void lose(uint8_t *now, const uint8_t *then)
 
 static void choose_moment(void)
 {
-	fences = fences_done + 1 + number() % (number() % 2 ? 50 : 1000);
-	/* In half of the cases it is at the fence itself. */
-	stores = number() % 2 ? 1 + number() % 200 : 0;
+	fences = fences_done + 1 + random_number() % (random_number() % 2 ? 50 : 1000);
+	/* In half of the cases the moment is the fence itself. */
+	stores = random_number() % 2 ? 1 + random_number() % 200 : 0;
 	moment++;
 }
 
-/* The path of something that is made at this moment. */
+/* The path of a result of this moment. */
 static const char *path_of(const char *what)
 {
 	static char path[4096];
@@ -208,7 +213,7 @@ static const char *path_of(const char *what)
 	return path;
 }
 
-/* Goes on with a copy of the memory, in a file of its own. */
+/* Replaces the memory by a copy in its own file. */
 static void copy_memory(void)
 {
 	const char *path = path_of("nvdimm");
@@ -224,58 +229,59 @@ static void copy_memory(void)
 	memory = copy;
 }
 
-/* Loses what is not durable. */
-static void lose_lines(void)
+/* Discards lines that are not durable. */
+static void discard_lines(void)
 {
 	static const uint64_t keeps[] = { 0, 10, 50, 90 };
-	uint64_t percent = keep == RANDOM ? keeps[number() % 4] : keep;
-	uint64_t line, undone = 0, lost = 0, unseen = 0;
-	const char *path = path_of("said");
+	uint64_t percent = keep == RANDOM ? keeps[random_number() % 4] : keep;
+	uint64_t line, undone = 0, discarded = 0, unseen = 0;
+	const char *path = path_of("summary");
 	size_t i, arrived = pending_count;
 	FILE *to = fopen(path, "w");
 
 	if (!to)
 		die("cannot be written", path);
 
-	/* Or what came last arrives, and nothing before: whoever wants an order must fence. */
-	if (keep == RANDOM && number() % 2) {
+	/* In half of the cases only the last lines arrive: without a fence there is no order. */
+	if (keep == RANDOM && random_number() % 2) {
 		percent = 0;
-		arrived = number() % (pending_count + 1);
+		arrived = random_number() % (pending_count + 1);
 	}
 
-	/* What is on its way may arrive, in this order as far as it is the same line. */
+	/* A pending line can arrive. Versions of the same line arrive in this order. */
 	for (i = 0; i < pending_count; i++) {
 		dirty[pending[i].line] = true;
-		if (i >= arrived || number() % 100 < percent)
+		if (i >= arrived || random_number() % 100 < percent)
 			memcpy(durable + pending[i].line * LINE, pending[i].bytes, LINE);
 	}
-	/* What is in a cache may be written back at any time. */
+	/* The processor can write a line of its cache back at any time. */
 	for (line = 0; line < size / LINE; line++) {
 		uint8_t *now = memory + line * LINE, *then = durable + line * LINE;
 
 		if (!memcmp(now, then, LINE))
 			continue;
-		/* Somebody else's last store may not have been seen yet. */
+		/* A store of another processor is done, but its callback has not run yet. */
 		if (!dirty[line]) {
 			unseen++;
 			continue;
 		}
 		undone++;
-		if (number() % 100 < percent)
+		if (random_number() % 100 < percent)
 			continue;
-		lose(now, then);
-		lost++;
+		revert_line(now, then);
+		discarded++;
 	}
-	fprintf(to, "%llu of %llu lines lost after %llu fences, %llu unseen\n",
-		(unsigned long long)lost, (unsigned long long)undone,
+	fprintf(to, "%llu of %llu lines discarded after %llu fences, %llu unseen\n",
+		(unsigned long long)discarded, (unsigned long long)undone,
 		(unsigned long long)fences_done, (unsigned long long)unseen);
 	if (fclose(to))
 		die("cannot be written", path);
 }
 
 /*
- * The power fails, in a process that has a copy of all. The guest cannot store to
- * the NVDIMM meanwhile; so it does not tell of more than was durable before.
+ * Simulates a power failure, in a child process that has a copy of all state. The
+ * guest cannot store to the NVDIMM meanwhile, because the lock is held. So the copy
+ * of its progress has nothing that the image lacks.
  */
 static void fail_power(void)
 {
@@ -287,16 +293,16 @@ static void fail_power(void)
 		die("cannot fork", "power failure");
 	if (!child) {
 		copy_memory();
-		lose_lines();
-		execlp("cp", "cp", "-rT", told, path_of("told"), NULL);
+		discard_lines();
+		execlp("cp", "cp", "-rT", progress, path_of("progress"), NULL);
 		die("cannot be run", "cp");
 	}
 	if (waitpid(child, &status, 0) != child || status)
 		die("not made", path_of("image "));
 	if (moment == moments)
 		_exit(0);
-	/* The child has used the numbers that would come now. */
-	seed = number();
+	/* The child has used the next random numbers, so the parent must use others. */
+	seed = random_number();
 	choose_moment();
 }
 
@@ -319,7 +325,7 @@ static void add_pending(uint64_t line, bool is_program)
 	memcpy(last->bytes, memory + line * LINE, LINE);
 }
 
-/* A store was done to bytes of the device. */
+/* Handles a store to bytes of the device. */
 static void store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
 {
 	uint64_t line;
@@ -346,7 +352,7 @@ static void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vad
 {
 	uint64_t at;
 
-	/* Most are stores of the kernel to other memory. */
+	/* The kernel's linear map is checked first: most stores are the kernel's, to other memory. */
 	if (vaddr >= DIRECT_MAP) {
 		at = vaddr - DIRECT_MAP - base;
 	} else if (vaddr < USER_END) {
@@ -362,7 +368,7 @@ static void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vad
 		store(at, 1ULL << qemu_plugin_mem_size_shift(info), data, vaddr < USER_END);
 }
 
-/* Whether a fence, of a program or not, has something to make durable. */
+/* Whether a fence of a program or of the kernel makes a pending line durable. */
 static bool has_effect(bool is_program)
 {
 	size_t i;
@@ -382,11 +388,11 @@ static void on_fence(unsigned int vcpu, void *is_program)
 		if (!is_fenced)
 			log_event(FENCE, 0, is_program);
 	} else if (has_effect(is_program)) {
-		bool is_it = ++fences_done == fences;
+		bool is_chosen = ++fences_done == fences;
 
-		if (is_it)
+		if (is_chosen)
 			stores_left = stores;
-		if (is_it && !stores)
+		if (is_chosen && !stores)
 			fail_power();
 		for (i = 0; i < pending_count; i++) {
 			if (!is_program || pending[i].is_program)
@@ -414,8 +420,8 @@ static uint64_t read_register(unsigned int which)
 }
 
 /*
- * An instruction that has an operand in memory: what is at its ModRM byte, and
- * the bits of its REX prefix.
+ * The operand in memory of an instruction: the bytes from the ModRM byte on, and
+ * the bits of the REX prefix.
  */
 struct operand {
 	uint8_t rex;
@@ -478,8 +484,8 @@ static void on_mark(unsigned int vcpu, void *data)
 	pthread_mutex_unlock(&lock);
 }
 
-/* What an instruction is, out of those that matter. */
-static void look_at(struct qemu_plugin_insn *insn)
+/* Registers the callback of an instruction, if it is a mark, a fence, a write-back or a store. */
+static void instrument(struct qemu_plugin_insn *insn)
 {
 	uint8_t bytes[16] = { 0 };
 	bool bypasses;
@@ -506,7 +512,7 @@ static void look_at(struct qemu_plugin_insn *insn)
 							       (void *)(uintptr_t)is_program);
 			return;
 		}
-		/* With a prefix 6 is CLWB, without XSAVEOPT; 7 is CLFLUSHOPT or CLFLUSH. */
+		/* 6 is CLWB with the prefix 0x66, else XSAVEOPT. 7 is CLFLUSHOPT or CLFLUSH. */
 		if (modrm < 0xc0 && (which == 7 || (which == 6 && bytes[0] == 0x66))) {
 			struct operand *op = malloc(sizeof(*op));
 
@@ -529,7 +535,7 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 	size_t i;
 
 	for (i = 0; i < qemu_plugin_tb_n_insns(tb); i++)
-		look_at(qemu_plugin_tb_get_insn(tb, i));
+		instrument(qemu_plugin_tb_get_insn(tb, i));
 }
 
 static void on_vcpu(qemu_plugin_id_t id, unsigned int vcpu)
@@ -584,7 +590,7 @@ qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 
 	for (i = 0; i < argc; i++) {
 		if (!argument(argv[i], "memory", &file, NULL) &&
-		    !argument(argv[i], "told", &told, NULL) &&
+		    !argument(argv[i], "progress", &progress, NULL) &&
 		    !argument(argv[i], "images", &images, NULL) &&
 		    !argument(argv[i], "record", &record, NULL) &&
 		    !argument(argv[i], "base", NULL, &base) &&
@@ -593,8 +599,8 @@ qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 		    !argument(argv[i], "seed", NULL, &seed))
 			die("unknown argument", argv[i]);
 	}
-	if (!file || !base || (!record && (!told || !images || !moments)))
-		die("memory, base, and told, images and moments or record are needed", "arguments");
+	if (!file || !base || (!record && (!progress || !images || !moments)))
+		die("memory and base are needed, and record or progress, images and moments", "arguments");
 	map_file();
 	if (record) {
 		log_file = fopen(record, "w");

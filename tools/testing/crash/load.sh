@@ -3,12 +3,14 @@
 #
 # usage: load.sh IMAGES BASE [SEED...] -- [SEED...]
 #
-# Run in the guest by crash.sh. See that what the runs with the seeds before the -- have left on the
-# first NVDIMM, which is at BASE, is as they were told it was, and so on the others, the IMAGES. Do
-# runs with the other seeds until the machine is stopped. If there are none, remove all.
+# crash.sh runs this in the guest. It checks the files on the IMAGES other NVDIMMs. Then it checks
+# the files on the first NVDIMM, at physical address BASE, which are of the runs with the seeds
+# before the "--". The progress that each run recorded says what its files must be. Then it starts
+# runs with the seeds after the "--", until the machine is stopped. Without such seeds, it removes
+# all files.
 #
-# Where a seed ends with an f, memory fails under the run. What fails is listed in the file failed, by
-# its address on the first NVDIMM, and fails in the next guest, too.
+# If a seed ends with an f, memory fails during the run. The file "failed" lists the addresses of
+# the failed pages, as on the first NVDIMM. They fail in the next guest, too.
 
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
 . /daxmf/selftests/lib.sh
@@ -22,7 +24,7 @@ while [ $# -gt 0 ] && [ "$1" != -- ]; do
 done
 shift
 
-# model SEED -- the options of its run; every other run has small files.
+# model SEED -- print the options of its run. Every second run has small files.
 model() {
 	local number=${1%f} failures
 
@@ -30,7 +32,7 @@ model() {
 	echo --seed "$number" --pages $((number % 2 ? 40 : 640)) ${failures-}
 }
 
-# run SEED -- in a directory of its own.
+# run SEED -- start the run in its own directory.
 run() {
 	local -a model
 
@@ -39,21 +41,21 @@ run() {
 		--progress "/host/now/$1" "$MNT/$1"
 }
 
-# as_told FOLDER SEED... -- what runs have left is what they said.
-as_told() {
+# as_recorded FOLDER SEED... -- the files of the runs are as the progress in the folder says.
+as_recorded() {
 	local folder=$1 seed
 	local -a model
 
 	shift
 	for seed; do
-		# It was stopped before the first operation.
+		# The run was stopped before its first operation.
 		[ -e "$folder/$seed" ] || continue
 		read -ra model <<<"$(model "$seed")"
 		fsmodel check "${model[@]}" --progress "$folder/$seed" "$MNT/$seed" || return
 	done
 }
 
-# fsck_clean DISK -- memory that has failed is damage, but with it nothing is lost.
+# fsck_clean DISK -- fsck finds nothing. If memory has failed, it can find damage, but no loss.
 fsck_clean() {
 	if [ -s "$FAILED" ]; then
 		fsck.mendfs -n --json "$1" | grep -q '"losses":0,'
@@ -62,8 +64,8 @@ fsck_clean() {
 	fi
 }
 
-# fail_again START -- what has failed before, on an NVDIMM that is there. The device has no holder yet:
-# the driver lists the page as bad, and the kernel says that it is busy.
+# fail_again START -- make the pages that failed before fail again, on the NVDIMM at address START.
+# The device has no holder yet, so the driver lists the page as bad, and the kernel returns EBUSY.
 fail_again() {
 	local address
 
@@ -73,7 +75,8 @@ fail_again() {
 	done <"$FAILED"
 }
 
-# fail_metadata -- block after block fails, but of no two copies of the same, however often the machine stops.
+# fail_metadata -- make one block of metadata after the other fail, but never both copies of one.
+# The choice of the copy depends on the block only, so this holds for later guests, too.
 fail_metadata() {
 	local number slot block
 
@@ -89,7 +92,7 @@ fail_metadata() {
 	done
 }
 
-# nvdimm N -- the namespace of the one with this number: QEMU has them in this order in memory.
+# nvdimm N -- print the namespace of NVDIMM N. QEMU places the NVDIMMs in memory in this order.
 nvdimm() {
 	local dir
 
@@ -99,7 +102,7 @@ nvdimm() {
 	done | sort -n | sed -n "$(($1 + 1))s/.* //p"
 }
 
-# check_image N
+# check_image N -- check the files on NVDIMM N.
 check_image() {
 	local -a seeds
 
@@ -107,16 +110,18 @@ check_image() {
 	read -ra seeds </host/"$1"/seeds
 	FAILED=/host/$1/failed
 	NS=$(nvdimm "$1") && ns_bind "$NS" && DISK=$(ns_disk "$NS") && fail_again "$(ns_start "$NS")" &&
-		mount_mendfs "/dev/$DISK" && as_told "/host/$1" "${seeds[@]}" && unmount &&
+		mount_mendfs "/dev/$DISK" && as_recorded "/host/$1" "${seeds[@]}" && unmount &&
 		fsck_clean "/dev/$DISK" && ns_unbind "$NS"
 }
 
-nothing_left() {
+# remove_all -- remove all files. The filesystem is empty then, also after it is mounted again.
+remove_all() {
 	rm -rf "${MNT:?}"/* && sync && work_again &&
 		wait_for is stat -f -c %f "$MNT" "$(stat -f -c %b "$MNT")" && again
 }
 
-# work_again -- memory that has failed is good for a driver that begins anew, and mended then.
+# work_again -- bind the driver again, for which the failed memory is good, and wait for the
+# repairs.
 work_again() {
 	[ -s "$FAILED" ] || return 0
 	unmount && ns_unbind "$NS" && ns_bind "$NS" && DISK=$(ns_disk "$NS") && mount_mendfs "/dev/$DISK" &&
@@ -138,14 +143,14 @@ DISK=$(ns_disk "$NS")
 [ "$(($(ns_get "$NS" resource)))" = $((base)) ] || exit
 read -ra OPTIONS <<<"$RUN_OPTIONS"
 fail_again $((base)) || exit
-mount_mendfs "/dev/$DISK" && as_told /host/now "${kept[@]}" && again &&
-	as_told /host/now "${kept[@]}" || exit
+mount_mendfs "/dev/$DISK" && as_recorded /host/now "${kept[@]}" && again &&
+	as_recorded /host/now "${kept[@]}" || exit
 touch /host/now/checked
 if [ $# = 0 ]; then
-	nothing_left
+	remove_all
 	exit
 fi
-# Removing is load, too.
+# The removal of the old files is a part of the load.
 old=("$MNT"/*)
 rm -rf "${old[@]}" &
 [[ $* != *f* ]] || fail_metadata &
@@ -153,6 +158,6 @@ for seed; do
 	run "$seed" &
 	runs+=($!)
 done
-# None of them ends unless something is wrong.
+# A run ends only if something is wrong.
 wait -n "${runs[@]}"
 exit 1

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What is used of qemu-plugin.h and glib.h, version 4: Debian has no package
- * of the one, and the other is large.
+ * The parts of qemu-plugin.h, version 4, and glib.h that the plugin uses. Debian
+ * has no package with qemu-plugin.h, and glib.h is large.
  */
 
 #include <stddef.h>
@@ -55,6 +55,6 @@ int qemu_plugin_read_register(struct qemu_plugin_register *handle, struct g_arra
 struct g_array *g_byte_array_new(void);
 struct g_array *g_byte_array_set_size(struct g_array *array, unsigned int len);
 
-/* What a plugin has. */
+/* A plugin defines these. */
 extern int qemu_plugin_version;
 int qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc, char **argv);

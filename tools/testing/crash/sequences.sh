@@ -3,8 +3,8 @@
 #
 # usage: sequences.sh LONGER SEED
 #
-# Run in the guest by crash.sh: do all short sequences of operations on the first NVDIMM, and LONGER
-# ones that follow from SEED.
+# crash.sh runs this in the guest. It runs all sequences of one and two operations on the first
+# NVDIMM, and LONGER sequences of three, which follow from SEED.
 
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
 . /daxmf/selftests/lib.sh

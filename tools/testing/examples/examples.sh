@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Break an example of the crate in a copy of the source: of all examples, it must fail.
+# Break an example of the crate in a copy of the source. This example must fail, and no other.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
@@ -20,7 +20,7 @@ break_and_build()
 		"$copy/scripts/modules" debug
 }
 
-# Of the suite as a whole, and the example.
+# Two results are "not ok": that of the suite, and that of the example.
 fails()
 {
 	cat >"$copy/script" <<-'END'
@@ -37,6 +37,6 @@ fails()
 
 ktap_print_header
 ktap_set_plan 2
-check "a copy with an example that is wrong" break_and_build
-check "that example fails, and no other" fails
+check "a copy with a wrong example is built" break_and_build
+check "this example fails, and no other" fails
 ktap_finished

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver that keeps the memory of a namespace beyond its own data, for tests: in a static, as
-//! safe code may. It is given up when the module goes.
+//! A driver that keeps the memory of a namespace in a static, for tests. So the memory outlives the
+//! driver's data, which safe code can do. The module drops the memory when it is unloaded.
 
 use daxmf::{
     memory_failure::{

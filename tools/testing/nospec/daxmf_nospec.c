@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Memory that cannot be read, for tests: takes a page frame from the kernel's linear map as long as
- * it is loaded, as the machine check handler does with one that failed. A read by
- * copy_mc_to_kernel() ends there, as on bad media. A write or any other read is an oops.
+ * Memory that cannot be read, for tests. While this module is loaded, a page frame is not in the
+ * kernel's linear map, as after a machine check. A read by copy_mc_to_kernel() stops there, as on
+ * bad media. A write or any other read is an oops.
  *
- * In C, for no interface to this can be safe: whoever uses the frame may run into the hole.
+ * This is in C because a Rust interface could not be safe: any user of the frame can hit the hole.
  */
 #include <linux/memremap.h>
 #include <linux/mm.h>
@@ -13,13 +13,13 @@
 
 static ulong address;
 module_param(address, ulong, 0444);
-MODULE_PARM_DESC(address, "physical address of a byte of the frame, which is a device's");
+MODULE_PARM_DESC(address, "physical address of a byte of the frame, which must be device memory");
 
 static int __init nospec_init(void)
 {
 	unsigned long pfn = PHYS_PFN(address);
 
-	/* The kernel itself needs the others. */
+	/* The kernel itself uses frames that are not device memory. */
 	if (!pfn_valid(pfn) || !is_zone_device_page(pfn_to_page(pfn)))
 		return -ENXIO;
 

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Build a module outside this tree, as Documentation/daxmf.rst says, from a copy of a sample.
+# Build a copy of a sample outside this tree, as Documentation/daxmf.rst says, and run it.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
 
 folder=$work/mine
 
-# The lines of the documentation, and nothing else.
+# The Kbuild file has only the three lines from the documentation.
 write_module()
 {
 	mkdir "$folder"
@@ -32,7 +32,7 @@ depends_on_daxmf()
 	[ "$depends" = daxmf ]
 }
 
-# In that kernel, with a device.
+# Load the module in a guest, claim a device, and see that a failure notifies the module.
 holds()
 {
 	cat >"$folder/script" <<-'END'
@@ -56,6 +56,6 @@ ktap_print_header
 ktap_set_plan 4
 check "a copy of a sample is built" builds
 check "it depends on daxmf" depends_on_daxmf
-check "it is told of a failure" holds
-check "a folder without a module" not_there
+check "it is notified of a failure" holds
+check "a missing folder is refused" not_there
 ktap_finished

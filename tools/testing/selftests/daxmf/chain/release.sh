@@ -24,7 +24,7 @@ start_slow_failure() {
 dealt_with_before() {
 	log_since "$1 start" | sed "/^$1 end/q" >"$TMP/log"
 	grep -q "^$1 end" "$TMP/log" || fail "no mark in the log" || return
-	grep -q "rust_dax_holder: memory failure dealt with" "$TMP/log" ||
+	grep -q "rust_dax_holder: memory failure handled" "$TMP/log" ||
 		fail "the callback was still running"
 }
 

@@ -35,7 +35,7 @@ is_listed() {
 	local said
 
 	is bad_blocks "$((PAGE_NUMBER * 8)) 8" || return
-	said=$(log_since | grep -c "daxmf_pmem $NS: .* cannot be read")
+	said=$(log_since | grep -c "daxmf_pmem $NS: read failed at offset")
 	[ "$said" = 1 ] || fail "the log has $said lines of it"
 }
 

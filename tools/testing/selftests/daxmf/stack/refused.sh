@@ -23,7 +23,7 @@ refused_below() {
 
 	log_mark "$mark"
 	mkdir "$STACK/$2" && rmdir "$STACK/$2" && fail "$2 can be below another device" && return 1
-	log_says "^daxmf_stack: nothing can be attached above .*\"$2\": $1\$" "$mark"
+	log_says "^daxmf_stack: .*\"$2\" cannot be a lower device: $1\$" "$mark"
 }
 
 without_dax_below() {
