@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The bad parts of a device.
+//! The bad ranges of a device.
 //!
 //! C header: [`include/linux/badblocks.h`](srctree/include/linux/badblocks.h)
 
@@ -25,18 +25,18 @@ use crate::{
     sysfs::SysfsFile, //
 };
 
-/// The length in bytes that the C functions can deal with at a time: they count the sectors of a
-/// range in an `int`, and go round for ever when that is too small.
+/// The maximum length in bytes of a range for the C functions: 2^30 sectors. They count the sectors
+/// of a range in an `int`, and loop for ever if it overflows.
 const MAX_LEN: u64 = 1 << 39;
 
-/// The number of ranges that a list has room for: a page of them.
+/// The capacity of a list: the number of 8-byte entries in a page.
 const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 
-/// A list of the ranges of a device, or of another space, that are known to be bad.
+/// A list of the known bad ranges of a device, or of another space.
 ///
-/// Ranges are in bytes; they are kept in whole sectors, rounded outwards. The list has room for 512
-/// ranges that do not touch, each of at most 512 sectors. Once it is that of a disk, whoever polls
-/// the disk's `badblocks` in sysfs is woken up by each change.
+/// Ranges are in bytes. The list stores whole sectors, and rounds outwards. It has room for 512
+/// ranges that do not touch, each of at most 512 sectors. Each change of a disk's list wakes up the
+/// processes that poll the disk's `badblocks` file in sysfs.
 ///
 /// # Examples
 ///
@@ -45,13 +45,13 @@ const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 ///
 /// let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
 /// let page = ByteRange::<space::Device>::new(0x3000, 0x1000).ok_or(EINVAL)?;
-/// let behind = ByteRange::new(0x4000, 0x1000).ok_or(EINVAL)?;
+/// let next = ByteRange::new(0x4000, 0x1000).ok_or(EINVAL)?;
 ///
 /// assert!(bad.mark(page).is_ok());
 /// let device = ByteRange::new(0, 0x10_0000).ok_or(EINVAL)?;
 ///
 /// assert_eq!(bad.first_in(device), Some(page));
-/// assert_eq!(bad.first_in(behind), None);
+/// assert_eq!(bad.first_in(next), None);
 ///
 /// bad.clear(page)?;
 /// assert_eq!(bad.first_in(device), None);
@@ -69,10 +69,10 @@ pub struct Badblocks<S: Space = space::Device> {
     _space: PhantomData<S>,
 }
 
-// SAFETY: The list may be freed on any thread.
+// SAFETY: `badblocks_exit()` may be called on any thread.
 unsafe impl<S: Space> Send for Badblocks<S> {}
 
-// SAFETY: The list has a lock of its own, which every C function takes.
+// SAFETY: Every C function takes the lock in `struct badblocks`.
 unsafe impl<S: Space> Sync for Badblocks<S> {}
 
 impl<S: Space> Badblocks<S> {
@@ -97,27 +97,29 @@ impl<S: Space> Badblocks<S> {
         self.list.get()
     }
 
-    /// Makes `file` the one whose pollers are woken up. A list has at most one.
+    /// Sets the file whose pollers each change of the list wakes up. Only the first call has an
+    /// effect.
     pub(crate) fn show_in(&self, file: SysfsFile) {
         self.file.populate(file);
     }
 
-    /// Wakes up those who poll the list.
+    /// Wakes up the processes that poll the list's file, if it has one.
     pub(crate) fn notify(&self) {
         if let Some(file) = self.file.as_ref() {
             file.notify();
         }
     }
 
-    /// Whether nothing is bad, at this moment. This takes no lock.
+    /// Whether the list is empty, at this moment. This takes no lock.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        // SAFETY: The list is valid. The count may change under us, which is why it is read as it
-        // stands, and once.
+        // SAFETY: `badblocks_init()` has initialized the list by the type invariants. Other threads
+        // may change the count, so this is a volatile read.
         unsafe { (&raw const (*self.as_raw()).count).read_volatile() == 0 }
     }
 
-    /// Whether there may be no room for another range, at this moment.
+    /// Whether the list has no room for another range that does not touch an old one, at this
+    /// moment.
     pub fn is_full(&self) -> bool {
         // SAFETY: As in `is_empty()`.
         let count = unsafe { (&raw const (*self.as_raw()).count).read_volatile() };
@@ -125,7 +127,7 @@ impl<S: Space> Badblocks<S> {
         usize::try_from(count).is_ok_and(|count| count >= CAPACITY)
     }
 
-    /// The first bad range that touches `range`, as far as it lies in it.
+    /// Returns the part of the first bad range that lies in `range`.
     #[inline]
     pub fn first_in(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         if self.is_empty() {
@@ -149,12 +151,13 @@ impl<S: Space> Badblocks<S> {
         }
     }
 
-    /// The first bad range that touches `part`, which is not longer than [`MAX_LEN`].
+    /// Returns the first bad range that touches `part`, which must not be longer than [`MAX_LEN`].
     fn lookup_part(&self, part: ByteRange<S>) -> Option<ByteRange<S>> {
         let (sector, count) = part.sectors();
         let (mut first, mut bad) = (0, 0);
 
-        // SAFETY: The list is valid by the type invariants.
+        // SAFETY: `badblocks_init()` has initialized the list by the type invariants. `first` and
+        // `bad` are valid for writes.
         let found = unsafe {
             bindings::badblocks_check(self.as_raw(), sector, count, &mut first, &mut bad)
         };
@@ -169,7 +172,7 @@ impl<S: Space> Badblocks<S> {
         )
     }
 
-    /// Enters `range` as bad.
+    /// Adds `range` to the list.
     ///
     /// C: `badblocks_set()`
     ///
@@ -180,23 +183,23 @@ impl<S: Space> Badblocks<S> {
     pub fn mark(&self, range: ByteRange<S>) -> Result {
         let (sector, count) = checked_sectors(range)?;
 
-        // SAFETY: The list is valid by the type invariants.
+        // SAFETY: `badblocks_init()` has initialized the list by the type invariants.
         let is_set = unsafe { bindings::badblocks_set(self.as_raw(), sector, count, 1) };
 
         self.notify();
         is_set.then_some(()).ok_or(ENOSPC)
     }
 
-    /// Removes `range` from what is bad.
+    /// Removes `range` from the list.
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if the range divides a bad one and the list is full. It stays bad then.
+    /// - `ENOSPC` if the range divides a bad range and the list is full. The range stays bad then.
     /// - `EINVAL` if the range is longer than 512 GiB.
     pub fn clear(&self, range: ByteRange<S>) -> Result {
         let (sector, count) = checked_sectors(range)?;
 
-        // SAFETY: The list is valid by the type invariants.
+        // SAFETY: `badblocks_init()` has initialized the list by the type invariants.
         let is_clear = unsafe { bindings::badblocks_clear(self.as_raw(), sector, count) };
 
         self.notify();
@@ -204,7 +207,12 @@ impl<S: Space> Badblocks<S> {
     }
 }
 
-/// The sectors of a range that the C functions can deal with.
+/// Returns the first sector and the number of sectors of a range, if the C functions support its
+/// length.
+///
+/// # Errors
+///
+/// - `EINVAL` if the range is longer than [`MAX_LEN`].
 fn checked_sectors<S: Space>(range: ByteRange<S>) -> Result<(u64, u64)> {
     if range.len() > MAX_LEN {
         return Err(EINVAL);
@@ -216,7 +224,8 @@ fn checked_sectors<S: Space>(range: ByteRange<S>) -> Result<(u64, u64)> {
 #[pinned_drop]
 impl<S: Space> PinnedDrop for Badblocks<S> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The list is valid by the type invariants, and not used afterwards.
+        // SAFETY: `badblocks_init()` has initialized the list by the type invariants. It is not
+        // used afterwards.
         unsafe { bindings::badblocks_exit(self.as_raw()) };
     }
 }
@@ -230,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn is_clipped_to_what_was_asked() -> Result {
+    fn result_is_clipped_to_the_range() -> Result {
         let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
 
         bad.mark(range(0x2000, 0x2000)?)?;
@@ -277,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn is_found_far_behind_the_start() -> Result {
+    fn is_found_far_after_the_start() -> Result {
         let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
         let far = range(3 << 40, 0x1000)?;
 
@@ -290,19 +299,19 @@ mod tests {
     }
 
     #[test]
-    fn is_full_at_last() -> Result {
+    fn full_list_keeps_its_ranges() -> Result {
         let bad = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;
-        let mut entered = 0;
+        let mut added = 0;
 
-        while entered < 1000 && bad.mark(range(entered * 0x400, 0x200)?).is_ok() {
-            entered += 1;
+        while added < 1000 && bad.mark(range(added * 0x400, 0x200)?).is_ok() {
+            added += 1;
         }
 
-        assert!(entered > 400 && entered < 1000);
+        assert!(added > 400 && added < 1000);
         assert!(bad.is_full());
-        // What could be entered is there.
+        // The last range that the list accepted is in it.
         assert_eq!(
-            bad.first_in(range((entered - 1) * 0x400, 0x400)?).is_some(),
+            bad.first_in(range((added - 1) * 0x400, 0x400)?).is_some(),
             true
         );
         Ok(())

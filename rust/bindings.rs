@@ -2,8 +2,8 @@
 
 //! Bindings to the C interfaces that the kernel crate's own bindings lack.
 //!
-//! This module may not be used outside the crate: it is C as it stands. It re-exports the kernel
-//! crate's bindings, so that the rest of the crate has one place to look.
+//! Only this crate may use the module, because it is the raw C interface. It re-exports the kernel
+//! crate's bindings, so that the rest of the crate uses one module for all bindings.
 
 #![allow(
     clippy::all,

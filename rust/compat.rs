@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What kernels differ in: this file, and the folder `compat`.
+//! Differences between kernel versions. All of them are in this file and in the folder `compat`.
 //!
-//! All other source is written for Linux 7.3. What the crate `kernel` lacks before that is added to
-//! it by `compat/kernel`, and what C headers lack by `compat/before_7_3.h`. Left are structures and
-//! functions of C with another shape or another meaning, which the rest of the crate gets by the
-//! names here.
+//! All other source is written for Linux 7.3. For older kernels, `compat/kernel` adds to the crate
+//! `kernel` what 7.3 added, and `compat/before_7_3.h` does so for C headers. This file covers C
+//! structures and functions that changed: the rest of the crate uses the names here.
 
 #[cfg_attr(daxmf_before_7_3, path = "compat/before_7_3.rs")]
 #[cfg_attr(not(daxmf_before_7_3), path = "compat/from_7_3.rs")]
@@ -17,11 +16,11 @@ use kernel::prelude::*;
 
 use crate::bindings;
 
-/// A table of operations of directories with a `create()`.
+/// Implemented by tables of directory operations that have a `create()`.
 pub(crate) trait Create {
     /// # Safety
     ///
-    /// Called by the VFS only, as `create()` of `struct inode_operations` of Linux 7.3.
+    /// Only the VFS may call this, as `create()` of `struct inode_operations` of Linux 7.3.
     unsafe extern "C" fn create(
         idmap: *mut bindings::mnt_idmap,
         dir: *mut bindings::inode,

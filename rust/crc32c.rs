@@ -20,6 +20,6 @@ use crate::bindings;
 ///
 /// C: `crc32c()`
 pub fn crc32c(bytes: &[u8]) -> u32 {
-    // SAFETY: The pointer is valid for a read of the length of the slice.
+    // SAFETY: `crc32c()` reads `bytes.len()` bytes of the slice.
     !unsafe { bindings::crc32c(u32::MAX, bytes.as_ptr().cast::<c_void>(), bytes.len()) }
 }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! DAX devices: memory that can be mapped and read like a block device's blocks.
+//! DAX devices: memory of a disk that the kernel accesses directly, without block I/O.
 //!
 //! A driver publishes its memory as a [`Device`], see [`device`]. One consumer at a time, a
-//! filesystem or a stacked device, is the device's [`Holder`], see [`holder`], and is told of
-//! memory failures.
+//! filesystem or a stacked device, is the device's [`Holder`], see [`holder`]. The kernel notifies
+//! the holder of memory failures.
 //!
 //! Unsupported: character devices (device-dax), `fs_dax_get()` for fsdev devices.
 //!

@@ -2,25 +2,25 @@
 
 //! Abstractions for the DAX memory-failure chain.
 //!
-//! When memory under a DAX mapping goes bad, the kernel knows a page frame. On the way to those who
-//! must act it becomes a range of a device, then of a file. This crate has the stations of that
-//! way as safe types:
+//! When memory under a DAX mapping fails, the kernel has the number of a page frame. The chain
+//! translates it to a range of a device, and a filesystem translates that to ranges of files. This
+//! crate has safe types for each step:
 //!
-//! - [`pagemap`]: memory with page frames, whose [`memory_failure()`] callback starts the way.
-//! - [`dax`]: the DAX device that the memory belongs to, and the holder that is told.
-//! - [`memory_failure`]: flags, outcomes and counters of a failure, and the signals to processes.
-//! - [`events`]: the log of all of it, for userspace.
-//! - [`range`]: the arithmetic on the way, without a kernel.
+//! - [`pagemap`]: memory with page frames. The kernel calls its [`memory_failure()`] first.
+//! - [`dax`]: the DAX device that the memory belongs to, and the holder that is notified.
+//! - [`memory_failure`]: flags, outcomes and counters of failures, and signals to processes.
+//! - [`events`]: the log of memory failures, for userspace.
+//! - [`range`]: the arithmetic of ranges. It does not need the kernel.
 //!
-//! A provider of memory also needs [`nvdimm`] (namespace drivers), [`mapped`] (its reads and
-//! writes), [`block`] (disks) and [`badblocks`]. It learns of failed reads from [`mce`] (records of
-//! machine checks), and takes its time with them in [`work`] (work items).
+//! A provider of memory also needs [`nvdimm`] (namespace drivers), [`mapped`] (reads and writes of
+//! the memory), [`block`] (disks) and [`badblocks`]. [`mce`] (records of machine checks) notifies
+//! the provider of failed reads, which it handles in [`work`] (work items).
 //!
-//! A consumer that owns files in the memory needs [`fs`], [`wait`] for what takes its time there,
-//! and [`single_writer`] for those who need not wait.
+//! A consumer that stores files in the memory needs [`fs`], [`wait`] (killable waits) and
+//! [`single_writer`] (values that their writer reads without a lock).
 //!
-//! All `unsafe` code of the project is in this crate. It is a module of its own, `daxmf.ko`; the
-//! modules that use it link against its symbols.
+//! All `unsafe` code of the project is in this crate. It is the module `daxmf.ko`. The modules that
+//! use it link against its symbols.
 //!
 //! [`memory_failure()`]: pagemap::Operations::memory_failure
 
@@ -57,7 +57,8 @@ module! {
     license: "GPL",
 }
 
-/// The library module is loaded for its symbols. Machine checks reach those who use it through it.
+/// The library module. It also owns the decoder that passes machine checks to the modules, and the
+/// event log.
 struct Daxmf {
     _decoder: mce::Decoder,
     _log: events::Registration,
@@ -65,13 +66,13 @@ struct Daxmf {
 
 impl kernel::Module for Daxmf {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: A module is initialized once, before its symbols can be used.
+        // SAFETY: The module loader calls this once, before another module can use our symbols.
         unsafe { dax::holder::init() };
 
         Ok(Self {
-            // SAFETY: As above.
+            // SAFETY: The module loader calls this once, before another module can use `mce`.
             _decoder: unsafe { mce::Decoder::new() }?,
-            // SAFETY: As above.
+            // SAFETY: The module loader calls this once, and drops `Self` when it unloads us.
             _log: unsafe { events::Registration::new(module) }?,
         })
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The log of memory failures that `/dev/daxmf` shows.
+//! The log of memory failures, which processes read from `/dev/daxmf`.
 //!
-//! Drivers record what happens to memory failures and bad memory. The log keeps the last
-//! 4096 events; a reader that is slower gets the number of events that it missed.
+//! Drivers record events of memory failures and bad memory. The log stores the last 4096 events. A
+//! slower reader gets the number of events that it missed.
 
 mod device;
 mod record;
@@ -41,13 +41,13 @@ use crate::range::{
     ByteRange, //
 };
 
-/// How many events the log keeps.
+/// The number of events that the log stores.
 const CAPACITY: usize = 4096;
 
-/// The log, from the time that the module is initialized.
+/// The log. `LogOwner::new()` sets it when the module is initialized.
 static LOG: SetOnce<Arc<Log>> = SetOnce::new();
 
-/// Records what happened to `range` of the disk that the kernel calls `disk`.
+/// Records an event of `range` of the disk with the kernel's name `disk`.
 ///
 /// # Examples
 ///
@@ -71,26 +71,26 @@ pub fn record(disk: &CStr, range: ByteRange<space::Device>, event: Event) {
     }
 }
 
-/// The log and its device. When dropped, there is none of them any more.
-// The fields are dropped in this order.
+/// The log and its device. The drop removes both.
+// The order of the fields matters: the drop removes the device before it frees the log.
 pub(crate) struct Registration {
     _device: LogDevice,
-    _log: Owner,
+    _log: LogOwner,
 }
 
 impl Registration {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    /// - `EEXIST` if there is another device of the name.
+    /// - `EEXIST` if there is another device of this name.
     ///
     /// # Safety
     ///
-    /// Must be called once, when the module is initialized. What is returned must not be dropped
-    /// before the module goes.
+    /// Must be called once, when the module is initialized. The returned value must not be dropped
+    /// before the module is unloaded or its initialization fails.
     pub(crate) unsafe fn new(module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: By the safety requirements.
-        let log = unsafe { Owner::new() }?;
+        // SAFETY: The safety requirements are the same.
+        let log = unsafe { LogOwner::new() }?;
 
         Ok(Self {
             _device: LogDevice::new(module)?,
@@ -99,28 +99,31 @@ impl Registration {
     }
 }
 
-/// Frees what [`LOG`] has, for a static is not dropped.
+/// Drops the content of [`LOG`], because the kernel does not drop statics.
 ///
 /// # Invariants
 ///
-/// Nobody uses the log after this was dropped.
-struct Owner(());
+/// No code uses [`LOG`] after this has been dropped.
+struct LogOwner(());
 
-impl Owner {
+impl LogOwner {
     /// # Safety
     ///
-    /// Must be called once. What is returned must not be dropped before the module goes.
+    /// Must be called once. The returned value must not be dropped before the module is unloaded or
+    /// its initialization fails.
     unsafe fn new() -> Result<Self> {
         LOG.populate(Log::new(CAPACITY)?);
-        // INVARIANT: Modules that record events, and open files, keep this module.
+        // INVARIANT: Modules that record events, and open files of the device, have a reference to
+        // this module. So the value is dropped after the last use of `LOG`.
         Ok(Self(()))
     }
 }
 
-impl Drop for Owner {
+impl Drop for LogOwner {
     fn drop(&mut self) {
         if let Some(log) = LOG.as_ref() {
-            // SAFETY: By the type invariants, so that the reference can be moved out.
+            // SAFETY: No code uses `LOG` afterwards by the type invariants, so the reference that
+            // it stores can be moved out.
             drop(unsafe { ptr::read(log) });
         }
     }
@@ -138,11 +141,11 @@ struct Log {
     readers: Atomic<u64>,
 }
 
-/// What comes next for a reader.
+/// The next item for a reader.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Next {
     Record(Record),
-    /// This many events were overwritten before they were read.
+    /// The number of events that were overwritten before the reader read them.
     Missed(u64),
 }
 
@@ -162,7 +165,8 @@ impl Log {
 
     fn add(&self, record: Record) {
         self.ring.lock().add(record);
-        // Who has looked at the ring before, and waits, was counted before.
+        // A reader that waits has checked the ring under its lock, before this event was added. Its
+        // open had counted it in `readers` before that, so this load sees it.
         if self.readers.load(Relaxed) != 0 {
             self.changed.notify_all();
         }
@@ -170,10 +174,10 @@ impl Log {
 }
 
 struct Ring {
-    /// The record of the event number `n` is at `n` modulo the capacity.
+    /// The record of the event number `n` is at index `n % capacity`.
     records: KVVec<Record>,
     capacity: usize,
-    /// The number of the next event. The first one has 0.
+    /// The number of the next event. The first event has number 0.
     next: u64,
 }
 
@@ -198,18 +202,18 @@ impl Ring {
         self.next = self.next.wrapping_add(1);
     }
 
-    /// Where the record of an event is, or was.
+    /// Returns the index of an event's record. A newer event may have overwritten the record.
     fn index(&self, number: u64) -> Option<usize> {
-        // CAST: A `usize` is a `u64` here, and the remainder is less than it.
+        // CAST: A `usize` has 64 bits here, and the remainder is less than `capacity`.
         number
             .checked_rem(self.capacity as u64)
             .map(|index| index as usize)
     }
 
-    /// What comes next for a reader that has read all events before `number`. Returns [`None`] if
+    /// Returns the next item for a reader that has read all events before `number`, or [`None`] if
     /// there is no newer event.
     fn at(&self, number: u64) -> Option<Next> {
-        // CAST: As above.
+        // CAST: A `usize` has 64 bits here.
         let oldest = self.next.saturating_sub(self.records.len() as u64);
 
         match oldest.checked_sub(number) {
@@ -235,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn has_the_last_events_in_order() -> Result {
+    fn stores_the_last_events_in_order() -> Result {
         let mut ring = Ring::new(3)?;
 
         assert_eq!(ring.at(0), None);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Exports the symbols of the crate to the modules that use it, as rust/exports.c of the kernel
- * does for its own crates.
+ * Exports the symbols of the crate to the modules that use it, as the kernel's rust/exports.c
+ * exports the symbols of the kernel's crates.
  *
- * All symbols are exported as GPL-only, like those that they are built on.
+ * All symbols are GPL-only, because the kernel's symbols that they use are GPL-only.
  */
 
 #include <linux/export.h>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Interval trees: values with ranges of numbers, which may overlap.
+//! Interval trees: values with ranges of numbers. The ranges may overlap.
 //!
 //! C header: [`include/linux/interval_tree.h`](srctree/include/linux/interval_tree.h)
 
@@ -31,19 +31,20 @@ struct Node<V> {
 }
 
 impl<V: Ord> Node<V> {
-    /// What nodes are ordered by.
+    /// The key that orders the nodes.
     fn key(&self) -> (c_ulong, c_ulong, &V) {
         (self.links.start, self.links.last, &self.value)
     }
 }
 
-/// Memory for one value of an [`IntervalTree`], allocated ahead of time: inserting cannot fail.
+/// Memory for one value of an [`IntervalTree`]. Because it is allocated in advance, an insertion
+/// cannot fail.
 pub struct Vacant<V>(KBox<MaybeUninit<Node<V>>>);
 
-// SAFETY: The memory holds nothing.
+// SAFETY: The memory contains no value.
 unsafe impl<V> Send for Vacant<V> {}
 
-// SAFETY: A shared `Vacant` gives access to nothing.
+// SAFETY: `&Vacant` has no methods.
 unsafe impl<V> Sync for Vacant<V> {}
 
 impl<V> Vacant<V> {
@@ -57,11 +58,12 @@ impl<V> Vacant<V> {
     }
 }
 
-/// Values with ranges of numbers, of which those that overlap a range are found fast.
+/// Values with ranges of numbers. Finding the values whose ranges overlap a range takes logarithmic
+/// time for each of them.
 ///
-/// The same value may be there several times, with different ranges or with the same. Values are in
-/// the order of where their ranges start, then of where these end, then of their own: one of many
-/// that have the same range is found as fast as one that is alone.
+/// The tree may contain a value several times, with different ranges or with the same range. The
+/// order is by the start of the range, then by its end, then by the value. So `remove()` takes
+/// logarithmic time even if many values have the same range.
 ///
 /// # Examples
 ///
@@ -76,31 +78,31 @@ impl<V> Vacant<V> {
 /// assert!(tree.overlaps(6..7).map(|(_, value)| *value).eq(['a', 'b']));
 /// assert!(tree.overlaps(8..20).eq([(4..12, &'b')]));
 ///
-/// // Only what has exactly this range and this value is removed.
+/// // It removes only an entry with exactly this range and this value.
 /// assert!(tree.remove(4..8, &'b').is_none());
 /// let vacant = tree.remove(4..12, &'b').ok_or(EINVAL)?;
 ///
-/// // Its memory can be used again.
+/// // The memory of the removed value can be used again.
 /// tree.insert(vacant, 1..2, 'c');
 /// # Ok::<(), Error>(())
 /// ```
 ///
 /// # Invariants
 ///
-/// - `root` links nodes that `KBox`es were given up for, each of them once.
-/// - `rb_leftmost` is the first of these, and `__subtree_last` of each the greatest `last` below it
-///   and of itself.
+/// - `root` links nodes that `KBox::into_raw()` returned, each of them once.
+/// - `rb_leftmost` is the first of these nodes. The `__subtree_last` of each node is the greatest
+///   `last` of the node and of all nodes below it.
 ///
-/// C: `struct rb_root_cached`, with `interval_tree_iter_first()` and its like
+/// C: `struct rb_root_cached`, with the `interval_tree_*()` functions
 pub struct IntervalTree<V> {
     root: bindings::rb_root_cached,
     _values: PhantomData<Node<V>>,
 }
 
-// SAFETY: A tree owns its nodes. The links are only followed with a reference to the tree.
+// SAFETY: A tree owns its nodes. Its methods follow the links only with a reference to the tree.
 unsafe impl<V: Send> Send for IntervalTree<V> {}
 
-// SAFETY: A shared tree only hands out shared values.
+// SAFETY: `&IntervalTree` gives shared references to values only.
 unsafe impl<V: Sync> Sync for IntervalTree<V> {}
 
 impl<V> Default for IntervalTree<V> {
@@ -110,12 +112,12 @@ impl<V> Default for IntervalTree<V> {
 }
 
 impl<V> IntervalTree<V> {
-    /// Bytes of memory for each value, with its range. An allocation may take more.
+    /// Size of a node in bytes: a value with its range. The allocator may round it up.
     pub const NODE_SIZE: usize = size_of::<Node<V>>();
 
-    /// Creates a tree without values.
+    /// Creates an empty tree.
     pub const fn new() -> Self {
-        // INVARIANT: There are no nodes.
+        // INVARIANT: The tree has no nodes.
         Self {
             root: bindings::rb_root_cached {
                 rb_root: bindings::rb_root {
@@ -127,14 +129,14 @@ impl<V> IntervalTree<V> {
         }
     }
 
-    /// Whether there is no value.
+    /// Whether the tree has no value.
     pub fn is_empty(&self) -> bool {
         self.root.rb_root.rb_node.is_null()
     }
 
-    /// Adds a value with a range, which must not be empty; if it is, it is as if it had one number.
+    /// Adds a value with a range. An empty range is extended to one number.
     ///
-    /// C: `interval_tree_insert()`, which has no order among ranges that start at the same number
+    /// C: `interval_tree_insert()`, which does not order ranges that have the same start
     pub fn insert(&mut self, vacant: Vacant<V>, range: Range<u64>, value: V)
     where
         V: Ord,
@@ -147,21 +149,21 @@ impl<V> IntervalTree<V> {
             ..Default::default()
         };
         let node = KBox::into_raw(KBox::write(vacant.0, Node { links, value }));
-        // SAFETY: The node was just made, and nobody else has it.
+        // SAFETY: `KBox::into_raw()` has just returned the node, and it is not in the tree yet.
         let new = unsafe { &*node };
         let mut link = &raw mut self.root.rb_root.rb_node;
         let mut parent = ptr::null_mut();
         let mut is_first = true;
 
-        // SAFETY: `link` is one of the root or of a node of the tree, which stays where it is.
+        // SAFETY: `link` points into the root or into a node of the tree. Both stay in place.
         while let Some(links) = links_at(unsafe { *link }) {
             let at = links.as_ptr();
 
-            // SAFETY: By the type invariants `links` are those of a node of the tree. `&mut self`
-            // keeps others away.
+            // SAFETY: `links` belongs to a node that `KBox::into_raw()` returned, by the type
+            // invariants. `&mut self` gives exclusive access to it.
             unsafe {
                 parent = &raw mut (*at).rb;
-                // INVARIANT: The new node will be below this one.
+                // INVARIANT: The new node is inserted below this one.
                 (*at).__subtree_last = (*at).__subtree_last.max(last);
                 link = match new.key().cmp(&container::<V>(links).as_ref().key()) {
                     Ordering::Less => &raw mut (*parent).rb_left,
@@ -173,10 +175,10 @@ impl<V> IntervalTree<V> {
             }
         }
 
-        // INVARIANT: The node is new, its box was just given up. It is the first if it is to the
-        // left of all others.
-        // SAFETY: `link` is one of `parent`, or the root's, and leads nowhere. The node stays in
-        // place until it is removed. `&mut self` keeps others away.
+        // INVARIANT: `KBox::into_raw()` has returned the node, and it is linked here once. It is
+        // the first node if the search never went right.
+        // SAFETY: `link` is a null link of `parent`, or of the root. The node stays in place until
+        // it is removed. `&mut self` gives exclusive access to the tree.
         unsafe {
             bindings::interval_tree_link(
                 &raw mut (*node).links,
@@ -188,10 +190,10 @@ impl<V> IntervalTree<V> {
         };
     }
 
-    /// The values whose ranges overlap `range`, in order.
+    /// Returns the values whose ranges overlap `range`, in order.
     pub fn overlaps(&self, range: Range<u64>) -> Overlaps<'_, V> {
         let last = last(&range);
-        // SAFETY: The tree is only looked at, `&self` keeps others from changing it.
+        // SAFETY: The function only reads the tree, and `&self` excludes changes.
         let next = unsafe {
             bindings::interval_tree_iter_first(
                 (&raw const self.root).cast_mut(),
@@ -200,7 +202,8 @@ impl<V> IntervalTree<V> {
             )
         };
 
-        // INVARIANT: `next` is null or a node of the tree.
+        // INVARIANT: `interval_tree_iter_first()` returns null or a node of the tree. `&self` is
+        // borrowed for the lifetime of the result, so the tree does not change.
         Overlaps {
             next: if range.is_empty() {
                 None
@@ -213,8 +216,8 @@ impl<V> IntervalTree<V> {
         }
     }
 
-    /// Removes the value that has exactly this range, and hands back its memory. Returns [`None`]
-    /// if there is none.
+    /// Removes a value that has exactly this range, and returns its memory. Returns [`None`] if
+    /// there is none.
     pub fn remove(&mut self, range: Range<u64>, value: &V) -> Option<Vacant<V>>
     where
         V: Ord,
@@ -224,8 +227,8 @@ impl<V> IntervalTree<V> {
 
         let node = loop {
             let links = links_at(link)?;
-            // SAFETY: By the type invariants `links` are those of a node of the tree, which does
-            // not change here.
+            // SAFETY: `links` belongs to a node that `KBox::into_raw()` returned, by the type
+            // invariants. This loop does not change it.
             let node = unsafe { container::<V>(links).as_ref() };
 
             link = match wanted.cmp(&node.key()) {
@@ -235,21 +238,22 @@ impl<V> IntervalTree<V> {
             };
         };
 
-        // SAFETY: `node` is a node of the tree, and gone from it afterwards.
+        // SAFETY: The search found `node` in the tree. It is not used afterwards.
         Some(unsafe { self.take(node) })
     }
 
-    /// Takes a node out of the tree, and drops its value.
+    /// Removes a node from the tree, and drops its value.
     ///
     /// # Safety
     ///
     /// `node` must be a node of the tree.
     unsafe fn take(&mut self, node: NonNull<bindings::interval_tree_node>) -> Vacant<V> {
-        // SAFETY: By the safety requirements. `&mut self` keeps others away.
+        // SAFETY: `node` is in the tree by the safety requirements. `&mut self` gives exclusive
+        // access to the tree.
         unsafe { bindings::interval_tree_remove(node.as_ptr(), &mut self.root) };
 
-        // SAFETY: By the type invariants the node was a box, and the tree does not know it any
-        // more.
+        // SAFETY: `KBox::into_raw()` returned the node by the type invariants, and the tree does
+        // not link it any more.
         let node = unsafe { KBox::from_raw(container(node).as_ptr()) };
 
         Vacant(KBox::drop_contents(node))
@@ -270,25 +274,26 @@ fn last(range: &Range<u64>) -> u64 {
     range.end.saturating_sub(1).max(range.start)
 }
 
-/// The links that a pointer to a node of the red-black tree leads to, unless it is null.
+/// Returns the links that contain a node of the red-black tree, or [`None`] if it is null.
 fn links_at(rb: *mut bindings::rb_node) -> Option<NonNull<bindings::interval_tree_node>> {
-    // It is the first field.
+    // `rb` is the first field of a `struct interval_tree_node`.
     NonNull::new(rb.cast())
 }
 
-/// The node that the links are those of.
+/// Returns the node that contains the links.
 fn container<V>(links: NonNull<bindings::interval_tree_node>) -> NonNull<Node<V>> {
     // The links are the first field.
     links.cast()
 }
 
-/// The range and the value of a node.
+/// Returns the range and the value of a node.
 ///
 /// # Safety
 ///
-/// `links` must be those of a node of a tree of `V` that does not change for the duration of `'a`.
+/// `links` must belong to a node of an [`IntervalTree<V>`] that does not change for the duration of
+/// `'a`.
 unsafe fn entry<'a, V>(links: NonNull<bindings::interval_tree_node>) -> (Range<u64>, &'a V) {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `links` belongs to a `Node<V>` that does not change, by the safety requirements.
     let node = unsafe { container::<V>(links).as_ref() };
 
     (
@@ -301,7 +306,8 @@ unsafe fn entry<'a, V>(links: NonNull<bindings::interval_tree_node>) -> (Range<u
 ///
 /// # Invariants
 ///
-/// `next` is a node of a tree that does not change for the duration of `'a`.
+/// `next` is [`None`], or a node of an [`IntervalTree<V>`] that does not change for the duration of
+/// `'a`.
 pub struct Overlaps<'a, V> {
     next: Option<NonNull<bindings::interval_tree_node>>,
     start: u64,
@@ -313,8 +319,8 @@ impl<V> Overlaps<'_, V> {
     fn next_node(&mut self) -> Option<NonNull<bindings::interval_tree_node>> {
         let node = self.next?;
 
-        // INVARIANT: What follows a node of the tree is one, or null.
-        // SAFETY: By the type invariants.
+        // INVARIANT: `interval_tree_iter_next()` returns null or a node of the same tree.
+        // SAFETY: `node` is in a tree that does not change, by the type invariants.
         self.next = NonNull::new(unsafe {
             bindings::interval_tree_iter_next(
                 node.as_ptr(),
@@ -330,7 +336,8 @@ impl<'a, V> Iterator for Overlaps<'a, V> {
     type Item = (Range<u64>, &'a V);
 
     fn next(&mut self) -> Option<Self::Item> {
-        // SAFETY: By the type invariants.
+        // SAFETY: The node is in an `IntervalTree<V>` that does not change for the duration of
+        // `'a`, by the type invariants.
         self.next_node().map(|node| unsafe { entry(node) })
     }
 }
@@ -341,7 +348,7 @@ impl<V> FusedIterator for Overlaps<'_, V> {}
 mod tests {
     use super::*;
 
-    /// A device block's owner is found by file and by its place in it.
+    /// The owner of a device block: the number of a file, and an offset in the file.
     type Owner = (u64, u64);
 
     fn tree(of: &[(Range<u64>, Owner)]) -> Result<IntervalTree<Owner>> {

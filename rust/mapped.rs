@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory of a device that the kernel has an address for, and how it is read and written.
+//! Reads and writes of device memory that is mapped in the kernel.
 //!
-//! A [`PageMap`](crate::pagemap::PageMap) gives such memory page frames. A [`Remapped`] has none:
-//! it serves block I/O only.
+//! A [`PageMap`](crate::pagemap::PageMap) maps memory with page frames. A [`Remapped`] maps it
+//! without them, for block I/O only.
 //!
 //! Reference: [`kernel/iomem.c`](srctree/kernel/iomem.c)
 
@@ -33,29 +33,30 @@ use crate::{
     },
 };
 
-/// All memory of a DAX device or a disk, which has an address.
+/// All memory of a DAX device or a disk, mapped in the kernel.
 ///
 /// # Invariants
 ///
-/// `addr` is the address of `len` bytes, which stay mapped as long as `self` exists, and are
-/// accessed as raw bytes only.
+/// `addr` is the address of `len` bytes. They stay mapped as long as `self` exists, and all code
+/// accesses them as raw bytes only.
 pub struct Mapped {
     addr: *mut u8,
     len: u64,
 }
 
-// SAFETY: The memory stays mapped wherever it is used.
+// SAFETY: The kernel's mapping of the memory is the same on all threads.
 unsafe impl Send for Mapped {}
 
-// SAFETY: The memory may be accessed by all processors at once, as raw bytes.
+// SAFETY: All accesses go through C functions that copy raw bytes, which may run at the same time
+// on any processors.
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
     /// # Safety
     ///
-    /// The type invariants must hold.
+    /// The type invariants must hold for the arguments.
     pub(crate) unsafe fn new(addr: *mut u8, len: u64) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: All of them hold by the safety requirements.
         Self { addr, len }
     }
 
@@ -69,7 +70,7 @@ impl Mapped {
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if a part of it lies outside the memory.
+    /// - `ERANGE` if a part of the range lies outside the memory.
     #[inline]
     fn address(&self, range: ByteRange<space::Device>) -> Result<*mut u8> {
         if range.end() > self.len {
@@ -80,10 +81,11 @@ impl Mapped {
         Ok(self.addr.wrapping_add(range.start() as usize))
     }
 
-    /// Reads the memory that a piece of a bio is for into it. Bad memory is survived.
+    /// Reads the memory of a bio's segment into the segment. The kernel survives a read of bad
+    /// memory here.
     ///
-    /// If a byte is bad, `failed` is called with the page that it lies in, in bytes. The kernel
-    /// does not report this as a memory failure.
+    /// If a byte is bad, this calls `failed` with the byte range of its page. The kernel does not
+    /// call `memory_failure()` for it.
     ///
     /// # Errors
     ///
@@ -100,20 +102,20 @@ impl Mapped {
         // The length of a segment is an `unsigned int` in C.
         let len = u32::try_from(range.len()).map_err(|_| ERANGE)?;
 
-        // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
-        // are raw memory that others may change at any time.
+        // SAFETY: `address()` has checked that the range is mapped, and a segment is valid for
+        // writes of its length. Both are raw memory that other code may change at any time.
         let left = unsafe { bindings::copy_mc_to_kernel(to.as_mut_ptr(), from.cast(), len) };
 
         if left == 0 {
             return Ok(());
         }
-        if let Some(page) = page_of_end(range, left) {
+        if let Some(page) = bad_page(range, left) {
             failed(page);
         }
         Err(EIO)
     }
 
-    /// Writes a piece of a bio to the memory that it is for, past the CPU caches.
+    /// Writes a bio's segment to the memory of the segment, past the CPU caches.
     ///
     /// # Errors
     ///
@@ -123,19 +125,19 @@ impl Mapped {
         let range = from.range();
         let to = self.address(range)?;
 
-        // SAFETY: `address()` has checked the range, and a segment is valid for its length. Both
-        // are raw memory that others may change at any time.
+        // SAFETY: `address()` has checked that the range is mapped, and a segment is valid for
+        // reads of its length. Both are raw memory that other code may change at any time.
         unsafe {
             bindings::memcpy_flushcache(to.cast(), from.as_ptr(), range.len() as usize);
         }
         Ok(())
     }
 
-    /// Writes bytes of the kernel's to `range`, past the CPU caches.
+    /// Writes `from` to `range`, past the CPU caches.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if there are not as many bytes as the range has.
+    /// - `EINVAL` if `from` and `range` differ in length.
     /// - `ERANGE` if a part of the range lies outside the memory.
     pub fn write_bytes(&self, range: ByteRange<space::Device>, from: &[u8]) -> Result {
         let to = self.address(range)?;
@@ -145,7 +147,7 @@ impl Mapped {
             return Err(EINVAL);
         }
 
-        // SAFETY: `address()` has checked the range, and `from` has as many bytes.
+        // SAFETY: `address()` has checked that the range is mapped, and `from` has its length.
         unsafe { bindings::memcpy_flushcache(to.cast(), from.as_ptr().cast(), from.len()) };
         Ok(())
     }
@@ -161,7 +163,7 @@ impl Mapped {
         let mut to = self.address(pages.bytes().ok_or(ERANGE)?)?;
 
         for _ in 0..pages.len() {
-            // SAFETY: `address()` has checked the range, of which a page is left.
+            // SAFETY: `address()` has checked that all pages are mapped, and `to` is one of them.
             unsafe {
                 bindings::memcpy_flushcache(to.cast(), ZEROES.as_ptr().cast(), ZEROES.len());
             }
@@ -172,7 +174,8 @@ impl Mapped {
 
     /// Fills `range` from an iterator, past the CPU caches.
     ///
-    /// Returns the number of bytes written, which is less than asked for if the source faults.
+    /// Returns the number of bytes written. It is less than the length of `range` if the source
+    /// faults.
     ///
     /// # Errors
     ///
@@ -184,44 +187,45 @@ impl Mapped {
     ) -> Result<usize> {
         let to = self.address(range)?;
 
-        // SAFETY: `address()` has checked the range. The iterator is valid.
+        // SAFETY: `address()` has checked that the range is mapped. `from` is a valid iterator.
         Ok(unsafe {
             bindings::_copy_from_iter_flushcache(to.cast(), range.len() as usize, from.as_raw())
         })
     }
 
-    /// Throws away what the CPU caches hold of `range`.
+    /// Invalidates the CPU caches for `range`, without writing them back.
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if a part of it lies outside the memory.
+    /// - `ERANGE` if a part of the range lies outside the memory.
     pub fn invalidate(&self, range: ByteRange<space::Device>) -> Result {
         let addr = self.address(range)?;
 
-        // SAFETY: `address()` has checked the range.
+        // SAFETY: `address()` has checked that the range is mapped.
         unsafe { bindings::arch_invalidate_pmem(addr.cast(), range.len() as usize) };
         Ok(())
     }
 }
 
-/// The page that a read of `range` ended in, with `left` bytes left. These begin in the cache line
-/// of the bad byte.
+/// Returns the page in which a read of `range` failed, `left` bytes before the end of the range.
+/// The first of these bytes lies in the same cache line as the bad byte.
 #[cold]
-fn page_of_end(range: ByteRange<space::Device>, left: usize) -> Option<ByteRange<space::Device>> {
+fn bad_page(range: ByteRange<space::Device>, left: usize) -> Option<ByteRange<space::Device>> {
     // CAST: A `usize` is a `u64` here.
     let bad = ByteRange::<space::Device>::new(range.end().saturating_sub(left as u64), 1)?;
 
     bad.pages().bytes()
 }
 
-/// Memory without page frames. It cannot be mapped by a filesystem, and has no memory failures.
+/// Memory without page frames. A filesystem cannot map it, and `memory_failure()` does not handle
+/// it.
 ///
 /// C: `memremap()`
 ///
 /// # Invariants
 ///
 /// `memremap()` has mapped the memory at `addr`.
-// The fields are dropped in this order; the memory is unmapped before.
+// The drop unmaps the memory first; only then does `_claim` release it.
 pub struct Remapped {
     addr: NonNull<c_void>,
     mapped: Mapped,
@@ -239,12 +243,12 @@ impl Remapped {
     ///
     /// # Errors
     ///
-    /// - `ENOMEM` if memory is short, or if the memory is mapped in another way.
+    /// - `ENOMEM` if memory is short, or if the memory is already mapped with another cache mode.
     pub fn new(claim: Claim) -> Result<Self> {
         let range = claim.data().outer();
 
-        // SAFETY: The memory is ours by the claim.
-        // CAST: A `u64` is a `usize`, and the flag an `unsigned long`, here.
+        // SAFETY: `claim` gives us exclusive use of the memory.
+        // CAST: `usize` and `unsigned long` have 64 bits here, so a `u64` fits both.
         let addr = unsafe {
             bindings::memremap(
                 range.start(),
@@ -257,7 +261,8 @@ impl Remapped {
         // INVARIANT: `memremap()` has just mapped it.
         Ok(Self {
             addr,
-            // SAFETY: It stays mapped until `self` is dropped.
+            // SAFETY: `memremap()` has mapped `range.len()` bytes at `addr`, until `self` is
+            // dropped.
             mapped: unsafe { Mapped::new(addr.as_ptr().cast(), range.len()) },
             _claim: claim,
         })
@@ -275,7 +280,8 @@ impl Deref for Remapped {
 
 impl Drop for Remapped {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants; nobody uses the memory any more.
+        // SAFETY: `memremap()` has mapped `addr` by the type invariants. `&mut self` proves that
+        // `mapped` is not borrowed.
         unsafe { bindings::memunmap(self.addr.as_ptr()) };
     }
 }

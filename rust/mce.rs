@@ -2,9 +2,8 @@
 
 //! Records of machine checks.
 //!
-//! A machine check in the kernel, such as in a read of a DAX file, fails the read and does not
-//! reach `memory_failure()`. All that is left of it is a record, which the kernel hands to a chain
-//! of decoders.
+//! A machine check in the kernel, such as in a read of a DAX file, fails the read. The kernel does
+//! not call `memory_failure()` for it. It only passes a record to a chain of decoders.
 //!
 //! C header: [`arch/x86/include/asm/mce.h`](srctree/arch/x86/include/asm/mce.h)
 //!
@@ -28,7 +27,7 @@ use crate::{
     },
 };
 
-/// Whoever handles machine checks in some memory.
+/// A handler of machine checks in a range of memory.
 ///
 /// # Examples
 ///
@@ -52,15 +51,15 @@ use crate::{
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Handler: Send + Sync + 'static {
-    /// Handles an uncorrected error in `range`, which `memory_failure()` is not called for, or has
-    /// failed to handle.
+    /// Handles an uncorrected error in `range`. The kernel does not call `memory_failure()` for the
+    /// error, or `memory_failure()` failed to handle it.
     ///
-    /// `range` is as much as the processor has reported, a page at most, and lies in the memory
-    /// that was registered.
+    /// `range` is the range that the processor reported, a page at most. It lies in the registered
+    /// memory.
     ///
-    /// Called in process context by the kernel's chain of decoders, with the lock of all handlers
-    /// held: it may sleep, but must not wait for other machine checks, nor register or drop a
-    /// [`Registration`].
+    /// The kernel's chain of decoders calls this in process context, under the lock of all
+    /// handlers. It may sleep. It must not wait for other machine checks, and must not create or
+    /// drop a [`Registration`].
     fn memory_error(&self, range: ByteRange<space::Physical>);
 }
 
@@ -70,13 +69,15 @@ struct Entry {
 }
 
 global_lock! {
-    // Held while handlers run. It is a leaf of what drivers hold when they are unbound: to
-    // unregister from the chain there would wait for decoders that wait for the same locks.
-    // SAFETY: `init()` is called before any handler can be registered.
+    // Held while handlers run. A driver takes it last when it is unbound. The driver must not
+    // unregister from the chain itself: that waits for other decoders, which can wait for locks
+    // that the unbind holds.
+    // SAFETY: `Decoder::new()` initializes it before another module can register a handler.
     unsafe(uninit) static HANDLERS: Mutex<KVec<Arc<Entry>>> = KVec::new();
 }
 
-/// The registration of a handler. When dropped, the handler is not running and never will.
+/// The registration of a handler. Once it is dropped, the handler is not running, and never runs
+/// again.
 pub struct Registration(Arc<Entry>);
 
 impl Registration {
@@ -99,17 +100,17 @@ impl Drop for Registration {
     }
 }
 
-/// Our place in the chain of decoders, until this is dropped.
+/// The crate's decoder in the kernel's chain. The drop unregisters it.
 ///
 /// # Invariants
 ///
-/// The block is registered.
+/// The notifier block `self.0` is registered with the chain of decoders.
 pub(crate) struct Decoder(Pin<KBox<Opaque<bindings::notifier_block>>>);
 
-// SAFETY: The block belongs to the chain, which has a lock of its own.
+// SAFETY: Only the functions of the chain access the block, under the lock of the chain.
 unsafe impl Send for Decoder {}
 
-// SAFETY: A shared decoder gives access to nothing.
+// SAFETY: `&Decoder` has no methods.
 unsafe impl Sync for Decoder {}
 
 impl Decoder {
@@ -125,16 +126,18 @@ impl Decoder {
             Opaque::new(bindings::notifier_block {
                 notifier_call: Some(decode),
                 next: core::ptr::null_mut(),
-                // CAST: A small positive number. Those of this priority know what was handled.
+                // At this priority, the decoders that call `memory_failure()` have already run and
+                // set their bit in `kflags`.
+                // CAST: The priorities are small positive numbers.
                 priority: bindings::mce_notifier_prios_MCE_PRIO_NFIT as c_int,
             }),
             GFP_KERNEL,
         )?;
 
-        // SAFETY: By the safety requirements.
+        // SAFETY: This is called once, before `HANDLERS` is used, by the safety requirements.
         unsafe { HANDLERS.init() };
-        // INVARIANT: By the call.
-        // SAFETY: The block stays in place until it is unregistered.
+        // INVARIANT: `mce_register_decode_chain()` registers the block.
+        // SAFETY: The block is pinned, and the drop of `Decoder` unregisters it before it is freed.
         unsafe { bindings::mce_register_decode_chain(block.get()) };
         Ok(Self(block))
     }
@@ -142,22 +145,23 @@ impl Decoder {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. This waits until the chain is not running.
+        // SAFETY: The block is registered by the type invariants. The function waits until the
+        // chain is not running.
         unsafe { bindings::mce_unregister_decode_chain(self.0.get()) };
-        // A static is not dropped.
+        // The kernel does not drop statics, so free the vector here.
         *HANDLERS.lock() = KVec::new();
     }
 }
 
 /// # Safety
 ///
-/// Called by the chain of decoders only, with a `struct mce`.
+/// Only the chain of decoders may call this, with a valid `struct mce`.
 unsafe extern "C" fn decode(
     _block: *mut bindings::notifier_block,
     _action: c_ulong,
     mce: *mut c_void,
 ) -> c_int {
-    // SAFETY: By the safety requirements.
+    // SAFETY: The chain passes a valid `struct mce` by the safety requirements.
     if let Some(error) = unsafe { memory_error_of(mce.cast()) } {
         for entry in HANDLERS.lock().iter() {
             if let Some(range) = error.clip(entry.range) {
@@ -166,32 +170,34 @@ unsafe extern "C" fn decode(
         }
     }
 
-    // CAST: It is 0. The record is not handled for others.
+    // `NOTIFY_DONE` lets the other decoders handle the record, too.
+    // CAST: `NOTIFY_DONE` is 0.
     bindings::NOTIFY_DONE as c_int
 }
 
-/// The memory whose uncorrected error a record is of, [`None`] if it is of something else, or a
-/// memory failure.
+/// Returns the memory in which a record reports an uncorrected error. Returns [`None`] if the
+/// record is of another kind, or if the kernel calls `memory_failure()` for it.
 ///
 /// # Safety
 ///
 /// `mce` must be valid.
 unsafe fn memory_error_of(mce: *mut bindings::mce) -> Option<ByteRange<space::Physical>> {
-    // `memory_failure()` was called, or will be when the process returns that has run into it.
-    const IS_HIT: u64 = bindings::MCE_HANDLED_UC | bindings::MCE_IN_KERNEL_COPYIN;
+    // The kernel has called `memory_failure()` (`MCE_HANDLED_UC`), or calls it when the process
+    // returns to user space (`MCE_IN_KERNEL_COPYIN`).
+    const IS_MEMORY_FAILURE: u64 = bindings::MCE_HANDLED_UC | bindings::MCE_IN_KERNEL_COPYIN;
     // The privilege level of the code segment: 3 is user space.
     const USER: u8 = 3;
 
-    // SAFETY: By the safety requirements. The functions only read the record.
-    let is_ours = unsafe {
-        (*mce).kflags & IS_HIT == 0
+    // SAFETY: `mce` is valid by the safety requirements. The functions only read the record.
+    let is_kernel_error = unsafe {
+        (*mce).kflags & IS_MEMORY_FAILURE == 0
             && (*mce).cs & USER != USER
             && bindings::mce_is_memory_error(mce)
             && !bindings::mce_is_correctable(mce)
             && bindings::mce_usable_address(mce)
     };
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: `mce` is valid by the safety requirements.
     let (address, misc) = unsafe { ((*mce).addr, (*mce).misc) };
     // SAFETY: The macros have no preconditions.
     let (address, shift) = unsafe {
@@ -201,11 +207,11 @@ unsafe fn memory_error_of(mce: *mut bindings::mce) -> Option<ByteRange<space::Ph
         )
     };
 
-    is_ours.then(|| aligned(address, shift))?
+    is_kernel_error.then(|| aligned(address, shift))?
 }
 
-/// The memory around an address of which `shift` bits are not known. It is a page at most: only
-/// Intel says that the register has this number.
+/// Returns the memory around an address whose lower `shift` bits are not valid. The result is a
+/// page at most, because only Intel documents that the register contains `shift`.
 fn aligned(address: u64, shift: u32) -> Option<ByteRange<space::Physical>> {
     let len = 1_u64 << shift.min(PAGE_SHIFT);
 
@@ -216,30 +222,30 @@ fn aligned(address: u64, shift: u32) -> Option<ByteRange<space::Physical>> {
 mod tests {
     use super::*;
 
-    // Bits of a bank's status, and a memory error by a read.
+    // Bits of a bank's status, and the code of a memory error in a read.
     const VALID: u64 = 1 << 63;
     const UNCORRECTED: u64 = 1 << 61;
     const HAS_MISC: u64 = 1 << 59;
     const HAS_ADDRESS: u64 = 1 << 58;
     const READ: u64 = 0x9f;
 
-    // A cache line, by its physical address.
+    // The error is a cache line (6 bits are not valid), and the address is physical (mode 2).
     const LINE: u64 = 2 << 6 | 6;
 
     fn error_of(mce: bindings::mce) -> Option<(u64, u64)> {
         let mut mce = mce;
 
-        // SAFETY: The record is valid.
+        // SAFETY: `mce` is a valid record on the stack.
         unsafe { memory_error_of(&mut mce) }.map(|range| (range.start(), range.len()))
     }
 
-    /// A record of an Intel processor, whose number is 0.
+    /// A record of an Intel processor: vendor 0.
     fn record() -> bindings::mce {
         bindings::mce {
             status: VALID | UNCORRECTED | HAS_MISC | HAS_ADDRESS | READ,
             misc: LINE,
             addr: 0x1234_5678,
-            // SAFETY: All fields are integers.
+            // SAFETY: All fields of a `struct mce` are integers, so they may be zero.
             ..unsafe { core::mem::zeroed() }
         }
     }
@@ -253,18 +259,18 @@ mod tests {
             status & !UNCORRECTED,
             status & !HAS_ADDRESS,
             status & !HAS_MISC,
-            // Of the bus.
+            // An error of the bus.
             status & !READ | 0xe0f,
         ] {
             assert_eq!(error_of(bindings::mce { status, ..record() }), None);
         }
-        // Not a physical address.
+        // The address is not physical (mode 1).
         let misc = 1 << 6 | 6;
         assert_eq!(error_of(bindings::mce { misc, ..record() }), None);
     }
 
     #[test]
-    fn memory_failures_are_not_ours() {
+    fn memory_failures_are_ignored() {
         for kflags in [bindings::MCE_HANDLED_UC, bindings::MCE_IN_KERNEL_COPYIN] {
             assert_eq!(error_of(bindings::mce { kflags, ..record() }), None);
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Memory failures: their flags, what became of them, and the processes they hit.
+//! Memory failures: their flags and outcomes, and signals to the affected processes.
 //!
 //! A memory failure starts with a page frame, in `memory_failure()`. It ends in exactly one
 //! [`Outcome`], which [`Counters`] count.
@@ -34,9 +34,9 @@ use crate::{
     },
 };
 
-/// Flags of a memory failure, as they were given to `memory_failure()`.
+/// Flags of a memory failure, as the caller passed them to `memory_failure()`.
 ///
-/// They travel along the chain unchanged. Combine them with `|`.
+/// The chain forwards them unchanged. Combine them with `|`.
 ///
 /// C: `enum mf_flags`
 ///
@@ -54,16 +54,17 @@ use crate::{
 pub struct Flags(c_int);
 
 impl Flags {
-    /// No flag: the failure was found by a scrub, no process has consumed it yet.
+    /// No flag: a found error, which no process has consumed yet.
     pub const NONE: Self = Self(0);
 
-    /// A page reference was held by the caller of `memory_failure()`, which has dropped it.
+    /// The caller of `memory_failure()` held a page reference, which `memory_failure()` has
+    /// dropped.
     pub const COUNT_INCREASED: Self = Self::of(bindings::mf_flags_MF_COUNT_INCREASED);
 
-    /// The current process consumed the data and cannot go on.
+    /// The current process consumed the data and cannot continue.
     pub const ACTION_REQUIRED: Self = Self::of(bindings::mf_flags_MF_ACTION_REQUIRED);
 
-    /// The current process must be killed, it may not handle the signal.
+    /// The kernel must signal the process, because the processor cannot resume it.
     pub const MUST_KILL: Self = Self::of(bindings::mf_flags_MF_MUST_KILL);
 
     /// The failure is simulated, the memory is good.
@@ -72,18 +73,18 @@ impl Flags {
     /// The memory is about to be removed; it is still good.
     pub const MEM_PRE_REMOVE: Self = Self::of(bindings::mf_flags_MF_MEM_PRE_REMOVE);
 
-    // CAST: Every flag is a small positive number.
+    // CAST: Each flag is one of the lower bits of an `int`.
     const fn of(flag: bindings::mf_flags) -> Self {
         Self(flag as c_int)
     }
 
-    /// Takes the flags as C passes them.
+    /// Creates the flags from the bits that C passes.
     #[inline]
     pub const fn from_raw(raw: c_int) -> Self {
         Self(raw)
     }
 
-    /// The flags as C takes them.
+    /// The bits of the flags, for C.
     #[inline]
     pub const fn as_raw(self) -> c_int {
         self.0
@@ -117,7 +118,7 @@ impl fmt::Display for Flags {
         match (rest, separator) {
             (0, "") => f.write_str("none"),
             (0, _) => Ok(()),
-            // Flags of other users of memory_failure().
+            // Flags that have no name here.
             _ => write!(f, "{separator}{rest:#x}"),
         }
     }
@@ -139,24 +140,24 @@ impl BitAnd for Flags {
     }
 }
 
-/// Why nobody along the chain dealt with a memory failure.
+/// The reason why no consumer handled a memory failure.
 ///
-/// The kernel's generic path takes over: it finds and signals the processes that map the page by
-/// itself, without a filesystem's help.
+/// The kernel continues with its generic path: it finds and signals the processes that map the page
+/// without the help of a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// Nobody holds the device.
+    /// The device has no holder.
     NoHolder,
-    /// The holder is there, but cannot tell who owns the range.
+    /// The device has a holder, which cannot find the owners of the range.
     NotSupported,
     /// The device is being removed.
     Removed,
-    /// No device above uses the memory, or the holder's partition does not have it.
+    /// No device above uses the memory, or the holder's partition does not include it.
     Unused,
 }
 
 impl Reason {
-    /// A word for it.
+    /// The name in the event log.
     pub(crate) fn name(self) -> &'static CStr {
         match self {
             Self::NoHolder => c"no_holder",
@@ -178,21 +179,21 @@ impl fmt::Display for Reason {
     }
 }
 
-/// What became of a memory failure.
+/// How a memory failure ended for a consumer.
 #[must_use = "an outcome must be counted and returned to the kernel"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// The consumer took it and has dealt with it.
+    /// The consumer handled the failure.
     Delivered,
-    /// Nobody took it.
+    /// No consumer handled the failure.
     Declined(Reason),
-    /// The consumer took it and failed.
+    /// The consumer accepted the failure, but could not handle it.
     Failed(Error),
 }
 
 impl Outcome {
-    /// What became of a failure that concerned two consumers: failed if one of them failed,
-    /// declined if both declined.
+    /// Combines the outcomes of two consumers of one failure: failed if one of them failed,
+    /// declined if both declined, else delivered.
     ///
     /// # Examples
     ///
@@ -208,20 +209,21 @@ impl Outcome {
         match (self, other) {
             (Self::Failed(error), _) | (_, Self::Failed(error)) => Self::Failed(error),
             (Self::Delivered, _) | (_, Self::Delivered) => Self::Delivered,
-            // The later reason is of somebody who was there to give it.
+            // Keep the later reason: `daxmf_stack` starts with `Reason::Unused`, which the reason
+            // of a consumer replaces.
             (Self::Declined(_), Self::Declined(reason)) => Self::Declined(reason),
         }
     }
 
-    /// The answer that `memory_failure()` and `dax_holder_notify_failure()` expect.
+    /// The result that `memory_failure()` and `dax_holder_notify_failure()` expect.
     ///
     /// # Errors
     ///
-    /// - `EOPNOTSUPP` if the failure was declined. This errno alone makes the kernel go on with its
-    ///   generic path.
-    /// - `EIO` if the consumer failed with `EOPNOTSUPP`, or with `EHWPOISON`, by which the kernel
-    ///   understands that the current process has been signalled.
-    /// - The consumer's errno if it failed otherwise.
+    /// - `EOPNOTSUPP` if the failure was declined. With this errno, and no other, the kernel
+    ///   continues with its generic path.
+    /// - `EIO` if the consumer failed with `EOPNOTSUPP` or `EHWPOISON`. The kernel takes
+    ///   `EHWPOISON` to mean that the current process has been signalled.
+    /// - The consumer's errno if it failed with another one.
     ///
     /// # Examples
     ///
@@ -243,7 +245,7 @@ impl Outcome {
     }
 }
 
-/// What became of a failure that the consumer took: delivered, or failed with any errno.
+/// The outcome of a failure that the consumer accepted: delivered, or failed with any errno.
 impl From<Result> for Outcome {
     fn from(result: Result) -> Self {
         result.map_or_else(Self::Failed, |()| Self::Delivered)
@@ -265,8 +267,9 @@ impl fmt::Display for Outcome {
 
 /// Counts of the memory failures of one device.
 ///
-/// A failure is counted as received when it arrives and as exactly one of delivered, declined and
-/// failed when it is answered, so the three add up to the first whenever none is under way.
+/// [`count()`](Self::count) counts a failure as received before it is handled, and as delivered,
+/// declined or failed afterwards. So received is the sum of the three while no failure is being
+/// handled.
 ///
 /// # Examples
 ///
@@ -287,7 +290,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Creates counters that stand at 0.
+    /// Creates counters that are 0.
     pub const fn new() -> Self {
         Self {
             received: Atomic::new(0),
@@ -297,7 +300,7 @@ impl Counters {
         }
     }
 
-    /// Counts one memory failure, which `handle` deals with.
+    /// Calls `handle` for one memory failure, and counts the failure and its outcome.
     pub fn count(&self, handle: impl FnOnce() -> Outcome) -> Outcome {
         self.received.fetch_add(1, Relaxed);
 
@@ -313,22 +316,22 @@ impl Counters {
         outcome
     }
 
-    /// The number of memory failures that arrived.
+    /// The number of memory failures that were received.
     pub fn received(&self) -> u64 {
         self.received.load(Relaxed)
     }
 
-    /// The number of those that a consumer has dealt with.
+    /// The number of memory failures that a consumer handled.
     pub fn delivered(&self) -> u64 {
         self.delivered.load(Relaxed)
     }
 
-    /// The number of those that nobody took, see [`Reason`].
+    /// The number of memory failures that no consumer handled, see [`Reason`].
     pub fn declined(&self) -> u64 {
         self.declined.load(Relaxed)
     }
 
-    /// The number of those that a consumer failed to deal with.
+    /// The number of memory failures that a consumer failed to handle.
     pub fn failed(&self) -> u64 {
         self.failed.load(Relaxed)
     }
@@ -340,13 +343,15 @@ impl Default for Counters {
     }
 }
 
-/// Unmaps pages of a DAX file from every process, and signals the processes.
+/// Signals processes that map pages of a DAX file, and marks the pages as poisoned.
 ///
-/// Each process that maps one of them and asked for it (`PR_MCE_KILL`,
-/// `vm.memory_failure_early_kill`), and the current process if `flags` say that it consumed the
-/// data, gets SIGBUS with the address and size of its mapping.
+/// The current process, and each process that has early kill set (`PR_MCE_KILL`,
+/// `vm.memory_failure_early_kill`), gets SIGBUS with the address and size of its mapping if it maps
+/// one of the pages. The kernel unmaps a page from all processes before it signals the first one;
+/// if it has none to signal, it does not unmap the page. With [`Flags::MEM_PRE_REMOVE`] it signals
+/// every process that maps a page, and marks no page.
 ///
-/// May sleep. The caller holds no lock that a page fault on the file takes.
+/// May sleep. The caller must hold no lock that a page fault on the file takes.
 ///
 /// # Errors
 ///
@@ -361,23 +366,23 @@ impl Default for Counters {
 /// };
 /// use kernel::fs::File;
 ///
-/// /// Tells the owners of the first page of `file` that it is lost.
-/// fn first_page_lost(file: &File) -> Result {
+/// /// Signals the processes that map the first page of `file`.
+/// fn kill_procs_of_first_page(file: &File) -> Result {
 ///     kill_procs(file, PageRange::new(0, 1).ok_or(EINVAL)?, Flags::NONE)
 /// }
 /// ```
 ///
 /// C: `mf_dax_kill_procs()`
 pub fn kill_procs(file: &File, pages: PageRange<space::File>, flags: Flags) -> Result {
-    // SAFETY: `file` is a valid `struct file`, whose `f_mapping` is set when it is opened and
-    // stays valid as long as the file does.
+    // SAFETY: `file` is a valid `struct file`. The VFS sets its `f_mapping` when it opens the file,
+    // and the mapping stays valid as long as the file does.
     let mapping = unsafe { (*file.as_ptr()).f_mapping };
 
-    // SAFETY: `mapping` is valid by the above.
+    // SAFETY: `mapping` is valid, because `file` has a reference to its inode.
     unsafe { kill_procs_of(mapping, pages, flags) }
 }
 
-/// Does what [`kill_procs()`] does.
+/// [`kill_procs()`] for a mapping instead of a file.
 ///
 /// # Errors
 ///
@@ -392,7 +397,7 @@ pub(crate) unsafe fn kill_procs_of(
     flags: Flags,
 ) -> Result {
     // SAFETY: `mapping` is valid by the safety requirements. `mf_dax_kill_procs()` takes the locks
-    // that it needs by itself.
+    // that it needs itself.
     to_result(unsafe {
         bindings::mf_dax_kill_procs(
             mapping,
@@ -408,7 +413,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn outcome_is_answer() {
+    fn outcome_becomes_errno() {
         let declined = Outcome::Declined(Reason::Removed);
 
         assert_eq!(Outcome::Delivered.into_result(), Ok(()));
@@ -417,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_is_nothing_else() {
+    fn failed_never_becomes_a_special_errno() {
         assert_eq!(Outcome::Failed(EOPNOTSUPP).into_result(), Err(EIO));
         assert_eq!(Outcome::Failed(EHWPOISON).into_result(), Err(EIO));
         assert_eq!(Outcome::from(Err(EOPNOTSUPP)), Outcome::Failed(EOPNOTSUPP));
@@ -447,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn counts_on_arrival() {
+    fn counts_received_before_handling() {
         let counters = Counters::new();
 
         let outcome = counters.count(|| {

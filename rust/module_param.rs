@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Module parameters that are text.
+//! Module parameters that are strings.
 //!
-//! The kernel crate's own parameters are numbers and booleans only.
+//! The kernel crate supports numbers and booleans only.
 //!
 //! C header: [`include/linux/moduleparam.h`](srctree/include/linux/moduleparam.h)
 
@@ -16,17 +16,17 @@ use kernel::{
 
 use crate::bindings;
 
-/// A module parameter of at most `N - 1` bytes of text, empty unless it was given.
+/// A module parameter: a string of at most `N - 1` bytes, empty by default.
 ///
 /// Declare it with [`string_param!`](crate::string_param).
 ///
 /// # Invariants
 ///
-/// `text` ends with a NUL byte. It is written while the module's parameters are parsed, before any
-/// code of the module runs, and never again.
+/// The bytes contain a NUL. The module loader writes them while it parses the module's parameters,
+/// before any code of the module runs. No code writes them after that.
 pub struct StringParam<const N: usize>(UnsafeCell<[u8; N]>);
 
-// SAFETY: By the type invariants, nobody writes the text when it can be read.
+// SAFETY: No code writes the bytes while code of the module can read them, by the type invariants.
 unsafe impl<const N: usize> Sync for StringParam<N> {}
 
 impl<const N: usize> StringParam<N> {
@@ -34,13 +34,13 @@ impl<const N: usize> StringParam<N> {
     pub const fn new() -> Self {
         const { assert!(N > 0, "no room for the NUL byte") };
 
-        // INVARIANT: All bytes are NUL, and there is one.
+        // INVARIANT: All bytes are NUL, and there is at least one.
         Self(UnsafeCell::new([0; N]))
     }
 
-    /// The text.
+    /// The value of the parameter.
     pub fn value(&self) -> &CStr {
-        // SAFETY: By the type invariants, the text is a C string that does not change.
+        // SAFETY: The bytes contain a NUL and do not change any more, by the type invariants.
         unsafe { CStr::from_char_ptr(self.0.get().cast()) }
     }
 }
@@ -51,19 +51,19 @@ impl<const N: usize> Default for StringParam<N> {
     }
 }
 
-/// What C knows of a [`StringParam`]: where its text is, and how much fits.
+/// The C description of a [`StringParam`]: the address and the size of its bytes.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct Target(bindings::kparam_string);
 
-// SAFETY: The pointer is to a static parameter.
+// SAFETY: The pointer points to a static parameter, which only the module loader writes through it.
 unsafe impl Sync for Target {}
 
 impl Target {
     #[doc(hidden)]
     pub const fn new<const N: usize>(param: &'static StringParam<N>) -> Self {
         Self(bindings::kparam_string {
-            // CAST: A parameter has some bytes only.
+            // CAST: `N` is the size of a static of a few bytes.
             maxlen: N as u32,
             string: param.0.get().cast::<c_char>(),
         })
@@ -75,7 +75,7 @@ impl Target {
 #[repr(transparent)]
 pub struct Entry(bindings::kernel_param);
 
-// SAFETY: An entry is read by the module loader only.
+// SAFETY: Only the module loader reads an entry.
 unsafe impl Sync for Entry {}
 
 impl Entry {
@@ -95,9 +95,9 @@ impl Entry {
     }
 }
 
-/// Declares a module parameter that is text.
+/// Declares a module parameter that is a string.
 ///
-/// Text that does not fit makes loading the module fail with `ENOSPC`.
+/// If the string does not fit, loading the module fails with `ENOSPC`.
 ///
 /// # Examples
 ///
@@ -114,7 +114,7 @@ impl Entry {
 #[macro_export]
 #[allow(
     clippy::crate_in_macro_def,
-    reason = "the parameter is that of the calling module"
+    reason = "the parameter belongs to the calling module"
 )]
 macro_rules! string_param {
     ($(#[$meta:meta])* $name:ident: $size:literal, $description:literal) => {
@@ -153,7 +153,7 @@ macro_rules! string_param {
     };
 }
 
-/// Adds a line to what `modinfo` shows of the module.
+/// Adds a line to the module's `modinfo` output.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __modinfo {

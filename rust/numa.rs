@@ -10,8 +10,8 @@ use crate::bindings;
 
 /// A NUMA node to allocate memory on.
 ///
-/// C looks a node up in a table by its number, and checks nothing: a number that is that of no node
-/// ends in memory of others.
+/// The kernel uses the number as an index of a table without a check. The number of no node would
+/// make it access other memory.
 ///
 /// # Invariants
 ///
@@ -20,8 +20,8 @@ use crate::bindings;
 pub struct Node(c_int);
 
 impl Node {
-    /// No node in particular.
-    // INVARIANT: It is `NUMA_NO_NODE`.
+    /// Any node.
+    // INVARIANT: `self.0` is `NUMA_NO_NODE`.
     pub const ANY: Self = Self(bindings::NUMA_NO_NODE);
 
     /// The node of a device.
@@ -30,8 +30,8 @@ impl Node {
     ///
     /// `device` must be valid.
     pub(crate) unsafe fn of(device: *mut bindings::device) -> Self {
-        // INVARIANT: It is the node of a device.
-        // SAFETY: By the safety requirements.
+        // INVARIANT: `dev_to_node()` returns the node of the device, or `NUMA_NO_NODE`.
+        // SAFETY: `device` is valid by the safety requirements.
         Self(unsafe { bindings::dev_to_node(device) })
     }
 

@@ -3,10 +3,10 @@
 //! Drivers for the namespaces of non-volatile memory: the `nd` bus.
 //!
 //! To write a driver, implement [`Driver`] and declare the module with
-//! [`module_nvdimm_driver!`](crate::module_nvdimm_driver). The driver is bound to persistent-memory
-//! namespaces: raw, described by labels, or with an info block that ndctl calls fsdax. Those that
-//! it calls sector become disks of `nd_btt`. Those that it calls devdax are left to the driver for
-//! them.
+//! [`module_nvdimm_driver!`](crate::module_nvdimm_driver). The nd bus binds the driver to
+//! namespaces of persistent memory: raw ones, ones with labels, and ones with the info block of
+//! ndctl's mode `fsdax`. A namespace of the mode `sector` becomes a disk of `nd_btt`. A namespace
+//! of the mode `devdax` is left to another driver.
 //!
 //! C headers: [`include/linux/nd.h`](srctree/include/linux/nd.h),
 //! [`include/linux/libnvdimm.h`](srctree/include/linux/libnvdimm.h),
@@ -20,7 +20,7 @@ mod event;
 mod info_block;
 pub mod namespace;
 
-pub(crate) use self::claims::Claimed;
+pub(crate) use self::claims::CountedClaim;
 
 pub use self::{
     driver::{

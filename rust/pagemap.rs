@@ -2,8 +2,8 @@
 
 //! Device memory with page frames: `struct dev_pagemap`.
 //!
-//! A [`PageMap`] gives `struct page`s to a range of physical memory, so that it can be mapped by
-//! DAX filesystems, and receives the memory failures of its frames.
+//! A [`PageMap`] creates `struct page`s for a range of physical memory, so that DAX filesystems can
+//! map it. The kernel calls it for memory failures of its frames.
 //!
 //! Unsupported: other types than `MEMORY_DEVICE_FS_DAX`, several ranges.
 //!
@@ -58,21 +58,21 @@ use crate::{
     },
 };
 
-// `range` is built without the kernel, too.
+// `range` has its own constant, because it is also built without the kernel.
 const _: () = assert!(PAGE_SHIFT as usize == kernel::page::PAGE_SHIFT);
 
 /// Callbacks of a page map.
 ///
 /// C: `struct dev_pagemap_ops`
 pub trait Operations: Send + Sync + 'static {
-    /// Deals with a memory failure.
+    /// Handles a memory failure.
     ///
-    /// Called in process context under the kernel's one `mf_mutex`; may sleep, but must not wait
-    /// for another memory failure. It may be called before [`PageMap::new()`] has returned.
+    /// Called in process context under the kernel's global `mf_mutex`. It may sleep, but must not
+    /// wait for another memory failure. It can be called before [`PageMap::new()`] has returned.
     fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome;
 }
 
-/// Frames of a page map that is there.
+/// Frames of a page map that is mapped.
 ///
 /// # Invariants
 ///
@@ -92,27 +92,31 @@ impl Frames<'_> {
     /// Marks each frame as poisoned (`PG_hwpoison`).
     pub fn set_poisoned(&self) {
         for pfn in frame_numbers(self.range) {
-            // SAFETY: The frame has a page by the type invariants. The flag is set atomically.
+            // SAFETY: The frame has a `struct page` by the type invariants. `SetPageHWPoison()`
+            // sets the flag atomically.
             unsafe { bindings::SetPageHWPoison(bindings::pfn_to_page(pfn)) };
         }
     }
 }
 
-/// Gives frames in front of the data the node and zone of those of the data.
+/// Sets the node and zone of the frames in front of the data to those of the data.
 ///
-/// `memremap_pages()` does not initialize the `struct page`s of what an altmap reserves, which lie
-/// on media: they hold what was there. `memory_failure()` handles no failure of these frames, but
-/// counts it for their node, and the kernel dies where that is none.
+/// `memremap_pages()` does not initialize the `struct page`s of frames that an altmap reserves.
+/// These `struct page`s lie on the media, and contain old data. `memory_failure()` does not handle
+/// a failure of these frames, but counts it for their node, and the kernel crashes if the node is
+/// invalid.
 ///
 /// # Safety
 ///
-/// Both must be mapped by `memremap_pages()`, `reserved` as what its altmap reserves.
+/// `memremap_pages()` must have mapped both ranges, and `reserved` must be the range that its
+/// altmap reserves.
 unsafe fn set_node_and_zone(
     reserved: PageRange<space::Physical>,
     data: PageRange<space::Physical>,
 ) {
-    // SAFETY: The frames of all that is mapped have a place in the array of `struct page`s, and
-    // `memmap_init_zone_device()` has initialized those of the data. Nobody uses the others.
+    // SAFETY: Both ranges are mapped by the safety requirements, so their frames have an entry in
+    // the array of `struct page`s. `memmap_init_zone_device()` has initialized the entries of the
+    // data. No other code uses the entries of `reserved`.
     unsafe {
         let flags = (*bindings::pfn_to_page(data.start() as c_ulong)).flags;
 
@@ -122,78 +126,81 @@ unsafe fn set_node_and_zone(
     }
 }
 
-/// The numbers of the frames, as C takes them.
-// CAST: A frame number is a `u64` here and an `unsigned long` in C, which are the same.
+/// Returns the numbers of the frames, for C.
+// CAST: A frame number is a `u64` here and an `unsigned long` in C. Both have 64 bits.
 fn frame_numbers(frames: PageRange<space::Physical>) -> impl Iterator<Item = c_ulong> {
     (frames.start()..frames.end()).map(|pfn| pfn as c_ulong)
 }
 
-/// The number of bytes that start and size of a page map must be a multiple of.
+/// The alignment of a page map in bytes: its start and size must be multiples of it.
 ///
 /// C: `memremap_compat_align()`
 pub fn alignment() -> u64 {
     // SAFETY: The function returns a constant of the architecture.
     let align = unsafe { bindings::memremap_compat_align() };
 
-    // CAST: An `unsigned long` is a `u64` here.
+    // CAST: An `unsigned long` has 64 bits here.
     align as u64
 }
 
 /// A range of physical memory with page frames.
 ///
-/// It is the memory of a DAX device, whose bytes and pages are those of the data in it. They are
-/// read and written as the [`Mapped`] that it derefs to.
+/// It is the memory of a DAX device. The device consists of the data in the range, without the part
+/// that is reserved. It derefs to [`Mapped`], which reads and writes the data.
 ///
-/// When dropped, files that have pages of it lose them, whoever else uses one and running callbacks
-/// are waited for, and the pages go. The DAX device on top must be dead: its holder has been told
-/// ([`Flags::MEM_PRE_REMOVE`]), and no file gets a page any more.
+/// The drop takes the pages away from files that use them, waits for other users of the pages and
+/// for running callbacks, and removes the pages. The DAX device on top must be dead: its holder was
+/// notified of the removal ([`Flags::MEM_PRE_REMOVE`]), and no file gets a page any more.
 ///
-/// The memory is there as long as the page map is: its [`Claim`] keeps the namespace bound. Nothing
-/// is checked when the memory is accessed.
+/// The memory exists as long as the page map, because its [`Claim`] keeps the namespace bound. So
+/// an access does not check whether the namespace is bound.
 ///
 /// # Invariants
 ///
-/// - `pgmap` is mapped.
-/// - `mapped` is the memory of `frames`, which are those of the data, and have pages as long as
-///   `self` exists.
+/// - `memremap_pages()` has mapped `pgmap`.
+/// - `mapped` is the memory of `frames`, which are the frames of the data. They have `struct page`s
+///   as long as `self` exists.
 #[pin_data(PinnedDrop)]
 pub struct PageMap<T: Operations> {
-    // The callback uses these as soon as the pages are there, so they come first.
+    // The callback can use `ops` and `failures` as soon as `pgmap` is mapped, so they are
+    // initialized before it.
     ops: T,
     #[pin]
-    gate: Mutex<Gate>,
+    failures: Mutex<FailureState>,
     #[pin]
     pgmap: Opaque<bindings::dev_pagemap>,
     mapped: Mapped,
     frames: PageRange<space::Physical>,
-    // What the pages are made of; given back last.
+    // The memory of the pages. Released last.
     _claim: Claim,
 }
 
-/// What memory failures pass through. Locked while one is dealt with.
-struct Gate {
-    /// Whether the pages are about to go.
-    is_closed: bool,
-    /// Whether one has passed, so that frames may be marked.
-    has_passed: bool,
+/// The state of a page map for memory failures. Its lock is held while a failure is handled.
+struct FailureState {
+    /// Whether the page map is being removed.
+    is_removing: bool,
+    /// Whether there was a failure, so that frames may be marked as poisoned.
+    had_failure: bool,
 }
 
-// SAFETY: A page map may be dropped on any thread if its callbacks may.
+// SAFETY: `memunmap_pages()` may be called on any thread. `ops` is `Send` by the bounds of
+// `Operations`.
 unsafe impl<T: Operations> Send for PageMap<T> {}
 
-// SAFETY: Everything is constant, or `Sync`, as the callbacks are by the bounds of `Operations`.
+// SAFETY: `ops` is `Sync` by the bounds of `Operations`. The other fields are constant or `Sync`.
 unsafe impl<T: Operations> Sync for PageMap<T> {}
 
 impl<T: Operations> PageMap<T> {
-    /// Maps memory. The `struct page`s are allocated on NUMA node `node`, unless the memory has a
-    /// place for them itself.
+    /// Maps memory. The `struct page`s are allocated on NUMA node `node`, unless an altmap reserves
+    /// memory for them in the range.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if start or size of what is mapped are not multiples of [`alignment()`].
+    /// - `EINVAL` if the start or the size of the mapped range is not a multiple of
+    ///   [`alignment()`].
     /// - `EINVAL` if the memory is padded at its start
     ///   ([`Kind::PaddedPfn`](crate::nvdimm::namespace::Kind::PaddedPfn)).
-    /// - `ENXIO` if the range is ordinary memory.
+    /// - `ENXIO` if the range contains system RAM.
     /// - `ENOMEM` if memory is short.
     pub fn new(claim: Claim, node: Node, ops: T) -> impl PinInit<Self, Error> {
         let layout = claim.layout;
@@ -202,9 +209,9 @@ impl<T: Operations> PageMap<T> {
 
         try_pin_init!(Self {
             ops,
-            gate <- new_mutex!(Gate {
-                is_closed: false,
-                has_passed: false,
+            failures <- new_mutex!(FailureState {
+                is_removing: false,
+                had_failure: false,
             }),
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
                 if layout.is_padded() || !layout.mapped.is_aligned(alignment()) {
@@ -213,38 +220,41 @@ impl<T: Operations> PageMap<T> {
                 // SAFETY: `pgmap` is valid for writes.
                 unsafe { Self::describe(pgmap, layout) };
 
-                // SAFETY: `pgmap` is set up and stays in place until the pages are unmapped.
+                // SAFETY: `describe()` has initialized `pgmap`. It is pinned, and the drop unmaps
+                // it before it is freed.
                 let start = unsafe { bindings::memremap_pages(pgmap, node.as_raw()) };
                 let start = from_err_ptr(start)?;
 
                 let reserved = layout.reserved();
 
                 if let (Some(reserved), true) = (reserved, layout.altmap.is_some()) {
-                    // SAFETY: The memory has just been mapped.
+                    // SAFETY: `memremap_pages()` has just mapped `layout.mapped`, which contains
+                    // both. The altmap is set, and the frames before the data are reserved.
                     unsafe { set_node_and_zone(reserved.pages(), data.pages()) };
                 }
 
                 let offset = reserved.map_or(0, ByteRange::len);
 
-                // CAST: An offset in memory that is mapped is a `usize`.
+                // CAST: An offset in mapped memory fits a `usize`.
                 addr = start.cast::<u8>().wrapping_add(offset as usize);
                 Ok(())
             }),
-            // SAFETY: `memremap_pages()` has mapped it, until the page map is dropped.
+            // SAFETY: `memremap_pages()` has mapped `data.len()` bytes at `addr`, until the page
+            // map is dropped.
             mapped: unsafe { Mapped::new(addr, data.len()) },
             frames: data.pages(),
             _claim: claim,
         })
     }
 
-    /// Describes memory to `memremap_pages()`.
+    /// Initializes `pgmap` for `memremap_pages()`.
     ///
     /// # Safety
     ///
     /// `pgmap` must be valid for writes.
     unsafe fn describe(pgmap: *mut bindings::dev_pagemap, layout: Layout) {
-        // SAFETY: `pgmap` is valid for writes, and all of its fields may be zero. Of the two ways
-        // to give ranges, `range` is the one for a single range.
+        // SAFETY: `pgmap` is valid for writes by the safety requirements, and all of its fields may
+        // be zero. `range` is the union's field for a single range.
         unsafe {
             ptr::write_bytes(pgmap, 0, 1);
             (*pgmap).type_ = bindings::memory_type_MEMORY_DEVICE_FS_DAX;
@@ -263,24 +273,25 @@ impl<T: Operations> PageMap<T> {
         &self.ops
     }
 
-    /// Where the pages of the device lie in physical memory.
+    /// The position of the device's pages in physical memory.
     #[inline]
     fn window(&self) -> Window<space::Physical, space::Device, Pages> {
         Window::at(self.frames)
     }
 
-    /// Gives access to the memory of `pages`, as far as they lie in the map.
+    /// Returns access to the memory of those `pages` that lie in the map.
     ///
     /// # Errors
     ///
-    /// - `ENXIO` if none of them does.
+    /// - `ENXIO` if none of the pages lies in the map.
     #[inline]
     pub fn access(&self, pages: PageRange<space::Device>) -> Result<Access<'_>> {
         let frames = self.window().clip_outward(pages).ok_or(ENXIO)?;
 
-        // INVARIANT: `frames` are ours, and the address is moved by as much as they are.
+        // INVARIANT: `frames` lie in `self.frames`. `addr` has the same offset from the address of
+        // the map as `frames` from the start of `self.frames`. `'a` borrows `self`.
         Ok(Access {
-            // CAST: An offset in memory that is mapped is a `usize`.
+            // CAST: An offset in mapped memory fits a `usize`.
             addr: self
                 .mapped
                 .start()
@@ -290,48 +301,50 @@ impl<T: Operations> PageMap<T> {
         })
     }
 
-    /// Makes the frames of `pages` present in the kernel's linear map, from which the machine check
-    /// handler may have taken them. They can be written to then; that they are bad is still marked.
+    /// Makes the frames of `pages` present in the kernel's linear map, so that they can be written.
+    /// The machine check handler may have removed them. The frames keep their poison mark.
     ///
     /// # Errors
     ///
-    /// - `ENXIO` if none of them lies in the map.
+    /// - `ENXIO` if none of the pages lies in the map.
     pub fn make_present(&self, pages: PageRange<space::Device>) -> Result {
-        // A former driver may have left a hole in the linear map without a mark on our page, so the
-        // mark does not tell whether the frame must be brought back.
+        // A previous driver may have left a frame absent from the linear map, and its poison mark
+        // was in its own `struct page`. So do not check our mark.
         for pfn in frame_numbers(self.access(pages)?.frames) {
-            // SAFETY: `access()` has checked that the frame is one of ours, so it has a place in
-            // the linear map.
+            // SAFETY: `access()` has checked that the frame lies in this map, so it belongs to the
+            // linear map.
             unsafe { bindings::clear_mce_nospec(pfn) };
         }
         Ok(())
     }
 
-    /// Takes the poison mark from the frames of `pages`, which are good again.
+    /// Removes the poison mark of the frames of `pages`, which must be good again.
     ///
     /// # Errors
     ///
-    /// - `ENXIO` if none of them lies in the map.
+    /// - `ENXIO` if none of the pages lies in the map.
     pub fn clear_poisoned(&self, pages: PageRange<space::Device>) -> Result {
         for pfn in frame_numbers(self.access(pages)?.frames) {
-            // SAFETY: `access()` has checked that the frame is one of ours, so it has a page. The
-            // flag is cleared atomically.
+            // SAFETY: `access()` has checked that the frame lies in this map, so it has a `struct
+            // page`. `TestClearPageHWPoison()` clears the flag atomically.
             unsafe { bindings::TestClearPageHWPoison(bindings::pfn_to_page(pfn)) };
         }
         Ok(())
     }
 
-    /// Makes the frames that the machine check handler took from the kernel's linear map present
-    /// again. A hole would outlast the pages: whoever maps the memory next would run into it.
+    /// Makes the frames present that the machine check handler removed from the kernel's linear
+    /// map. Otherwise the next driver of the memory would crash the kernel by an access to one of
+    /// them.
     fn restore_linear_map(&self) {
         for pfn in frame_numbers(self.frames) {
-            // SAFETY: All frames are ours, so they have pages and a place in the linear map.
+            // SAFETY: `frames` have `struct page`s by the type invariants, so they belong to the
+            // linear map.
             unsafe {
                 if bindings::TestClearPageHWPoison(bindings::pfn_to_page(pfn)) != 0 {
                     bindings::clear_mce_nospec(pfn);
                 }
             }
-            // SAFETY: The drop of a page map may sleep, as `memunmap_pages()` does.
+            // SAFETY: Only the drop calls this, in a context that may sleep.
             unsafe { bindings::cond_resched() };
         }
     }
@@ -349,28 +362,29 @@ impl<T: Operations> Deref for PageMap<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for PageMap<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: By the type invariants. Access to the memory has ended with its last user: the
-        // DAX device on top is dead.
+        // SAFETY: `frames` have `struct page`s by the type invariants. The owner of a page map
+        // kills the DAX device on top before it drops the map.
         unsafe { users::revoke(self.frames) };
 
-        let has_passed = {
-            let mut gate = self.gate.lock();
+        let had_failure = {
+            let mut failures = self.failures.lock();
 
-            gate.is_closed = true;
-            gate.has_passed
+            failures.is_removing = true;
+            failures.had_failure
         };
 
-        // No callback is running, and none will: what is marked now is all.
-        if has_passed {
+        // No callback is running, and later ones decline. So no frame is marked after this.
+        if had_failure {
             self.restore_linear_map();
         }
 
-        // SAFETY: The pages were mapped by `memremap_pages()`. This waits for callbacks.
+        // SAFETY: `memremap_pages()` has mapped `pgmap` by the type invariants. `memunmap_pages()`
+        // waits for callbacks.
         unsafe { bindings::memunmap_pages(self.pgmap.get()) };
     }
 }
 
-/// Memory of a page map, to be handed to `dax_direct_access()`.
+/// Memory of a page map, for `dax_direct_access()`.
 ///
 /// # Invariants
 ///
@@ -400,38 +414,40 @@ struct VTable<T: Operations>(PhantomData<T>);
 impl<T: Operations> VTable<T> {
     /// # Safety
     ///
-    /// Called by `memory_failure()` only, for a page map of a [`PageMap<T>`], with a reference to
-    /// it.
+    /// Only `memory_failure()` may call this, for the `pgmap` of a [`PageMap<T>`], with a reference
+    /// to the `pgmap`.
     unsafe extern "C" fn memory_failure(
         pgmap: *mut bindings::dev_pagemap,
         pfn: c_ulong,
         nr_pages: c_ulong,
         mf_flags: c_int,
     ) -> c_int {
-        // `Opaque` is a transparent wrapper.
+        // `Opaque` is a transparent wrapper of `struct dev_pagemap`.
         let pgmap = pgmap.cast::<Opaque<bindings::dev_pagemap>>();
 
-        // SAFETY: `pgmap` is the field of a `PageMap<T>`, of which these two fields are initialized
-        // before it. It is not unmapped before the reference was given up. The other fields may
-        // not be initialized yet, so there is no reference to the whole.
-        let (ops, gate) = unsafe {
+        // SAFETY: `pgmap` is the field of a `PageMap<T>` by the safety requirements.
+        // `PageMap::new()` initializes `ops` and `failures` before `pgmap`, and `memunmap_pages()`
+        // waits for the reference. Other fields may not be initialized yet, so this takes no
+        // reference to the whole `PageMap<T>`.
+        let (ops, failures) = unsafe {
             let map = container_of!(pgmap, PageMap<T>, pgmap);
 
-            (&(*map).ops, &(*map).gate)
+            (&(*map).ops, &(*map).failures)
         };
 
         from_result(|| {
-            // INVARIANT: The reference to the page map keeps its pages.
+            // INVARIANT: `memory_failure()` holds a reference to `pgmap`, so its `struct page`s
+            // exist during the call.
             let frames = Frames {
                 range: PageRange::new(pfn as u64, nr_pages as u64).ok_or(EINVAL)?,
                 _map: PhantomData,
             };
 
-            let mut gate = gate.lock();
-            let outcome = if gate.is_closed {
+            let mut failures = failures.lock();
+            let outcome = if failures.is_removing {
                 Outcome::Declined(Reason::Removed)
             } else {
-                gate.has_passed = true;
+                failures.had_failure = true;
                 ops.memory_failure(frames, Flags::from_raw(mf_flags))
             };
 

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges of bytes and of pages, each of one address space, and the way from one space to another.
+//! Ranges of bytes and of pages, each in one address space, and translation between the spaces.
 //!
-//! A memory failure is the same bytes by different numbers: physical addresses, offsets into a DAX
-//! device, into a partition of it, into a file. To take one for another is an error that no test
-//! sees as long as the offsets happen to be 0. So a range has the type of its [`Space`], and only a
-//! [`Window`], which knows how one space lies in another, takes it from here to there.
+//! The chain numbers the same bytes in different ways: by physical address, and by the offset in a
+//! DAX device, in a partition of the device, or in a file. A mix-up of two spaces is a bug that no
+//! test finds as long as the offset between them is 0. So the [`Space`] of a range is part of its
+//! type, and only a [`Window`] translates a range from one space to another.
 //!
-//! All functions of this file are pure and total: they return [`None`] where there is nothing to
-//! return, and never overflow.
+//! All functions of this file are pure and total: they return [`None`] if there is no result, and
+//! never overflow.
 //!
-//! This file uses `core` only, so that it is also built and tested on the host
+//! This file uses `core` only, so that it can also be built and tested on the host
 //! (`tools/range-tests`).
 
 use core::{
@@ -45,10 +45,10 @@ const fn max(a: u64, b: u64) -> u64 {
     }
 }
 
-/// What the bytes of a range are counted in.
+/// An address space: the numbering of the bytes and pages of a range.
 ///
-/// Those that the chain passes through are in [`space`]. A driver or a filesystem may add its own:
-/// a type that has no values.
+/// The spaces of the chain are in [`space`]. A driver or a filesystem may add its own space: a type
+/// without values.
 ///
 /// # Examples
 ///
@@ -68,10 +68,10 @@ const fn max(a: u64, b: u64) -> u64 {
 /// assert_eq!(cache.inward(failed), ByteRange::new(0x3000, 0x1000));
 /// # Ok::<(), Error>(())
 /// ```
-// The bounds are those of a range that derives the same traits.
+// `Range` derives the same traits, which requires them of its type parameters.
 pub trait Space: Copy + Debug + Eq {}
 
-/// The spaces that a memory failure passes through, from the outermost to the innermost.
+/// The spaces of the chain, from the outermost to the innermost.
 pub mod space {
     use super::Space;
 
@@ -83,8 +83,7 @@ pub mod space {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Device {}
 
-    /// What a holder sees of a DAX device: its block device, a disk or a partition, from the start
-    /// of that.
+    /// The block device of a holder, a disk or a partition, from the start of the block device.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Volume {}
 
@@ -98,14 +97,14 @@ pub mod space {
     impl Space for File {}
 }
 
-/// What a range is counted by: [`Bytes`] or [`Pages`].
+/// The unit of a range: [`Bytes`] or [`Pages`].
 pub trait Unit: Copy + Debug + Eq {
-    /// The greatest end of a range: the number of units that 64-bit addresses have, as far as it
-    /// is a 64-bit number itself.
+    /// The greatest end of a range: the number of units in the 64-bit address space, or
+    /// [`u64::MAX`] if that number does not fit a [`u64`].
     const MAX_END: u64;
 }
 
-/// Counted by bytes.
+/// Bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bytes {}
 
@@ -113,7 +112,7 @@ impl Unit for Bytes {
     const MAX_END: u64 = u64::MAX;
 }
 
-/// Counted by pages.
+/// Pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pages {}
 
@@ -121,10 +120,10 @@ impl Unit for Pages {
     const MAX_END: u64 = 1 << (u64::BITS - PAGE_SHIFT);
 }
 
-/// A range of bytes or pages of one space that is not empty.
+/// A range of bytes or pages of one space. It is never empty.
 ///
-/// The range is half-open: it holds the units from [`start`](Self::start) up to but not including
-/// [`end`](Self::end).
+/// The range is half-open: it contains the units from [`start`](Self::start) up to but not
+/// including [`end`](Self::end).
 ///
 /// # Invariants
 ///
@@ -139,10 +138,10 @@ impl Unit for Pages {
 /// let failed = ByteRange::<space::Device>::new(0x3000, 0x1000).ok_or(EINVAL)?;
 /// assert_eq!(failed.end(), 0x4000);
 ///
-/// // The kernel names a whole device as `(0, U64_MAX)`.
+/// // The kernel writes a whole device as `(0, U64_MAX)`.
 /// assert_eq!(ByteRange::<space::Device>::new(0, u64::MAX), Some(ByteRange::ALL));
 ///
-/// // Neither an empty range nor one that wraps around is a range.
+/// // A range must not be empty, and must not wrap around.
 /// assert_eq!(ByteRange::<space::Device>::new(0x3000, 0), None);
 /// assert_eq!(ByteRange::<space::Device>::new(u64::MAX, 1), None);
 /// # Ok::<(), Error>(())
@@ -179,7 +178,7 @@ impl<S: Space, U: Unit> Range<S, U> {
 
     /// Creates the range `start..end`.
     ///
-    /// Returns [`None`] if it would be empty, that is if `end` does not lie behind `start`.
+    /// Returns [`None`] if it would be empty, that is if `end` is not greater than `start`.
     #[inline]
     pub const fn between(start: u64, end: u64) -> Option<Self> {
         match end.checked_sub(start) {
@@ -201,10 +200,10 @@ impl<S: Space, U: Unit> Range<S, U> {
         self.len
     }
 
-    /// The first byte or page behind the range.
+    /// The first byte or page after the range.
     #[inline]
     pub const fn end(self) -> u64 {
-        // By the type invariants this does not wrap around; it is written so to be total.
+        // This does not wrap around by the type invariants. `wrapping_add()` makes it total.
         self.start.wrapping_add(self.len)
     }
 
@@ -214,9 +213,9 @@ impl<S: Space, U: Unit> Range<S, U> {
         self.start <= other.start && other.end() <= self.end()
     }
 
-    /// What this range and `bounds` have in common.
+    /// The part of this range that lies in `bounds`.
     ///
-    /// Returns [`None`] if that is nothing.
+    /// Returns [`None`] if no part does.
     ///
     /// # Examples
     ///
@@ -236,7 +235,8 @@ impl<S: Space, U: Unit> Range<S, U> {
 
         match min(self.end(), bounds.end()).checked_sub(start) {
             None | Some(0) => None,
-            // INVARIANT: It is not empty, and ends where one of the two ends.
+            // INVARIANT: `len` is not 0. The end is the smaller one of two ends that do not exceed
+            // the greatest end.
             Some(len) => Some(Self {
                 start,
                 len,
@@ -245,12 +245,13 @@ impl<S: Space, U: Unit> Range<S, U> {
         }
     }
 
-    /// The smallest range that holds this one and `other`.
+    /// The smallest range that contains this one and `other`.
     #[inline]
     pub const fn hull(self, other: Self) -> Self {
         let start = min(self.start, other.start);
 
-        // INVARIANT: It is not smaller than either, and ends where one of them ends.
+        // INVARIANT: The length is not less than that of either range, so it is not 0. The end is
+        // one of two ends that do not exceed the greatest end.
         Self {
             start,
             len: max(self.end(), other.end()).saturating_sub(start),
@@ -271,13 +272,14 @@ impl<S: Space, U: Unit> Range<S, U> {
 }
 
 impl<S: Space, U: Unit> Range<S, U> {
-    /// This range, which lies in one side of a [`Window`], as a range of the other side. `here` is
-    /// the start of the one, and `there` that of the other.
+    /// Translates this range, which must lie in one side of a [`Window`], to the other side. `from`
+    /// is the start of this side, and `to` is the start of the other side.
     #[inline]
-    const fn counted_from<T: Space>(self, here: u64, there: u64) -> Range<T, U> {
-        // INVARIANT: It lies in the other side as it does in this one, so nothing wraps around.
+    const fn translate<T: Space>(self, from: u64, to: u64) -> Range<T, U> {
+        // INVARIANT: The range lies in this side, and both sides have the same length. So the
+        // result lies in the other side, and nothing wraps around.
         Range {
-            start: self.start.wrapping_sub(here).wrapping_add(there),
+            start: self.start.wrapping_sub(from).wrapping_add(to),
             len: self.len,
             _of: PhantomData,
         }
@@ -285,7 +287,7 @@ impl<S: Space, U: Unit> Range<S, U> {
 }
 
 impl<S: Space> ByteRange<S> {
-    /// The whole of a space, as `kill_dax()` names a device: offset 0, length [`u64::MAX`].
+    /// A whole space, as `kill_dax()` passes a whole device: offset 0, length [`u64::MAX`].
     // INVARIANT: The length is not 0 and `0 + u64::MAX` does not exceed `u64::MAX`.
     pub const ALL: Self = Self {
         start: 0,
@@ -309,8 +311,8 @@ impl<S: Space> ByteRange<S> {
         // The last byte exists, because the range is not empty.
         let last = self.end().saturating_sub(1) >> PAGE_SHIFT;
 
-        // INVARIANT: `last` is not less than `first`, and as the number of a page that a 64-bit
-        // address lies in, it is less than `Pages::MAX_END`. So nothing saturates here.
+        // INVARIANT: `last` is not less than `first`. It is the number of a page with a 64-bit
+        // address, so it is less than `Pages::MAX_END`. So nothing saturates here.
         Range {
             start: first,
             len: last.saturating_sub(first).saturating_add(1),
@@ -318,7 +320,7 @@ impl<S: Space> ByteRange<S> {
         }
     }
 
-    /// The sectors that this range touches, as first sector and number of sectors.
+    /// The sectors that this range touches: the first sector, and the number of sectors.
     #[inline]
     pub const fn sectors(self) -> (u64, u64) {
         let first = self.start >> SECTOR_SHIFT;
@@ -331,8 +333,8 @@ impl<S: Space> ByteRange<S> {
 impl<S: Space> PageRange<S> {
     /// The bytes of all pages.
     ///
-    /// Returns [`None`] if the last page is the one at the very top of the 64-bit address space,
-    /// which no device has.
+    /// Returns [`None`] if the range includes the last page of the 64-bit address space, which no
+    /// device has.
     ///
     /// # Examples
     ///
@@ -355,10 +357,12 @@ impl<S: Space> PageRange<S> {
     }
 }
 
-/// How a range of the space `Outer` lies in the space `Inner`: the only way between spaces.
+/// A range that has a position in the space `Outer` and a position in the space `Inner`. Only a
+/// window translates ranges between spaces.
 ///
-/// A namespace is a window of physical memory, and a partition one of a disk; both are seen from
-/// their start. An extent of a mapped device or of a file is seen from an offset of its own.
+/// A namespace is a window of physical memory, and a partition is a window of a disk. The inner
+/// position of both is 0. An extent of a device-mapper device or of a file has another inner
+/// position.
 ///
 /// # Invariants
 ///
@@ -372,11 +376,11 @@ impl<S: Space> PageRange<S> {
 /// let place = ByteRange::new(0x10_0000, 0x10_0000).ok_or(EINVAL)?;
 /// let partition: Window<space::Device, space::Volume> = Window::at(place);
 ///
-/// // Of this failure only the second page lies in the partition, as its first page.
+/// // Only the second page of this failure lies in the partition. It is the partition's first page.
 /// let failed = ByteRange::new(0xf_f000, 0x2000).ok_or(EINVAL)?;
 /// assert_eq!(partition.inward(failed), ByteRange::new(0, 0x1000));
 ///
-/// // What is to be accessed lies in the partition, or is an error.
+/// // A range to access must lie in the partition completely.
 /// let page = ByteRange::new(0xf_f000, 0x1000).ok_or(EINVAL)?;
 /// let two_pages = ByteRange::new(0xf_f000, 0x2000).ok_or(EINVAL)?;
 /// assert_eq!(partition.outward(page), ByteRange::new(0x1f_f000, 0x1000));
@@ -391,10 +395,11 @@ pub struct Window<Outer: Space, Inner: Space, U: Unit = Bytes> {
 }
 
 impl<Outer: Space, Inner: Space, U: Unit> Window<Outer, Inner, U> {
-    /// The window at `outer`, whose start is the start of the inner space.
+    /// Creates the window at `outer`. Its start is the start of the inner space.
     #[inline]
     pub const fn at(outer: Range<Outer, U>) -> Self {
-        // INVARIANT: The length of a range does not exceed the greatest end.
+        // INVARIANT: `inner_start` is 0, and the length of a range does not exceed the greatest
+        // end.
         Self {
             outer,
             inner_start: 0,
@@ -402,16 +407,16 @@ impl<Outer: Space, Inner: Space, U: Unit> Window<Outer, Inner, U> {
         }
     }
 
-    /// The window that is `outer` from outside and `inner` from inside.
+    /// Creates the window that has the positions `outer` and `inner`.
     ///
-    /// Returns [`None`] unless the two are of the same length.
+    /// Returns [`None`] unless the two have the same length.
     ///
     /// # Examples
     ///
     /// ```
     /// use daxmf::range::{space, PageRange, Window};
     ///
-    /// // A segment of a mapped device.
+    /// // A segment of a device-mapper device.
     /// let frames = PageRange::<space::Physical>::new(0x500, 16).ok_or(EINVAL)?;
     /// let pages = PageRange::<space::Device>::new(0x20, 16).ok_or(EINVAL)?;
     /// let segment = Window::new(frames, pages).ok_or(EINVAL)?;
@@ -426,7 +431,7 @@ impl<Outer: Space, Inner: Space, U: Unit> Window<Outer, Inner, U> {
             return None;
         }
 
-        // INVARIANT: It is the end of a range.
+        // INVARIANT: The sum is the end of `inner`, which does not exceed the greatest end.
         Some(Self {
             outer,
             inner_start: inner.start,
@@ -434,16 +439,17 @@ impl<Outer: Space, Inner: Space, U: Unit> Window<Outer, Inner, U> {
         })
     }
 
-    /// The range as it is seen from outside.
+    /// The window as a range of the outer space.
     #[inline]
     pub const fn outer(self) -> Range<Outer, U> {
         self.outer
     }
 
-    /// The range as it is seen from inside.
+    /// The window as a range of the inner space.
     #[inline]
     pub const fn inner(self) -> Range<Inner, U> {
-        // INVARIANT: By ours, and as that of `outer` the length is not 0.
+        // INVARIANT: The end does not exceed the greatest end by the type invariants of `Window`,
+        // and the length of `outer` is not 0.
         Range {
             start: self.inner_start,
             len: self.outer.len,
@@ -451,36 +457,37 @@ impl<Outer: Space, Inner: Space, U: Unit> Window<Outer, Inner, U> {
         }
     }
 
-    /// What of `range` lies in the window, as it is seen from inside.
+    /// Translates the part of `range` that lies in the window to the inner space.
     ///
-    /// A failure goes this way. Returns [`None`] if nothing of it lies in the window.
+    /// This is the direction of a memory failure. Returns [`None`] if no part lies in the window.
     #[inline]
     pub const fn inward(self, range: Range<Outer, U>) -> Option<Range<Inner, U>> {
         match range.clip(self.outer) {
             None => None,
-            Some(common) => Some(common.counted_from(self.outer.start, self.inner_start)),
+            Some(common) => Some(common.translate(self.outer.start, self.inner_start)),
         }
     }
 
-    /// `range` as it is seen from outside.
+    /// Translates `range` to the outer space.
     ///
-    /// An access goes this way. Returns [`None`] unless all of it lies in the window.
+    /// This is the direction of an access. Returns [`None`] unless all of `range` lies in the
+    /// window.
     #[inline]
     pub const fn outward(self, range: Range<Inner, U>) -> Option<Range<Outer, U>> {
         match self.inner().contains(range) {
             false => None,
-            true => Some(range.counted_from(self.inner_start, self.outer.start)),
+            true => Some(range.translate(self.inner_start, self.outer.start)),
         }
     }
 
-    /// What of `range` lies in the window, as it is seen from outside.
+    /// Translates the part of `range` that lies in the window to the outer space.
     ///
-    /// Returns [`None`] if nothing of it does.
+    /// Returns [`None`] if no part lies in the window.
     #[inline]
     pub const fn clip_outward(self, range: Range<Inner, U>) -> Option<Range<Outer, U>> {
         match range.clip(self.inner()) {
             None => None,
-            Some(common) => Some(common.counted_from(self.inner_start, self.outer.start)),
+            Some(common) => Some(common.translate(self.inner_start, self.outer.start)),
         }
     }
 }

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Values with a single writer: one owner changes them, many read them.
+//! Values with a single writer and many readers.
 //!
-//! The owner reads without a lock, for nobody else changes the value. So it can take its time to
-//! prepare a change, and write it to a device, while others read; it keeps them away for the moment
-//! only in which the value changes. `kernel::sync` has no lock of this kind; bcachefs calls it
-//! "intent" (`fs/bcachefs/six.h`), with an owner that is not fixed.
+//! The writer reads the value without a lock, because no other code changes it. So readers can read
+//! while the writer prepares a change and writes it to a device. They wait only while the writer
+//! changes the value. `kernel::sync` has no such lock. It is similar to the "intent" lock of
+//! bcachefs (`fs/bcachefs/six.h`), but that has no fixed writer.
 //!
 //! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h)
 
@@ -29,8 +29,9 @@ use kernel::{
 
 use crate::bindings;
 
-/// What lockdep calls the locks. It takes them all for one class, which must have its name at one
-/// address: a literal would be at another one in each module that makes a [`Writer`].
+/// The name of the locks in lockdep. All locks are one class, and lockdep requires one address for
+/// the name of a class. A string literal would have another address in each module that creates a
+/// [`Writer`].
 static NAME: &CStr = c"daxmf_single_writer";
 
 /// A value, and the lock for it.
@@ -38,9 +39,11 @@ static NAME: &CStr = c"daxmf_single_writer";
 /// # Invariants
 ///
 /// - `semaphore` is an initialized `struct rw_semaphore`.
-/// - There is one [`Writer`] at most. `&mut` to `value` exist as long as the semaphore is held for
-///   writing, by a [`WriteGuard`] that borrows the writer mutably. Shared references exist as long
-///   as it is held for reading, or as a writer is borrowed that has no such guard.
+/// - There is at most one [`Writer`].
+/// - A `&mut` to `value` exists only while a [`WriteGuard`] holds the semaphore for writing. The
+///   guard borrows the writer mutably.
+/// - A shared reference to `value` borrows a [`ReadGuard`], which holds the semaphore for reading,
+///   or the [`WriteGuard`], or the writer while it has no [`WriteGuard`].
 #[pin_data]
 struct Shared<T> {
     #[pin]
@@ -48,16 +51,18 @@ struct Shared<T> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: A semaphore belongs to no thread. The last one to go drops the value: `T: Send`. Whoever
-// has a pointer to this shares the value with those on other threads: `T: Sync`.
+// SAFETY: A semaphore may be used on any thread. The last reference drops the value on its thread,
+// which needs `T: Send`. References on several threads share the value, which needs `T: Sync`.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
 
-// SAFETY: `rw_semaphore` synchronizes accesses; see above for the value.
+// SAFETY: `struct rw_semaphore` synchronizes accesses to the value. The bounds are the same as for
+// `Send`.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {
     fn new(value: T) -> impl PinInit<Self> {
-        // INVARIANT: `__init_rwsem()` initializes the semaphore. There is no writer yet.
+        // INVARIANT: `__init_rwsem()` initializes the semaphore. There is no writer and no
+        // reference to the value yet.
         pin_init!(Self {
             semaphore <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned. The lock class is static.
@@ -74,7 +79,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The owner of a value: who changes it.
+/// The only writer of a value.
 ///
 /// # Examples
 ///
@@ -84,11 +89,11 @@ impl<T> Shared<T> {
 /// let mut writer = Writer::new([1, 1])?;
 /// let reader = writer.reader();
 ///
-/// // Others may read meanwhile.
+/// // Readers can read while the writer prepares a change.
 /// let next = writer[0] + 1;
 /// assert_eq!(*reader.read(), [1, 1]);
 ///
-/// // And not now: nobody sees half of it.
+/// // Readers wait while the guard exists, so they never see half of a change.
 /// let mut value = writer.change();
 /// value[0] = next;
 /// value[1] = next;
@@ -100,32 +105,32 @@ impl<T> Shared<T> {
 ///
 /// # Invariants
 ///
-/// It is the only writer of the value.
+/// This is the only writer of the `Shared` that `self.0` refers to.
 pub struct Writer<T>(Arc<Shared<T>>);
 
 impl<T> Writer<T> {
-    /// Takes a value over.
+    /// Creates a writer that owns `value`.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     pub fn new(value: T) -> Result<Self> {
-        // INVARIANT: Nobody else has the value yet.
+        // INVARIANT: The `Shared` is new, so it has no other writer.
         Ok(Self(Arc::pin_init(Shared::new(value), GFP_KERNEL)?))
     }
 
-    /// Who may read the value.
+    /// Creates a reader of the value.
     pub fn reader(&self) -> Reader<T> {
         Reader(self.0.clone())
     }
 
-    /// Changes the value: waits until nobody reads it any more, and lets nobody read it as long as
-    /// the guard exists. A reader of the same thread would wait for ever.
+    /// Waits until no reader reads the value, and returns a guard to change it. Readers wait as
+    /// long as the guard exists; a read by the same thread would wait for ever.
     ///
     /// C: `down_write()`
     pub fn change(&mut self) -> WriteGuard<'_, T> {
-        // INVARIANT: The semaphore is taken here.
-        // SAFETY: The semaphore is initialized by the invariants of `Shared`.
+        // INVARIANT: `down_write()` takes the semaphore for this thread.
+        // SAFETY: The semaphore is initialized by the type invariants of `Shared`.
         unsafe { bindings::down_write(self.0.semaphore.get()) };
         WriteGuard {
             writer: self,
@@ -138,18 +143,18 @@ impl<T> Deref for Writer<T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: Only a `WriteGuard` gives a `&mut` to the value, and it borrows the one writer
-        // mutably: as long as `self` is borrowed here there is none.
+        // SAFETY: Only a `WriteGuard` gives a `&mut` to the value, and it borrows the only writer
+        // mutably. `self` is borrowed here, so there is no `WriteGuard`.
         unsafe { &*self.0.value.get() }
     }
 }
 
-/// Proof that nobody reads a value, which can be changed.
+/// Exclusive access to a value of a [`Writer`].
 ///
 /// # Invariants
 ///
 /// This thread holds the semaphore for writing.
-#[must_use = "the lock is given up when the guard is dropped"]
+#[must_use = "the lock is released when the guard is dropped"]
 pub struct WriteGuard<'a, T> {
     writer: &'a mut Writer<T>,
     _not_send: NotThreadSafe,
@@ -159,39 +164,40 @@ impl<T> Deref for WriteGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants nobody else has a reference to the value, but those that
-        // borrow `self` shared.
+        // SAFETY: This thread holds the semaphore for writing by the type invariants, and `self`
+        // borrows the writer mutably. So other references to the value borrow `self`, and are
+        // shared.
         unsafe { &*self.writer.0.value.get() }
     }
 }
 
 impl<T> DerefMut for WriteGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: By the type invariants readers are excluded. The writer is borrowed mutably, and
-        // so is `self`.
+        // SAFETY: This thread holds the semaphore for writing by the type invariants, so no reader
+        // has a reference. `self` borrows the writer mutably, and is borrowed mutably itself.
         unsafe { &mut *self.writer.0.value.get() }
     }
 }
 
 impl<T> Drop for WriteGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants this thread holds the semaphore for writing.
+        // SAFETY: This thread holds the semaphore for writing by the type invariants.
         unsafe { bindings::up_write(self.writer.0.semaphore.get()) };
     }
 }
 
-/// Somebody who may read a value that a [`Writer`] has.
+/// A reader of the value of a [`Writer`].
 pub struct Reader<T>(Arc<Shared<T>>);
 
 impl<T> Reader<T> {
-    /// Reads the value: waits for the end of a [change](Writer::change), and lets nothing be
-    /// changed as long as the guard exists. A thread reads once at a time: if a writer waits for
-    /// the first guard, a second one waits for the writer.
+    /// Waits for the end of a [change](Writer::change), and returns a guard to read the value. The
+    /// writer waits as long as the guard exists. A thread must not hold two guards of one value: if
+    /// the writer waits for the first guard, the second `read()` waits for the writer.
     ///
     /// C: `down_read()`
     pub fn read(&self) -> ReadGuard<'_, T> {
-        // INVARIANT: The semaphore is taken here.
-        // SAFETY: The semaphore is initialized by the invariants of `Shared`.
+        // INVARIANT: `down_read()` takes the semaphore for this thread.
+        // SAFETY: The semaphore is initialized by the type invariants of `Shared`.
         unsafe { bindings::down_read(self.0.semaphore.get()) };
         ReadGuard {
             reader: self,
@@ -200,12 +206,12 @@ impl<T> Reader<T> {
     }
 }
 
-/// Proof that a value does not change.
+/// Shared access to a value of a [`Writer`]. The value does not change while this exists.
 ///
 /// # Invariants
 ///
 /// This thread holds the semaphore for reading.
-#[must_use = "the lock is given up when the guard is dropped"]
+#[must_use = "the lock is released when the guard is dropped"]
 pub struct ReadGuard<'a, T> {
     reader: &'a Reader<T>,
     _not_send: NotThreadSafe,
@@ -215,15 +221,15 @@ impl<T> Deref for ReadGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
-        // SAFETY: By the type invariants there is no `WriteGuard`, the only one to change the
-        // value.
+        // SAFETY: This thread holds the semaphore for reading by the type invariants. So there is
+        // no `WriteGuard`, and only that gives a `&mut` to the value.
         unsafe { &*self.reader.0.value.get() }
     }
 }
 
 impl<T> Drop for ReadGuard<'_, T> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants this thread holds the semaphore for reading.
+        // SAFETY: This thread holds the semaphore for reading by the type invariants.
         unsafe { bindings::up_read(self.reader.0.semaphore.get()) };
     }
 }
@@ -232,62 +238,62 @@ impl<T> Drop for ReadGuard<'_, T> {
 mod tests {
     use super::*;
 
-    /// Whether somebody else could read a value at this moment, and could change it.
-    fn others<T>(reader: &Reader<T>) -> (bool, bool) {
+    /// Whether the semaphore of a value could be taken for reading and for writing, at this moment.
+    fn try_locks<T>(reader: &Reader<T>) -> (bool, bool) {
         let semaphore = reader.0.semaphore.get();
 
-        // SAFETY: The semaphore is initialized by the invariants of `Shared`. What was taken is
-        // given up at once.
+        // SAFETY: The semaphore is initialized by the type invariants of `Shared`. Each successful
+        // trylock is released at once.
         unsafe {
-            let may_read = bindings::down_read_trylock(semaphore) != 0;
+            let can_read = bindings::down_read_trylock(semaphore) != 0;
 
-            if may_read {
+            if can_read {
                 bindings::up_read(semaphore);
             }
 
-            let may_write = bindings::down_write_trylock(semaphore) != 0;
+            let can_write = bindings::down_write_trylock(semaphore) != 0;
 
-            if may_write {
+            if can_write {
                 bindings::up_write(semaphore);
             }
-            (may_read, may_write)
+            (can_read, can_write)
         }
     }
 
     #[test]
-    fn a_change_excludes_readers_while_it_lasts() -> Result {
+    fn change_excludes_readers() -> Result {
         let mut writer = Writer::new(1)?;
         let reader = writer.reader();
 
-        assert_eq!(others(&reader), (true, true));
+        assert_eq!(try_locks(&reader), (true, true));
 
         let mut value = writer.change();
 
-        assert_eq!(others(&reader), (false, false));
+        assert_eq!(try_locks(&reader), (false, false));
         *value = 2;
         assert_eq!(*value, 2);
         drop(value);
-        assert_eq!(others(&reader), (true, true));
+        assert_eq!(try_locks(&reader), (true, true));
         assert_eq!((*writer, *reader.read()), (2, 2));
         Ok(())
     }
 
     #[test]
-    fn readers_exclude_a_change_and_not_each_other() -> Result {
+    fn readers_exclude_change_but_not_each_other() -> Result {
         let writer = Writer::new(1)?;
         let reader = writer.reader();
         let value = reader.read();
 
-        assert_eq!(others(&reader), (true, false));
+        assert_eq!(try_locks(&reader), (true, false));
         // The writer needs no lock to read.
         assert_eq!((*writer, *value), (1, 1));
         drop(value);
-        assert_eq!(others(&reader), (true, true));
+        assert_eq!(try_locks(&reader), (true, true));
         Ok(())
     }
 
     #[test]
-    fn a_reader_keeps_the_value() -> Result {
+    fn value_lives_until_the_last_reader_is_dropped() -> Result {
         let value = Arc::new((), GFP_KERNEL)?;
         let writer = Writer::new(value.clone())?;
         let reader = writer.reader();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keyed hashes of bytes that others choose.
+//! Keyed hashes of bytes that untrusted users choose.
 //!
 //! C header: [`include/linux/siphash.h`](srctree/include/linux/siphash.h)
 
@@ -10,8 +10,8 @@ use crate::bindings;
 
 /// A key of SipHash-2-4.
 ///
-/// Whoever does not know the key cannot choose bytes that have the same hash, or learn the key from
-/// the hashes of bytes that they have chosen.
+/// An attacker who does not have the key cannot find bytes with the same hash, and cannot compute
+/// the key from hashes of chosen bytes.
 ///
 /// # Examples
 ///
@@ -30,9 +30,9 @@ use crate::bindings;
 pub struct Key(bindings::siphash_key_t);
 
 impl Key {
-    /// The key that has these bytes, in the order of the reference implementation.
+    /// Creates the key from bytes, in the order of the reference implementation.
     pub fn new(bytes: [u8; 16]) -> Self {
-        // CAST: The lower half of a number.
+        // CAST: `as u64` takes the lower half of the number on purpose.
         let key = u128::from_le_bytes(bytes);
 
         Self(bindings::siphash_key_t {
@@ -40,11 +40,11 @@ impl Key {
         })
     }
 
-    /// The hash of some bytes.
+    /// Returns the hash of `bytes`.
     ///
     /// C: `siphash()`
     pub fn hash(&self, bytes: &[u8]) -> u64 {
-        // SAFETY: `siphash()` reads as many bytes as the slice has, and the key.
+        // SAFETY: `siphash()` reads `bytes.len()` bytes of the slice, and the key.
         unsafe { bindings::siphash(bytes.as_ptr().cast::<c_void>(), bytes.len(), &self.0) }
     }
 }

@@ -13,46 +13,46 @@ use kernel::prelude::*;
 
 use crate::bindings;
 
-/// A file in sysfs that somebody may poll.
+/// A file in sysfs that processes can poll.
 ///
 /// # Invariants
 ///
 /// `self.0` points to a valid node, of which `self` owns a reference.
 pub(crate) struct SysfsFile(NonNull<bindings::kernfs_node>);
 
-// SAFETY: A node may be put on any thread.
+// SAFETY: `kernfs_put()` may be called on any thread.
 unsafe impl Send for SysfsFile {}
 
 // SAFETY: `kernfs_notify()` does its own locking.
 unsafe impl Sync for SysfsFile {}
 
 impl SysfsFile {
-    /// Takes hold of a file in the folder of a device. Returns [`None`] if there is none of this
-    /// name.
+    /// Gets a file in the directory of a device. Returns [`None`] if there is no file of this name.
     ///
     /// # Safety
     ///
-    /// `device` must be valid, and have been added.
+    /// `device` must be valid, and must have been added.
     pub(crate) unsafe fn of(device: *mut bindings::device, name: &CStr) -> Option<Self> {
-        // SAFETY: By the safety requirements it has a folder.
+        // SAFETY: `device` was added by the safety requirements, so `kobj.sd` is its directory.
         let file = unsafe {
             bindings::kernfs_find_and_get_ns((*device).kobj.sd, name.as_char_ptr(), ptr::null())
         };
 
-        // INVARIANT: `kernfs_find_and_get_ns()` returns a file with a reference.
+        // INVARIANT: `kernfs_find_and_get_ns()` returns null, or a node with a reference for us.
         NonNull::new(file).map(Self)
     }
 
-    /// Wakes up those who poll the file, after what it shows has changed.
+    /// Wakes up the processes that poll the file. Call this after its content has changed.
     pub(crate) fn notify(&self) {
-        // SAFETY: By the type invariants, and the node is that of a file.
+        // SAFETY: `self.0` points to a valid node by the type invariants. It is a file, not a
+        // directory.
         unsafe { bindings::kernfs_notify(self.0.as_ptr()) };
     }
 }
 
 impl Drop for SysfsFile {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self` owns a reference to the valid node by the type invariants.
         unsafe { bindings::kernfs_put(self.0.as_ptr()) };
     }
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Waits that end when the task is killed, or after a time.
+//! Waits that end when the task is killed, or after a timeout.
 //!
-//! `kernel::sync::CondVar` has none that only a fatal signal ends.
+//! `kernel::sync::CondVar` has no killable wait: its waits end on any signal, or on none.
 //!
 //! C header: [`include/linux/wait.h`](srctree/include/linux/wait.h)
 
@@ -31,14 +31,14 @@ use crate::bindings;
 ///
 /// C: `fatal_signal_pending()`
 pub(crate) fn check_killed() -> Result {
-    // SAFETY: The current task is valid.
+    // SAFETY: `current!()` is a valid task.
     match unsafe { bindings::fatal_signal_pending(current!().as_ptr()) } {
         0 => Ok(()),
         _ => Err(EINTR),
     }
 }
 
-/// Where tasks wait for a change of something that a lock protects.
+/// A queue of tasks that wait for a change of data that a lock protects.
 ///
 /// # Examples
 ///
@@ -83,10 +83,10 @@ pub(crate) fn check_killed() -> Result {
 ///     GFP_KERNEL,
 /// )?;
 ///
-/// // Who is notified once the lock is given up does not miss it.
+/// // The wait sees a notification that comes right after the unlock.
 /// gate.opened.wait(Delta::from_secs(1000), || gate.open())?;
 /// gate.pass()?;
-/// // Nobody notifies: the time ends the wait.
+/// // There is no notification, so the timeout ends the wait.
 /// gate.opened.wait(Delta::from_millis(1), || ())?;
 /// # Ok::<(), Error>(())
 /// ```
@@ -100,16 +100,16 @@ pub struct WaitQueue {
     head: Opaque<bindings::wait_queue_head>,
 }
 
-// SAFETY: A queue belongs to no thread.
+// SAFETY: The functions of a wait queue may be called on any thread.
 unsafe impl Send for WaitQueue {}
 
-// SAFETY: The functions of the queue take its lock.
+// SAFETY: The functions of a wait queue take its lock.
 unsafe impl Sync for WaitQueue {}
 
 impl WaitQueue {
-    /// Creates a queue in which nobody waits.
+    /// Creates an empty queue.
     pub fn new() -> impl PinInit<Self> {
-        // INVARIANT: `__init_waitqueue_head()` initializes it.
+        // INVARIANT: `__init_waitqueue_head()` initializes `head`.
         pin_init!(Self {
             head <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned. The lock class is static.
@@ -124,10 +124,11 @@ impl WaitQueue {
         })
     }
 
-    /// Waits until somebody [notifies](Self::notify_all), for `timeout` at most. Calls `unlock`
-    /// first, which gives up the lock of what is waited for: no notification after it is missed.
+    /// Waits for [`notify_all()`](Self::notify_all), for `timeout` at most. Before the wait it
+    /// calls `unlock`, which must release the lock of the data. The wait ends at any notification
+    /// after that.
     ///
-    /// What is waited for may not have come: the caller looks again.
+    /// The wait can end without the expected change, so the caller must check the data again.
     ///
     /// # Errors
     ///
@@ -135,7 +136,7 @@ impl WaitQueue {
     ///
     /// C: `wait_woken()`
     pub fn wait(&self, timeout: Delta, unlock: impl FnOnce()) -> Result {
-        // CAST: It is not negative.
+        // CAST: `max(0)` makes it not negative.
         let timeout = msecs_to_jiffies(timeout.as_millis_ceil().max(0) as Msecs);
         let entry = Opaque::new(bindings::wait_queue_entry {
             flags: 0,
@@ -147,12 +148,13 @@ impl WaitQueue {
             },
         });
 
-        // SAFETY: The head is valid by the type invariants. The entry is, and stays where it is
-        // until it is removed below.
+        // SAFETY: `head` is initialized by the type invariants. The entry is initialized, and stays
+        // in place until `remove_wait_queue()` below.
         unsafe { bindings::add_wait_queue(self.head.get(), entry.get()) };
         unlock();
 
-        // SAFETY: The entry is that of this task, with the function that belongs to `wait_woken()`.
+        // SAFETY: `head` is initialized by the type invariants. The entry is in its queue, is
+        // private to this task, and has the function that `wait_woken()` requires.
         unsafe {
             bindings::wait_woken(
                 entry.get(),
@@ -164,11 +166,11 @@ impl WaitQueue {
         check_killed()
     }
 
-    /// Ends the waits of all who wait.
+    /// Wakes up all waiting tasks.
     ///
     /// C: `wake_up_all()`
     pub fn notify_all(&self) {
-        // SAFETY: The head is valid by the type invariants.
+        // SAFETY: `head` is initialized by the type invariants.
         unsafe { bindings::__wake_up(self.head.get(), TASK_NORMAL, 0, ptr::null_mut()) };
     }
 }

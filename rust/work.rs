@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Work items that end with their owner.
+//! Work items that do not run after their worker is dropped.
 //!
-//! `kernel::workqueue` has no way to wait for an item: one that is queued may run when its module
-//! is gone.
+//! `kernel::workqueue` has no way to wait for a work item: a queued item can run after its module
+//! is unloaded.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -23,7 +23,7 @@ use kernel::{
 
 use crate::bindings;
 
-/// What a work item does.
+/// The function of a work item, and its data.
 ///
 /// # Examples
 ///
@@ -58,7 +58,7 @@ use crate::bindings;
 /// worker.flush();
 /// assert_eq!(*handle.sum.lock(), 1);
 ///
-/// // Nothing runs without a worker.
+/// // The item does not run after its worker is dropped.
 /// drop(worker);
 /// handle.numbers.lock().push(2, GFP_KERNEL)?;
 /// handle.queue();
@@ -66,13 +66,13 @@ use crate::bindings;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Item: Send + Sync + 'static {
-    /// Called in process context, by one thread at a time; may sleep, and take long.
+    /// Called in process context, by one thread at a time. It may sleep, and may take long.
     ///
-    /// It must not drop its [`Worker`], which would wait for it.
+    /// It must not drop its [`Worker`]: the drop would wait for this function.
     fn run(&self);
 }
 
-/// The owner of a work item. When dropped, the item is not running and never will.
+/// The owner of a work item. Once it is dropped, the item is not running, and never runs again.
 pub struct Worker<T: Item>(Arc<Inner<T>>);
 
 impl<T: Item> Worker<T> {
@@ -83,7 +83,7 @@ impl<T: Item> Worker<T> {
     /// - `ENOMEM` if memory is short.
     /// - The error of `init`.
     pub fn new(init: impl PinInit<T, Error>) -> Result<Self> {
-        // INVARIANT: `init_delayed_work()` sets `work` up with the function for `T`.
+        // INVARIANT: `init_delayed_work()` initializes `work` with the function `run::<T>()`.
         let inner = try_pin_init!(Inner {
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
@@ -95,53 +95,55 @@ impl<T: Item> Worker<T> {
         Ok(Self(Arc::pin_init(inner, GFP_KERNEL)?))
     }
 
-    /// Where others queue the item.
+    /// Returns a handle to queue the item.
     pub fn handle(&self) -> Handle<T> {
         Handle(self.0.clone())
     }
 
-    /// Has the item run at once, if it is queued, and waits until it has.
+    /// Runs the item now if it is queued, without the rest of its delay, and waits until it has
+    /// run.
     ///
     /// C: `flush_delayed_work()`
     pub fn flush(&self) {
-        // SAFETY: The work is valid by the type invariants of `Inner`.
+        // SAFETY: `work` is initialized by the type invariants of `Inner`.
         unsafe { bindings::flush_delayed_work(self.0.work.get()) };
     }
 }
 
 impl<T: Item> Drop for Worker<T> {
     fn drop(&mut self) {
-        // SAFETY: The work is valid by the type invariants of `Inner`.
+        // SAFETY: `work` is initialized by the type invariants of `Inner`.
         unsafe { bindings::disable_delayed_work_sync(self.0.work.get()) };
     }
 }
 
-/// Access to a work item, which may outlive its [`Worker`].
+/// A handle to queue a work item, and to access its data. It can outlive the [`Worker`].
 pub struct Handle<T: Item>(Arc<Inner<T>>);
 
 impl<T: Item> Handle<T> {
-    /// Has the item run, once more if it is running. Nothing comes of it after the worker was
-    /// dropped.
+    /// Queues the item. If the item is running, it runs again afterwards. After the worker is
+    /// dropped, this does nothing.
     ///
-    /// May be called in any context but NMI.
+    /// May be called in any context except NMI.
     ///
     /// C: `queue_work()`
     pub fn queue(&self) {
         self.queue_after(Delta::ZERO);
     }
 
-    /// Has the item run after `delay`, unless it is queued already: it runs when that was to be.
+    /// Queues the item to run after `delay`. If the item is already queued, its time does not
+    /// change.
     ///
-    /// Otherwise as [`queue()`](Self::queue).
+    /// Otherwise the same as [`queue()`](Self::queue).
     ///
     /// C: `queue_delayed_work()`
     pub fn queue_after(&self, delay: Delta) {
-        // CAST: It is not negative.
+        // CAST: `max(0)` makes it not negative.
         let jiffies = msecs_to_jiffies(delay.as_millis_ceil().max(0) as Msecs);
 
-        // CAST: It is no processor, as it is 8192.
-        // SAFETY: The work is valid by the type invariants of `Inner`. It stays so until it has
-        // run, for the worker has a reference to it, and waits when it is dropped.
+        // CAST: `WORK_CPU_UNBOUND` is 8192 at most.
+        // SAFETY: `work` is initialized by the type invariants of `Inner`. It stays valid until it
+        // has run, because the worker has a reference to it, and its drop waits.
         unsafe {
             bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -175,41 +177,45 @@ impl<T: Item> Deref for Handle<T> {
 #[pin_data]
 #[repr(C)]
 struct Inner<T> {
-    // First, for the function gets a pointer to it.
+    // The first field, because `run()` gets a pointer to it.
     #[pin]
     work: Opaque<bindings::delayed_work>,
     #[pin]
     item: T,
 }
 
-// SAFETY: A work item may be used on any thread if what it does may.
+// SAFETY: The functions of the workqueue may be called on any thread, and `item` is `Send`.
 unsafe impl<T: Send> Send for Inner<T> {}
 
-// SAFETY: The functions of the workqueue do their own synchronization.
+// SAFETY: The functions of the workqueue synchronize themselves, and `item` is `Sync`.
 unsafe impl<T: Sync> Sync for Inner<T> {}
 
 /// # Safety
 ///
-/// Called by the workqueue only, for the work of an [`Inner<T>`].
+/// Only the workqueue may call this, for the `work` of an [`Inner<T>`].
 unsafe extern "C" fn run<T: Item>(work: *mut bindings::work_struct) {
-    // SAFETY: The work is the first field of its delayed work, and that the first of an `Inner<T>`,
-    // which the worker keeps until `disable_delayed_work_sync()` has waited for us.
+    // SAFETY: The `struct work_struct` is the first field of the `struct delayed_work`, which is
+    // the first field of an `Inner<T>`. The worker has a reference to it until
+    // `disable_delayed_work_sync()` has waited for this function.
     let inner = unsafe { &*work.cast::<Inner<T>>() };
 
     inner.item.run();
 }
 
+/// Initializes a delayed work with the function `run`.
+///
 /// C: `INIT_DELAYED_WORK()`
 ///
 /// # Safety
 ///
-/// `slot` must be valid for writes and stay where it is.
+/// `slot` must be valid for writes, and must not move afterwards.
 pub(crate) unsafe fn init_delayed_work(
     slot: *mut bindings::delayed_work,
     run: unsafe extern "C" fn(*mut bindings::work_struct),
 ) {
-    // SAFETY: By the safety requirements. The lock classes are static. The function of the timer is
-    // the one that belongs to delayed works.
+    // SAFETY: `slot` is valid for writes and does not move, by the safety requirements. The lock
+    // classes and names are static. `delayed_work_timer_fn()` is the timer function of delayed
+    // works.
     unsafe {
         slot.write(pin_init::zeroed());
         bindings::init_work_with_key(

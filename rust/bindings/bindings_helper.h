@@ -2,7 +2,7 @@
 /*
  * Headers that the kernel crate's own bindings lack.
  *
- * Types that those bindings have (struct device, struct page…) are taken from them, see
+ * Types that the kernel crate's bindings have (struct device, struct page…) come from there, see
  * bindgen_parameters.
  */
 
@@ -33,7 +33,7 @@
 
 #include <asm/mce.h>
 
-/* The nvdimm core's own, in drivers/nvdimm */
+/* Private headers of the nvdimm core, in drivers/nvdimm */
 #include "btt.h"
 #include "nd.h"
 #include "pfn.h"
@@ -61,5 +61,5 @@ const unsigned long RUST_CONST_HELPER_SB_I_VERSION = SB_I_VERSION;
 const unsigned long RUST_CONST_HELPER_SB_POSIXACL = SB_POSIXACL;
 const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
 
-/* drivers/dax/dax-private.h, whose other contents are of no use here. */
+/* From drivers/dax/dax-private.h, the rest of which is not needed. */
 struct inode *dax_inode(struct dax_device *dax_dev);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Functions that 7.3 added to the kernel's headers. Kbuild has this included
- * for older kernels where the source of ours calls them.
+ * Functions that Linux 7.3 added to the kernel's headers. For older kernels,
+ * Kbuild includes this file in our C source.
  */
 #ifndef _DAXMF_BEFORE_7_3_H
 #define _DAXMF_BEFORE_7_3_H

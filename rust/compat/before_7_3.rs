@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Linux 7.2.
+//! The interfaces of Linux 7.2.
 
 use kernel::{
     error::to_result,
@@ -11,7 +11,7 @@ use crate::bindings;
 
 use super::Create;
 
-/// How many bytes of its current entry an iterator is past.
+/// Returns the offset of an iterator in its current entry, in bytes.
 pub(crate) const fn bvec_offset(iter: &bindings::bvec_iter) -> u32 {
     iter.bi_bvec_done
 }
@@ -21,7 +21,7 @@ pub(crate) fn rewind_bvec(iter: &mut bindings::bvec_iter) {
     iter.bi_bvec_done = 0;
 }
 
-/// The `create()` of `struct inode_operations`.
+/// Returns the `create()` of `struct inode_operations` for `T`.
 pub(crate) const fn create_callback<T: Create>() -> CreateFn {
     create::<T>
 }
@@ -34,12 +34,12 @@ pub(crate) type CreateFn = unsafe extern "C" fn(
     bool,
 ) -> c_int;
 
-/// The VFS has looked the name up under the lock of the directory, so that it does not matter
-/// whether an existing file would be an error.
+/// Ignores `_excl`: the VFS has looked up the name under the lock of the directory, so the file
+/// does not exist.
 ///
 /// # Safety
 ///
-/// Called by the VFS only, as `create()` of `struct inode_operations`.
+/// Only the VFS may call this, as `create()` of `struct inode_operations`.
 unsafe extern "C" fn create<T: Create>(
     idmap: *mut bindings::mnt_idmap,
     dir: *mut bindings::inode,
@@ -47,19 +47,21 @@ unsafe extern "C" fn create<T: Create>(
     mode: bindings::umode_t,
     _excl: bool,
 ) -> c_int {
-    // SAFETY: By the safety requirements. But for `_excl`, those of 7.3 are the same.
+    // SAFETY: The VFS passes the arguments of `create()` by the safety requirements. Linux 7.3
+    // passes the same ones, without `_excl`.
     unsafe { T::create(idmap, dir, dentry, mode) }
 }
 
 /// Checks what `dax_remap_file_range_prep()` returned.
 ///
-/// If contents cannot be compared because they cannot be read, `dax_dedupe_file_range_compare()`
-/// returns the 1 of its iterator where it should return the error. Whoever takes that for success
-/// shares contents that nobody has compared.
+/// If the contents cannot be read, `dax_dedupe_file_range_compare()` of Linux 7.2 returns 1, the
+/// return value of its iterator, instead of the error. A caller that takes 1 for success would
+/// share extents that were not compared.
 ///
 /// # Errors
 ///
-/// - What it returned, `EIO` if contents could not be compared.
+/// - `EIO` if the contents could not be compared.
+/// - The errno that the C function returned.
 pub(crate) fn check_remap_prep(result: c_int) -> Result {
     match result {
         1.. => Err(EIO),

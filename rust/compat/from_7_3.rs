@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Linux 7.3.
+//! The interfaces of Linux 7.3.
 
 use kernel::{
     error::to_result,
@@ -11,7 +11,7 @@ use crate::bindings;
 
 use super::Create;
 
-/// How many bytes of its current entry an iterator is past.
+/// Returns the offset of an iterator in its current entry, in bytes.
 pub(crate) const fn bvec_offset(iter: &bindings::bvec_iter) -> u32 {
     iter.bi_offset
 }
@@ -21,7 +21,7 @@ pub(crate) fn rewind_bvec(iter: &mut bindings::bvec_iter) {
     iter.bi_offset = 0;
 }
 
-/// The `create()` of `struct inode_operations`.
+/// Returns the `create()` of `struct inode_operations` for `T`.
 pub(crate) const fn create_callback<T: Create>() -> CreateFn {
     T::create
 }
@@ -34,6 +34,10 @@ pub(crate) type CreateFn = unsafe extern "C" fn(
 ) -> c_int;
 
 /// Checks what `dax_remap_file_range_prep()` returned.
+///
+/// # Errors
+///
+/// - The errno that the C function returned.
 pub(crate) fn check_remap_prep(result: c_int) -> Result {
     to_result(result)
 }

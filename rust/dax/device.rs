@@ -2,16 +2,16 @@
 
 //! DAX devices, and the provider's side of them.
 //!
-//! Whoever knows a disk finds its [`Device`] by [`Device::of()`], and where its memory is by
-//! [`Device::locate()`]. A provider makes one:
+//! [`Device::of()`] finds the [`Device`] of a disk, and [`Device::locate()`] finds its physical
+//! memory. A provider makes a device in these steps:
 //!
-//! 1. [`Allocated::new()`] gives a device that nobody can find or use. The provider says what its
-//!    memory is, and takes a [`Control`], for example for the code that will receive memory
-//!    failures.
-//! 2. [`Allocated::register()`] puts the driver's data in place and makes the device that of a
-//!    disk, so that filesystems find it. Only from then on there is a [`Device`].
-//! 3. Dropping the [`Registration`] tells the holder that the device goes, then waits until no
-//!    operation is running. None runs afterwards.
+//! 1. [`Allocated::new()`] allocates a device that no consumer can find. The provider sets the
+//!    attributes of the memory, and takes a [`Control`], for example for the code that will receive
+//!    memory failures.
+//! 2. [`Allocated::register()`] stores the driver's data and registers the device for a disk, so
+//!    that filesystems find it. It is available as a [`Device`] from then on.
+//! 3. Dropping the [`Registration`] notifies the holder of the removal, then waits until no
+//!    operation is running. No operation starts afterwards.
 
 mod notify;
 mod provider;
@@ -55,14 +55,14 @@ use crate::{
     },
 };
 
-/// What an access to a DAX device is for.
+/// The purpose of an access to a DAX device.
 ///
 /// C: `enum dax_access_mode`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessMode {
     /// An ordinary access, which must not touch bad memory.
     Normal,
-    /// An access in order to write bad memory anew.
+    /// An access that overwrites memory, which may be bad.
     RecoveryWrite,
 }
 
@@ -86,33 +86,34 @@ impl AccessMode {
 ///
 /// # Invariants
 ///
-/// A `Device` is a valid `struct dax_device`.
+/// `self.0` is a valid `struct dax_device`.
 #[repr(transparent)]
 pub struct Device(Opaque<bindings::dax_device>);
 
 // SAFETY: `put_dax()` may be called from any thread.
 unsafe impl Send for Device {}
 
-// SAFETY: All methods of `Device` call C functions that do their own synchronization, with
-// `dax_srcu` and atomic accesses to the flags.
+// SAFETY: All methods of `Device` call C functions that synchronize themselves, by `dax_srcu` and
+// by atomic accesses to the flags.
 unsafe impl Sync for Device {}
 
-// SAFETY: The reference count of a `struct dax_device` is that of its inode.
+// SAFETY: A `struct dax_device` lives as long as its inode has a reference. `ihold()` takes one,
+// and `put_dax()` drops one.
 unsafe impl AlwaysRefCounted for Device {
     fn inc_ref(&self) {
-        // SAFETY: By the type invariants, the inode is valid, and `&self` proves that its count is
-        // not 0.
+        // SAFETY: `self.0` is a valid `struct dax_device` by the type invariants, and so is its
+        // inode. `&self` proves that the reference count is not 0.
         unsafe { bindings::ihold(bindings::dax_inode(self.as_raw())) };
     }
 
     unsafe fn dec_ref(obj: NonNull<Self>) {
-        // SAFETY: The caller gives up a reference.
+        // SAFETY: The caller gives up a reference to the valid `struct dax_device`.
         unsafe { bindings::put_dax(obj.as_ptr().cast()) };
     }
 }
 
 impl Device {
-    /// Allocates a device whose operations get `private`.
+    /// Allocates a device. Its operations get `private` from `dax_get_private()`.
     ///
     /// # Errors
     ///
@@ -121,8 +122,9 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `ops` must be null, or `private` must be what its functions expect from the time that the
-    /// device is registered with a disk until `kill_dax()` returned.
+    /// `ops` must be null, or point to a static table that has `zero_page_range()`. `private` must
+    /// be a pointer that the functions of the table accept, from the registration of the device
+    /// with a disk until `kill_dax()` returns.
     unsafe fn new(
         private: *mut c_void,
         ops: *const bindings::dax_operations,
@@ -141,7 +143,8 @@ impl Device {
     ///
     /// `device` must be null, or a valid device with a reference that the caller owns.
     pub(super) unsafe fn from_raw(device: *mut bindings::dax_device) -> Option<ARef<Self>> {
-        // SAFETY: By the safety requirements. `Device` is a transparent wrapper.
+        // SAFETY: `device` is valid, with a reference of the caller's, by the safety requirements.
+        // `Device` is a transparent wrapper of `struct dax_device`.
         NonNull::new(device.cast()).map(|device| unsafe { ARef::from_raw(device) })
     }
 
@@ -164,7 +167,7 @@ impl Device {
             return Err(EINVAL);
         }
 
-        // SAFETY: Nobody is called without a holder.
+        // SAFETY: The holder is null.
         unsafe { Self::get_by_bdev(device, ptr::null_mut(), ptr::null()) }.ok_or(ENXIO)
     }
 
@@ -172,8 +175,9 @@ impl Device {
     ///
     /// # Safety
     ///
-    /// `holder` is null, or the callback of `ops` accepts it from now on until the claim has been
-    /// given up by `fs_put_dax()` and the readers of `dax_srcu` have been waited for.
+    /// `holder` must be null, or a pointer that the callback of `ops` accepts from now on. The
+    /// callback must accept it until the caller has released the claim by `fs_put_dax()`, and has
+    /// then waited for the readers of `dax_srcu`.
     pub(super) unsafe fn get_by_bdev(
         device: &OpenDevice,
         holder: *mut c_void,
@@ -181,24 +185,24 @@ impl Device {
     ) -> Option<ARef<Self>> {
         let mut start = 0;
 
-        // SAFETY: The block device is valid while it is open. `holder` and `ops` are as the
-        // function expects them by the safety requirements.
+        // SAFETY: `device` is open, so its `struct block_device` is valid. `holder` is null or
+        // valid for the callback of `ops` by the safety requirements.
         let device =
             unsafe { bindings::fs_dax_get_by_bdev(device.as_raw(), &mut start, holder, ops) };
 
-        // SAFETY: A device that is not null comes with a reference.
+        // SAFETY: `fs_dax_get_by_bdev()` returns null, or a device with a reference for us.
         unsafe { Self::from_raw(device) }
     }
 
-    /// Where `pages` of the device lie in physical memory, as many from the first page on as lie in
-    /// a row.
+    /// Returns the physical location of `pages` of the device. The result covers the pages from the
+    /// first one on whose frames are contiguous.
     ///
-    /// Bad pages have frames, too.
+    /// Bad pages are included.
     ///
     /// # Errors
     ///
     /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
-    /// - `EIO` if nothing is mapped at the first page of a mapped device.
+    /// - `EIO` if a device-mapper device maps nothing at the first page.
     /// - `EOPNOTSUPP` if the device has no operations.
     ///
     /// C: `dax_direct_access()`
@@ -209,8 +213,8 @@ impl Device {
     ) -> Result<Window<space::Physical, space::Device, Pages>> {
         let mut first = 0;
 
-        // SAFETY: `first` is valid for a write, the address is not asked for. Ordinary access would
-        // stop at the very pages that failed.
+        // `AccessMode::Normal` would fail at bad pages, and those are the ones to locate.
+        // SAFETY: `addr` is null, and `first` is valid for a write.
         let count = unsafe {
             self.direct_access(
                 pages,
@@ -233,7 +237,7 @@ impl Device {
     ///
     /// - `EHWPOISON` if the first page is bad and `mode` is [`AccessMode::Normal`].
     /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
-    /// - `EIO` if nothing is mapped at the first page of a mapped device.
+    /// - `EIO` if a device-mapper device maps nothing at the first page.
     /// - `EOPNOTSUPP` if the device has no operations.
     ///
     /// # Safety
@@ -247,12 +251,12 @@ impl Device {
         first: *mut c_ulong,
         _lock: &ReadLock,
     ) -> Result<u64> {
-        // More than this in one step overflows in the `unsigned int` that nd_pmem has for a number
-        // of sectors.
+        // nd_pmem counts the sectors of an access in an `unsigned int`. This many pages are 2^31
+        // sectors; twice as many would overflow it.
         const MAX_PAGES: u64 = 1 << 28;
 
-        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held. The pointers are
-        // null or valid by the safety requirements.
+        // SAFETY: `self.0` is valid by the type invariants, and `_lock` proves that `dax_srcu` is
+        // held. `addr` and `first` are null or valid for a write by the safety requirements.
         let count = unsafe {
             bindings::dax_direct_access(
                 self.as_raw(),
@@ -267,27 +271,28 @@ impl Device {
         match u64::try_from(count) {
             Ok(0) => Err(ERANGE),
             Ok(count) => Ok(count),
-            // CAST: What is negative is an errno.
+            // CAST: A negative count is an errno, which fits a `c_int`.
             Err(_) => Err(to_result(count as c_int).err().unwrap_or(ERANGE)),
         }
     }
 
-    /// Zeroes a page, and mends it where the device can.
+    /// Zeroes a page, and clears its errors if the device can.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the page is bad and cannot be mended.
+    /// - `EIO` if the page is bad and cannot be cleared.
     /// - `ENXIO` if the device is dead.
     ///
     /// C: `dax_zero_page_range()`
     pub(crate) fn zero_page(&self, page: u64, _lock: &ReadLock) -> Result {
-        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held.
+        // SAFETY: `self.0` is valid by the type invariants, and `_lock` proves that `dax_srcu` is
+        // held.
         to_result(unsafe { bindings::dax_zero_page_range(self.as_raw(), page as c_ulong, 1) })
     }
 
     /// Whether a holder is registered, at this moment.
     pub fn is_held(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct dax_device` by the type invariants.
         !unsafe { bindings::dax_holder(self.as_raw()) }.is_null()
     }
 
@@ -295,28 +300,29 @@ impl Device {
     ///
     /// C: `dax_alive()`
     pub fn is_alive(&self, _lock: &ReadLock) -> bool {
-        // SAFETY: The device is valid, `_lock` proves that `dax_srcu` is held.
+        // SAFETY: `self.0` is valid by the type invariants, and `_lock` proves that `dax_srcu` is
+        // held.
         unsafe { bindings::dax_alive(self.as_raw()) }
     }
 
     /// Whether `dax_flush()` writes back CPU caches.
     pub fn write_cache(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct dax_device` by the type invariants.
         unsafe { bindings::dax_write_cache_enabled(self.as_raw()) }
     }
 
-    /// Whether a store is durable once it left the CPU.
+    /// Whether a store is durable once it has left the CPU.
     ///
     /// C: `dax_synchronous()`
     pub fn is_synchronous(&self) -> bool {
-        // SAFETY: By the type invariants.
+        // SAFETY: `self.0` is a valid `struct dax_device` by the type invariants.
         unsafe { bindings::dax_synchronous(self.as_raw()) }
     }
 }
 
-/// The read side of `dax_srcu`: a device that is alive in it stays so until it ends.
+/// A read section of `dax_srcu`. `kill_dax()` waits for the end of the section before it returns.
 ///
-/// Holders are called in such a section. Sections nest, and may sleep.
+/// The kernel calls holders in such a section. Sections nest, and may sleep.
 ///
 /// # Invariants
 ///
@@ -330,38 +336,39 @@ impl ReadLock {
     /// Enters a section.
     #[allow(clippy::new_without_default, reason = "a lock has no default")]
     pub fn new() -> Self {
-        // INVARIANT: By the call.
-        // SAFETY: May be called in any process context.
+        // INVARIANT: `dax_read_lock()` returns the index of the section of this thread.
+        // SAFETY: `dax_read_lock()` has no preconditions in process context.
         Self(unsafe { bindings::dax_read_lock() }, NotThreadSafe)
     }
 }
 
 impl Drop for ReadLock {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants.
+        // SAFETY: `dax_read_lock()` returned `self.0` on this thread by the type invariants.
         unsafe { bindings::dax_read_unlock(self.0) };
     }
 }
 
-/// The life of a device: when dropped, its holder is told, no operation starts any more, and those
-/// that run are waited for, with all other readers of `dax_srcu`.
-pub(super) struct Alive(ARef<Device>);
+/// A device that is killed when this is dropped: `kill_dax()` notifies its holder, lets no
+/// operation start any more, and waits for all readers of `dax_srcu`, which include running
+/// operations.
+pub(super) struct LiveDevice(ARef<Device>);
 
-impl Alive {
+impl LiveDevice {
     /// Allocates a device that has neither operations nor a disk.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     pub(super) fn without_operations() -> Result<Self> {
-        // SAFETY: There are no operations.
+        // SAFETY: The table of operations is null.
         unsafe { Device::new(ptr::null_mut(), ptr::null()) }.map(Self)
     }
 }
 
-impl Drop for Alive {
+impl Drop for LiveDevice {
     fn drop(&mut self) {
-        // SAFETY: `self.0` is valid.
+        // SAFETY: `self.0` is a reference, so its `struct dax_device` is valid.
         unsafe { bindings::kill_dax(self.0.as_raw()) };
     }
 }

@@ -3,10 +3,11 @@
 //! The consumer's side of a DAX device.
 //!
 //! A device has one slot for a holder: a filesystem, or a stacked device. The kernel notifies the
-//! holder of memory failures of the device, and before the device goes.
+//! holder of memory failures of the device, and before the removal of the device.
 //!
-//! C keeps no promise about when a holder's callback may still run: `fs_put_dax()` waits for
-//! nobody. [`Registration`] does: once it is dropped, the callback is not running and never will.
+//! `fs_put_dax()` does not wait for a callback of the holder, so a callback can still run after it.
+//! The drop of a [`Registration`] waits: the callback is not running afterwards, and never runs
+//! again.
 
 mod entries;
 mod registration;
@@ -36,7 +37,7 @@ use crate::{
 ///
 /// # Examples
 ///
-/// A holder that takes every failure and does nothing about it:
+/// A holder that accepts every failure and does nothing about it:
 ///
 /// ```
 /// use daxmf::{
@@ -65,32 +66,32 @@ use crate::{
 pub trait Holder: Send + Sync + 'static {
     /// Handles a memory failure of `range` of the block device that was registered.
     ///
-    /// The range lies within that block device, be it a disk or a partition, also if it has grown.
-    /// Failures of other parts of the disk do not come here. With [`Flags::MEM_PRE_REMOVE`] it is
-    /// the memory that is about to go: all of the block device, or the part of a mapped device
-    /// that lies on a disk which goes.
+    /// The range lies within that block device, a disk or a partition, at its current size if it
+    /// has grown. Failures of other parts of the disk are not passed to this method. With
+    /// [`Flags::MEM_PRE_REMOVE`] the range is the memory that is about to be removed: all of the
+    /// block device, or the part of a device-mapper device that lies on a removed disk.
     ///
-    /// Called in process context under the read side of `dax_srcu`: it may sleep and may notify
-    /// another device's holder, but it must not wait for a memory failure or for a DAX device to
-    /// go. So it must not drop a [`Registration`], of either side. For a failure that somebody has
-    /// hit, it is called under the kernel's one `mf_mutex`, too; other calls may come at the same
-    /// time.
+    /// Called in process context in a read section of `dax_srcu`. It may sleep and may notify
+    /// another device's holder. It must not wait for a memory failure or for the removal of a DAX
+    /// device, so it must not drop a holder's or a provider's registration. For a failure from
+    /// `memory_failure()`, the caller also holds the kernel's global `mf_mutex`. Other calls can
+    /// run at the same time.
     ///
-    /// The outcome passes through C as an errno, so a [`Reason`] is lost on the way: whoever
-    /// notified the holder sees [`Reason::NotSupported`].
+    /// The outcome passes through C as an errno, which has no place for a [`Reason`]: the notifier
+    /// gets [`Reason::NotSupported`] instead.
     ///
     /// [`Reason`]: crate::memory_failure::Reason
     /// [`Reason::NotSupported`]: crate::memory_failure::Reason::NotSupported
     fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome;
 
-    /// Handles errors in `range` that were found, by a scrub or a failed read, and that no process
-    /// has hit. Returns [`None`] if it wants none such.
+    /// Handles found errors in `range`: a scrub, a failed read or root found them before a process
+    /// consumed the data. Returns [`None`] if the holder does not handle found errors.
     ///
-    /// A holder that treats them like failures calls [`notify_failure()`](Self::notify_failure)
-    /// with [`Flags::NONE`]. Without this method it gets them as such when
-    /// [`Recipients::All`] do.
+    /// An implementation can treat found errors like failures, by a call of
+    /// [`notify_failure()`](Self::notify_failure) with [`Flags::NONE`]. The default does so for
+    /// [`Recipients::All`] only.
     ///
-    /// Called as [`notify_failure()`](Self::notify_failure) is, from a work item.
+    /// Called in the same context as [`notify_failure()`](Self::notify_failure), from a work item.
     fn notify_found(
         &self,
         range: ByteRange<space::Volume>,
@@ -100,14 +101,14 @@ pub trait Holder: Send + Sync + 'static {
     }
 }
 
-/// Which holders are notified of errors that were found, and that no process has hit.
+/// Which holders are notified of found errors.
 ///
-/// A filesystem in C takes them for failures, and may do worse than without: XFS shuts down for a
-/// block of metadata that it would otherwise have written anew.
+/// A filesystem in C handles a found error like a failure, which can do harm: XFS shuts down for a
+/// bad metadata block that it could otherwise have overwritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recipients {
-    /// Those that have a [`Holder::notify_found()`] of their own.
+    /// Holders that implement [`Holder::notify_found()`] themselves.
     Willing,
-    /// All, also those in C.
+    /// All holders, including filesystems in C.
     All,
 }

@@ -27,12 +27,12 @@ use super::{
     ReadLock, //
 };
 
-/// Memory of a DAX device that lies in a row.
+/// Contiguous memory of a DAX device.
 ///
 /// # Invariants
 ///
-/// - `addr` is the address of `len` bytes of the memory of `device`, the first of which lies in
-///   `page` of it.
+/// - `addr` is the address of `len` bytes of the memory of `device`. The first byte lies in the
+///   page `page` of the device.
 /// - `dax_srcu` is held for reading for the duration of `'a`, so the memory stays mapped.
 /// - `len` is not 0.
 pub(crate) struct Memory<'a> {
@@ -45,9 +45,9 @@ pub(crate) struct Memory<'a> {
 impl<'a> Memory<'a> {
     /// # Safety
     ///
-    /// The type invariants must hold.
+    /// The type invariants must hold for the arguments.
     unsafe fn new(device: &'a Device, page: u64, addr: NonNull<u8>, len: usize) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: All of them hold by the safety requirements.
         Self {
             device,
             page,
@@ -65,27 +65,27 @@ impl<'a> Memory<'a> {
         self.len
     }
 
-    /// Reads as many bytes as `to` has. Bad memory is survived.
+    /// Fills `to` from the start of this memory. The kernel survives a read of bad memory here.
     ///
     /// # Errors
     ///
     /// - `EIO` if a byte is bad.
-    /// - `ERANGE` if there are not so many.
+    /// - `ERANGE` if `to` is longer than this memory.
     pub(crate) fn read(&self, to: &mut [u8]) -> Result {
         if to.len() > self.len {
             return Err(ERANGE);
         }
 
-        // SAFETY: The length was checked. What is read is raw memory that others may change at any
-        // time.
+        // SAFETY: `addr` is the address of at least `to.len()` bytes, by the check above. They are
+        // raw memory that other code may change at any time.
         unsafe { copy_mc(to.as_mut_ptr(), self.as_ptr(), to.len()) }
     }
 
-    /// Writes as many bytes as `from` has from byte `at` on, past the CPU caches.
+    /// Writes `from` to this memory, from its byte `at` on, past the CPU caches.
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if there are not so many.
+    /// - `ERANGE` if `from` does not fit after `at`.
     pub(crate) fn write(&self, at: usize, from: &[u8]) -> Result {
         if self
             .len
@@ -95,8 +95,8 @@ impl<'a> Memory<'a> {
             return Err(ERANGE);
         }
 
-        // SAFETY: `at` and the length were checked. What is written is raw memory that others may
-        // access at any time.
+        // SAFETY: `addr` is the address of at least `at + from.len()` bytes, by the check above.
+        // They are raw memory that other code may access at any time.
         unsafe {
             let to = self.as_ptr().add(at);
 
@@ -105,8 +105,8 @@ impl<'a> Memory<'a> {
         Ok(())
     }
 
-    /// Writes what `from` starts with over this memory, which may be bad, and mends it where the
-    /// device can. Returns the number of bytes written.
+    /// Overwrites this memory with the start of `from`, and clears its errors if the device can.
+    /// Returns the number of bytes written.
     ///
     /// C: `dax_recovery_write()`
     pub(crate) fn recovery_write(&self, from: &[u8]) -> usize {
@@ -117,13 +117,13 @@ impl<'a> Memory<'a> {
         };
         let mut iter = MaybeUninit::uninit();
 
-        // SAFETY: `part` and what it points to outlive `iter`, which is only read from.
+        // SAFETY: `part` and `from` outlive `iter`. `ITER_SOURCE` makes `iter` only read from them.
         unsafe {
             bindings::iov_iter_kvec(iter.as_mut_ptr(), bindings::ITER_SOURCE, &part, 1, len);
         }
 
-        // SAFETY: By the type invariants, the memory is that of the device, and `dax_srcu` is held.
-        // `iov_iter_kvec()` has initialized `iter`.
+        // SAFETY: `addr` lies in `page` of `device`, and `dax_srcu` is held, by the type
+        // invariants. `iov_iter_kvec()` has initialized `iter`.
         unsafe {
             bindings::dax_recovery_write(
                 self.device.as_raw(),
@@ -135,39 +135,40 @@ impl<'a> Memory<'a> {
         }
     }
 
-    /// Writes back what the CPU caches hold of the memory, unless they are durable.
+    /// Writes back the CPU caches of this memory, unless the CPU caches are durable.
     ///
     /// C: `dax_flush()`
     pub(crate) fn flush(&self) {
-        // SAFETY: By the type invariants, the memory is that of the device, and is there.
+        // SAFETY: `addr` is the address of `len` mapped bytes of `device` by the type invariants.
         unsafe { bindings::dax_flush(self.device.as_raw(), self.as_ptr().cast(), self.len) };
     }
 
-    /// Fills this memory with what `from` starts with, by way of the CPU caches.
+    /// Fills this memory with the start of `from`, through the CPU caches.
     ///
     /// # Errors
     ///
     /// - `EIO` if a byte of `from` is bad.
-    /// - `ERANGE` if it has not so many.
+    /// - `ERANGE` if `from` is shorter than this memory.
     pub(crate) fn fill_from(&self, from: &Memory<'_>) -> Result {
         if from.len < self.len {
             return Err(ERANGE);
         }
 
-        // SAFETY: The length was checked. Both are raw memory that others may access at any time.
+        // SAFETY: Both are mapped memory of at least `self.len` bytes, by their type invariants and
+        // the check above. They are raw memory that other code may access at any time.
         unsafe { copy_mc(self.as_ptr(), from.as_ptr(), self.len) }
     }
 }
 
 impl Device {
-    /// The memory of the bytes `range` of the device, of as many from the first one on as lie in a
-    /// row.
+    /// Returns the memory of the bytes `range` of the device. The result covers the bytes from the
+    /// first one on that are contiguous.
     ///
     /// # Errors
     ///
     /// - `EIO` if the first page is bad and `mode` is [`AccessMode::Normal`].
     /// - `ENXIO` if the device is dead, or if the first page lies beyond its end.
-    /// - `EOPNOTSUPP` if the device has no operations, or its memory no address.
+    /// - `EOPNOTSUPP` if the device has no operations, or if its memory has no kernel address.
     ///
     /// C: `dax_direct_access()`
     pub(crate) fn memory<'a>(
@@ -178,11 +179,11 @@ impl Device {
     ) -> Result<Memory<'a>> {
         let mut addr = ptr::null_mut();
 
-        // SAFETY: `addr` is valid for a write, the frame is not asked for.
+        // SAFETY: `addr` is valid for a write, and `first` is null.
         let count =
             unsafe { self.direct_access(range.pages(), mode, &mut addr, ptr::null_mut(), lock) };
         let count = match count {
-            // `memory_failure()` knows bad memory, who reads and writes knows bad blocks.
+            // Callers read and write blocks, and the errno for a bad block is `EIO`.
             Err(EHWPOISON) => return Err(EIO),
             count => count?,
         };
@@ -191,10 +192,11 @@ impl Device {
         let len = count.saturating_mul(PAGE_SIZE).saturating_sub(in_page);
         let addr = NonNull::new(addr.cast::<u8>()).ok_or(EOPNOTSUPP)?;
 
-        // INVARIANT: The driver has given access to `count` pages from `addr` on. The device stays
-        // alive, and its memory in place, until the readers of `dax_srcu` are gone.
-        // SAFETY: `in_page` lies in the first page.
-        // CAST: The length of memory is a `usize`.
+        // INVARIANT: `dax_direct_access()` returned the address of `count` pages, and never returns
+        // 0 pages. `lock` holds `dax_srcu` for `'a`, and `kill_dax()` waits for it before the
+        // driver unmaps the memory.
+        // SAFETY: The type invariants hold as said above. `in_page` lies in the first page.
+        // CAST: `in_page` is less than a page, and the length of mapped memory fits a `usize`.
         Ok(unsafe {
             Memory::new(
                 self,
@@ -206,20 +208,20 @@ impl Device {
     }
 }
 
-/// Copies memory, and survives it if the source is bad.
+/// Copies memory. The kernel survives a read of bad memory here.
 ///
 /// # Errors
 ///
 /// - `EIO` if a byte of the source is bad.
-/// - `ERANGE` if it is more than 4 GiB.
+/// - `ERANGE` if `len` is 4 GiB or more, because the C function takes an `unsigned int`.
 ///
 /// # Safety
 ///
-/// `to` must be valid for writes of `len` bytes, `from` must be mapped memory of as many.
+/// `to` must be valid for writes of `len` bytes, and `from` must be mapped memory of `len` bytes.
 unsafe fn copy_mc(to: *mut u8, from: *const u8, len: usize) -> Result {
     let len = u32::try_from(len).map_err(|_| ERANGE)?;
 
-    // SAFETY: By the safety requirements.
+    // SAFETY: `to` is valid for writes and `from` is mapped by the safety requirements.
     match unsafe { bindings::copy_mc_to_kernel(to.cast(), from.cast(), len) } {
         0 => Ok(()),
         _ => Err(EIO),

@@ -2,8 +2,8 @@
 
 //! The character device `/dev/daxmf`.
 //!
-//! As `/dev/kmsg` does, it gives a record for each read, to each reader from the oldest one that is
-//! kept. `kernel::miscdevice` cannot be polled.
+//! Like `/dev/kmsg`, each read returns one record, and each reader starts with the oldest stored
+//! record. This file does not use `kernel::miscdevice`, because that does not support `poll()`.
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
@@ -40,14 +40,14 @@ use super::{
 };
 use crate::bindings;
 
-/// Only root reads it.
+/// Only root can read the device.
 const MODE: bindings::umode_t = 0o600;
 
 /// The registered device.
 ///
 /// # Invariants
 ///
-/// `self.0.misc` is registered, with the operations of `self.0`.
+/// `self.0.misc` is registered, with the table `self.0.operations`.
 pub(crate) struct LogDevice(Pin<KBox<Inner>>);
 
 struct Inner {
@@ -55,19 +55,19 @@ struct Inner {
     misc: Opaque<bindings::miscdevice>,
 }
 
-// SAFETY: A device may be deregistered on any thread.
+// SAFETY: `misc_deregister()` may be called on any thread.
 unsafe impl Send for LogDevice {}
 
-// SAFETY: A shared device gives access to nothing.
+// SAFETY: `&LogDevice` has no methods.
 unsafe impl Sync for LogDevice {}
 
 impl LogDevice {
-    /// Registers the device. `module` stays loaded while it is open.
+    /// Registers the device. `module` stays loaded while the device is open.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    /// - `EEXIST` if there is another device of the name.
+    /// - `EEXIST` if there is another device of this name.
     pub(super) fn new(module: &'static ThisModule) -> Result<Self> {
         let operations = bindings::file_operations {
             owner: module.as_ptr(),
@@ -85,10 +85,10 @@ impl LogDevice {
             GFP_KERNEL,
         )?;
 
-        // SAFETY: Nobody else has the structure yet.
+        // SAFETY: `inner` is not shared yet, so `misc` is valid for a write.
         unsafe {
             inner.misc.get().write(bindings::miscdevice {
-                // CAST: A small positive number.
+                // CAST: `MISC_DYNAMIC_MINOR` is a small positive number.
                 minor: bindings::MISC_DYNAMIC_MINOR as c_int,
                 name: c"daxmf".as_char_ptr(),
                 fops: &inner.operations,
@@ -96,16 +96,18 @@ impl LogDevice {
                 ..pin_init::zeroed()
             })
         };
-        // SAFETY: The structure is set up, and stays where it is until it is deregistered.
+        // SAFETY: The structure is initialized and pinned. The drop deregisters it before it is
+        // freed.
         to_result(unsafe { bindings::misc_register(inner.misc.get()) })?;
-        // INVARIANT: It is registered.
+        // INVARIANT: `misc_register()` has registered it with `inner.operations`.
         Ok(Self(inner))
     }
 }
 
 impl Drop for LogDevice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants. No file is open, for an open one keeps the module.
+        // SAFETY: `misc` is registered by the type invariants. No file is open, because an open
+        // file has a reference to the module.
         unsafe { bindings::misc_deregister(self.0.misc.get()) };
     }
 }
@@ -113,7 +115,7 @@ impl Drop for LogDevice {
 /// An open file of the device.
 struct Reader {
     log: Arc<Log>,
-    /// The number of the event that is read next.
+    /// The number of the event that the next read returns.
     next: Atomic<u64>,
 }
 
@@ -126,13 +128,13 @@ impl Reader {
         }
     }
 
-    /// Reads the next record, which is left in the log if it does not fit.
+    /// Reads the next record. A record that does not fit `to` stays the next one.
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if there is none and `is_blocking` is not set.
-    /// - `ERESTARTSYS` if a signal came before one did.
-    /// - `EINVAL` if `to` is too short for it.
+    /// - `EAGAIN` if there is no record and `is_blocking` is not set.
+    /// - `ERESTARTSYS` if a signal arrived before a record.
+    /// - `EINVAL` if `to` is too short for the record.
     /// - `EFAULT` if `to` cannot be written.
     /// - `ENOMEM` if memory is short.
     fn read(&self, to: UserSlice, is_blocking: bool) -> Result<usize> {
@@ -155,14 +157,19 @@ impl Reader {
             if line.len() > to.len() {
                 return Err(EINVAL);
             }
-            // Another thread may read the same file.
+            // Another thread may have read this record from the same file. Then read the next one.
             if self.next.cmpxchg(number, after, Relaxed).is_ok() {
                 return to.write_slice(line).map(|()| line.len());
             }
         }
     }
 
-    /// Waits until there is something after the events before `number`.
+    /// Waits until there is an event `number`, or a later one.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if there is none and `is_blocking` is not set.
+    /// - `ERESTARTSYS` if a signal arrived before an event.
     fn wait(&self, number: u64, is_blocking: bool) -> Result<Next> {
         let mut ring = self.log.ring.lock();
 
@@ -178,7 +185,7 @@ impl Reader {
         }
     }
 
-    /// Whether there is something to be read.
+    /// Whether a read would not block.
     fn is_ready(&self) -> bool {
         self.log.ring.lock().at(self.next.load(Relaxed)).is_some()
     }
@@ -192,15 +199,15 @@ impl Drop for Reader {
 
 /// # Safety
 ///
-/// Called by the kernel only, for a file of the device that was opened and not released.
+/// [`open()`] must have opened `file`, and [`release()`] must not have run for it during `'a`.
 unsafe fn reader<'a>(file: *mut bindings::file) -> &'a Reader {
-    // SAFETY: By the safety requirements, `open()` has put the reader there.
+    // SAFETY: `open()` has stored the reader in `private_data`, and only `release()` drops it.
     unsafe { <KBox<Reader> as ForeignOwnable>::borrow((*file).private_data) }
 }
 
 /// # Safety
 ///
-/// Called by `misc_open()` only.
+/// Only `misc_open()` may call this.
 unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
     let Some(log) = LOG.as_ref() else {
         return ENODEV.to_errno();
@@ -208,8 +215,9 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
 
     match KBox::new(Reader::new(log.clone()), GFP_KERNEL) {
         Ok(reader) => {
-            // SAFETY: A file that is being opened belongs to its `open()`. What `misc_open()` has
-            // put there is of no use to us.
+            // SAFETY: `misc_open()` passes a valid inode and a file that no other code uses yet.
+            // This overwrites the pointer to the misc device in `private_data`, which we do not
+            // need.
             unsafe {
                 (*file).private_data = reader.into_foreign();
                 bindings::stream_open(inode, file)
@@ -221,29 +229,31 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
 
 /// # Safety
 ///
-/// Called by the kernel only, for a file that [`open()`] has opened, once.
+/// Only the VFS may call this, once for each file that [`open()`] has opened.
 unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-    // SAFETY: By the safety requirements. Nobody uses the file any more.
+    // SAFETY: `open()` has stored the reader in `private_data`. The VFS calls `release()` after the
+    // last use of the file.
     drop(unsafe { <KBox<Reader> as ForeignOwnable>::from_foreign((*file).private_data) });
     0
 }
 
 /// # Safety
 ///
-/// Called by the kernel only, for a file that [`open()`] has opened.
+/// Only the VFS may call this, for a file that [`open()`] has opened.
 unsafe extern "C" fn read(
     file: *mut bindings::file,
     to: *mut c_char,
     len: usize,
     _position: *mut bindings::loff_t,
 ) -> isize {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `open()` has opened the file, and the VFS does not release it during a read.
     let reader = unsafe { reader(file) };
-    // SAFETY: By the safety requirements. The file has no position.
+    // SAFETY: The VFS passes a valid file. `stream_open()` made it a file without a position, so
+    // `fdget_pos()` need not take the `f_pos` lock for it.
     let is_blocking = unsafe { File::from_raw_file(file) }.flags() & O_NONBLOCK == 0;
     let to = UserSlice::new(UserPtr::from_ptr(to.cast()), len);
 
-    // CAST: A line is short, and an errno is a small number.
+    // CAST: A line is less than 1 KiB long, and an errno is at most 4095.
     match reader.read(to, is_blocking) {
         Ok(len) => len as isize,
         Err(error) => error.to_errno() as isize,
@@ -252,14 +262,17 @@ unsafe extern "C" fn read(
 
 /// # Safety
 ///
-/// Called by the kernel only, for a file that [`open()`] has opened, with a valid or null table.
+/// Only the kernel's poll code may call this, for a file that [`open()`] has opened, with a valid
+/// or null table.
 unsafe extern "C" fn poll(
     file: *mut bindings::file,
     table: *mut bindings::poll_table_struct,
 ) -> bindings::__poll_t {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `open()` has opened the file, and the VFS does not release it during a poll.
     let reader = unsafe { reader(file) };
-    // SAFETY: By the safety requirements. The file has no position.
+    // SAFETY: The file is valid, and the table is valid or null, by the safety requirements.
+    // `stream_open()` made it a file without a position, so `fdget_pos()` need not take the `f_pos`
+    // lock for it.
     let (table, file) = unsafe { (PollTable::from_raw(table), File::from_raw_file(file)) };
 
     table.register_wait(file, &reader.log.changed);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Events, and the text of them.
+//! Events, and their text.
 
 use kernel::{
     fmt,
@@ -20,19 +20,19 @@ use crate::{
     },
 };
 
-/// The length of a disk's name, with the byte that ends it.
+/// The maximum length of a disk's name in bytes, with the NUL.
 const DISK_NAME_LEN: usize = bindings::DISK_NAME_LEN as usize;
 
-/// Who has found an error that no process had hit.
+/// The source of a found error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// The platform, by a scrub or a machine check that it has seen.
+    /// The platform, by a scrub or a machine check.
     Platform,
     /// A machine check in the kernel.
     MachineCheck,
     /// A read of the disk.
     Read,
-    /// Root, by a write to the disk's list of bad blocks.
+    /// Root, by a write to the disk's `badblocks` file.
     User,
 }
 
@@ -47,17 +47,17 @@ impl Source {
     }
 }
 
-/// What happened to a range of a disk.
+/// An event of a range of a disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The memory failed, and the holder of the disk was notified.
     Failure(Flags, Outcome),
-    /// Errors were found, and are listed as bad from now on.
+    /// Errors were found. The range is now in the disk's list of bad blocks.
     Found(Source),
-    /// The holder of the disk was notified of errors that were found, or was not:
-    /// it does not want to be, or there is none.
+    /// The holder of the disk was notified of found errors. [`None`] if no holder was notified, for
+    /// example because the disk has none.
     Notified(Option<Outcome>),
-    /// The memory was repaired and written, and is good.
+    /// A write cleared the errors. The memory is good.
     Cleared,
 }
 
@@ -85,7 +85,7 @@ impl Event {
         }
     }
 
-    /// What the holder has answered, [`None`] if it was not asked.
+    /// The holder's outcome, [`None`] if no holder was notified.
     fn outcome(self) -> Option<Outcome> {
         match self {
             Self::Failure(_, outcome) => Some(outcome),
@@ -111,7 +111,7 @@ impl Event {
         }
     }
 
-    /// A positive number.
+    /// The errno of a failed outcome, as a positive number.
     fn errno(self) -> Option<c_int> {
         match self.outcome() {
             Some(Outcome::Failed(error)) => error.to_errno().checked_neg(),
@@ -125,14 +125,14 @@ impl Event {
 pub(super) struct Record {
     /// Nanoseconds since 1970.
     time: i64,
-    /// The name, and zeroes: one at least.
+    /// The name, filled up with NULs: at least one.
     disk: [u8; DISK_NAME_LEN],
     range: ByteRange<space::Device>,
     event: Event,
 }
 
 impl Record {
-    /// What of the disk's name is too long is left out; no disk has such a name.
+    /// Truncates a disk name of `DISK_NAME_LEN` bytes or more, which no disk has.
     pub(super) fn new(
         time: i64,
         disk: &CStr,
@@ -159,16 +159,16 @@ impl Record {
         CStr::from_bytes_until_nul(&self.disk).unwrap_or_default()
     }
 
-    /// Hands the event to those who trace.
+    /// Passes the event to the tracepoint, if tracing is on.
     pub(super) fn trace(&self) {
         let text = |name: Option<&'static CStr>| name.unwrap_or_default().as_char_ptr();
 
-        // SAFETY: It is always okay to look at the static key of a tracepoint.
+        // SAFETY: The function only reads the static key of the tracepoint.
         if !unsafe { bindings::trace_daxmf_event_enabled() } {
             return;
         }
 
-        // SAFETY: All strings end with a zero. The tracepoint copies them.
+        // SAFETY: All strings end with a NUL. The tracepoint copies them.
         unsafe {
             bindings::trace_daxmf_event(
                 self.event.name().as_char_ptr(),
@@ -184,7 +184,7 @@ impl Record {
         };
     }
 
-    /// The line that a reader gets of the event number `number`.
+    /// Returns the line that a reader gets for the event number `number`.
     pub(super) fn line(&self, number: u64) -> impl fmt::Display + '_ {
         Line {
             number,
@@ -214,7 +214,7 @@ impl fmt::Display for Line<'_> {
         write_name(f, " event=", Some(event.name()))?;
         f.write_str(" disk=")?;
         for byte in self.record.disk().to_bytes() {
-            // Whatever the driver calls its disk, the line stays one line of fields.
+            // Escape spaces and line ends, because they separate fields and lines.
             match byte {
                 b'!'..=b'~' => write!(f, "{}", char::from(*byte))?,
                 _ => write!(f, "\\x{byte:02x}")?,
@@ -235,7 +235,7 @@ impl fmt::Display for Line<'_> {
     }
 }
 
-/// Writes a field, unless the event does not have it.
+/// Writes a field, if the event has it.
 fn write_name(f: &mut fmt::Formatter<'_>, field: &str, name: Option<&'static CStr>) -> fmt::Result {
     match name {
         Some(name) => {
@@ -264,7 +264,7 @@ mod tests {
     const HEAD: &str = "sequence=7 time=1700000000.000000042 event=";
 
     #[test]
-    fn an_event_is_a_line() -> Result {
+    fn writes_one_line_per_event() -> Result {
         let flags = Flags::ACTION_REQUIRED | Flags::SW_SIMULATED;
         let events = [
             (
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_one_word() -> Result {
+    fn escapes_and_truncates_the_disk_name() -> Result {
         let line = line(
             c"a b=\n0123456789012345678901234567890123456789",
             Event::Cleared,

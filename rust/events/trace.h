@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The tracepoint daxmf:daxmf_event: what the log of memory failures gets, at
- * the moment it gets it.
+ * The tracepoint daxmf:daxmf_event. It fires for each event that the crate adds
+ * to the log of memory failures.
  */
 #undef TRACE_SYSTEM
 #define TRACE_SYSTEM daxmf

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Non-trivial C macros cannot be used in Rust, and inlined C functions cannot be called. The
- * functions here wrap those that the crate needs and that rust/helpers/ of the kernel lacks.
+ * Rust cannot use non-trivial C macros, and cannot call inline C functions. The functions here
+ * wrap those that the crate needs and that the kernel's rust/helpers/ lacks.
  *
  * Sorted alphabetically.
  */

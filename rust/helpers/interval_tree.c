@@ -5,7 +5,7 @@
 
 #define LAST(node) ((node)->last)
 
-/* lib/interval_tree.c has the same, and keeps it to itself. */
+/* The same callbacks in lib/interval_tree.c are static. */
 RB_DECLARE_CALLBACKS_MAX(static, augment, struct interval_tree_node, rb,
 			 unsigned long, __subtree_last, LAST)
 

@@ -7,7 +7,7 @@ bool rust_helper_trace_daxmf_event_enabled(void)
 	return trace_daxmf_event_enabled();
 }
 
-/* kernel::tracepoint looks for the static key in the kernel's own bindings. */
+/* kernel::tracepoint supports only tracepoints in the kernel's own bindings. */
 void rust_helper_trace_daxmf_event(const char *event, const char *disk,
 				   u64 offset, u64 length, const char *source,
 				   int flags, const char *outcome,

@@ -12,17 +12,20 @@ use kernel::{
 
 use super::Namespace;
 
-/// The binding of a driver to a namespace, which is the device's private data.
+/// The binding of a driver to a namespace: the private data of the namespace's device.
 #[pin_data]
 pub struct Binding<T> {
-    // Dropped first, for it may need the namespace to be bound.
+    // Dropped first, because its drop may need the namespace to be bound.
     #[pin]
     data: T,
-    _unbind: Unbind,
+    _unbind: UnbindGuard,
 }
 
 impl<T> Binding<T> {
-    pub(super) fn new(unbind: Unbind, data: impl PinInit<T, Error>) -> impl PinInit<Self, Error> {
+    pub(super) fn new(
+        unbind: UnbindGuard,
+        data: impl PinInit<T, Error>,
+    ) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
             _unbind: unbind,
             data <- data,
@@ -34,33 +37,35 @@ impl<T> Binding<T> {
     }
 }
 
-/// Lets a namespace go when dropped: nobody can take it for bound any more, and those who did are
-/// waited for. Then the claims of its memory are waited for. They were dropped with the driver's
-/// data, unless the driver has kept one elsewhere: memory must not go while it can be accessed.
-pub(super) struct Unbind(Arc<Namespace>);
+/// Marks a namespace as bound. The drop removes the mark, and waits for all
+/// [`super::namespace::Bound`] guards. Then it waits for the claims of the namespace's memory,
+/// because the memory must not be released while it can be accessed. The driver's data usually
+/// contains these claims, and was dropped before.
+pub(super) struct UnbindGuard(Arc<Namespace>);
 
-impl Unbind {
-    /// Says that a namespace is bound from now on.
+impl UnbindGuard {
+    /// Marks `namespace` as bound.
     ///
     /// # Safety
     ///
-    /// Its device must be bound, or being bound, until the value has been dropped.
+    /// The device of the namespace must be bound, or being bound, until the returned value has been
+    /// dropped.
     pub(super) unsafe fn new(namespace: Arc<Namespace>) -> Self {
-        // INVARIANT: By the safety requirements.
+        // INVARIANT: The device is bound while `is_bound` is set, by the safety requirements.
         namespace.is_bound.store(true, Release);
         Self(namespace)
     }
 }
 
-impl Drop for Unbind {
+impl Drop for UnbindGuard {
     fn drop(&mut self) {
         self.0.is_bound.store(false, Release);
-        // Who claims memory is one of those who are waited for first.
+        // `Bound::claim()` needs a guard that this waits for, so no claim is added afterwards.
         self.0.users.synchronize();
         self.0.claims.wait(|| {
             dev_warn!(
                 self.0.device(),
-                "driver still uses the memory, unbinding waits until it does not\n"
+                "unbind waits: the driver still has a claim of the memory\n"
             )
         });
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The claims of the memory of a namespace.
+//! Counts the claims of a namespace's memory.
 
 use kernel::{
     prelude::*,
@@ -13,7 +13,7 @@ use kernel::{
     },
 };
 
-/// The claims of the memory of a namespace.
+/// The number of claims of a namespace's memory.
 #[pin_data]
 pub(super) struct Claims {
     #[pin]
@@ -32,12 +32,12 @@ impl Claims {
         Arc::pin_init(claims, GFP_KERNEL)
     }
 
-    /// Waits until there is no claim. `left` is called once if there is one.
-    pub(super) fn wait(&self, left: impl FnOnce()) {
+    /// Waits until there is no claim. Calls `before_wait` first if there is one.
+    pub(super) fn wait(&self, before_wait: impl FnOnce()) {
         let mut number = self.number.lock();
 
         if *number != 0 {
-            left();
+            before_wait();
         }
         while *number != 0 {
             self.none_left.wait(&mut number);
@@ -45,24 +45,24 @@ impl Claims {
     }
 }
 
-/// A claim that unbinding the namespace waits for, until this is dropped.
+/// A counted claim. The unbind of the namespace waits until this is dropped.
 ///
 /// # Invariants
 ///
-/// `self.0` counts it.
-pub(crate) struct Claimed(Arc<Claims>);
+/// `self.0` counts this claim.
+pub(crate) struct CountedClaim(Arc<Claims>);
 
-impl Claimed {
+impl CountedClaim {
     pub(super) fn new(claims: &Arc<Claims>) -> Self {
         let mut number = claims.number.lock();
 
-        // INVARIANT: It is counted here. One cannot have so many that the number overflows.
+        // INVARIANT: This counts the claim. Each claim uses memory, so the number cannot overflow.
         *number = number.saturating_add(1);
         Self(claims.clone())
     }
 }
 
-impl Drop for Claimed {
+impl Drop for CountedClaim {
     fn drop(&mut self) {
         let mut number = self.0.number.lock();
 

@@ -26,18 +26,18 @@ use crate::bindings;
 use super::{
     binding::{
         Binding,
-        Unbind, //
+        UnbindGuard, //
     },
     btt::Btt,
     Event,
     Namespace, //
 };
 
-/// A driver for namespaces. The value is the driver's data for one of them, and is dropped when
-/// the driver is unbound.
+/// A driver for namespaces. A value is the driver's data for one namespace. It is dropped when the
+/// driver is unbound from the namespace.
 ///
-/// A namespace with a block translation table is bound, too, but not handed to the driver: all of
-/// it is what `nd_btt` makes a disk of.
+/// The adapter also binds to a namespace with a block translation table, but does not call the
+/// driver for it: `nd_btt` makes the disk.
 ///
 /// # Examples
 ///
@@ -58,18 +58,19 @@ pub trait Driver: Send + Sync + Sized + 'static {
     /// Binds the driver to a namespace.
     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error>;
 
-    /// Tells that something happened to the namespace.
+    /// Handles an event of the namespace.
     fn notify(&self, _event: Event) {}
 
-    /// Called before the driver's data is dropped, and when the machine shuts down.
+    /// Makes completed writes durable. Called before the driver's data is dropped, and when the
+    /// machine shuts down.
     fn quiesce(&self) {}
 }
 
 /// The private data of a device that is bound to a driver.
 pub enum DriverData<T> {
-    /// A namespace with the data of the driver for it.
+    /// A namespace, with the driver's data for it.
     Namespace(Pin<KBox<Binding<T>>>),
-    /// The disk of `nd_btt`.
+    /// A namespace with a block translation table, whose disk `nd_btt` makes.
     Btt(Btt),
 }
 
@@ -86,7 +87,7 @@ unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::nd_device_driver, drv);
 }
 
-/// A `struct nd_device_driver` that starts out zeroed.
+/// A `struct nd_device_driver`, zeroed by default.
 #[repr(transparent)]
 pub struct Raw(bindings::nd_device_driver);
 
@@ -103,7 +104,7 @@ impl Default for Raw {
     }
 }
 
-// SAFETY: `driver_unregister()` undoes what `__nd_driver_register()` did.
+// SAFETY: `driver_unregister()` reverts `__nd_driver_register()`.
 unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
     unsafe fn register(
         driver: &Opaque<Raw>,
@@ -115,7 +116,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
 
         let driver = driver.get().cast::<bindings::nd_device_driver>();
 
-        // SAFETY: The driver is valid, and not registered yet.
+        // SAFETY: `driver` is valid, and is not registered yet, so no other code uses it.
         unsafe {
             (*driver).drv.name = name.as_char_ptr();
             (*driver).type_ = TYPES as c_ulong;
@@ -125,14 +126,14 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*driver).notify = Some(Self::notify_callback);
         }
 
-        // SAFETY: The driver is set up, and stays in place until it is unregistered.
+        // SAFETY: The driver is initialized, and stays in place until `unregister()`.
         to_result(unsafe {
             bindings::__nd_driver_register(driver, module.as_ptr(), name.as_char_ptr())
         })
     }
 
     unsafe fn unregister(driver: &Opaque<Raw>) {
-        // SAFETY: The driver was registered.
+        // SAFETY: `register()` has registered the driver.
         unsafe { bindings::driver_unregister(driver.get().cast()) };
     }
 }
@@ -144,16 +145,16 @@ impl<T: Driver> Adapter<T> {
     ///
     /// `dev` must be bound to this driver for the duration of `'a`.
     unsafe fn data<'a>(dev: *mut bindings::device) -> &'a DriverData<T> {
-        // SAFETY: `dev` is a valid device.
+        // SAFETY: `dev` is bound by the safety requirements, so it is a valid device.
         let dev = unsafe { Device::<CoreInternal<'_>>::from_raw(dev) };
 
-        // SAFETY: A bound device has the data that `probe_callback()` has set.
+        // SAFETY: `probe_callback()` has set private data of this type for each bound device.
         unsafe { dev.drvdata_borrow::<DriverData<T>>() }.get_ref()
     }
 
     /// # Safety
     ///
-    /// Called by the nd bus only, for a device that is to be bound to this driver.
+    /// Only the nd bus may call this, for a device that it binds to this driver.
     unsafe extern "C" fn probe_callback(dev: *mut bindings::device) -> c_int {
         // SAFETY: The bus passes a valid device.
         let is_btt = unsafe { bindings::is_nd_btt(dev) };
@@ -162,13 +163,17 @@ impl<T: Driver> Adapter<T> {
 
         from_result(|| {
             let data = if is_btt {
-                // SAFETY: The device is being bound. If that fails, this is dropped on the way out;
-                // else it is a part of the device's data, which go when it is unbound.
+                // SAFETY: `is_nd_btt()` has checked the type of the device. The device is being
+                // bound. If that fails, the `Btt` is dropped before this function returns.
+                // Otherwise it is part of the device's data, which the driver core drops at the
+                // unbind.
                 DriverData::Btt(unsafe { Btt::attach(dev) }?)
             } else {
                 let namespace = Namespace::probe(dev)?;
-                // SAFETY: As above.
-                let unbind = unsafe { Unbind::new(namespace.clone()) };
+                // SAFETY: The device is being bound. If that fails, the guard is dropped before
+                // this function returns. Otherwise it is part of the device's data, which the
+                // driver core drops at the unbind.
+                let unbind = unsafe { UnbindGuard::new(namespace.clone()) };
                 let binding = Binding::new(unbind, T::probe(namespace));
 
                 DriverData::Namespace(KBox::pin_init(binding, GFP_KERNEL)?)
@@ -181,9 +186,10 @@ impl<T: Driver> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the nd bus only, for a device that is bound to this driver.
+    /// Only the nd bus may call this, for a device that is bound to this driver.
     unsafe extern "C" fn quiesce_callback(dev: *mut bindings::device) {
-        // SAFETY: The bus holds the device's lock, so it stays bound.
+        // SAFETY: The device is bound to this driver. The bus holds the device's lock, so it stays
+        // bound.
         match unsafe { Self::data(dev) } {
             DriverData::Namespace(binding) => binding.data().quiesce(),
             DriverData::Btt(btt) => btt.flush(),
@@ -192,7 +198,7 @@ impl<T: Driver> Adapter<T> {
 
     /// # Safety
     ///
-    /// Called by the nd bus only, for a device that is bound to this driver.
+    /// Only the nd bus may call this, for a device that is bound to this driver.
     unsafe extern "C" fn notify_callback(
         dev: *mut bindings::device,
         event: bindings::nvdimm_event,
@@ -201,7 +207,8 @@ impl<T: Driver> Adapter<T> {
             return;
         };
 
-        // SAFETY: The bus holds the device's lock, so it stays bound.
+        // SAFETY: The device is bound to this driver. The bus holds the device's lock, so it stays
+        // bound.
         match unsafe { Self::data(dev) } {
             DriverData::Namespace(binding) => binding.data().notify(event),
             DriverData::Btt(btt) => btt.notify(event),
@@ -209,7 +216,7 @@ impl<T: Driver> Adapter<T> {
     }
 }
 
-/// Declares a kernel module that exposes a single namespace driver.
+/// Declares a kernel module that registers a single namespace driver.
 ///
 /// # Examples
 ///

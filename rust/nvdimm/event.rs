@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the nd bus tells a driver of a namespace.
+//! Events of a namespace, which the nd bus sends to the driver.
 //!
 //! C header: [`include/linux/nd.h`](srctree/include/linux/nd.h)
 
@@ -8,12 +8,12 @@ use kernel::prelude::*;
 
 use crate::bindings;
 
-/// News about a namespace.
+/// An event of a namespace.
 ///
 /// C: `enum nvdimm_event`
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The list of bad ranges may have grown, see
+    /// The platform's list of errors may have grown, see
     /// [`Bound::populate_badblocks()`](super::namespace::Bound::populate_badblocks).
     RevalidatePoison,
     /// The region may have become read-only, or writable.

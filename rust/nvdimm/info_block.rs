@@ -22,20 +22,20 @@ use crate::{
     },
 };
 
-/// The bytes that info blocks may lie in.
+/// The number of bytes at the start of a namespace that can contain info blocks.
 ///
 /// C: `nd_info_block_reserve()`
 const INFO_BLOCK_RESERVE: u64 = 8192;
 
-/// The physical addresses of all of a namespace.
+/// Returns the physical addresses of a whole namespace.
 ///
 /// # Errors
 ///
-/// - `EINVAL` if it has none.
+/// - `EINVAL` if the namespace has none.
 ///
 /// # Safety
 ///
-/// `namespace` must be valid, and one that a driver can be bound to.
+/// `namespace` must be valid, and of a type that a driver can be bound to.
 pub(super) unsafe fn memory_of(
     namespace: *mut bindings::nd_namespace_common,
 ) -> Result<ByteRange<space::Physical>> {
@@ -50,8 +50,8 @@ pub(super) unsafe fn memory_of(
         .ok_or(EINVAL)
 }
 
-/// Makes the info block of a namespace readable, until `devm_namespace_disable()` or, at the
-/// latest, the device is unbound.
+/// Maps the info block of a namespace until `devm_namespace_disable()`, or until the device is
+/// unbound.
 ///
 /// # Errors
 ///
@@ -62,20 +62,25 @@ fn enable(
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
 ) -> Result {
-    // SAFETY: Both are valid, and the device is being probed.
+    // SAFETY: The callers pass a valid device that is being probed, and its valid namespace.
     to_result(unsafe { bindings::devm_namespace_enable(raw, namespace, INFO_BLOCK_RESERVE) })
-        .inspect_err(|error| dev_err!(device, "cannot be read: {error:?}, is it in use?\n"))
+        .inspect_err(|error| {
+            dev_err!(
+                device,
+                "cannot be read: {error:?}, /proc/iomem shows whether it is in use\n"
+            )
+        })
 }
 
-/// Looks for an info block at the start of a namespace, which says that it is not a raw one.
+/// Checks that a namespace has no info block at its start, so that it is raw.
 ///
 /// # Errors
 ///
-/// - `ENXIO` if there is one; the nd bus has made a device for it, which it probes next.
-/// - `EOPNOTSUPP` if there is one that this kernel cannot use.
+/// - `ENXIO` if it has an info block. The nd bus has created a device for it, which it probes next.
+/// - `EOPNOTSUPP` if it has an info block that this kernel cannot use.
 /// - `EBUSY` if the memory is in use.
 /// - `ENOMEM` if memory is short.
-pub(super) fn find_info_block(
+pub(super) fn check_no_info_block(
     device: &Device<CoreInternal<'_>>,
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
@@ -87,39 +92,39 @@ pub(super) fn find_info_block(
         bindings::nd_pfn_probe,
         bindings::nd_dax_probe,
     ] {
-        // SAFETY: As above, and the namespace is enabled.
+        // SAFETY: `raw` is being probed, and `enable()` has enabled its valid namespace.
         match to_result(unsafe { probe(raw, namespace) }) {
             Ok(()) => return Err(ENXIO),
             Err(EOPNOTSUPP) => {
                 dev_err!(device, "has an info block that this kernel cannot use\n");
                 return Err(EOPNOTSUPP);
             }
-            // Not looked for, so it may be there.
+            // The search did not run, so there may be an info block.
             Err(ENOMEM) => return Err(ENOMEM),
             // No info block of this kind.
             Err(_) => (),
         }
     }
 
-    // SAFETY: The namespace was enabled above.
+    // SAFETY: `enable()` has enabled the namespace for `raw`.
     unsafe { bindings::devm_namespace_disable(raw, namespace) };
     Ok(())
 }
 
-/// Reads the info block of an fsdax namespace, or writes it if it has none yet.
+/// Reads the info block of an `fsdax` namespace, or writes one if the namespace has none.
 ///
 /// # Errors
 ///
-/// - `ENXIO` if it cannot be read or written.
-/// - `EINVAL` if the namespace cannot have one, or if it makes no sense.
-/// - `EOPNOTSUPP` if it is not what the device was made for, or of no use to this kernel.
+/// - `ENXIO` if the info block cannot be read or written.
+/// - `EINVAL` if the info block is invalid, or if the namespace cannot have one.
+/// - `EOPNOTSUPP` if the info block does not match the device, or if this kernel cannot use it.
 /// - `EBUSY` if the memory is in use.
 /// - `ENOMEM` if memory is short.
 ///
 /// # Safety
 ///
-/// `raw` must be the device of a `struct nd_pfn`, which is being probed, and `namespace` the one
-/// that it has claimed.
+/// `raw` must be the device of a `struct nd_pfn` that is being probed. `namespace` must be the
+/// namespace that it has claimed.
 pub(super) unsafe fn read_info_block(
     device: &Device<CoreInternal<'_>>,
     raw: *mut bindings::device,
@@ -127,25 +132,27 @@ pub(super) unsafe fn read_info_block(
 ) -> Result<Layout> {
     enable(device, raw, namespace)?;
 
-    // SAFETY: By the safety requirements, and the namespace is enabled.
+    // SAFETY: `raw` and `namespace` meet the safety requirements, which are the same, and
+    // `enable()` has enabled the namespace.
     let layout = unsafe { layout_of(raw, namespace) }.inspect_err(|error| {
         dev_err!(device, "info block cannot be used: {error:?}\n");
     })?;
 
-    // SAFETY: The namespace was enabled, and `nvdimm_setup_pfn()` has left it so.
+    // SAFETY: `enable()` has enabled the namespace for `raw`, and `nvdimm_setup_pfn()` does not
+    // disable it.
     unsafe { bindings::devm_namespace_disable(raw, namespace) };
     Ok(layout)
 }
 
-/// What the info block of an fsdax namespace says.
+/// Returns the layout in the info block of an `fsdax` namespace.
 ///
 /// # Errors
 ///
-/// Those of [`read_info_block()`], but for `EBUSY`.
+/// The same as [`read_info_block()`], except `EBUSY`.
 ///
 /// # Safety
 ///
-/// As there, and `namespace` must be enabled.
+/// The same as for [`read_info_block()`], and `namespace` must be enabled.
 unsafe fn layout_of(
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
@@ -153,16 +160,17 @@ unsafe fn layout_of(
     // SAFETY: All fields of a `struct dev_pagemap` may be zero.
     let mut pgmap = unsafe { core::mem::zeroed::<bindings::dev_pagemap>() };
 
-    // SAFETY: By the safety requirements. `pgmap` has no flags, to which the function adds.
+    // SAFETY: `raw` is the device of a `struct nd_pfn` whose namespace is enabled, by the safety
+    // requirements. The flags of `pgmap` are 0, because the function only adds flags.
     let data_offset = unsafe {
         let pfn = bindings::to_nd_pfn(raw);
 
         to_result(bindings::nvdimm_setup_pfn(pfn, &mut pgmap))?;
-        // The info block is gone when the device is unbound, so nothing points to it.
+        // Copy the value: the kernel frees `pfn_sb` when the device is unbound.
         u64::from_le((*(*pfn).pfn_sb).dataoff)
     };
 
-    // SAFETY: `nvdimm_setup_pfn()` has set the only range.
+    // SAFETY: `nvdimm_setup_pfn()` has set `range`, the union's field for a single range.
     let mapped = unsafe { *pgmap.__bindgen_anon_1.range.as_ref() };
     let mapped = mapped
         .end
@@ -170,9 +178,9 @@ unsafe fn layout_of(
         .and_then(|end| ByteRange::between(mapped.start, end))
         .ok_or(EINVAL)?;
     let altmap = (pgmap.flags & bindings::PGMAP_ALTMAP_VALID != 0).then_some(pgmap.altmap);
-    // SAFETY: The namespace is valid, and its `struct nd_pfn` is being probed.
+    // SAFETY: The namespace is valid, and a driver is being bound to its `struct nd_pfn`.
     let memory = unsafe { memory_of(namespace) }?;
 
-    // The C function checks what the info block says in part only.
+    // `nvdimm_setup_pfn()` does not check all fields of the info block.
     Layout::new(memory, mapped, data_offset, altmap).ok_or(EINVAL)
 }

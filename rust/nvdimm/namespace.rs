@@ -53,46 +53,48 @@ use crate::{
 
 use super::{
     claims::{
-        Claimed,
-        Claims, //
+        Claims,
+        CountedClaim, //
     },
     info_block::{
-        find_info_block,
+        check_no_info_block,
         memory_of,
         read_info_block, //
     },
 };
 
-/// What a namespace was made for.
+/// The kind of a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Nothing says: it is raw, or has labels only. All of it is data.
+    /// Without an info block: raw, or with labels only. All of it is data.
     Raw,
-    /// DAX: it has the info block of a `struct nd_pfn`, as ndctl's fsdax.
+    /// With the info block of a `struct nd_pfn`, for DAX: ndctl's mode `fsdax`.
     Pfn,
-    /// DAX, by an old kernel that padded its start. It is of use to block I/O only: see `start_pad`
-    /// in [`drivers/nvdimm/pfn.h`](srctree/drivers/nvdimm/pfn.h).
+    /// With the info block of a `struct nd_pfn` of an old kernel that padded its start. It supports
+    /// block I/O only: see `start_pad` in [`drivers/nvdimm/pfn.h`](srctree/drivers/nvdimm/pfn.h).
     PaddedPfn,
 }
 
-/// A namespace that a driver of ours is, or was, bound to.
+/// A namespace that our driver is, or was, bound to.
 ///
-/// What needs the namespace to be bound goes through [`bound()`](Self::bound).
+/// Functions that need the namespace to be bound are in [`Bound`], which [`bound()`](Self::bound)
+/// returns.
 ///
 /// # Invariants
 ///
 /// - `container` is the device of a `struct nd_namespace_io`.
-/// - While `is_bound` is set, `device` is bound to our driver, and so is its parent, a region.
+/// - While `is_bound` is set, `device` is bound to our driver. Its parent is a region, which is
+///   bound, too.
 #[pin_data]
 pub struct Namespace {
-    /// What the driver is bound to: the namespace itself, or the `struct nd_pfn` that has claimed
-    /// it.
+    /// The device that the driver is bound to: the namespace itself, or the `struct nd_pfn` that
+    /// has claimed it.
     device: ARef<Device>,
     container: ARef<Device>,
     disk_name: CString,
     kind: Kind,
     layout: Layout,
-    /// Whether the region has no part in making writes durable.
+    /// Whether a store fence makes writes durable, without a flush of the region.
     is_flushed_by_fence: bool,
     #[pin]
     pub(super) users: Srcu,
@@ -105,20 +107,21 @@ impl Namespace {
     ///
     /// # Errors
     ///
-    /// - `ENODEV` if it has no namespace, or one without a size.
+    /// - `ENODEV` if the device has no namespace, or one that is smaller than a page or has no
+    ///   UUID.
     /// - `ENXIO` if another device has claimed the namespace, for example because of an info block,
     ///   or if the info block cannot be read or written.
-    /// - `EOPNOTSUPP` if it has an info block that this kernel cannot use.
+    /// - `EOPNOTSUPP` if the namespace has an info block that this kernel cannot use.
     /// - `EACCES` if the DIMM is locked.
     /// - `EBUSY` if the memory is in use.
-    /// - `EINVAL` if it is too small.
+    /// - `EINVAL` if the info block is invalid, or if the namespace cannot have one.
     /// - `ENOMEM` if memory is short.
     pub(super) fn probe(device: &Device<CoreInternal<'_>>) -> Result<Arc<Self>> {
         let raw = core::ptr::from_ref(device).cast_mut().cast();
         let namespace = namespace_of(device)?;
 
-        // SAFETY: Both are valid. The namespace's device is the one that is being probed, or that
-        // has a reference to it.
+        // SAFETY: `raw` is being probed. `namespace` belongs to `raw`, or `raw` has claimed it and
+        // has a reference to it. So both are valid.
         let (is_pfn, container) = unsafe {
             (
                 bindings::is_nd_pfn(raw),
@@ -127,7 +130,8 @@ impl Namespace {
         };
 
         let (kind, layout) = if is_pfn {
-            // SAFETY: The device is a `struct nd_pfn` that is being probed, and this its namespace.
+            // SAFETY: `is_nd_pfn()` has checked the type of the device, which is being probed.
+            // `namespace_of()` returned the namespace that it has claimed.
             let layout = unsafe { read_info_block(device, raw, namespace) }?;
 
             match layout.is_padded() {
@@ -135,26 +139,26 @@ impl Namespace {
                 true => (Kind::PaddedPfn, layout),
             }
         } else {
-            find_info_block(device, raw, namespace)?;
-            // SAFETY: The device is a namespace.
+            check_no_info_block(device, raw, namespace)?;
+            // SAFETY: `namespace` is valid, and a driver is being bound to it.
             (Kind::Raw, Layout::raw(unsafe { memory_of(namespace) }?))
         };
 
-        // INVARIANT: Nobody takes it for bound yet. Every namespace that a driver is bound to is a
-        // `struct nd_namespace_io`.
+        // INVARIANT: `is_bound` is not set. Every namespace that a driver is bound to is a `struct
+        // nd_namespace_io`.
         Arc::pin_init(
             try_pin_init!(Self {
                 device: (&***device).into(),
                 container,
-                // SAFETY: The namespace is valid.
+                // SAFETY: `namespace_of()` returned a valid namespace.
                 disk_name: unsafe { disk_name(namespace) }?,
                 kind,
                 layout,
-                // Flushes go through a function of the region's own if it is asynchronous, and else
-                // to the flush hints.
+                // `nvdimm_flush()` calls the region's own function if the region is asynchronous.
+                // Otherwise it writes to the flush hints. If the region has neither, only its fence
+                // is left.
                 //
-                // SAFETY: The parent of a namespace is a region, which is bound while the
-                // namespace is.
+                // SAFETY: The parent of the device is a region, which is bound while the device is.
                 is_flushed_by_fence: unsafe {
                     let region = bindings::to_nd_region((*raw).parent);
 
@@ -178,41 +182,43 @@ impl Namespace {
         &self.disk_name
     }
 
-    /// What it was made for.
+    /// The kind of the namespace.
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
-    /// Where the DAX device and the disk of the namespace lie in physical memory. That is where its
-    /// data are: not what an info block reserves.
+    /// The position of the namespace's DAX device and disk in physical memory. It covers the data
+    /// only, not the memory that an info block reserves.
     pub fn window(&self) -> Window<space::Physical, space::Device> {
         self.layout.data()
     }
 
-    /// Keeps the namespace bound, as long as the guard is there. Returns [`None`] if it is not
-    /// bound any more.
+    /// Returns a guard that keeps the namespace bound while it exists, or [`None`] if the namespace
+    /// is not bound any more.
     ///
-    /// The driver's data must not be dropped with a guard held, its drop would wait for it.
+    /// A thread that has a guard must not drop the driver's [`Binding`](super::binding::Binding):
+    /// the drop would wait for the guard.
     pub fn bound(&self) -> Option<Bound<'_>> {
         let guard = self.users.read_lock();
 
-        // INVARIANT: `Binding` clears the flag, then waits for us, then lets the device go.
+        // INVARIANT: The drop of `UnbindGuard` clears `is_bound`, then waits for `guard`. The
+        // driver core unbinds the device only after that.
         self.is_bound.load(Acquire).then_some(Bound {
             namespace: self,
             _guard: guard,
         })
     }
 
-    /// Makes all that was written durable.
+    /// Makes all completed writes durable.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the platform failed to.
+    /// - `EIO` if the platform failed to flush.
     /// - `ENOMEM` if memory is short.
-    /// - `ENXIO` if the namespace is not bound any more, and the platform had to be asked.
+    /// - `ENXIO` if the region must flush, and the namespace is not bound any more.
     #[inline]
     pub fn flush(&self) -> Result {
-        // What `nvdimm_flush()` comes to where there are no flush hints.
+        // `nvdimm_flush()` does nothing else if there are no flush hints.
         if self.is_flushed_by_fence {
             // SAFETY: A barrier has no preconditions.
             unsafe { bindings::pmem_wmb() };
@@ -227,13 +233,14 @@ impl Namespace {
     }
 }
 
-/// The namespace that a device is, or has claimed.
+/// Returns the namespace that a device is, or has claimed.
 ///
 /// # Errors
 ///
-/// - `ENODEV` if the device has none, or one without a size.
-/// - `ENXIO` if another device has claimed it.
-/// - `EOPNOTSUPP` if it should have page frames and cannot.
+/// - `ENODEV` if the device has no namespace, or one that is smaller than a page or has no UUID.
+/// - `ENXIO` if another device has claimed the namespace.
+/// - `EOPNOTSUPP` if the namespace is to have page frames, but its start or end is not aligned for
+///   them.
 /// - `EACCES` if the DIMM is locked.
 /// - `EBUSY` if a driver is bound to the namespace that the device has claimed.
 pub(super) fn namespace_of(
@@ -243,7 +250,8 @@ pub(super) fn namespace_of(
 
     // SAFETY: `raw` is a device of the nd bus that is being probed.
     from_err_ptr(unsafe { bindings::nvdimm_namespace_common_probe(raw) }).inspect_err(|error| {
-        // Seeds, and a namespace that another device has claimed, are nothing to report.
+        // Not errors: a seed has no namespace yet (`ENODEV`), and another device may have claimed
+        // the namespace (`ENXIO`).
         if *error != ENODEV && *error != ENXIO {
             dev_err!(
                 device,
@@ -253,7 +261,7 @@ pub(super) fn namespace_of(
     })
 }
 
-/// The name of a namespace's disk.
+/// Returns the name of a namespace's disk.
 ///
 /// # Errors
 ///
@@ -265,7 +273,8 @@ pub(super) fn namespace_of(
 unsafe fn disk_name(namespace: *mut bindings::nd_namespace_common) -> Result<CString> {
     let mut name = [0; bindings::DISK_NAME_LEN as usize];
 
-    // SAFETY: By the safety requirements, and the buffer is as large as the function expects it.
+    // SAFETY: `namespace` is valid by the safety requirements. `nvdimm_namespace_disk_name()`
+    // writes a string of at most `DISK_NAME_LEN` bytes with its NUL.
     let name = unsafe {
         bindings::nvdimm_namespace_disk_name(namespace, name.as_mut_ptr());
         CStr::from_char_ptr(name.as_ptr())
@@ -274,11 +283,11 @@ unsafe fn disk_name(namespace: *mut bindings::nd_namespace_common) -> Result<CSt
     Ok(CString::try_from(name)?)
 }
 
-/// A namespace that stays bound as long as this is there.
+/// A guard that keeps a namespace bound.
 ///
 /// # Invariants
 ///
-/// The namespace's device is bound to our driver.
+/// The namespace's device is bound to our driver, and its parent, a region, is bound, too.
 #[must_use]
 pub struct Bound<'a> {
     namespace: &'a Namespace,
@@ -287,14 +296,16 @@ pub struct Bound<'a> {
 
 impl Bound<'_> {
     fn region(&self) -> *mut bindings::nd_region {
-        // SAFETY: By the type invariants of `Namespace`, the parent is a region.
+        // SAFETY: The parent of the device is a region by the type invariants.
         unsafe { bindings::to_nd_region((*self.namespace.as_raw()).parent) }
     }
 
     fn raw_namespace(&self) -> *mut bindings::nd_namespace_common {
         let container = core::ptr::from_ref(&*self.namespace.container);
 
-        // SAFETY: By the type invariants of `Namespace`. A `Device` is a transparent wrapper.
+        // SAFETY: `container` is the device of a `struct nd_namespace_io` by the type invariants of
+        // `Namespace`, which starts with its `struct nd_namespace_common`. A `Device` is a
+        // transparent wrapper of `struct device`.
         unsafe {
             kernel::container_of!(
                 container.cast_mut().cast::<bindings::device>(),
@@ -311,26 +322,27 @@ impl Bound<'_> {
 
     /// The namespace's device.
     pub fn device(&self) -> &Device<device::Bound> {
-        // SAFETY: The device is bound by the type invariants.
+        // SAFETY: The device is bound to our driver by the type invariants.
         unsafe { self.namespace.device().as_bound() }
     }
 
     /// The NUMA node of the memory.
     pub fn node(&self) -> Node {
-        // SAFETY: The device is valid.
+        // SAFETY: The namespace has a reference to its device, so the device is valid.
         unsafe { Node::of(self.namespace.as_raw()) }
     }
 
     /// The size of a logical block in bytes.
     pub fn sector_size(&self) -> u32 {
-        // SAFETY: The namespace is valid.
+        // SAFETY: `raw_namespace()` returns a valid namespace, because we have a reference to its
+        // device.
         unsafe { bindings::pmem_sector_size(self.raw_namespace()) }
     }
 
-    /// Whether writes can be made durable by [`Namespace::flush()`]. [`None`] if the platform
-    /// does not say.
+    /// Whether the region has flush hints or a flush function, so that [`Namespace::flush()`] does
+    /// more than a fence. [`None`] if that is unknown.
     pub fn has_flush(&self) -> Option<bool> {
-        // SAFETY: The region is bound.
+        // SAFETY: The region is bound by the type invariants.
         match unsafe { bindings::nvdimm_has_flush(self.region()) } {
             0 => Some(false),
             flush if flush > 0 => Some(true),
@@ -340,42 +352,43 @@ impl Bound<'_> {
 
     /// Whether CPU caches must be written back for data to be durable.
     pub fn has_cache(&self) -> bool {
-        // SAFETY: The region is bound.
+        // SAFETY: The region is bound by the type invariants.
         unsafe { bindings::nvdimm_has_cache(self.region()) != 0 }
     }
 
     /// Whether stores need no flush of the region.
     pub fn is_synchronous(&self) -> bool {
-        // SAFETY: The region is bound.
+        // SAFETY: The region is bound by the type invariants.
         unsafe { bindings::is_nvdimm_sync(self.region()) }
     }
 
     fn flush(&self) -> Result {
-        // SAFETY: The region is bound.
+        // SAFETY: The region is bound by the type invariants.
         to_result(unsafe { bindings::nvdimm_flush(self.region(), core::ptr::null_mut()) })
     }
 
-    /// Makes all that was written durable, then completes the bio. That may be after this returned.
+    /// Makes all completed writes durable, then completes the bio. The bio may be completed after
+    /// this returns.
     pub fn flush_bio(&self, bio: Bio) {
         let bio = bio.into_raw();
 
-        // SAFETY: The region is bound, and the bio ours.
-        let answer = unsafe { bindings::nvdimm_flush(self.region(), bio.as_ptr()) };
+        // SAFETY: The region is bound by the type invariants, and we own the bio.
+        let result = unsafe { bindings::nvdimm_flush(self.region(), bio.as_ptr()) };
 
-        // CAST: A small positive number.
-        if answer == bindings::NVDIMM_FLUSH_ASYNC as c_int {
+        // CAST: `NVDIMM_FLUSH_ASYNC` is 1.
+        if result == bindings::NVDIMM_FLUSH_ASYNC as c_int {
             return;
         }
 
-        // SAFETY: The region has left the completion to us.
-        unsafe { Bio::from_raw(bio) }.end(to_result(answer));
+        // SAFETY: The bio is from `into_raw()`. The result is not `NVDIMM_FLUSH_ASYNC`, so the
+        // region does not complete it.
+        unsafe { Bio::from_raw(bio) }.end(to_result(result));
     }
 
-    /// Claims the memory of the namespace, with what an info block reserves. `/proc/iomem` shows
-    /// the name of the namespace.
+    /// Claims the memory of the namespace, including the memory that an info block reserves.
+    /// `/proc/iomem` shows it by the name of the namespace.
     ///
-    /// The namespace stays bound as long as the claim is there: unbinding the driver waits until
-    /// the claim, or what it was made a part of, is dropped.
+    /// The unbind of the driver waits until the claim, or the object that contains it, is dropped.
     ///
     /// # Errors
     ///
@@ -387,46 +400,48 @@ impl Bound<'_> {
         Claim::new(
             self.namespace.layout,
             name,
-            Claimed::new(&self.namespace.claims),
+            CountedClaim::new(&self.namespace.claims),
         )
     }
 
-    /// The physical addresses of `range` of the device.
+    /// Returns the physical addresses of `range` of the device.
     ///
     /// # Errors
     ///
-    /// - `ERANGE` if a part of it lies outside the namespace.
+    /// - `ERANGE` if a part of the range lies outside the namespace.
     fn locate(&self, range: ByteRange<space::Device>) -> Result<ByteRange<space::Physical>> {
         self.namespace.window().outward(range).ok_or(ERANGE)
     }
 
-    /// Asks the platform to mend `range` of the device. What it holds is undefined afterwards, and
-    /// whoever asked writes it anew.
+    /// Calls the platform to clear errors in `range` of the device. The contents of the range are
+    /// undefined afterwards, so the caller must write it.
     ///
-    /// Returns how many bytes from the start of the range were mended.
+    /// Returns the number of bytes from the start of the range that were cleared.
     ///
     /// # Errors
     ///
-    /// - `ENOTTY` or another errno of the platform if it cannot.
-    /// - `EINVAL` if the range is too long.
-    /// - `ERANGE` if a part of it lies outside the namespace.
+    /// - `ENOTTY` or another errno of the platform if it cannot clear errors.
+    /// - `EINVAL` if the range is 4 GiB or longer, because the C function takes an `unsigned int`.
+    /// - `ERANGE` if a part of the range lies outside the namespace.
     pub fn clear_poison(&self, range: ByteRange<space::Device>) -> Result<u64> {
         let start = self.locate(range)?.start();
         let len = u32::try_from(range.len()).map_err(|_| EINVAL)?;
 
-        // SAFETY: The device is bound to a driver of the nd bus.
+        // SAFETY: The device is bound to our driver by the type invariants, which is a driver of
+        // the nd bus.
         let cleared = unsafe { bindings::nvdimm_clear_poison(self.namespace.as_raw(), start, len) };
 
         u64::try_from(cleared).map_err(|_| {
-            // CAST: What is negative is an errno.
+            // CAST: A negative result is an errno.
             to_result(cleared as c_int).err().unwrap_or(EIO)
         })
     }
 
-    /// Enters in `list` what the platform knows to be bad of `range` of the device. What finds no
-    /// room in the list is left out.
+    /// Adds the errors that the platform reports in `range` of the device to `list`. Errors that do
+    /// not fit the list are left out.
     ///
-    /// The list counts from the start of the range, as the window says that is returned.
+    /// The list is relative to the start of the range. The returned window translates between the
+    /// device and the list.
     ///
     /// # Errors
     ///
@@ -438,23 +453,25 @@ impl Bound<'_> {
     ) -> Result<Window<space::Device, S>> {
         let physical = self.locate(range)?.into();
 
-        // SAFETY: The region is bound, the list is valid and has a lock of its own.
+        // SAFETY: The region is bound by the type invariants. The list is initialized, and has its
+        // own lock.
         unsafe { bindings::nvdimm_badblocks_populate(self.region(), list.as_raw(), &physical) };
         list.notify();
         Ok(Window::at(range))
     }
 
-    /// Makes a disk of the namespace read-only or writable, as the region is.
+    /// Makes the namespace's disk read-only or writable, like the region.
     ///
     /// # Errors
     ///
-    /// - `EINVAL` if it is not a disk of this namespace.
+    /// - `EINVAL` if `disk` is not a disk of this namespace.
     pub fn update_read_only<T: block::Operations>(&self, disk: &block::Registration<T>) -> Result {
         if disk.parent() != self.namespace.as_raw() {
             return Err(EINVAL);
         }
 
-        // SAFETY: The disk is valid, and its parent is the device of the namespace.
+        // SAFETY: `disk` is registered, and its parent is the device of the namespace, whose parent
+        // is a region.
         unsafe { bindings::nvdimm_check_and_set_ro(disk.as_raw()) };
         Ok(())
     }

@@ -16,7 +16,7 @@ use kernel::{
 
 use crate::{
     bindings,
-    nvdimm::Claimed,
+    nvdimm::CountedClaim,
     range::{
         space,
         Window, //
@@ -25,26 +25,27 @@ use crate::{
 
 use super::Layout;
 
-/// A range of physical memory that its driver alone uses, until this is dropped. Until then the
-/// namespace that has the memory stays bound.
+/// A claim of physical memory for one driver. The drop releases the memory. The namespace of the
+/// memory stays bound until then.
 ///
 /// See [`Bound::claim()`](crate::nvdimm::namespace::Bound::claim).
-// The fields are dropped in this order: who waits for the namespace finds the memory unused.
+// The order of the fields matters: the drop releases `_region` first. So the memory is unused when
+// the drop of `_claimed` lets the unbind of the namespace continue.
 pub struct Claim {
     _region: Region,
-    _claimed: Claimed,
+    _claimed: CountedClaim,
     pub(super) layout: Layout,
 }
 
 impl Claim {
-    /// Claims memory. `name` is what `/proc/iomem` shows.
+    /// Claims memory. `/proc/iomem` shows it as `name`.
     ///
     /// # Errors
     ///
     /// - `EBUSY` if the memory, or a part of it, is in use.
-    pub(crate) fn new(layout: Layout, name: CString, claimed: Claimed) -> Result<Self> {
+    pub(crate) fn new(layout: Layout, name: CString, claimed: CountedClaim) -> Result<Self> {
         // SAFETY: `iomem_resource` is the static root of all memory resources. `Resource` is a
-        // transparent wrapper.
+        // transparent wrapper of `struct resource`.
         let iomem = unsafe { &*(&raw mut bindings::iomem_resource).cast::<Resource>() };
 
         let region = iomem
@@ -63,7 +64,7 @@ impl Claim {
         })
     }
 
-    /// Where the device that the data are lies.
+    /// The position of the device in physical memory. The device consists of the data.
     pub(crate) fn data(&self) -> Window<space::Physical, space::Device> {
         self.layout.data()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a range of physical memory is used for: data, and page frames.
+//! The layout of a range of physical memory: data, and memory that is reserved for other uses.
 
 use kernel::prelude::*;
 
@@ -15,15 +15,15 @@ use crate::{
 };
 
 /// Size of a `struct page` in bytes.
-// CAST: A `usize` is a `u64` here.
+// CAST: A `usize` has 64 bits here.
 const STRUCT_PAGE_SIZE: u64 = size_of::<bindings::page>() as u64;
 
-/// What a range of physical memory is used for.
+/// The layout of a range of physical memory.
 ///
 /// # Invariants
 ///
-/// - `mapped` lies in `memory`, and `data` is the end of `mapped`.
-/// - `data` starts where a page does if `mapped` does.
+/// - `mapped` lies in `memory`, and `data` is the last part of `mapped`.
+/// - `data` starts at a page boundary if `mapped` does.
 #[derive(Clone, Copy)]
 pub(crate) struct Layout {
     pub(super) memory: ByteRange<space::Physical>,
@@ -33,9 +33,9 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// Memory that is all data.
+    /// The layout of memory that consists of data only.
     pub(crate) fn raw(memory: ByteRange<space::Physical>) -> Self {
-        // INVARIANT: All are the same.
+        // INVARIANT: `memory`, `mapped` and `data` are the same range.
         Self {
             memory,
             mapped: memory,
@@ -44,14 +44,14 @@ impl Layout {
         }
     }
 
-    /// Memory of which `mapped` has page frames. The first `reserved` bytes of that are not data.
-    /// `altmap` says where in these the `struct page`s lie; without one they lie in ordinary
-    /// memory.
+    /// The layout of memory of which `mapped` has page frames. The first `reserved` bytes of
+    /// `mapped` are not data. `altmap` is the place of the `struct page`s in the reserved bytes;
+    /// without an altmap they are in system RAM.
     ///
     /// Returns [`None`] if `mapped` does not lie in `memory`, if no data are left, if the data do
-    /// not start where a page does, or if `altmap` reaches into them or has less room than the
-    /// `struct page`s take. `memremap_pages()` believes what an altmap says: it writes over data,
-    /// and where it runs out of room it warns and leaves a part of the memory mapped.
+    /// not start at a page boundary, or if `altmap` reaches into the data or is too small for the
+    /// `struct page`s. `memremap_pages()` does not check an altmap: it would overwrite the data. If
+    /// the altmap is too small, it warns and leaves a part of the memory mapped.
     pub(crate) fn new(
         memory: ByteRange<space::Physical>,
         mapped: ByteRange<space::Physical>,
@@ -66,13 +66,14 @@ impl Layout {
             let room = altmap.free.checked_mul(PAGE_SIZE as usize)?;
             let taken = mapped.pages().len().checked_mul(STRUCT_PAGE_SIZE)?;
 
-            // CAST: An `unsigned long` is a `u64` here.
+            // CAST: An `unsigned long` has 64 bits here.
             if end as u64 > data.pages().start() || (room as u64) < taken {
                 return None;
             }
         }
 
-        // INVARIANT: `mapped` without its start is its end. The rest is checked here.
+        // INVARIANT: `skip()` returns the last part of `mapped`. The other conditions are checked
+        // here.
         (memory.contains(mapped) && data.start() % PAGE_SIZE == 0).then_some(Self {
             memory,
             mapped,
@@ -81,17 +82,17 @@ impl Layout {
         })
     }
 
-    /// Where the device that the data are lies.
+    /// The position of the device in physical memory. The device consists of the data.
     pub(crate) fn data(&self) -> Window<space::Physical, space::Device> {
         self.data
     }
 
-    /// Whether what is mapped starts behind the start of the memory.
+    /// Whether there is padding before the mapped range.
     pub(crate) fn is_padded(&self) -> bool {
         self.mapped.start() != self.memory.start()
     }
 
-    /// What is mapped in front of the data.
+    /// The mapped range in front of the data, which is not data.
     pub(super) fn reserved(&self) -> Option<ByteRange<space::Physical>> {
         ByteRange::between(self.mapped.start(), self.data.outer().start())
     }
@@ -101,7 +102,7 @@ impl From<ByteRange<space::Physical>> for bindings::range {
     fn from(range: ByteRange<space::Physical>) -> Self {
         Self {
             start: range.start(),
-            // The end of a `struct range` is its last byte.
+            // `end` of a `struct range` is inclusive.
             end: range.end().saturating_sub(1),
         }
     }
@@ -121,7 +122,7 @@ mod tests {
         const END: u64 = 2 << 32;
         let memory = range(START, END)?;
 
-        // The mapped range and what is reserved of it; the start of the data, if there are any.
+        // The mapped range, its reserved bytes, and the start of the data if the layout is valid.
         for (mapped, reserved, data) in [
             (memory, 0, Some(START)),
             (memory, 0x20_0000, Some(START + 0x20_0000)),
@@ -158,8 +159,8 @@ mod tests {
         const STRUCT_PAGES: u64 = (1 << 30) / PAGE_SIZE * STRUCT_PAGE_SIZE;
         let memory = range(START, START + (1 << 30))?;
 
-        // Where the data start, the pages that the altmap has, and whether that makes sense.
-        for (reserved, free, makes_sense) in [
+        // The reserved bytes, the free pages of the altmap, and whether the layout is valid.
+        for (reserved, free, is_valid) in [
             (
                 STRUCT_PAGES + (2 << 20),
                 STRUCT_PAGES / PAGE_SIZE + 510,
@@ -177,7 +178,7 @@ mod tests {
                 false,
             ),
             (2 << 20, 510, false),
-            // What `__nvdimm_setup_pfn()` makes of data that start within its info block.
+            // The altmap of `__nvdimm_setup_pfn()` for data that start inside the info block.
             (0, 0_u64.wrapping_sub(RESERVE), false),
         ] {
             let altmap = bindings::vmem_altmap {
@@ -190,7 +191,7 @@ mod tests {
 
             assert_eq!(
                 Layout::new(memory, memory, reserved, Some(altmap)).is_some(),
-                makes_sense
+                is_valid
             );
         }
         Ok(())

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who still uses pages of a page map when they are about to go.
+//! Users of the pages of a page map that is being removed.
 //!
-//! A DAX filesystem keeps the frame numbers of a file as long as it has the inode, and reads their
-//! `struct page`s when it lets go of them: without pages, the kernel dies there. A holder drops the
-//! numbers when it is told of the removal, but ext4 is no holder, and XFS does not drop what it
-//! could not write back. Others have references of their own, such as a pipe (`vmsplice()`).
+//! A DAX filesystem stores the frame numbers of a file in the inode. When the kernel removes a
+//! number from the inode, it accesses the `struct page` of the frame, and crashes if there is none.
+//! A holder removes the numbers when it is notified of the removal. But ext4 is not a holder, and
+//! XFS does not remove numbers of pages that it could not write back. Other users have references
+//! to pages, for example a pipe (`vmsplice()`).
 //!
 //! Reference: [`fs/dax.c`](srctree/fs/dax.c)
 
@@ -29,43 +30,44 @@ use crate::{
     },
 };
 
-/// How often is looked. Who lets go of a page wakes nobody.
+/// The interval between two checks of a page. There is no wakeup when a user releases a page.
 const INTERVAL: Delta = Delta::from_millis(20);
 
-/// The number of rounds after which it is said what is waited for: 2 s.
-const PATIENCE: u32 = 100;
+/// The number of intervals before a warning: 2 s.
+const ROUNDS_BEFORE_WARNING: u32 = 100;
 
-/// Who uses a page.
+/// The user of a page.
 enum User {
-    Nobody,
-    /// This file alone.
+    None,
+    /// One file.
     File(Inode),
-    /// A file that is being evicted, several files, or somebody else.
+    /// A file that is being evicted, several files, or another user.
     Other,
 }
 
-/// Takes pages from the files that have them, and waits until nobody uses any of them.
+/// Removes pages from the files that use them, and waits until no page has a user.
 ///
-/// What processes have mapped of these files is unmapped, so the next access is a `SIGBUS`. What is
-/// not written back yet is, if the filesystem still can.
+/// The kernel unmaps these files from all processes, so the next access raises SIGBUS. It also
+/// writes back dirty pages, if the filesystem still can.
 ///
 /// # Safety
 ///
-/// Each frame must have a page until this returns. No file may get one any more: the DAX device on
-/// top must be dead.
+/// Each frame must have a `struct page` until this returns. The DAX device on top must be dead, so
+/// that no file gets a page any more.
 pub(super) unsafe fn revoke(frames: PageRange<space::Physical>) {
     let mut rounds = 0;
 
-    // A page fault got its frame before the device died, and enters it into the file a little
-    // later. It may be preempted in between, but does not wait for anything: after this it has.
-    // SAFETY: No lock is held.
+    // A page fault may have got its frame number before the device died, and not have stored it in
+    // the inode yet. It can be preempted in between, but does not sleep. So after this wait it has
+    // stored the number.
+    // SAFETY: The caller holds no lock, and may sleep.
     unsafe { bindings::synchronize_rcu_tasks() };
 
     for pfn in frame_numbers(frames) {
         loop {
             // SAFETY: The frame has a page by the safety requirements.
             let is_dropped = match unsafe { user_of(pfn) } {
-                User::Nobody => break,
+                User::None => break,
                 User::File(inode) => inode.drop_pages(),
                 User::Other => false,
             };
@@ -74,17 +76,16 @@ pub(super) unsafe fn revoke(frames: PageRange<space::Physical>) {
                 wait(frames, &mut rounds);
             }
         }
-        // SAFETY: No spinlock is held.
+        // SAFETY: The caller holds no spinlock, and may sleep.
         unsafe { bindings::cond_resched() };
     }
 }
 
 fn wait(frames: PageRange<space::Physical>, rounds: &mut u32) {
     *rounds = rounds.saturating_add(1);
-    if *rounds == PATIENCE {
+    if *rounds == ROUNDS_BEFORE_WARNING {
         pr_warn!(
-            "removal of frames {:#x} to {:#x} waits: close the files that have their pages, or \
-             unmount\n",
+            "removal of frames {:#x} to {:#x} waits: close the files that use them, or unmount\n",
             frames.start(),
             frames.end(),
         );
@@ -92,16 +93,16 @@ fn wait(frames: PageRange<space::Physical>, rounds: &mut u32) {
     fsleep(INTERVAL);
 }
 
-/// Who uses the page of a frame.
+/// Returns the user of the page of a frame.
 ///
 /// # Safety
 ///
-/// The frame must have a page.
+/// The frame must have a `struct page`.
 unsafe fn user_of(pfn: c_ulong) -> User {
     let _rcu = rcu::read_lock();
 
-    // SAFETY: The frame has a page by the safety requirements, and the first page of a folio stays
-    // a `struct page` when the folio is split.
+    // SAFETY: The frame has a `struct page` by the safety requirements. The first page of its folio
+    // is still a valid `struct page` if the folio is split meanwhile.
     let (mapping, is_shared, is_referenced) = unsafe {
         let folio = bindings::page_folio(bindings::pfn_to_page(pfn));
 
@@ -120,33 +121,38 @@ unsafe fn user_of(pfn: c_ulong) -> User {
 
     if let Some(mapping) = NonNull::new(mapping) {
         // SAFETY: `dax_disassociate_entry()` clears the mapping of a folio before the inode is
-        // freed, which RCU delays. `igrab()` takes no reference to one that is being freed.
+        // freed, and RCU delays the free until `_rcu` is dropped. `igrab()` returns null for an
+        // inode that is being freed.
         let inode = unsafe { bindings::igrab((*mapping.as_ptr()).host) };
 
-        // INVARIANT: The reference was just taken.
+        // INVARIANT: `igrab()` returned null, or an inode with a reference for us.
         return NonNull::new(inode).map_or(User::Other, |inode| User::File(Inode(inode)));
     }
-    // The number of files that share a page is where the offset of another one is.
+    // A page that several files share has no mapping. It has the number of files in `share`, which
+    // is in a union with the page's offset in its file.
     match is_shared || is_referenced {
         true => User::Other,
-        false => User::Nobody,
+        false => User::None,
     }
 }
 
-/// A reference to the inode of a file with DAX.
+/// A reference to the inode of a DAX file.
 ///
 /// # Invariants
 ///
-/// `self.0` is valid, and we own a reference to it.
+/// `self.0` points to a valid `struct inode`, and `self` owns a reference to it.
 struct Inode(NonNull<bindings::inode>);
 
 impl Inode {
-    /// Makes the inode forget where its pages are, unless somebody else uses one of them.
+    /// Removes all frame numbers from the inode. Returns `false`, and removes none, if a page has
+    /// another user.
     fn drop_pages(&self) -> bool {
         const END: i64 = i64::MAX;
 
-        // SAFETY: By the type invariants. As at eviction, pages are written back, unmapped, and
-        // forgotten. What cannot be written back was never durable.
+        // Do the same as an eviction: write back, unmap, remove. Ignore errors of the write-back,
+        // because data that were not written back were never durable.
+        // SAFETY: `self.0` points to a valid `struct inode` by the type invariants, so `i_mapping`
+        // is valid.
         unsafe {
             let mapping = (*self.0.as_ptr()).i_mapping;
 
@@ -162,7 +168,8 @@ impl Inode {
 
 impl Drop for Inode {
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, and the inode is not used afterwards.
+        // SAFETY: `self` owns a reference to the valid inode by the type invariants, and does not
+        // use the inode afterwards.
         unsafe { bindings::iput(self.0.as_ptr()) };
     }
 }

@@ -4,7 +4,7 @@
 
 pub use kernel::error::*;
 
-/// The error codes, with those that 7.3 added.
+/// The error codes, including those that Linux 7.3 added.
 pub mod code {
     use core::mem::transmute;
 
@@ -22,14 +22,14 @@ pub mod code {
         };
     }
 
-    /// An error of a kernel whose own constructor of constants is private.
+    /// Creates an error in a constant. The kernel's own constructor for constants is private.
     const fn error<const ERRNO: u32>() -> Error {
         const { assert!(0 < ERRNO && ERRNO <= bindings::MAX_ERRNO, "invalid errno") };
 
-        // CAST: By the assertion, it is small.
-        // SAFETY: The only field of `Error` is a `NonZeroI32`. `transmute()` requires both to be of
-        // the same size, so the field is all of it. By the assertion it is an errno, as the type
-        // invariants of `Error` want it.
+        // CAST: `ERRNO` is at most `MAX_ERRNO` (4095) by the assertion.
+        // SAFETY: The only field of `Error` is a `NonZeroI32`. `transmute()` requires that both
+        // types have the same size, so `Error` has nothing else. By the assertion the value is a
+        // negative errno, as the type invariants of `Error` require.
         unsafe { transmute::<i32, Error>(-(ERRNO as i32)) }
     }
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The crate `kernel` as Linux 7.3 has it, for kernels before that.
+//! The interface of the crate `kernel` of Linux 7.3, for older kernels.
 //!
-//! It is that kernel's own crate with what 7.3 added to it, as far as our source needs it. Kbuild
-//! builds it for such kernels only, and our modules get it under the name `kernel`, also where a
-//! macro of the kernel says `::kernel`. So the source of our modules is written for 7.3.
+//! It consists of the older kernel's own crate, and of additions of 7.3 that our source needs.
+//! Kbuild builds it for older kernels only. It passes it to our modules under the name `kernel`, so
+//! that `::kernel` in a macro of the kernel refers to it, too. So the source of our modules is
+//! written for 7.3.
 //!
-//! [`configfs`] is of the kernel's own source, too, with one line corrected by Kbuild.
+//! [`configfs`] is the kernel's own source, in which Kbuild corrects one line.
 
 pub mod error;
 pub mod module;
@@ -21,6 +22,6 @@ pub use configfs_before_7_3::{
     configfs_attrs, //
 };
 
-// What is not named here is that kernel's own.
+// All other items are the older kernel's own.
 #[doc(hidden)]
 pub use kernel::*;

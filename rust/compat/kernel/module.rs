@@ -16,19 +16,19 @@ pub use kernel::{
 
 /// Returns a reference to the `THIS_MODULE` of the given module type.
 ///
-/// The type must be that of the module that calls this: the kernel's trait does not say which
-/// module a type is of.
+/// `M` must be the type of the calling module: the result is always the calling module, because the
+/// kernel's trait does not name the module of a type.
 #[inline(always)]
 pub const fn this_module<M: ModuleMetadata>() -> &'static ThisModule {
-    #[allow(improper_ctypes, reason = "without lockdep, it has members of no size")]
+    #[allow(improper_ctypes, reason = "without lockdep, it has zero-sized members")]
     extern "C" {
         // Each module has a symbol of this name, and is linked against its own.
         static __this_module: Opaque<bindings::module>;
     }
 
     const {
-        // SAFETY: The module loader makes `__this_module`, and frees it after all that is linked
-        // against it. Here, only its address is taken.
+        // SAFETY: The module loader initializes `__this_module`, and frees it together with the
+        // code of the module. This only takes its address.
         &unsafe { ThisModule::from_ptr(Opaque::cast_into(&raw const __this_module)) }
     }
 }

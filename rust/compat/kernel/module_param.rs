@@ -11,17 +11,18 @@ pub use kernel::module_param::*;
 
 /// A module parameter, made by the macro `module!`.
 ///
-/// The kernel's own type does not say where in it the `SetOnce` lies that its `set_param()` takes
-/// the pointer to a parameter for.
+/// The kernel's `set_param()` takes a pointer to the `SetOnce` of a parameter. The kernel's own
+/// type does not define the offset of its `SetOnce`, so that a pointer to the parameter does not
+/// work.
 #[repr(C)]
 pub struct ModuleParamAccess<T> {
-    // Here, it is the first field.
+    // The first field, so that a pointer to the parameter is a pointer to the `SetOnce`.
     value: SetOnce<T>,
     default: T,
 }
 
-// SAFETY: A `SetOnce` is set once, by the module loader; all others have shared references to the
-// fields.
+// SAFETY: The module loader sets the `SetOnce` once. All other code has shared references to the
+// fields, and `T` is `Sync`.
 unsafe impl<T: Sync> Sync for ModuleParamAccess<T> {}
 
 impl<T: Copy> ModuleParamAccess<T> {

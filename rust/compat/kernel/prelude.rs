@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the source of a module has in scope.
+//! The prelude: items that each source file of a module imports.
 
 pub use crate::{
     error::code::*,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sleepable read-copy update (SRCU), as `kernel::sync::srcu` of 7.3.
+//! Sleepable read-copy update (SRCU), like `kernel::sync::srcu` of Linux 7.3.
 //!
 //! C header: [`include/linux/srcu.h`](srctree/include/linux/srcu.h)
 
@@ -47,11 +47,12 @@ pub use new_srcu;
 
 /// A domain of sleepable read-copy update.
 ///
-/// Its drop waits for readers. It never returns if a [`Guard`] was forgotten.
+/// Its drop waits for readers. The drop never returns if `core::mem::forget()` was called for a
+/// [`Guard`].
 ///
 /// # Invariants
 ///
-/// `inner` was initialized by `init_srcu_struct()`, and is so until the drop has run.
+/// `init_srcu_struct()` has initialized `inner`. Only the drop cleans it up.
 #[pin_data(PinnedDrop)]
 pub struct Srcu {
     #[pin]
@@ -61,7 +62,7 @@ pub struct Srcu {
 // SAFETY: `cleanup_srcu_struct()` may run on another thread than `init_srcu_struct()`.
 unsafe impl Send for Srcu {}
 // SAFETY: The functions of include/linux/srcu.h that take a domain may run at the same time on any
-// threads, but for `cleanup_srcu_struct()`, which only the drop calls.
+// threads. The exception is `cleanup_srcu_struct()`, which only the drop calls.
 unsafe impl Sync for Srcu {}
 
 impl Srcu {
@@ -72,10 +73,10 @@ impl Srcu {
     /// - `ENOMEM` if memory is short.
     pub fn new(name: &'static CStr, key: Pin<&'static LockClassKey>) -> impl PinInit<Self, Error> {
         try_pin_init!(Self {
-            // INVARIANT: `init_srcu_struct()` succeeded.
+            // INVARIANT: `init_srcu_struct()` initializes `inner`, or the initializer fails.
             inner <- Opaque::try_ffi_init(|domain: *mut bindings::srcu_struct| {
-                // SAFETY: `Opaque` passes memory for a `struct srcu_struct`, which does not move.
-                // Name and key live as long as the kernel may use them.
+                // SAFETY: `Opaque` passes memory for a `struct srcu_struct`, which is pinned.
+                // `name` and `key` are static.
                 to_result(unsafe {
                     helpers::init_srcu_struct_with_key(domain, name.as_char_ptr(), key.as_ptr())
                 })
@@ -86,7 +87,7 @@ impl Srcu {
     /// Enters a section that [`synchronize()`](Self::synchronize) waits for.
     #[inline]
     pub fn read_lock(&self) -> Guard<'_> {
-        // INVARIANT: The index is that of this section.
+        // INVARIANT: `srcu_read_lock()` returns the index of this section.
         Guard {
             srcu: self,
             // SAFETY: `inner` is initialized by the type invariants.
@@ -95,7 +96,7 @@ impl Srcu {
         }
     }
 
-    /// Waits until all sections have ended that were entered before.
+    /// Waits until all sections that were entered before the call have ended.
     pub fn synchronize(&self) {
         // SAFETY: `inner` is initialized by the type invariants.
         unsafe { bindings::synchronize_srcu(self.inner.get()) };
@@ -107,11 +108,13 @@ impl PinnedDrop for Srcu {
     fn drop(self: Pin<&mut Self>) {
         let domain = self.inner.get();
 
-        // Only a forgotten guard can still be in a section. `cleanup_srcu_struct()` would leave the
-        // domain as it is then, and we would free it under its work items: wait, for ever.
+        // No guard borrows `self` any more, but a forgotten guard has not ended its section. Then
+        // `cleanup_srcu_struct()` would not stop the work items of the domain, and we would free
+        // the domain under them. Instead, this waits for ever.
         self.synchronize();
 
-        // SAFETY: `domain` is initialized by the type invariants, and nobody uses it any more.
+        // SAFETY: `domain` is initialized by the type invariants, and `&mut self` excludes other
+        // users.
         unsafe { bindings::srcu_barrier(domain) };
         // SAFETY: `domain` is initialized by the type invariants. `synchronize_srcu()` has waited
         // for its readers and `srcu_barrier()` for its callbacks.
@@ -119,11 +122,11 @@ impl PinnedDrop for Srcu {
     }
 }
 
-/// A section of a reader. It ends when this is dropped.
+/// A read section. The drop ends it.
 ///
 /// # Invariants
 ///
-/// `index` is what `srcu_read_lock()` returned for `srcu`.
+/// `srcu_read_lock()` returned `index` for `srcu`, on this thread.
 #[must_use = "the section ends when this is dropped"]
 pub struct Guard<'a> {
     srcu: &'a Srcu,
@@ -134,8 +137,8 @@ pub struct Guard<'a> {
 impl Drop for Guard<'_> {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: By the type invariants, the index is that of a section of this domain. The guard
-        // cannot leave the thread that has entered it.
+        // SAFETY: `srcu_read_lock()` returned the index for this domain by the type invariants. The
+        // guard is not `Send`, so this is the same thread.
         unsafe { helpers::srcu_read_unlock(self.srcu.inner.get(), self.index) };
     }
 }

@@ -12,9 +12,9 @@ pub use kernel::sync::*;
 pub mod rcu {
     pub use kernel::sync::rcu::*;
 
-    /// Waits until all callbacks of `call_rcu()` have run that were queued before. Sleeps.
+    /// Waits until all callbacks that `call_rcu()` queued before the call have run. Sleeps.
     pub fn rcu_barrier() {
-        // SAFETY: `rcu_barrier()` has no preconditions but a context that may sleep.
+        // SAFETY: `rcu_barrier()` requires only a context that may sleep.
         unsafe { kernel::bindings::rcu_barrier() };
     }
 }

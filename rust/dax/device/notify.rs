@@ -32,10 +32,11 @@ use super::{
 };
 
 impl Device {
-    /// Whether the holder, at this moment, is one of a
-    /// [`Registration`](holder::Registration), and not a filesystem in C.
+    /// Whether the holder, at this moment, was registered by a
+    /// [`Registration`](holder::Registration), and is not a filesystem in C.
     pub fn has_registered_holder(&self, _lock: &ReadLock) -> bool {
-        // SAFETY: By the type invariants. `_lock` proves that `dax_srcu` is held.
+        // SAFETY: `self` is a valid `struct dax_device` by its type invariants, and `_lock` proves
+        // that `dax_srcu` is held.
         unsafe { holder::is_registered(bindings::dax_holder(self.as_raw())) }
     }
 
@@ -45,7 +46,8 @@ impl Device {
     ///
     /// C: `dax_holder_notify_failure()`
     pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
-        // SAFETY: By the type invariants. The function takes `dax_srcu` by itself.
+        // SAFETY: `self` is a valid `struct dax_device` by its type invariants. The function takes
+        // `dax_srcu` itself.
         let answer = to_result(unsafe {
             bindings::dax_holder_notify_failure(
                 self.as_raw(),
@@ -59,18 +61,18 @@ impl Device {
             Ok(()) => Outcome::Delivered,
             Err(EOPNOTSUPP) if self.is_held() => Outcome::Declined(Reason::NotSupported),
             Err(EOPNOTSUPP) => Outcome::Declined(Reason::NoHolder),
-            // It is the kernel's answer for a dead device, but any holder may fail with it, too.
+            // The kernel returns this for a dead device, but a holder can fail with it, too.
             Err(ENXIO) if !self.is_alive(&ReadLock::new()) => Outcome::Declined(Reason::Removed),
             Err(error) => Outcome::Failed(error),
         }
     }
 
-    /// Notifies the device's holder of errors that were found in `range`, if it is one of
-    /// `recipients`. Returns [`None`] if nobody was notified: there may be no holder, or none who
-    /// uses the range.
+    /// Notifies the device's holder of found errors in `range`, if it is one of `recipients`.
+    /// Returns [`None`] if it notified no holder: the device has no holder, the holder does not use
+    /// the range, or it is not one of `recipients`.
     ///
-    /// Takes time as [`notify_failure()`](Self::notify_failure) does. A filesystem in C is notified
-    /// of a failure with [`Flags::NONE`].
+    /// The holder's callback runs before this returns; it may sleep. A filesystem in C gets a
+    /// memory failure with [`Flags::NONE`].
     pub fn notify_found(
         &self,
         range: ByteRange<space::Device>,
@@ -86,25 +88,26 @@ impl Device {
                 .then(|| self.notify_failure(range, Flags::NONE));
         }
 
-        // SAFETY: By the type invariants. `lock` proves that `dax_srcu` is held.
+        // SAFETY: `self` is a valid `struct dax_device` by its type invariants, and `lock` proves
+        // that `dax_srcu` is held.
         unsafe { holder::notify_found(bindings::dax_holder(self.as_raw()), range, recipients) }
     }
 }
 
 #[kunit_tests(daxmf_dax_device)]
 mod tests {
-    use crate::dax::device::Alive;
+    use crate::dax::device::LiveDevice;
 
     use super::*;
 
     #[test]
-    fn nobody_to_tell() -> Result {
-        let alive = Alive::without_operations()?;
+    fn without_holder_declines() -> Result {
+        let live = LiveDevice::without_operations()?;
 
-        assert_eq!(alive.0.is_held(), false);
-        assert_eq!(alive.0.has_registered_holder(&ReadLock::new()), false);
+        assert_eq!(live.0.is_held(), false);
+        assert_eq!(live.0.has_registered_holder(&ReadLock::new()), false);
         assert_eq!(
-            alive.0.notify_failure(ByteRange::ALL, Flags::NONE),
+            live.0.notify_failure(ByteRange::ALL, Flags::NONE),
             Outcome::Declined(Reason::NoHolder)
         );
         Ok(())
@@ -112,11 +115,11 @@ mod tests {
 
     #[test]
     fn dead_device_declines() -> Result {
-        let alive = Alive::without_operations()?;
-        let device = alive.0.clone();
+        let live = LiveDevice::without_operations()?;
+        let device = live.0.clone();
 
         assert!(device.is_alive(&ReadLock::new()));
-        drop(alive);
+        drop(live);
         assert!(!device.is_alive(&ReadLock::new()));
 
         assert_eq!(

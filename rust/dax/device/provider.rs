@@ -43,15 +43,15 @@ use crate::{
 
 use super::{
     AccessMode,
-    Alive,
-    Device, //
+    Device,
+    LiveDevice, //
 };
 
 /// Operations of a DAX device. They are called in process context and may sleep.
 ///
 /// C: `struct dax_operations`
 pub trait Operations: Send + Sync + Sized + 'static {
-    /// Gives access to the memory of as many of `pages` as possible, from the first one on.
+    /// Returns access to the memory of as many of `pages` as possible, from the first one on.
     ///
     /// # Errors
     ///
@@ -63,16 +63,16 @@ pub trait Operations: Send + Sync + Sized + 'static {
         mode: AccessMode,
     ) -> Result<Access<'_>>;
 
-    /// Zeroes whole pages, and mends bad ones where the device can.
+    /// Zeroes whole pages, and clears the bad ones if the device can.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a page is bad and cannot be mended.
+    /// - `EIO` if a page is bad and cannot be cleared.
     fn zero_page_range(&self, pages: PageRange<space::Device>) -> Result;
 
-    /// Writes over bad memory: mends `range`, then fills it from `from`.
+    /// Writes over bad memory: clears `range`, then fills it from `from`.
     ///
-    /// Returns the number of bytes written, 0 if the memory cannot be mended.
+    /// Returns the number of bytes written, 0 if the memory cannot be cleared.
     fn recovery_write(
         &self,
         range: ByteRange<space::Device>,
@@ -80,19 +80,19 @@ pub trait Operations: Send + Sync + Sized + 'static {
     ) -> usize;
 }
 
-/// What only the provider of a device may do with it, at any time.
+/// The provider's handle of a device. It is valid before the registration and after the removal.
 ///
-/// It gives no access to the memory, which may not be there yet, or not any more.
+/// It gives no access to the memory, because the memory may not be mapped at that time.
 pub struct Control(ARef<Device>);
 
 impl Control {
-    /// Tells the device's holder, see [`Device::notify_failure()`].
+    /// Notifies the device's holder of a memory failure, see [`Device::notify_failure()`].
     #[inline]
     pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         self.0.notify_failure(range, flags)
     }
 
-    /// Tells the device's holder of errors that were found, see [`Device::notify_found()`].
+    /// Notifies the device's holder of found errors, see [`Device::notify_found()`].
     pub fn notify_found(
         &self,
         range: ByteRange<space::Device>,
@@ -108,18 +108,18 @@ impl Control {
 
     /// Sets whether `dax_flush()` must write back CPU caches for data to be durable.
     pub fn set_write_cache(&self, enabled: bool) {
-        // SAFETY: By the type invariants of `Device`.
+        // SAFETY: A `Device` is a valid `struct dax_device` by its type invariants.
         unsafe { bindings::dax_write_cache(self.0.as_raw(), enabled) };
     }
 }
 
-/// A DAX device that nobody can find yet, with room for the driver's data.
+/// A DAX device that no consumer can find yet, with memory for the driver's data.
 ///
 /// # Invariants
 ///
-/// The private pointer of `alive` points to `data`, and its operations are those of `T`.
+/// The private pointer of `device` points to `data`, and its operations are those of `T`.
 pub struct Allocated<T: Operations> {
-    alive: Alive,
+    device: LiveDevice,
     data: UniqueArc<MaybeUninit<T>>,
 }
 
@@ -135,43 +135,45 @@ impl<T: Operations> Allocated<T> {
 
         let private = UniqueArc::as_ptr(&data).cast_mut().cast();
 
-        // SAFETY: Nobody has the device who could call its operations before a disk was registered
-        // for it, see `dax_add_host()`: a `Control` does not. `register()` initializes `data`
-        // before that, and the registration keeps it in place until it has killed the device.
+        // SAFETY: A caller finds the device, and calls its operations, only after `dax_add_host()`
+        // has registered it for a disk. A `Control` calls no operation. `register()` initializes
+        // `data` before that, and the registration keeps it in place until it has killed the
+        // device.
         let device = unsafe { Device::new(private, &VTable::<T>::OPS) }?;
 
-        // INVARIANT: Both were handed to `alloc_dax()` above.
+        // INVARIANT: `alloc_dax()` got the pointer to `data` and the table of `T` above.
         Ok(Self {
-            alive: Alive(device),
+            device: LiveDevice(device),
             data,
         })
     }
 
-    /// What the provider may do with the device.
+    /// Returns a handle for the provider, which may outlive the device's registration.
     pub fn control(&self) -> Control {
-        Control(self.alive.0.clone())
+        Control(self.device.0.clone())
     }
 
-    /// States that a store is durable once it left the CPU, so that `MAP_SYNC` works.
+    /// Declares that a store is durable once it has left the CPU, so that `MAP_SYNC` works.
     pub fn set_synchronous(&mut self) {
-        // SAFETY: By the type invariants of `Device`.
-        unsafe { bindings::set_dax_synchronous(self.alive.0.as_raw()) };
+        // SAFETY: A `Device` is a valid `struct dax_device` by its type invariants.
+        unsafe { bindings::set_dax_synchronous(self.device.0.as_raw()) };
     }
 
-    /// States that copies into the device must bypass the CPU caches, and that copies out of it
+    /// Declares that copies into the device must bypass the CPU caches, and that copies out of it
     /// must survive machine checks.
     pub fn set_persistent_memory(&mut self) {
-        let device = self.alive.0.as_raw();
+        let device = self.device.0.as_raw();
 
-        // SAFETY: By the type invariants of `Device`.
+        // SAFETY: A `Device` is a valid `struct dax_device` by its type invariants.
         unsafe { bindings::set_dax_nocache(device) };
-        // SAFETY: By the type invariants of `Device`.
+        // SAFETY: As for `set_dax_nocache()`.
         unsafe { bindings::set_dax_nomc(device) };
     }
 
-    /// Puts the driver's data in place and registers the device as that of `disk`.
+    /// Stores the driver's data and registers the device for `disk`.
     ///
-    /// Filesystems look for the device as soon as they can open the disk, so it is not added yet.
+    /// Call this before adding the disk: a filesystem looks for the device as soon as it can open
+    /// the disk.
     ///
     /// # Errors
     ///
@@ -179,17 +181,17 @@ impl<T: Operations> Allocated<T> {
     /// - `EBUSY` if the disk already has a DAX device.
     /// - `ENOMEM` if memory is short.
     pub fn register(self, disk: &Disk, init: impl PinInit<T, Error>) -> Result<Registration<T>> {
-        let barrier = Alive::without_operations()?;
-        // Once there are data, the device is killed before they go, whatever fails.
-        let running = Running {
-            alive: self.alive,
+        let barrier = LiveDevice::without_operations()?;
+        // From here on, an error kills the device before it frees the data.
+        let inner = DeviceWithData {
+            device: self.device,
             data: Arc::from(self.data.pin_init_with(init)?),
         };
 
         Ok(Registration {
-            _host: Host::new(&running.alive.0, disk)?,
+            _host: Host::new(&inner.device.0, disk)?,
             _barrier: barrier,
-            running,
+            inner,
         })
     }
 }
@@ -203,7 +205,7 @@ struct Host(DiskRef);
 
 impl Host {
     fn new(device: &Device, disk: &Disk) -> Result<Self> {
-        // SAFETY: Both are valid by their type invariants.
+        // SAFETY: `Device` and `Disk` are valid C structures by their type invariants.
         to_result(unsafe { bindings::dax_add_host(device.as_raw(), disk.as_raw()) })?;
 
         // INVARIANT: `dax_add_host()` just succeeded.
@@ -213,7 +215,8 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // SAFETY: `self.0` is valid by its type invariants, and has an entry by ours.
+        // SAFETY: `self.0` is a valid disk by the type invariants of `DiskRef`, and
+        // `dax_add_host()` has added its entry by the type invariants of `Host`.
         unsafe { bindings::dax_remove_host(self.0.as_raw()) };
     }
 }
@@ -222,35 +225,36 @@ impl Drop for Host {
 ///
 /// # Invariants
 ///
-/// The operations of `alive` get a pointer to `data`.
-// The fields are dropped in this order: nobody uses the device any more, and only then the data go.
-struct Running<T: Operations> {
-    alive: Alive,
+/// The operations of `device` get a pointer to `data`.
+// The order of the fields matters: the drop kills `device` before it frees `data`.
+struct DeviceWithData<T: Operations> {
+    device: LiveDevice,
     data: Arc<T>,
 }
 
 /// A DAX device that filesystems can find through its disk.
 ///
-/// When dropped, the device is taken from the disk, its holder is told that all of it goes
-/// ([`Flags::MEM_PRE_REMOVE`]), and running operations are waited for. Must not be dropped in an
-/// operation or in a holder's callback, which the drop would wait for.
-// The fields are dropped in this order: nobody new can find the device; whoever has just found it,
-// in a section of `dax_srcu`, has claimed it or not, so that every holder is told; then it goes.
+/// The drop removes the device from the disk, notifies its holder of the removal
+/// ([`Flags::MEM_PRE_REMOVE`]), and waits for running operations. Do not drop it in an operation or
+/// in a holder's callback: the drop would wait for itself.
+// The order of the fields matters. `_host` goes first, so that no consumer can find the device.
+// `_barrier` then waits for consumers that have just found it in a section of `dax_srcu`: they have
+// claimed it afterwards, or never will. So `inner`, the last, notifies every holder.
 pub struct Registration<T: Operations> {
     _host: Host,
-    _barrier: Alive,
-    running: Running<T>,
+    _barrier: LiveDevice,
+    inner: DeviceWithData<T>,
 }
 
 impl<T: Operations> Registration<T> {
     /// The device.
     pub fn device(&self) -> &ARef<Device> {
-        &self.running.alive.0
+        &self.inner.device.0
     }
 
     /// The driver's data.
     pub fn data(&self) -> &Arc<T> {
-        &self.running.data
+        &self.inner.data
     }
 }
 
@@ -260,24 +264,26 @@ struct VTable<T: Operations>(PhantomData<T>);
 impl<T: Operations> VTable<T> {
     /// Borrows the driver's data, [`None`] if the device is dead.
     ///
-    /// A device can die while an operation starts: `kill_dax()` clears the flag that
-    /// `dax_get_private()` looks at before it waits for operations.
+    /// A device can die while an operation starts, because `kill_dax()` first clears the flag that
+    /// `dax_get_private()` checks, and waits for operations after that.
     ///
     /// # Safety
     ///
-    /// `dax_dev` must be a device of an [`Allocated<T>`] that was registered, and `dax_srcu` must
-    /// be held for reading since the device was seen alive, for the duration of `'a`.
+    /// `dax_dev` must be a device of an [`Allocated<T>`] that was registered. The caller must have
+    /// entered a read section of `dax_srcu` before it saw the device alive, and the section must
+    /// last for the duration of `'a`.
     unsafe fn data<'a>(dax_dev: *mut bindings::dax_device) -> Option<&'a T> {
-        // SAFETY: `dax_dev` is valid. By the type invariants of `Running`, the pointer is null or
-        // that of its `data`, which lives until `kill_dax()` has waited for the readers
-        // of `dax_srcu`.
+        // SAFETY: `dax_dev` is valid by the safety requirements. The pointer is null, or points to
+        // `data` by the type invariants of `DeviceWithData`. `data` lives until `kill_dax()` has
+        // waited for the readers of `dax_srcu`.
         unsafe { bindings::dax_get_private(dax_dev).cast::<T>().as_ref() }
     }
 
     /// # Safety
     ///
-    /// - Called by `dax_direct_access()` only, for a live device with this table, under `dax_srcu`.
-    /// - `kaddr` and `pfn` are null or valid for writes.
+    /// - Only `dax_direct_access()` may call this, for a live device with this table, under
+    ///   `dax_srcu`.
+    /// - `kaddr` and `pfn` must be null or valid for writes.
     unsafe extern "C" fn direct_access(
         dax_dev: *mut bindings::dax_device,
         pgoff: c_ulong,
@@ -286,7 +292,7 @@ impl<T: Operations> VTable<T> {
         kaddr: *mut *mut c_void,
         pfn: *mut c_ulong,
     ) -> c_long {
-        // SAFETY: The caller holds `dax_srcu`.
+        // SAFETY: `dax_direct_access()` passes a device with this table, under `dax_srcu`.
         let Some(data) = (unsafe { Self::data(dax_dev) }) else {
             return ENXIO.to_errno() as c_long;
         };
@@ -317,14 +323,15 @@ impl<T: Operations> VTable<T> {
 
     /// # Safety
     ///
-    /// Called by `dax_zero_page_range()` only, for a live device with this table, under `dax_srcu`.
+    /// Only `dax_zero_page_range()` may call this, for a live device with this table, under
+    /// `dax_srcu`.
     unsafe extern "C" fn zero_page_range(
         dax_dev: *mut bindings::dax_device,
         pgoff: c_ulong,
         nr_pages: usize,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The caller holds `dax_srcu`.
+            // SAFETY: `dax_zero_page_range()` passes a device with this table, under `dax_srcu`.
             let data = unsafe { Self::data(dax_dev) }.ok_or(ENXIO)?;
             let pages = PageRange::new(pgoff as u64, nr_pages as u64).ok_or(EINVAL)?;
 
@@ -334,9 +341,9 @@ impl<T: Operations> VTable<T> {
 
     /// # Safety
     ///
-    /// - Called by `dax_recovery_write()` only, for a live device with this table, under
+    /// - Only `dax_recovery_write()` may call this, for a live device with this table, under
     ///   `dax_srcu`.
-    /// - `iter` is a valid source iterator.
+    /// - `iter` must be a valid source iterator.
     unsafe extern "C" fn recovery_write(
         dax_dev: *mut bindings::dax_device,
         pgoff: c_ulong,
@@ -344,13 +351,12 @@ impl<T: Operations> VTable<T> {
         bytes: usize,
         iter: *mut bindings::iov_iter,
     ) -> usize {
-        // SAFETY: The caller holds `dax_srcu`.
+        // SAFETY: `dax_recovery_write()` passes a device with this table, under `dax_srcu`.
         let Some(data) = (unsafe { Self::data(dax_dev) }) else {
             return 0;
         };
 
-        // `addr` is the address of the first byte in the page `pgoff`; only its offset in the page
-        // is news.
+        // `addr` lies in the page `pgoff`, so only its offset in the page is needed.
         let in_page = addr as u64 % PAGE_SIZE;
         let range = PageRange::<space::Device>::new(pgoff as u64, 1)
             .and_then(PageRange::bytes)
@@ -358,8 +364,8 @@ impl<T: Operations> VTable<T> {
             .and_then(|start| ByteRange::new(start, bytes as u64));
 
         match range {
-            // SAFETY: `iter` is a valid source iterator by the safety requirements, and nobody
-            // else uses it during the call.
+            // SAFETY: `iter` is a valid source iterator by the safety requirements, and
+            // `dax_recovery_write()` does not use it during the call.
             Some(range) => data.recovery_write(range, unsafe { IovIterSource::from_raw(iter) }),
             None => 0,
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the holder slots of DAX devices point to.
+//! The entries that the holder slots of DAX devices point to.
 //!
 //! Reference: [`drivers/dax/super.c`](srctree/drivers/dax/super.c)
 
@@ -27,7 +27,7 @@ use crate::{
         BlockDeviceRef,
         OpenDevice, //
     },
-    dax::device::Alive,
+    dax::device::LiveDevice,
     memory_failure::{
         Flags,
         Outcome,
@@ -45,7 +45,7 @@ use super::{
     Recipients, //
 };
 
-/// Where a block device lies in the DAX device of its disk.
+/// The position of a block device in the DAX device of its disk.
 pub(super) struct Place {
     block_device: BlockDeviceRef,
     initial: Window<space::Device, space::Volume>,
@@ -64,9 +64,9 @@ impl Place {
         })
     }
 
-    /// Where the block device lies now.
+    /// Returns the current position of the block device.
     ///
-    /// It may have grown, and the holder with it. A smaller size is ignored: it is 0 once the disk
+    /// The block device can grow. A smaller size is ignored, because the size is 0 while the disk
     /// is being removed.
     fn window(&self) -> Window<space::Device, space::Volume> {
         match self.block_device.window() {
@@ -76,7 +76,7 @@ impl Place {
     }
 }
 
-/// What the slot of a device points to: one for each registration, at an address of its own.
+/// The target of a device's slot. Each registration has one, at a unique address.
 struct Entry {
     next: Atomic<*const Entry>,
     place: Place,
@@ -92,7 +92,7 @@ impl Entry {
         }
     }
 
-    /// Notifies the holder of errors that were found in its part of `range`.
+    /// Notifies the holder of found errors in its part of `range`.
     fn notify_found(
         &self,
         range: ByteRange<space::Device>,
@@ -105,18 +105,18 @@ impl Entry {
 
 /// All entries, in lists by a hash of their address.
 ///
-/// `dax_holder_notify_failure()` reads the operations of a slot, and its callback then reads the
-/// holder. Between the two one holder can give up the slot and another one can claim it, be it a
-/// filesystem in C whose pointer is to something else, which may go at any time. So the callback
-/// may not follow the pointer before it knows that it is the address of an entry.
+/// `dax_holder_notify_failure()` reads the operations of a slot, and our callback then reads the
+/// holder. Between the two, our holder can release the slot and another one can claim it. The new
+/// holder can be a filesystem in C: its pointer has another type, and its target can be freed at
+/// any time. So the callback must not dereference the pointer before it has found it in this table.
 ///
-/// A callback looks without a lock. It runs under `dax_srcu`, and an entry is freed only after its
-/// removal has waited for all readers of that: a callback finds entries that exist.
+/// The callback searches without a lock. It runs under `dax_srcu`, and the drop of an entry waits
+/// for all readers of `dax_srcu` before it frees the entry.
 static ENTRIES: [Atomic<*const Entry>; 256] = [const { Atomic::new(ptr::null()) }; 256];
 
 global_lock! {
-    // Held to change the lists; nothing is allocated and nobody is waited for meanwhile.
-    // SAFETY: `init()` is called before any holder can be registered.
+    // Held to change the lists. Code that holds it neither allocates memory nor waits.
+    // SAFETY: `Daxmf::init()` calls `init()` before another module can register a holder.
     unsafe(uninit) static CHANGE: Mutex<()> = ();
 }
 
@@ -126,17 +126,17 @@ global_lock! {
 ///
 /// Must be called once, before any other function of this module.
 pub(crate) unsafe fn init() {
-    // SAFETY: By the safety requirements.
+    // SAFETY: `init()` is called once, before `CHANGE` is used, by the safety requirements.
     unsafe { CHANGE.init() };
 }
 
-/// The head of the list that the entry at this address is in.
+/// Returns the head of the list for the entry at this address.
 ///
 /// C: `hash_64()`
 fn head(data: *const c_void) -> &'static Atomic<*const Entry> {
     const GOLDEN_RATIO: u64 = 0x61c8_8646_80b5_83eb;
 
-    // CAST: What is left of the hash are 8 bits, so there is a list for each.
+    // CAST: The shift leaves 8 bits of the hash, and `ENTRIES` has 256 lists.
     &ENTRIES[usize::from(((data as u64).wrapping_mul(GOLDEN_RATIO) >> 56) as u8)]
 }
 
@@ -149,8 +149,9 @@ unsafe fn find<'a>(data: *const c_void) -> Option<&'a Entry> {
     let mut next = head(data).load(Acquire);
 
     loop {
-        // SAFETY: The entry is in the list, or was when this reader of `dax_srcu` has already been
-        // there, for whom its removal waits. `Acquire` pairs with `Release` in `Listed::new()`.
+        // SAFETY: `next` is null, or points to an entry that was in the list after this section of
+        // `dax_srcu` started. The drop of the entry waits for the section before it frees the
+        // entry. `Acquire` pairs with `Release` in `ListedEntry::new()`.
         let entry = unsafe { next.as_ref() }?;
 
         if ptr::from_ref(entry).cast() == data {
@@ -160,26 +161,26 @@ unsafe fn find<'a>(data: *const c_void) -> Option<&'a Entry> {
     }
 }
 
-/// An entry that can be found. When dropped, it is removed, and the drop waits until nobody uses it
-/// any more.
+/// An entry that is in the table. The drop removes it, then waits for the callbacks that found it.
 ///
 /// # Invariants
 ///
 /// `entry` is in the list of its address.
-// The fields are dropped in this order: when the entry is freed, those who have found it are gone.
-pub(super) struct Listed {
-    _barrier: Alive,
+// The order of the fields matters: `_barrier` waits for the readers of `dax_srcu`, and only then is
+// `entry` freed.
+pub(super) struct ListedEntry {
+    _barrier: LiveDevice,
     entry: KBox<Entry>,
 }
 
-impl Listed {
+impl ListedEntry {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     pub(super) fn new(place: Place, holder: Arc<dyn Holder>) -> Result<Self> {
-        // `kill_dax()` is the one exported function that waits for the readers of `dax_srcu`. It
-        // needs a device of its own, which is allocated here, for a drop cannot fail.
-        let barrier = Alive::without_operations()?;
+        // `kill_dax()` is the only exported function that waits for the readers of `dax_srcu`. It
+        // needs a device, which is allocated here because a drop must not fail.
+        let barrier = LiveDevice::without_operations()?;
         let entry = KBox::new(
             Entry {
                 next: Atomic::new(ptr::null()),
@@ -195,7 +196,7 @@ impl Listed {
         let head = head(listed.as_data());
         let _guard = CHANGE.lock();
 
-        // INVARIANT: It becomes the first of its list.
+        // INVARIANT: The entry becomes the first of its list.
         listed.entry.next.store(head.load(Relaxed), Relaxed);
         head.store(&*listed.entry, Release);
         Ok(listed)
@@ -207,18 +208,18 @@ impl Listed {
     }
 }
 
-/// Whether this is the address of an entry, and not what a filesystem in C has put in a slot.
+/// Whether this is the address of an entry, and not the pointer of a filesystem in C.
 ///
 /// # Safety
 ///
 /// `dax_srcu` must be held for reading.
 pub(in crate::dax) unsafe fn is_registered(data: *const c_void) -> bool {
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller holds `dax_srcu` by the safety requirements.
     unsafe { find(data) }.is_some()
 }
 
-/// Notifies the holder whose entry has this address of errors that were found. [`None`] if it wants
-/// none, and if there is no such entry.
+/// Notifies the holder whose entry has this address of found errors. Returns [`None`] if there is
+/// no such entry, if the holder does not use the range, or if it does not handle found errors.
 ///
 /// # Safety
 ///
@@ -228,11 +229,11 @@ pub(in crate::dax) unsafe fn notify_found(
     range: ByteRange<space::Device>,
     recipients: Recipients,
 ) -> Option<Outcome> {
-    // SAFETY: By the safety requirements.
+    // SAFETY: The caller holds `dax_srcu` by the safety requirements.
     unsafe { find(data) }?.notify_found(range, recipients)
 }
 
-impl Drop for Listed {
+impl Drop for ListedEntry {
     fn drop(&mut self) {
         let mut link = head(self.as_data());
         let _guard = CHANGE.lock();
@@ -244,7 +245,8 @@ impl Drop for Listed {
                 link.store(self.entry.next.load(Relaxed), Release);
                 return;
             }
-            // SAFETY: Entries are removed before they are freed, and that waits for `_guard`.
+            // SAFETY: `next` is null or an entry of the list. An entry is removed from its list,
+            // under `CHANGE`, before it is freed, and `_guard` holds `CHANGE`.
             match unsafe { next.as_ref() } {
                 Some(entry) => link = &entry.next,
                 None => return,
@@ -255,7 +257,7 @@ impl Drop for Listed {
 
 /// # Safety
 ///
-/// Called by `dax_holder_notify_failure()` only, under `dax_srcu`, with a valid device.
+/// Only `dax_holder_notify_failure()` may call this, under `dax_srcu`, with a valid device.
 unsafe extern "C" fn notify_failure(
     dax_dev: *mut bindings::dax_device,
     offset: u64,
@@ -265,12 +267,14 @@ unsafe extern "C" fn notify_failure(
     // SAFETY: `dax_dev` is valid by the safety requirements.
     let data = unsafe { bindings::dax_holder(dax_dev) };
 
-    // `fs_dax_get_by_bdev()` puts an entry in a slot by `cmpxchg()`, after it was listed. Where it
-    // is looked for depends on what was found in the slot, so no barrier is needed in between.
-    // SAFETY: The caller holds `dax_srcu`.
+    // `fs_dax_get_by_bdev()` stores an entry in a slot by `cmpxchg()`, after `ListedEntry::new()`
+    // has added it to its list. `find()` depends on the value from the slot, so no barrier is
+    // needed in between.
+    // SAFETY: `dax_holder_notify_failure()` holds `dax_srcu`.
     let Some(entry) = (unsafe { find(data) }) else {
-        // The slot was given up since the callback was picked up. Whoever has it now has come
-        // after the failure; the kernel's generic path goes on.
+        // The holder released the slot after C had read the callback. A new holder claimed the slot
+        // after the failure, so it need not be notified. With this errno the kernel continues with
+        // its generic path.
         return EOPNOTSUPP.to_errno();
     };
 
@@ -284,7 +288,7 @@ unsafe extern "C" fn notify_failure(
     })
 }
 
-/// The operations of all holders: an entry is enough to know whom to notify.
+/// The operations of all holders. The callback finds the holder by its entry.
 pub(super) static OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
     notify_failure: Some(notify_failure),
 };

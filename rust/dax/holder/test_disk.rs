@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A disk with DAX, for tests of what claims it.
+//! A disk with DAX, for tests of holders.
 
 use core::ptr::{
     self,
@@ -30,10 +30,10 @@ use crate::{
 
 use super::Recipients;
 
-/// Bytes of a page.
+/// Size of a page in bytes.
 pub(super) const PAGE: u64 = 0x1000;
 
-/// A disk with DAX, which only the test knows, and which may be as a partition is.
+/// A disk with DAX that is not added to the system. It can start at an offset, like a partition.
 pub(crate) struct TestDisk {
     pub(super) device: ARef<Device>,
     disk: NonNull<bindings::gendisk>,
@@ -41,9 +41,9 @@ pub(crate) struct TestDisk {
 
 impl TestDisk {
     pub(crate) fn new(first_page: u64, pages: u64) -> Result<Self> {
-        // SAFETY: There are no operations.
+        // SAFETY: The table of operations is null.
         let device = from_err_ptr(unsafe { bindings::alloc_dax(ptr::null_mut(), ptr::null()) })?;
-        // SAFETY: `alloc_dax()` returned a device with a reference.
+        // SAFETY: `alloc_dax()` returned a valid device with a reference.
         let device = unsafe { Device::from_raw(device) }.ok_or(ENOMEM)?;
         let mut limits = bindings::queue_limits {
             features: bindings::BLK_FEAT_DAX,
@@ -60,32 +60,38 @@ impl TestDisk {
         };
 
         disk.resize(pages);
-        // SAFETY: A disk has its first partition, and nobody else knows it.
+        // SAFETY: `__blk_alloc_disk()` has allocated `part0`. The disk is not added, so no other
+        // code accesses it.
         unsafe { (*(*disk.disk.as_ptr()).part0).bd_start_sect = first_page * 8 };
-        // SAFETY: Both are valid, and the disk has no other device.
+        // SAFETY: `alloc_dax()` and `__blk_alloc_disk()` returned valid objects. The disk has no
+        // other DAX device.
         to_result(unsafe { bindings::dax_add_host(disk.device.as_raw(), disk.disk.as_ptr()) })?;
         Ok(disk)
     }
 
     pub(crate) fn resize(&self, pages: u64) {
-        // SAFETY: The disk is valid.
+        // SAFETY: `self` owns the valid disk.
         unsafe { bindings::set_capacity(self.disk.as_ptr(), pages * 8) };
     }
 
     pub(crate) fn open(&self) -> &OpenDevice {
-        // SAFETY: The disk is valid, and nobody can take it from us.
+        // SAFETY: `self` owns the valid disk, and puts it only in its drop.
         unsafe { OpenDevice::from_raw((*self.disk.as_ptr()).part0) }
     }
 
-    /// Notifies the holder of a failure of some pages of the DAX device.
-    pub(super) fn fail(&self, first_page: u64, pages: u64) -> Result<Outcome> {
+    /// Notifies the holder of a failure of pages of the DAX device.
+    pub(super) fn notify_failure(&self, first_page: u64, pages: u64) -> Result<Outcome> {
         let range = ByteRange::new(first_page * PAGE, pages * PAGE).ok_or(EINVAL)?;
 
         Ok(self.device.notify_failure(range, Flags::SW_SIMULATED))
     }
 
-    /// Notifies the holder of an error that was found in a page of the DAX device.
-    pub(super) fn find(&self, page: u64, recipients: Recipients) -> Result<Option<Outcome>> {
+    /// Notifies the holder of a found error in a page of the DAX device.
+    pub(super) fn notify_found(
+        &self,
+        page: u64,
+        recipients: Recipients,
+    ) -> Result<Option<Outcome>> {
         let range = ByteRange::new(page * PAGE, PAGE).ok_or(EINVAL)?;
 
         Ok(self.device.notify_found(range, recipients))
@@ -94,7 +100,7 @@ impl TestDisk {
 
 impl Drop for TestDisk {
     fn drop(&mut self) {
-        // SAFETY: Both are valid, and the disk is not used afterwards.
+        // SAFETY: `self` owns the valid disk and device. Neither is used afterwards.
         unsafe {
             bindings::dax_remove_host(self.disk.as_ptr());
             bindings::kill_dax(self.device.as_raw());

@@ -21,7 +21,7 @@ unbind_in_background() {
 }
 
 has_waited() {
-	wait_for log_says "driver still uses the memory, unbinding waits until it does not" &&
+	wait_for log_says "unbind waits: the driver still has a claim of the memory" &&
 		kill -0 $UNBIND && is_claimed
 }
 
