@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks a filesystem, and repairs it.
+//! Checks and repairs a filesystem.
 //!
-//! All is repaired in memory first, in rounds, until a round finds nothing: a repair may make
-//! another one necessary. Only then, if that is allowed, it is written.
+//! The check makes all repairs in memory, in rounds, until a round finds nothing. It needs several
+//! rounds because a repair can cause new damage, such as a wrong number of links. The caller
+//! decides whether the repair is written.
 
 mod contents;
 mod model;
@@ -22,23 +23,23 @@ use crate::table::Table;
 
 use model::{LostAndFound, Model};
 
-/// More rounds than any damage needs.
-const ROUNDS: usize = 32;
+/// The limit of rounds, which is more than any damage needs.
+const MAX_ROUNDS: usize = 32;
 
-/// A filesystem that was checked.
+/// The result of a check.
 pub struct Checked {
-    /// What was found.
+    /// The findings.
     pub report: Report,
-    /// What is to be written.
+    /// The repair, which is not written yet.
     pub repair: Repair,
 }
 
-/// Checks the filesystem on `media`, and nothing is written. `now` is the time of what has to be
-/// made anew.
+/// Checks the filesystem on `media` without writing to it. `now` is the time stamp of inodes that
+/// the repair creates.
 ///
 /// # Errors
 ///
-/// - A sentence if there is no filesystem, or nothing left of it.
+/// - A message if there is no superblock, or no metadata block has a good copy.
 pub fn check(media: &dyn Media, now: Time) -> Result<Checked, String> {
     let mut report = Report::default();
     let superblock = superblock::find(media, &mut report)?;
@@ -66,8 +67,8 @@ pub fn check(media: &dyn Media, now: Time) -> Result<Checked, String> {
         if report.repairs() == before {
             break;
         }
-        if round == ROUNDS {
-            report.add_hopeless("filesystem", "each repair makes another one necessary");
+        if round == MAX_ROUNDS {
+            report.add_unrepairable("filesystem", "each round of repairs finds new damage");
             break;
         }
     }
@@ -78,11 +79,11 @@ pub fn check(media: &dyn Media, now: Time) -> Result<Checked, String> {
     })
 }
 
-/// Lists the records of a filesystem, a line each, as they are once the journal is replayed.
+/// Lists the records of a filesystem after a replay of the journal, one per line.
 ///
 /// # Errors
 ///
-/// - A sentence if there is no filesystem, or nothing left of it.
+/// - A message if there is no superblock, or no metadata block has a good copy.
 pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, String> {
     let mut report = Report::default();
     let superblock = superblock::find(media, &mut report)?;
@@ -103,12 +104,12 @@ pub fn list(media: &dyn Media) -> Result<impl Iterator<Item = String> + '_, Stri
     }))
 }
 
-/// Calls `f` with the address of each record, the inode that it belongs to, and the record, as they
-/// are once the journal is replayed. What is damaged is left out.
+/// Calls `f` with the address of each record, the inode that it belongs to, and the record, after a
+/// replay of the journal. Skips damaged records.
 ///
 /// # Errors
 ///
-/// - As [`list()`].
+/// - The errors of [`list()`].
 pub fn for_each_record(
     media: &dyn Media,
     mut f: impl FnMut(u64, u64, &Record<'_>),
@@ -165,7 +166,7 @@ fn describe(record: &Record<'_>) -> String {
     }
 }
 
-/// A round.
+/// One round of a check.
 struct Checker<'a, 'b> {
     table: &'a mut Table<'b>,
     report: &'a mut Report,
@@ -205,7 +206,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Takes an inode away. What belongs to it is found to have no owner then.
+    /// Removes an inode. Later checks remove the records that belong to it.
     fn remove_inode(&mut self, number: u64) {
         if let Some(inode) = self.model.inodes.remove(&number) {
             self.table.free(number, Record::Inode(inode).unit_count());
@@ -222,12 +223,12 @@ impl Checker<'_, '_> {
             return;
         }
 
-        self.loss(ROOT, "the root directory is not there: made anew".into());
+        self.loss(ROOT, "there is no root directory: it is created".into());
 
         let root = make::root(self.now);
         let len = Record::Inode(root).unit_count();
 
-        // Whatever is in its place goes.
+        // Free all records that overlap its address.
         for (address, units) in self.model.in_block(0) {
             if address < ROOT + len && address + units > ROOT {
                 self.table.free(address, units);
@@ -238,7 +239,7 @@ impl Checker<'_, '_> {
         self.model.inodes.insert(ROOT, root);
     }
 
-    /// Checks fields that mean something for some types only.
+    /// Checks that the fields that only some types of inodes use are 0 in all others.
     fn check_inodes(&mut self) {
         let numbers: Vec<u64> = self.model.inodes.keys().copied().collect();
 
@@ -257,7 +258,7 @@ impl Checker<'_, '_> {
 
             if !wrong.is_empty() {
                 let what = format!(
-                    "inode {number}, of type {:o}, has {}",
+                    "inode {number} of type {:o} must not have {}",
                     inode.kind(),
                     wrong.join(", ")
                 );
@@ -268,7 +269,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Takes away inodes without a link or a name: they were open when the machine stopped.
+    /// Removes orphans: inodes without a link or a name, which were open when the machine stopped.
     fn remove_orphans(&mut self) {
         let named: BTreeSet<u64> = self.model.names.iter().map(|name| name.target).collect();
         let parents: BTreeSet<u64> = self.model.names.iter().map(|name| name.directory).collect();
@@ -287,13 +288,14 @@ impl Checker<'_, '_> {
 
         self.remove_belongings(&orphans);
         for number in orphans {
-            let what = format!("inode {number} was removed while open: it goes");
+            let what = format!("inode {number} was removed while open, and is not freed yet");
 
             self.report.add(Class::Note, place(number), what);
             self.remove_inode(number);
         }
     }
-    /// Takes away what belongs to inodes that go, without a word.
+
+    /// Removes the records that belong to these inodes, without a finding.
     fn remove_belongings(&mut self, inodes: &BTreeSet<u64>) {
         let Self { table, model, .. } = self;
 
@@ -309,7 +311,7 @@ impl Checker<'_, '_> {
     }
 }
 
-/// Frees units. Returns that they are no longer there.
+/// Frees units. Returns false, for `retain()`.
 fn free(table: &mut Table<'_>, address: u64, units: u64) -> bool {
     table.free(address, units);
     false

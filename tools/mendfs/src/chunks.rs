@@ -7,17 +7,17 @@ use std::ops::Range;
 
 use crate::format::{Chunk, Geometry, CHUNK_BLOCKS, COPIES, UNITS};
 
-/// The chunks that a filesystem has.
+/// The chunks of a filesystem.
 #[derive(Clone)]
 pub struct Chunks {
     geometry: Geometry,
     all: BTreeMap<u64, Chunk>,
-    /// The first block of each copy, of all but the first chunk.
+    /// The first block of each copy, for all chunks but the first.
     starts: BTreeSet<u64>,
 }
 
 impl Chunks {
-    /// None yet.
+    /// Makes an empty set of chunks.
     pub fn new(geometry: Geometry) -> Self {
         Self {
             geometry,
@@ -34,26 +34,26 @@ impl Chunks {
         self.all.insert(chunk.number, chunk);
     }
 
-    /// Whether a chunk would lie where another does, or has the number of another.
-    pub fn has_place_of(&self, chunk: &Chunk) -> bool {
-        // All others are aligned to their length.
+    /// Whether a chunk has the number of another one, or overlaps a copy of another one.
+    pub fn conflicts_with(&self, chunk: &Chunk) -> bool {
+        // All chunks but the first are aligned to their length, so it is enough to compare starts.
         self.all.contains_key(&chunk.number)
             || chunk.copies.iter().any(|start| self.starts.contains(start))
     }
 
-    /// The chunk that has a metadata block.
+    /// The chunk that contains a metadata block.
     pub fn of(&self, block: u64) -> Option<&Chunk> {
         self.all.get(&self.geometry.chunk_of(block))
     }
 
-    /// Where the copies of a metadata block lie on the device.
+    /// The blocks of the device with the copies of a metadata block.
     pub fn places(&self, block: u64) -> impl Iterator<Item = u64> + '_ {
         let chunk = self.of(block);
 
         (0..COPIES).filter_map(move |copy| Some(chunk?.place(&self.geometry, copy, block)))
     }
 
-    /// A chunk.
+    /// The chunk with this number.
     pub fn get(&self, number: u64) -> Option<&Chunk> {
         self.all.get(&number)
     }
@@ -63,7 +63,7 @@ impl Chunks {
         self.all.range(number + 1..).next().map(|(_, chunk)| chunk)
     }
 
-    /// The blocks of the device of each copy of all but the first chunk.
+    /// The blocks of the device of each copy, for all chunks but the first.
     pub fn copies(&self) -> impl Iterator<Item = Range<u64>> + '_ {
         self.starts.iter().map(|start| *start..start + CHUNK_BLOCKS)
     }
@@ -87,14 +87,14 @@ impl Chunks {
         self.block_count() * (UNITS - 1) - self.all.len() as u64
     }
 
-    /// Whether an address is that of the last unit of a chunk.
+    /// Whether an address is the one of the last unit of a chunk.
     pub fn is_link(&self, address: u64) -> bool {
         self.geometry
             .link(self.geometry.chunk_of(address / UNITS))
             .eq(&address)
     }
 
-    /// The first of some blocks of the device in a row that are no metadata; may be empty.
+    /// The first run of blocks within `blocks` of the device that is not in a chunk; can be empty.
     pub fn without(&self, blocks: &Range<u64>) -> Range<u64> {
         let mut start = blocks.start;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices: how they are opened, and what is known of them.
+//! Opens devices, and reads their properties from sysfs and `blkid`.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
@@ -14,19 +14,20 @@ use nix::sys::stat::{major, minor};
 
 use crate::format::{Time, BLOCK_SIZE};
 
-/// Size in bytes of what sysfs counts in.
+/// The unit of sizes in sysfs, in bytes.
 const SECTOR: u64 = 512;
 const SECTORS_OF_BLOCK: u64 = BLOCK_SIZE as u64 / SECTOR;
 const SECTORS_OF_HUGE_PAGE: u64 = (2 << 20) / SECTOR;
 
-/// Opens a device, or a file that holds an image. To write, it must not be in use.
+/// Opens a device or an image file. A device that is opened for writing must not be in use.
 ///
-/// A device is read and written past the page cache. That keeps several blocks together, and gives
-/// none of them if one is bad; and it may have what a filesystem with DAX has overwritten since.
+/// A device is opened with direct I/O for two reasons. The page cache reads several blocks
+/// together, and fails for all of them if one is bad. And its contents can be older than what a
+/// filesystem with DAX has written.
 ///
 /// # Errors
 ///
-/// - A sentence if it cannot be opened, or is no such file.
+/// - A message if it cannot be opened, or is neither a block device nor a file.
 pub fn open(path: &str, to_write: bool) -> Result<File, String> {
     let kind = fs::metadata(path).map_err(|e| e.to_string())?.file_type();
     let is_device = kind.is_block_device();
@@ -60,7 +61,7 @@ fn describe(error: io::Error) -> String {
     }
 }
 
-/// What sysfs says of a block device.
+/// The attribute `name` of a block device in sysfs.
 fn attribute(path: &str, name: &str) -> Option<String> {
     let number = fs::metadata(path).ok()?.rdev();
     let folder = format!("/sys/dev/block/{}:{}", major(number), minor(number));
@@ -69,11 +70,11 @@ fn attribute(path: &str, name: &str) -> Option<String> {
     Some(value.trim().into())
 }
 
-/// The node of the block device of this number.
+/// The path in `/dev` of the block device with this number.
 ///
 /// # Errors
 ///
-/// - A sentence if there is none.
+/// - A message if sysfs has no such device, or no name for it.
 pub fn node(number: u64) -> Result<String, String> {
     let path = format!("/sys/dev/block/{}:{}/uevent", major(number), minor(number));
     let text = fs::read_to_string(&path).map_err(|e| format!("{path}: {e}"))?;
@@ -84,35 +85,36 @@ pub fn node(number: u64) -> Result<String, String> {
         .ok_or_else(|| format!("{path}: the device has no name"))
 }
 
-/// Why a device is not what one wants to have a filesystem on.
-pub fn objections(path: &str) -> Vec<&'static str> {
+/// Warnings about a device that cannot be mounted, or whose files huge pages cannot map.
+pub fn warnings(path: &str) -> Vec<&'static str> {
     let is_device = fs::metadata(path).is_ok_and(|m| m.file_type().is_block_device());
     let number = |name| attribute(path, name).and_then(|value| value.parse::<u64>().ok());
-    // A partition has its disk's.
+    // The queue of a partition is the one of its disk.
     let dax = ["queue/dax", "../queue/dax"]
         .iter()
         .find_map(|name| attribute(path, name));
     let start = number("start").unwrap_or(0);
     let size = number("size").unwrap_or(0);
-    let mut objections = Vec::new();
+    let mut warnings = Vec::new();
 
     if !is_device {
-        return objections;
+        return warnings;
     }
     if dax.is_none_or(|value| value != "1") {
-        objections.push("it has no DAX, and cannot be mounted");
+        warnings.push("it has no DAX, and cannot be mounted");
     }
     if start % SECTORS_OF_BLOCK != 0 || size % SECTORS_OF_BLOCK != 0 {
-        objections.push("it does not lie on whole pages, and cannot be mounted");
+        warnings.push("its start or size is not a multiple of 4 KiB, so it cannot be mounted");
     } else if start % SECTORS_OF_HUGE_PAGE != 0 {
-        objections.push("it does not start where a huge page does: none will map a file");
+        warnings
+            .push("it does not start at a multiple of 2 MiB, so huge pages cannot map its files");
     }
-    objections
+    warnings
 }
 
-/// What `blkid` finds on a device, as "TYPE filesystem"; [`None`] if nothing, or if there is no
-/// `blkid`.
-pub fn contents(path: &str) -> Option<String> {
+/// Runs `blkid` on a device. Returns a description such as "ext4 filesystem", or [`None`] if
+/// `blkid` finds nothing or is not installed.
+pub fn probe(path: &str) -> Option<String> {
     let output = Command::new("blkid")
         .args(["--probe", "--output", "export", "--", path])
         .output()
@@ -123,7 +125,7 @@ pub fn contents(path: &str) -> Option<String> {
             .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
     };
 
-    // It says so if it finds several.
+    // The status 8 means that `blkid` finds several signatures.
     if output.status.code() == Some(8) {
         return Some("several signatures".into());
     }
@@ -132,7 +134,7 @@ pub fn contents(path: &str) -> Option<String> {
         .or_else(|| value("PTTYPE").map(|kind| format!("{kind} partition table")))
 }
 
-/// The time.
+/// The current time.
 pub fn now() -> Time {
     let since = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
@@ -144,11 +146,11 @@ pub fn now() -> Time {
     }
 }
 
-/// Bytes that nobody can guess.
+/// Random bytes that cannot be predicted.
 ///
 /// # Errors
 ///
-/// - What `/dev/urandom` fails with.
+/// - The error of `/dev/urandom`.
 pub fn random<const N: usize>() -> io::Result<[u8; N]> {
     let mut bytes = [0; N];
 

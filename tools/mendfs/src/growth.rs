@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes a filesystem larger that is mounted.
+//! Grows a mounted filesystem.
 
 use std::error::Error;
 use std::fs::File;
@@ -15,100 +15,100 @@ use crate::device;
 use crate::format::{Geometry, BLOCK_SHIFT, BLOCK_SIZE};
 use crate::superblock;
 
-/// What `statfs()` says of mendfs.
+/// The type of mendfs in `statfs()`.
 const MAGIC: FsType = FsType(u32::from_le_bytes(*b"mend") as _);
 
 mod ioctls {
-    // ext4 has the same one, for the same.
+    // `EXT4_IOC_RESIZE_FS`, which ext4 uses for the same purpose.
     nix::ioctl_write_ptr!(resize, b'f', 16, u64);
 }
 
-/// A filesystem that is mounted, and may grow.
-pub struct Growing {
+/// A mounted filesystem that can grow.
+pub struct MountedFs {
     directory: File,
     device: String,
-    of_device: u64,
+    device_blocks: u64,
     geometry: Geometry,
 }
 
-impl Growing {
-    /// Takes the filesystem that a directory is in.
+impl MountedFs {
+    /// Opens the filesystem that contains a directory.
     ///
     /// # Errors
     ///
-    /// - A sentence if it is no directory, or not on mendfs, or if its device cannot be read.
+    /// - A message if it is not a directory, or not on mendfs, or if its device cannot be read.
     pub fn open(directory: &Path) -> Result<Self, Box<dyn Error>> {
         let directory = File::open(directory)?;
         let metadata = directory.metadata()?;
 
         if !metadata.is_dir() {
-            return Err("not a directory: mount the filesystem, and name where that is".into());
+            return Err("not a directory: mount the filesystem and give its mount point".into());
         }
-        // Others would do it, too.
+        // Without this check, the ioctl would grow an ext4 filesystem.
         if fstatfs(&directory)?.filesystem_type() != MAGIC {
             return Err("no mendfs is mounted here".into());
         }
 
         let device = device::node(metadata.dev())?;
-        let (superblock, of_device) = superblock::on_device(&device)?;
+        let (superblock, device_blocks) = superblock::on_device(&device)?;
 
         Ok(Self {
             directory,
             device,
-            of_device,
+            device_blocks,
             geometry: superblock.geometry,
         })
     }
 
-    /// The sizes that it had when it was opened.
+    /// The sizes of the filesystem at the time of [`open()`](Self::open).
     pub fn geometry(&self) -> &Geometry {
         &self.geometry
     }
 
-    /// How many blocks its device had then.
-    pub fn of_device(&self) -> u64 {
-        self.of_device
+    /// Number of blocks of the device at the time of [`open()`](Self::open).
+    pub fn device_blocks(&self) -> u64 {
+        self.device_blocks
     }
 
-    /// Makes it as large as so many blocks, or as its device. Returns how many that are.
+    /// Grows the filesystem to `size` blocks, or to the size of its device. Returns the new number
+    /// of blocks.
     ///
     /// # Errors
     ///
-    /// - A sentence with what to do.
+    /// - A message with the reason and what to do.
     pub fn grow(&self, size: Option<u64>) -> Result<u64, Box<dyn Error>> {
-        let blocks = check(&self.geometry, &self.device, self.of_device, size)?;
+        let blocks = check(&self.geometry, &self.device, self.device_blocks, size)?;
 
         if blocks == self.geometry.blocks() {
             return Ok(blocks);
         }
 
-        // SAFETY: The call reads a number.
+        // SAFETY: The ioctl reads a `u64` from its argument, and `blocks` is one.
         let result = unsafe { ioctls::resize(self.directory.as_raw_fd(), &blocks) };
 
         match result {
             Ok(_) => Ok(blocks),
-            Err(Errno::EPERM) => Err("only an administrator can make it larger".into()),
+            Err(Errno::EPERM) => Err("growing needs CAP_SYS_ADMIN".into()),
             Err(Errno::EROFS) => Err("it is mounted read-only: mount -o remount,rw".into()),
             Err(Errno::EIO) => Err(
-                "it is shut down, or memory is bad that must be written: the kernel's log says \
-                 which"
+                "it is shut down, or a block that must be written is bad: see the kernel log"
                     .into(),
             ),
             Err(Errno::EINVAL | Errno::ENOSPC) => {
-                Err("it, or its device, has become another size meanwhile: try again".into())
+                Err("the size of the filesystem or of its device has changed: try again".into())
             }
-            Err(Errno::ENOTTY) => Err("its kernel module is too old for that".into()),
+            Err(Errno::ENOTTY) => Err("the kernel module is too old to grow it".into()),
             Err(error) => Err(error.into()),
         }
     }
 }
 
-/// Takes a size from an argument of a program: blocks of 4 KiB, or bytes with a unit. Returns
-/// blocks.
+/// Parses a size in an argument of a program: a number of blocks of 4 KiB, or a number with a unit
+/// from K to T. Returns blocks.
 ///
 /// # Errors
 ///
-/// - A sentence if it is no number, too large, or not whole blocks.
+/// - A message if it is not a number, is too large, or is not a multiple of a block.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     let shift = match text.chars().next_back() {
         Some('K' | 'k') => 10,
@@ -121,7 +121,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         BLOCK_SHIFT => text,
         _ => &text[..text.len() - 1],
     };
-    // It would take a sign, too.
+    // `parse()` also accepts a sign.
     let is_number = digits.bytes().all(|byte| byte.is_ascii_digit());
     let bytes = digits
         .parse::<u64>()
@@ -137,40 +137,40 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     }
 }
 
-/// The number of blocks that a filesystem is to have: `wanted`, or all of its device. That may be
-/// as many as it has.
+/// Returns the new number of blocks of a filesystem: `wanted`, or `device_blocks`. It can be the
+/// current one.
 ///
 /// # Errors
 ///
-/// - A sentence if it cannot have them.
+/// - A message if the filesystem cannot have this size.
 fn check(
     geometry: &Geometry,
     device: &str,
-    of_device: u64,
+    device_blocks: u64,
     wanted: Option<u64>,
 ) -> Result<u64, String> {
     let has = geometry.blocks();
-    let blocks = wanted.unwrap_or(of_device);
+    let blocks = wanted.unwrap_or(device_blocks);
 
     if blocks < has {
         return Err(format!(
             "it has {has} blocks of 4 KiB, and cannot become smaller"
         ));
     }
-    if blocks > of_device {
+    if blocks > device_blocks {
         return Err(format!(
-            "{device} has {of_device} blocks of 4 KiB, not {blocks}: make it larger first"
+            "{device} has {device_blocks} blocks of 4 KiB, not {blocks}: make it larger first"
         ));
     }
     if blocks > Geometry::MAX_BLOCKS {
         return Err(format!(
-            "at most {} blocks of 4 KiB are possible: name a size",
+            "at most {} blocks of 4 KiB are possible: give a size",
             Geometry::MAX_BLOCKS
         ));
     }
     if blocks != has && geometry.grown(blocks).is_err() {
         return Err(format!(
-            "it grows by {} blocks of 4 KiB at least, not by {}",
+            "it must grow by {} blocks of 4 KiB at least, not by {}",
             geometry.copy_blocks(),
             blocks - has
         ));
@@ -208,9 +208,9 @@ mod tests {
     }
 
     #[test]
-    fn what_it_can_have() {
+    fn new_size_is_checked() {
         let geometry = Geometry::new(4096, 8, 2).expect("it fits");
-        let check = |of_device, wanted| check(&geometry, "pmem0", of_device, wanted).ok();
+        let check = |device_blocks, wanted| check(&geometry, "pmem0", device_blocks, wanted).ok();
 
         assert_eq!(check(4096, None), Some(4096));
         assert_eq!(check(4106, None), None);

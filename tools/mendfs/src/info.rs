@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a superblock says, for people, for programs and for udev.
+//! The contents of a superblock as text, as JSON and as properties for udev.
 
 use std::fmt::Write;
 
@@ -13,37 +13,37 @@ use crate::format::{Superblock, BLOCK_SHIFT, VERSION};
 #[derive(Clone)]
 pub struct Label(pub [u8; 32]);
 
-/// Takes a label from an argument of a program.
+/// Parses a label in an argument of a program.
 ///
 /// # Errors
 ///
-/// - A sentence if it is too long.
+/// - A message if it is longer than 32 bytes.
 pub fn parse_label(text: &str) -> Result<Label, String> {
     Superblock::padded_label(text.as_bytes())
         .map(Label)
         .ok_or_else(|| "longer than 32 bytes".into())
 }
 
-/// The label, without the zeroes that it is padded with.
+/// The label without its padding.
 pub fn label(superblock: &Superblock) -> String {
     label_text(&superblock.label)
 }
 
-/// A label that is padded with zeroes, as text.
+/// The text of a label that is padded with zeroes.
 pub fn label_text(padded: &[u8]) -> String {
     let label = padded.split(|byte| *byte == 0).next();
 
     String::from_utf8_lossy(label.unwrap_or_default()).into()
 }
 
-/// A few lines about the filesystem on a device.
+/// Describes the filesystem on a device in three lines.
 pub fn text(device: &str, superblock: &Superblock) -> String {
     let geometry = &superblock.geometry;
     let data = geometry.data();
 
     format!(
-        "{device}: {} blocks of 4 KiB, {} of them for data from {} on\n\
-         twice {} blocks of metadata, twice {} of journal\n\
+        "{device}: {} blocks of 4 KiB, {} of them for data, from block {} on\n\
+         two copies of {} blocks of metadata and {} blocks of journal\n\
          uuid {}, label \"{}\"",
         geometry.blocks(),
         data.end - data.start,
@@ -55,7 +55,7 @@ pub fn text(device: &str, superblock: &Superblock) -> String {
     )
 }
 
-/// The same as JSON.
+/// Describes the filesystem on a device as JSON.
 pub fn json(device: &str, superblock: &Superblock) -> Value {
     let geometry = &superblock.geometry;
     let data = geometry.data();
@@ -73,7 +73,7 @@ pub fn json(device: &str, superblock: &Superblock) -> Value {
     })
 }
 
-/// The properties that udev would have of the filesystem if `blkid` knew it, a line each.
+/// The properties that `blkid` would give udev if it recognized mendfs, one per line.
 pub fn udev(superblock: &Superblock) -> String {
     let uuid = Uuid::from_bytes(superblock.mount_uuid);
     let label = label(superblock);
@@ -97,12 +97,12 @@ pub fn udev(superblock: &Superblock) -> String {
     lines
 }
 
-/// Whether udev takes a character in the name of a link as it is.
+/// Whether udev allows a character in the name of a link.
 fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) || !c.is_ascii() && !c.is_control()
 }
 
-/// With an underscore in the place of whatever means something to a shell or ends a line.
+/// Replaces each character that has a meaning for a shell or ends a line by an underscore.
 ///
 /// C: `blkid_safe_string()`
 fn replaced(text: &str) -> String {
@@ -111,7 +111,7 @@ fn replaced(text: &str) -> String {
         .collect()
 }
 
-/// With `\x20` in the place of a space, and so on.
+/// Replaces each such character by the hexadecimal codes of its bytes, such as `\x20` for a space.
 ///
 /// C: `blkid_encode_string()`
 fn encoded(text: &str) -> String {

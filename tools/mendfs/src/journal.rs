@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads the journal, and takes it out of action.
+//! Reads the journal, and retires it before a repair.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,33 +14,34 @@ use crate::report::{Class, Report};
 
 /// A unit of metadata in a transaction.
 pub struct Logged {
-    /// The transaction.
+    /// The number of the transaction.
     pub sequence: u64,
     /// The number of the unit in its block.
     pub unit: u64,
-    /// What it is then.
+    /// The contents of the unit after the transaction.
     pub bytes: [u8; UNIT_SIZE],
 }
 
-/// A transaction that was found: its units, by metadata block.
+/// A transaction in the journal: its units, each with the number of its metadata block.
 struct Found {
     sequence: u64,
     units: Vec<(u64, Logged)>,
 }
 
-/// What the journal says.
+/// The contents of the journal.
 #[derive(Default)]
 pub struct Journal {
-    /// The newest transaction; 0 if there is none.
+    /// The number of the newest transaction; 0 if there is none.
     pub sequence: u64,
-    /// Units that may not be in place yet, by metadata block, the oldest first.
+    /// Units that are possibly not written to the metadata yet, by metadata block, the oldest
+    /// first.
     pub units: BTreeMap<u64, Vec<Logged>>,
-    /// Whether something is wrong with it, so that it is to be written anew.
+    /// Whether the journal is damaged, so that a repair must rewrite it.
     pub is_damaged: bool,
 }
 
 impl Journal {
-    /// Reads the journal: its newest transaction, and the one right before that.
+    /// Reads the newest transaction of the journal, and the previous one.
     pub fn read(media: &dyn Media, superblock: &Superblock, report: &mut Report) -> Self {
         let mut journal = Self::default();
         let mut found: Vec<Found> = (0..SLOTS)
@@ -50,7 +51,7 @@ impl Journal {
         found.sort_by_key(|found| found.sequence);
         journal.sequence = found.last().map_or(0, |found| found.sequence);
         for Found { sequence, units } in found {
-            // What is older has been in place since before the newest was written.
+            // An older transaction was written to the metadata before the newest was logged.
             if sequence + 1 < journal.sequence {
                 continue;
             }
@@ -61,8 +62,8 @@ impl Journal {
         journal
     }
 
-    /// The newest transaction of a slot that is whole in one of the copies. After a crash the
-    /// others may be half written.
+    /// Reads both copies of a slot, and returns the newest complete transaction. After a crash, one
+    /// copy can be incomplete.
     fn read_slot(
         &mut self,
         media: &dyn Media,
@@ -97,17 +98,17 @@ impl Journal {
         newest
     }
 
-    /// Takes the journal out of action: two empty transactions come behind the newest, so that
-    /// nothing is replayed over what is repaired now. The older one's slot goes first, so that the
-    /// newest counts as long as there is none behind it.
+    /// Overwrites the journal with two empty transactions, `sequence + 1` and `sequence + 2`, so
+    /// that no replay overwrites the repair. The first one overwrites the slot of the older
+    /// transaction: the newest one must stay until a newer one is complete.
     ///
     /// # Errors
     ///
-    /// - What the media fails with.
+    /// - The error of `media`.
     pub fn retire(sequence: u64, media: &mut dyn Media, superblock: &Superblock) -> io::Result<()> {
         for sequence in [sequence + 1, sequence + 2] {
             let slot = sequence % SLOTS;
-            // All of it is written: a bad block becomes good by that.
+            // Write the whole slot, because that clears its bad blocks.
             let mut bytes = vec![0; superblock.geometry.slot_size()];
 
             Header {
@@ -126,14 +127,18 @@ impl Journal {
     }
 }
 
-/// The transaction in a slot; [`None`] if none is whole. What is whole but wrong is an error.
+/// The transaction in a slot; [`None`] if it is incomplete or of another filesystem.
+///
+/// # Errors
+///
+/// - A message if it is complete but wrong.
 fn parse(bytes: &[u8], superblock: &Superblock, slot: u64) -> Result<Option<Found>, String> {
     let Some((count, size)) = Transaction::count(bytes) else {
         return Ok(None);
     };
     let header = match Header::open(&bytes[..size], Magic::Journal, slot, checksum) {
         Ok(header) => header,
-        Err(Fault::Value) => return Err("a transaction that there cannot be".into()),
+        Err(Fault::Value) => return Err("the number of its transaction is out of range".into()),
         Err(_) => return Ok(None),
     };
 
@@ -141,11 +146,14 @@ fn parse(bytes: &[u8], superblock: &Superblock, slot: u64) -> Result<Option<Foun
         return Ok(None);
     }
     if header.sequence % SLOTS != slot {
-        return Err(format!("transaction {} has no place here", header.sequence));
+        return Err(format!(
+            "transaction {} does not belong in this slot",
+            header.sequence
+        ));
     }
     if let Some(index) = Transaction::misplaced(bytes, count) {
         return Err(format!(
-            "unit {index} of its transaction cannot be metadata"
+            "unit {index} of its transaction is not in the metadata"
         ));
     }
 

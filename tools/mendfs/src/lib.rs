@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes, checks and repairs mendfs filesystems: what the programs share.
+//! The library of `mkfs.mendfs`, `fsck.mendfs` and `mendfs`: makes, checks, repairs and grows
+//! mendfs filesystems.
 
 use crc::{Crc, Table, CRC_32_ISCSI};
 
@@ -18,13 +19,13 @@ mod table;
 
 pub use kernel::format;
 
-/// What is also built into the module.
+/// The sources that the kernel module shares with the tools.
 #[path = "../../../fs/mendfs"]
 mod kernel {
     pub mod format;
 }
 
-/// The checksum of the format, crc32c.
+/// The checksum of the on-media format: crc32c.
 pub fn checksum(bytes: &[u8]) -> u32 {
     static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 

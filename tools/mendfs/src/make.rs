@@ -11,21 +11,21 @@ use crate::format::{
 };
 use crate::media::Media;
 
-/// Blocks that are written at once.
+/// Metadata blocks in one write.
 const PIECE: u64 = 256;
 
-/// Blocks at either end that are zeroed first, so that nobody finds what was there before: 64 KiB,
-/// more than any other filesystem's superblock is away from the ends.
+/// Blocks that are zeroed at each end, so that no tool finds an old superblock: 64 KiB, because no
+/// other filesystem has its superblock farther from the ends.
 const WIPED: u64 = 16;
 
-/// Makes the filesystem `superblock` on `media`. `progress` is called with the number of blocks
-/// that are done, and of all.
+/// Makes the filesystem `superblock` on `media`. Calls `progress` with the number of metadata
+/// blocks that are written, and the number of all.
 ///
-/// The superblocks come last: until then there is no filesystem, neither an old nor a new one.
+/// It writes the superblocks last: until then there is neither an old nor a new filesystem.
 ///
 /// # Errors
 ///
-/// - What the media fails with.
+/// - The error of `media`.
 pub fn make(
     media: &mut dyn Media,
     superblock: &Superblock,
@@ -65,15 +65,15 @@ pub fn make(
 fn wipe(media: &mut dyn Media, geometry: &Geometry) -> io::Result<()> {
     let zeroes = vec![0; WIPED as usize * BLOCK_SIZE];
 
-    // A filesystem is longer than both. Where the device is longer than it, another one may end
-    // there.
+    // `end - WIPED` does not underflow, because every geometry has more blocks. If the device is
+    // longer than the filesystem, an old filesystem can have a superblock at the end of the device.
     for end in [WIPED, geometry.blocks(), media.blocks()] {
         media.write(end - WIPED, &zeroes)?;
     }
     media.sync()
 }
 
-/// The metadata blocks `numbers` of a new filesystem, which are in the first chunk.
+/// The metadata blocks `numbers` of a new filesystem, all in the first chunk.
 fn metadata(superblock: &Superblock, numbers: Range<u64>, now: Time) -> Vec<u8> {
     let chunk = superblock.geometry.first_chunk();
     let mut bytes = Vec::new();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a filesystem is on: a device, an image in a file, or in memory.
+//! Media that contain a filesystem: a device, an image file, or an image in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -12,30 +12,30 @@ use nix::errno::Errno;
 
 use crate::format::{Block, BLOCK_SHIFT, BLOCK_SIZE};
 
-/// Something that holds blocks.
+/// A medium of blocks of 4 KiB.
 pub trait Media {
     /// Number of whole blocks.
     fn blocks(&self) -> u64;
 
-    /// Reads whole blocks, from block number `block` on.
+    /// Reads whole blocks, starting at block number `block`.
     ///
     /// # Errors
     ///
     /// - `EIO` if a block is bad.
     fn read(&self, block: u64, bytes: &mut [u8]) -> io::Result<()>;
 
-    /// Writes whole blocks, from block number `block` on.
+    /// Writes whole blocks, starting at block number `block`.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a block is bad, and stays so.
+    /// - `EIO` if a block is bad, and the write does not clear it.
     fn write(&mut self, block: u64, bytes: &[u8]) -> io::Result<()>;
 
-    /// Makes what was written durable.
+    /// Makes all writes durable.
     ///
     /// # Errors
     ///
-    /// - `EIO` if something could not be written.
+    /// - `EIO` if a write failed.
     fn sync(&mut self) -> io::Result<()>;
 
     /// Reads one block.
@@ -51,18 +51,18 @@ pub trait Media {
     }
 }
 
-/// A block device, or a file that holds an image.
+/// A block device or an image file.
 pub struct FileMedia {
     file: File,
     blocks: u64,
 }
 
 impl FileMedia {
-    /// Takes an open file.
+    /// Makes a medium of an open file.
     ///
     /// # Errors
     ///
-    /// - What `lseek()` fails with.
+    /// - The error of `lseek()`.
     pub fn new(mut file: File) -> io::Result<Self> {
         let blocks = file.seek(SeekFrom::End(0))? >> BLOCK_SHIFT;
 
@@ -70,7 +70,7 @@ impl FileMedia {
     }
 }
 
-/// Memory for direct I/O, which wants it to be aligned.
+/// A buffer that is aligned to a block, which direct I/O needs.
 struct Aligned {
     memory: Vec<u8>,
     bytes: Range<usize>,
@@ -119,15 +119,14 @@ impl Media for FileMedia {
     }
 }
 
-/// An image in memory; blocks that were never written are zeroes. A bad block is one until it is
-/// written.
+/// An image in memory. Blocks that were never written are zeroes. A write clears a bad block.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryMedia {
     /// Number of blocks.
     pub blocks: u64,
-    /// Those that are not zeroes.
+    /// The blocks that are not zeroes.
     pub contents: BTreeMap<u64, Box<Block>>,
-    /// Those that cannot be read.
+    /// The bad blocks.
     pub bad: BTreeSet<u64>,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a check has found.
+//! The findings of a check.
 
 use std::fmt;
 
@@ -8,24 +8,24 @@ use serde_json::{json, Value};
 
 use crate::format::UNITS;
 
-/// Messages that are kept. What comes behind them is only counted.
-const KEPT: usize = 10_000;
+/// The number of findings that are stored, to bound the memory. Further ones are only counted.
+const MAX_FINDINGS: usize = 10_000;
 
-/// How bad it is.
+/// The severity of a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// No damage: what is left after a crash, and done at the next mount.
+    /// Not damage: work that a crash has interrupted, and that the next mount finishes.
     Note,
-    /// Damage that is repaired without a loss.
+    /// Damage that can be repaired without loss.
     Damage,
-    /// Damage with which something is lost, of the contents or of the names.
+    /// Damage by which data or metadata is lost.
     Loss,
 }
 
-/// One thing that is not as it should be.
+/// A deviation from the format, or a note.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// How bad it is.
+    /// The severity.
     pub class: Class,
     /// The structure: "metadata block 12, unit 3".
     pub place: String,
@@ -39,7 +39,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// The place of a record, as people find it.
+/// The place of a record, for messages.
 pub(crate) fn place(address: u64) -> String {
     format!(
         "metadata block {}, unit {}",
@@ -48,7 +48,7 @@ pub(crate) fn place(address: u64) -> String {
     )
 }
 
-/// How much there is of what.
+/// The numbers of records, blocks and units.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
     /// Number of inodes.
@@ -63,13 +63,13 @@ pub struct Statistics {
     pub attributes: u64,
     /// Number of bad ranges.
     pub bad_ranges: u64,
-    /// Blocks of the device for data.
+    /// Number of blocks for data.
     pub data_blocks: u64,
-    /// How many of them files have, each counted once.
+    /// How many of them are allocated to files. A shared block counts once.
     pub used_blocks: u64,
-    /// Units of the metadata.
+    /// Number of units for records in one copy of the metadata.
     pub units: u64,
-    /// How many of them records have.
+    /// How many of them contain records.
     pub used_units: u64,
 }
 
@@ -90,33 +90,33 @@ impl Statistics {
     }
 }
 
-/// All that a check has found.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// UUID of the filesystem.
     pub uuid: [u8; 16],
     /// Its label.
     pub label: String,
-    /// The first findings.
+    /// The first 10000 findings.
     pub findings: Vec<Finding>,
     /// Number of notes.
     pub notes: u64,
-    /// Number of other findings.
+    /// Number of findings that are damage, losses included.
     pub errors: u64,
-    /// How many of these go with a loss.
+    /// How many of the errors are losses.
     pub losses: u64,
-    /// How many of these cannot be repaired.
-    pub hopeless: u64,
-    /// Whether the journal has changes that are not in place.
+    /// How many of the errors cannot be repaired.
+    pub unrepairable: u64,
+    /// Whether the journal had changes that were not written to the metadata.
     pub is_replayed: bool,
-    /// Whether the findings have been repaired on the media.
+    /// Whether the repairs were written to the media.
     pub is_repaired: bool,
-    /// What there is.
+    /// The numbers of records, blocks and units.
     pub statistics: Statistics,
 }
 
 impl Report {
-    /// Adds a finding that is repaired, or needs no repair.
+    /// Adds a finding that can be repaired, or needs no repair.
     pub fn add(&mut self, class: Class, place: impl Into<String>, what: impl Into<String>) {
         match class {
             Class::Note => self.notes += 1,
@@ -126,7 +126,7 @@ impl Report {
                 self.losses += 1;
             }
         }
-        if self.findings.len() < KEPT {
+        if self.findings.len() < MAX_FINDINGS {
             self.findings.push(Finding {
                 class,
                 place: place.into(),
@@ -136,14 +136,14 @@ impl Report {
     }
 
     /// Adds damage that cannot be repaired.
-    pub fn add_hopeless(&mut self, place: impl Into<String>, what: impl Into<String>) {
-        self.hopeless += 1;
+    pub fn add_unrepairable(&mut self, place: impl Into<String>, what: impl Into<String>) {
+        self.unrepairable += 1;
         self.add(Class::Loss, place, what);
     }
 
-    /// Number of findings that were repaired, or will be.
+    /// Number of findings that can be repaired, notes included.
     pub fn repairs(&self) -> u64 {
-        self.notes + self.errors - self.hopeless
+        self.notes + self.errors - self.unrepairable
     }
 
     /// Whether there is no damage.
@@ -151,10 +151,10 @@ impl Report {
         self.errors == 0
     }
 
-    /// The number of findings that were repaired.
+    /// Number of errors that were repaired.
     pub fn corrected(&self) -> u64 {
         match self.is_repaired {
-            true => self.errors - self.hopeless,
+            true => self.errors - self.unrepairable,
             false => 0,
         }
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds the superblock.
+//! Finds and changes the superblock.
 
 use std::io;
 
@@ -10,15 +10,15 @@ use crate::format::{Block, Superblock, BLOCK_SIZE, COPIES};
 use crate::media::{FileMedia, Media};
 use crate::report::{Class, Report};
 
-/// Blocks of the metadata that are looked at to tell which of two superblocks is right.
+/// Metadata blocks that are read to decide between two superblocks.
 const PROBED: u64 = 8;
 
-/// Finds the superblock on a device that may be mounted. Returns it, and how many blocks the device
-/// has.
+/// Finds the superblock on a device, which can be mounted. Returns the superblock and the number of
+/// blocks of the device.
 ///
 /// # Errors
 ///
-/// - A sentence with the device if it cannot be opened, or there is no superblock.
+/// - A message with the device if it cannot be opened, or has no superblock.
 pub fn on_device(device: &str) -> Result<(Superblock, u64), String> {
     let found = || {
         let media = FileMedia::new(device::open(device, false)?).map_err(|e| e.to_string())?;
@@ -29,15 +29,15 @@ pub fn on_device(device: &str) -> Result<(Superblock, u64), String> {
     found().map_err(|error: String| format!("{device}: {error}"))
 }
 
-/// Finds the superblock, and reports what is wrong with its copies.
+/// Finds the superblock, and reports the damage of its copies.
 ///
 /// # Errors
 ///
-/// - A sentence if there is none.
+/// - A message if there is no superblock.
 pub fn find(media: &dyn Media, report: &mut Report) -> Result<Superblock, String> {
     let last = media.blocks().checked_sub(1).ok_or("it is empty")?;
     let first = read(media, 0);
-    // The device may have grown since.
+    // If the device has grown, the second superblock is not in its last block.
     let other = match &first {
         Ok(first) => first.geometry.superblock(1),
         Err(_) => last,
@@ -69,14 +69,14 @@ pub fn find(media: &dyn Media, report: &mut Report) -> Result<Superblock, String
 
         why.dedup_by(|(_, one), (_, other)| one == other);
         return Err(match why.as_slice() {
-            [(_, what)] => format!("no superblock that can be used: {what}"),
+            [(_, what)] => format!("no superblock is usable: {what}"),
             _ => {
                 let why: Vec<_> = why
                     .iter()
-                    .map(|(copy, what)| format!("{copy}: {what}"))
+                    .map(|(copy, what)| format!("copy {copy}: {what}"))
                     .collect();
 
-                format!("no superblock: {}", why.join("; "))
+                format!("no superblock is usable: {}", why.join("; "))
             }
         });
     };
@@ -95,51 +95,59 @@ fn compare(media: &dyn Media, superblock: &Superblock, report: &mut Report) {
             (_, Err(what)) => (Class::Damage, what),
             (_, Ok(other)) if other.is_same_but_named(superblock) => (
                 Class::Note,
-                "it has another label or UUID for mounting; the next mount writes it".into(),
+                "its label or mount UUID is outdated; the next mount updates it".into(),
             ),
-            _ => (Class::Damage, "it is not that of this filesystem".into()),
+            _ => (
+                Class::Damage,
+                "it is not a superblock of this filesystem".into(),
+            ),
         };
 
         report.add(class, format!("superblock {copy}"), what);
     }
-    if let Some((block, left)) = left_of_growth(media, superblock) {
+    if let Some((block, left)) = find_interrupted_growth(media, superblock) {
         report.add(
             Class::Note,
             format!("block {block}"),
             format!(
-                "left of a growth to {} blocks that was interrupted; the next mount clears it",
+                "superblock of an interrupted growth to {} blocks; the next mount clears it",
                 left.geometry.blocks()
             ),
         );
     }
 }
 
-/// The last block of the device, if it is behind the filesystem and has a superblock of it.
-fn left_of_growth(media: &dyn Media, superblock: &Superblock) -> Option<(u64, Superblock)> {
+/// Returns the last block of the device and the superblock in it, if the block is after the end of
+/// the filesystem and the superblock has its UUID.
+fn find_interrupted_growth(
+    media: &dyn Media,
+    superblock: &Superblock,
+) -> Option<(u64, Superblock)> {
     let last = media.blocks().checked_sub(1)?;
     let left = read(media, last).ok()?;
 
     (last >= superblock.geometry.blocks() && left.uuid == superblock.uuid).then_some((last, left))
 }
 
-/// Clears what a growth that was interrupted has left. All copies of the superblock are whole.
+/// Clears the superblock that an interrupted growth has left in the last block of the device. Both
+/// copies of `superblock` must be good before.
 ///
 /// # Errors
 ///
-/// - What the media fails with.
+/// - The error of `media`.
 pub fn clear_growth(media: &mut dyn Media, superblock: &Superblock) -> io::Result<()> {
-    match left_of_growth(media, superblock) {
+    match find_interrupted_growth(media, superblock) {
         Some((block, _)) => media.write(block, &[0; BLOCK_SIZE]),
         None => Ok(()),
     }
 }
 
-/// Changes what the owner may change of the superblock: one copy after the other. If both are whole
-/// and differ in that, the first one counts.
+/// Changes the label or the mount UUID, in one copy of the superblock after the other. If both
+/// copies are good and differ in these, the first one is used.
 ///
 /// # Errors
 ///
-/// - A sentence if there is none, or if a copy cannot be written.
+/// - A message if there is no superblock, or if a copy cannot be written.
 pub fn change(media: &mut dyn Media, change: impl FnOnce(&mut Superblock)) -> Result<(), String> {
     let mut superblock = find(media, &mut Report::default())?;
 
@@ -158,7 +166,7 @@ pub fn change(media: &mut dyn Media, change: impl FnOnce(&mut Superblock)) -> Re
     Ok(())
 }
 
-/// A superblock as it is on the media.
+/// The block that contains a superblock.
 pub fn image(superblock: &Superblock) -> Box<Block> {
     let mut block = Box::new([0; BLOCK_SIZE]);
 
@@ -172,7 +180,7 @@ fn read(media: &dyn Media, block: u64) -> Result<Superblock, String> {
 
     if superblock.geometry.blocks() > media.blocks() {
         return Err(format!(
-            "the filesystem has {} blocks, the device {}",
+            "the filesystem has {} blocks, but the device has {}",
             superblock.geometry.blocks(),
             media.blocks()
         ));
@@ -180,17 +188,17 @@ fn read(media: &dyn Media, block: u64) -> Result<Superblock, String> {
     Ok(superblock)
 }
 
-/// How many of the first metadata blocks are of this filesystem.
+/// Counts the copies of the first metadata blocks that belong to the filesystem of `superblock`.
 fn score(media: &dyn Media, superblock: &Superblock) -> u64 {
     let geometry = &superblock.geometry;
     let chunk = geometry.first_chunk();
-    let is_ours = |copy, number| {
+    let is_own = |copy, number| {
         media
             .read_block(chunk.place(geometry, copy, number))
             .is_ok_and(|bytes| chunk.open(superblock, number, &bytes, checksum).is_ok())
     };
 
     (0..PROBED.min(geometry.metadata_blocks()))
-        .map(|number| (0..COPIES).filter(|copy| is_ours(*copy, number)).count() as u64)
+        .map(|number| (0..COPIES).filter(|copy| is_own(*copy, number)).count() as u64)
         .sum()
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The table of records: what both copies of the metadata say together, and changes to it that are
-//! in memory until they are written.
+//! The table of records: the metadata as read from both copies, with changes that stay in memory
+//! until they are written.
 
 mod chain;
 mod copies;
@@ -26,18 +26,19 @@ pub struct Table<'a> {
     superblock: Superblock,
     journal: Journal,
     chunks: Chunks,
-    /// Chunks that were found without their records, by number, with the newest transaction in
-    /// each.
+    /// Chunks that a search of the data has found, by number, with the newest transaction in each.
+    /// [`None`] until the data is searched.
     found: Option<BTreeMap<u64, (u64, Chunk)>>,
-    /// Blocks with a copy that is not as it should be.
+    /// Blocks with a copy that must be rewritten.
     stale: Runs,
-    lost: Runs,
-    /// Blocks of chunks that are new.
-    made: Vec<u64>,
+    /// Blocks without a good copy.
+    unrecoverable: Runs,
+    /// Blocks of new chunks.
+    new_blocks: Vec<u64>,
     changed: BTreeMap<u64, Box<Block>>,
-    /// The newest transaction of all.
+    /// The newest transaction of the filesystem.
     sequence: u64,
-    /// Where the search for free units goes on.
+    /// The metadata block at which the search for free units continues.
     next: u64,
 }
 
@@ -46,7 +47,7 @@ impl<'a> Table<'a> {
     ///
     /// # Errors
     ///
-    /// - A sentence if there is no block left.
+    /// - A message if no block has a good copy.
     pub fn new(
         media: &'a dyn Media,
         superblock: Superblock,
@@ -61,20 +62,20 @@ impl<'a> Table<'a> {
             journal,
             found: None,
             stale: Runs::default(),
-            lost: Runs::default(),
-            made: Vec::new(),
+            unrecoverable: Runs::default(),
+            new_blocks: Vec::new(),
             changed: BTreeMap::new(),
             next: 0,
         };
 
         table.compare(report);
-        if table.lost.len() == table.chunks.block_count() {
-            return Err("no metadata block can be read: nothing is left to repair".into());
+        if table.unrecoverable.len() == table.chunks.block_count() {
+            return Err("no metadata block has a good copy: it cannot be repaired".into());
         }
         Ok(table)
     }
 
-    /// Compares the copies of all blocks, a chunk after the other.
+    /// Compares the copies of all blocks, one chunk after the other.
     fn compare(&mut self, report: &mut Report) {
         let mut newest = 0;
         let mut next = Some(self.geometry().first_chunk());
@@ -88,13 +89,16 @@ impl<'a> Table<'a> {
         }
 
         if report.is_replayed {
-            let what = format!("transaction {} is not in place yet", self.sequence);
+            let what = format!(
+                "transaction {} is not written to the metadata yet",
+                self.sequence
+            );
 
             report.add(Class::Note, "journal", what);
         }
         if newest > self.sequence {
             let what = format!(
-                "its last transaction is {}, that of the metadata {newest}",
+                "its last transaction is {}, but the metadata has transaction {newest}",
                 self.sequence
             );
 
@@ -104,12 +108,12 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Compares the copies of a block. Returns the transaction that has last changed it.
+    /// Compares the copies of a block. Returns the last transaction that changed it.
     fn compare_block(&mut self, chunk: &Chunk, number: u64, report: &mut Report) -> u64 {
         let choice = self.choose(chunk, number);
 
         if choice.block.is_none() {
-            self.lost.push(number);
+            self.unrecoverable.push(number);
             report.add(
                 Class::Loss,
                 format!("metadata block {number}"),
@@ -127,8 +131,8 @@ impl<'a> Table<'a> {
                 report.add(Class::Damage, place, fault.clone());
             }
         }
-        report.is_replayed |= choice.is_behind;
-        if choice.is_behind || choice.faults.iter().any(Option::is_some) {
+        report.is_replayed |= choice.needs_replay;
+        if choice.needs_replay || choice.faults.iter().any(Option::is_some) {
             self.stale.push(number);
         }
         choice.sequence
@@ -152,13 +156,13 @@ impl<'a> Table<'a> {
         &self.chunks
     }
 
-    /// A block as it is to be.
+    /// Returns a block with all changes and repairs.
     pub fn read(&self, number: u64) -> Box<Block> {
         if let Some(block) = self.changed.get(&number) {
             return block.clone();
         }
 
-        let is_empty = self.lost.contains(number) || self.made.contains(&number);
+        let is_empty = self.unrecoverable.contains(number) || self.new_blocks.contains(&number);
         let chunk = self.chunks.of(number).filter(|_| !is_empty);
 
         chunk
@@ -172,13 +176,13 @@ impl<'a> Table<'a> {
         self.next = self.next.min(address / UNITS);
     }
 
-    /// Writes a record to `address`, where there is one of the same length or room for it.
+    /// Writes a record to `address`, over a record of the same length or free units.
     pub fn write(&mut self, address: u64, owner: u64, record: &Record<'_>) {
         record.write(owner, self.units(address, record.unit_count()));
     }
 
-    /// Adds a record, which belongs to `owner`, or to itself if that is [`None`]. Returns its
-    /// address, or [`None`] if there is no room.
+    /// Adds a record that belongs to `owner`, or to itself if `owner` is [`None`]. Returns its
+    /// address, or [`None`] if there are not enough free units.
     pub fn add(&mut self, owner: Option<u64>, record: &Record<'_>) -> Option<u64> {
         let count = record.unit_count();
         let numbers: Vec<u64> = self.chunks.blocks().filter(|n| *n >= self.next).collect();
@@ -195,7 +199,7 @@ impl<'a> Table<'a> {
         None
     }
 
-    /// The first of `count` free units in a row of a block.
+    /// Returns the first of `count` consecutive free units in a block.
     fn find_free(&self, number: u64, count: u64) -> Option<u64> {
         let end = match self.chunks.is_link(number * UNITS + UNITS - 1) {
             true => UNITS - 1,
@@ -215,22 +219,22 @@ impl<'a> Table<'a> {
         &mut block[start..start + count as usize * UNIT_SIZE]
     }
 
-    /// What is to be written.
+    /// Returns the repair, which is not written yet.
     pub fn into_repair(self) -> Repair {
         Repair {
             superblock: self.superblock,
             journal: self.journal,
             chunks: self.chunks,
             stale: self.stale,
-            lost: self.lost,
-            made: self.made,
+            unrecoverable: self.unrecoverable,
+            new_blocks: self.new_blocks,
             changed: self.changed,
             sequence: self.sequence,
         }
     }
 }
 
-/// The first of `count` free units in a row.
+/// Returns the first of `count` consecutive free units.
 fn find_free(block: &Block, count: u64) -> Option<u64> {
     let mut unit = 1;
     let mut free = 0;

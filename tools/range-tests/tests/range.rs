@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks `rust/range.rs` against a model that computes in 128 bits and so cannot overflow.
+//! Tests `rust/range.rs` against a model that computes in 128 bits, so that it cannot overflow.
 
 #[path = "../../../rust/range.rs"]
 mod range;
@@ -28,11 +28,11 @@ impl Model {
         (start < end).then_some(Self { start, end })
     }
 
-    /// The range, counted from `there` what is counted from `here` now.
-    fn moved(self, here: u128, there: u128) -> Self {
+    /// Moves the range by the distance from `old` to `new`.
+    fn moved(self, old: u128, new: u128) -> Self {
         Self {
-            start: self.start - here + there,
-            end: self.end - here + there,
+            start: self.start - old + new,
+            end: self.end - old + new,
         }
     }
 }
@@ -45,15 +45,16 @@ fn model<S: Space, U: Unit>(range: Range<S, U>) -> Model {
     }
 }
 
-/// Ranges for the tests that need no second space.
+/// The ranges of the tests that need only one space.
 type Bytes = ByteRange<space::Device>;
 type Frames = PageRange<space::Physical>;
 
-/// A window of bytes, that of a partition or an extent, and one of pages.
+/// A window of bytes, such as a partition or an extent, and a window of pages.
 type Extent = Window<space::Device, space::Volume>;
 type Segment = Window<space::Physical, space::Device, Pages>;
 
-/// Numbers of which many are, or are next to, 0, a page boundary, the sign bit or the top.
+/// Numbers that are often equal or next to 0, a page boundary, the sign bit, or the greatest
+/// number.
 fn edgy() -> impl Strategy<Value = u64> {
     let base = prop_oneof![
         Just(0),
@@ -69,7 +70,7 @@ fn edgy() -> impl Strategy<Value = u64> {
 
 fn byte_range<S: Space>() -> impl Strategy<Value = ByteRange<S>> {
     (edgy(), edgy()).prop_filter_map("no range", |(start, len)| {
-        // Shorten what does not fit, so that ranges which end at the very top are common.
+        // Shorten ranges that do not fit, so that many ranges end at the greatest number.
         ByteRange::new(start, len.min(u64::MAX - start))
     })
 }
@@ -86,7 +87,7 @@ fn frames() -> impl Strategy<Value = Frames> {
     page_range()
 }
 
-/// Windows of which many are, or are next to, those that start at 0 or end at the top.
+/// Windows that often start at or next to 0, or end at or next to the greatest number.
 fn window<O: Space, I: Space, U: Unit>(
     outer: impl Strategy<Value = Range<O, U>>,
 ) -> impl Strategy<Value = Window<O, I, U>> {
@@ -104,19 +105,19 @@ fn segment() -> impl Strategy<Value = Segment> {
     window(page_range())
 }
 
-/// Checks all that a window does with one range from outside and one from inside.
+/// Checks all conversions of a window, with `from` in its outer space and `to` in its inner space.
 fn check_window<O: Space, I: Space, U: Unit>(
     window: Window<O, I, U>,
     from: Range<O, U>,
     to: Range<I, U>,
 ) -> Result<(), TestCaseError> {
     let (outer, inner) = (model(window.outer()), model(window.inner()));
-    let sound = |range: Range<O, U>| Range::new(range.start(), range.len()) == Some(range);
+    let is_valid = |range: Range<O, U>| Range::new(range.start(), range.len()) == Some(range);
 
     prop_assert_eq!(outer.end - outer.start, inner.end - inner.start);
     prop_assert_eq!(Window::new(window.outer(), window.inner()), Some(window));
 
-    // Inward clips, and only clips.
+    // `inward()` clips the range, and moves it.
     let common = model(from).clip(outer);
     let inward = window.inward(from);
     prop_assert_eq!(
@@ -129,24 +130,24 @@ fn check_window<O: Space, I: Space, U: Unit>(
         prop_assert_eq!(window.outward(inward), from.clip(window.outer()));
     }
 
-    // Outward is whole or nothing.
+    // `outward()` converts the whole range or nothing.
     let outward = window.outward(to);
     prop_assert_eq!(outward.is_some(), inner.clip(model(to)) == Some(model(to)));
     if let Some(outward) = outward {
-        prop_assert!(sound(outward) && window.outer().contains(outward));
+        prop_assert!(is_valid(outward) && window.outer().contains(outward));
         prop_assert_eq!(window.inward(outward), Some(to));
     }
 
-    // The other one clips.
+    // `clip_outward()` clips the range, and moves it.
     let clipped = window.clip_outward(to);
     let common = model(to).clip(inner);
     prop_assert_eq!(
         clipped.map(model),
         common.map(|m| m.moved(inner.start, outer.start))
     );
-    prop_assert!(clipped.is_none_or(sound));
+    prop_assert!(clipped.is_none_or(is_valid));
 
-    // All of it, from both sides.
+    // The whole window, in both directions.
     prop_assert_eq!(window.inward(window.outer()), Some(window.inner()));
     prop_assert_eq!(window.outward(window.inner()), Some(window.outer()));
     Ok(())
@@ -156,7 +157,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
 
     #[test]
-    fn aligned_is_what_divides_both(range in bytes(), align in edgy()) {
+    fn alignment_divides_start_and_length(range in bytes(), align in edgy()) {
         let divides = align != 0 && range.start() % align == 0 && range.len() % align == 0;
 
         prop_assert_eq!(range.is_aligned(align), divides);
@@ -170,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn new_accepts_what_is_neither_empty_nor_wraps(start in edgy(), len in edgy()) {
+    fn new_refuses_empty_and_wrapping_ranges(start in edgy(), len in edgy()) {
         let fits = u128::from(start) + u128::from(len) < TOP;
         let range = Bytes::new(start, len);
         prop_assert_eq!(range.is_some(), len != 0 && fits);
@@ -181,7 +182,7 @@ proptest! {
     }
 
     #[test]
-    fn between_is_new_by_the_end(start in edgy(), end in edgy()) {
+    fn between_takes_the_end(start in edgy(), end in edgy()) {
         let range = Bytes::between(start, end);
         prop_assert_eq!(range.is_some(), start < end);
         if let Some(range) = range {
@@ -198,7 +199,7 @@ proptest! {
     }
 
     #[test]
-    fn contains_is_clip_that_cuts_nothing(a in bytes(), b in bytes()) {
+    fn contained_range_is_not_changed_by_clip(a in bytes(), b in bytes()) {
         prop_assert_eq!(a.contains(b), a.clip(b) == Some(b));
     }
 
@@ -222,7 +223,7 @@ proptest! {
     }
 
     #[test]
-    fn window_is_of_one_length(outer in byte_range(), inner in byte_range()) {
+    fn window_has_the_same_length_on_both_sides(outer in byte_range(), inner in byte_range()) {
         prop_assert_eq!(Extent::new(outer, inner).is_some(), outer.len() == inner.len());
     }
 
@@ -261,7 +262,7 @@ proptest! {
     }
 
     #[test]
-    fn hull_is_the_least_that_holds_both(a in frames(), b in frames()) {
+    fn hull_is_the_smallest_range_with_both(a in frames(), b in frames()) {
         let hull = a.hull(b);
 
         prop_assert_eq!(hull.start(), a.start().min(b.start()));
@@ -296,7 +297,7 @@ proptest! {
 }
 
 #[test]
-fn a_range_costs_what_its_numbers_do() {
+fn ranges_are_as_small_as_their_numbers() {
     assert_eq!(size_of::<Bytes>(), 2 * size_of::<u64>());
     assert_eq!(size_of::<Frames>(), 2 * size_of::<u64>());
     assert_eq!(size_of::<Extent>(), 3 * size_of::<u64>());
@@ -319,12 +320,12 @@ fn first_and_last_page_of_a_namespace() {
     let place = ByteRange::<space::Physical>::new(0x1_4000_0000, 1 << 30).unwrap();
     let namespace: Window<_, space::Device> = Window::at(place);
     let page = |start| ByteRange::new(start, PAGE_SIZE).unwrap();
-    let seen = |offset| namespace.inward(page(place.start() + offset));
+    let page_at = |offset| namespace.inward(page(place.start() + offset));
 
-    assert_eq!(seen(0), ByteRange::new(0, PAGE_SIZE));
+    assert_eq!(page_at(0), ByteRange::new(0, PAGE_SIZE));
     let last = place.len() - PAGE_SIZE;
-    assert_eq!(seen(last), ByteRange::new(last, PAGE_SIZE));
-    assert_eq!(seen(place.len()), None);
+    assert_eq!(page_at(last), ByteRange::new(last, PAGE_SIZE));
+    assert_eq!(page_at(place.len()), None);
     assert_eq!(namespace.inward(page(place.start() - PAGE_SIZE)), None);
 }
 

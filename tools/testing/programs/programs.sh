@@ -1,8 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Run the userspace programs where their output cannot be written, and where there is nothing to
-# read, on the host.
+# Run the userspace programs on the host with output that cannot be written, and with missing input.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
@@ -12,23 +11,24 @@ config=$work/sys/kernel/config/daxmf_stack
 counters=$work/sys/kernel/debug/daxmf_stack
 root_options=(--bind "$work" "$work" --bind "$work/sys" /sys)
 
-# program NAME ARGUMENT...: run it where /sys is a folder of ours.
+# program NAME ARGUMENT...: run the program with a folder of this test as /sys.
 program()
 {
 	in_root "$top/build/tools/bin/$1" "${@:2}"
 }
 
-# ends STATUS NAME ARGUMENT...: with this exit status, and what it says is left in files.
+# ends STATUS NAME ARGUMENT...: the program ends with this exit status. Its output is in the files
+# stdout and stderr.
 ends()
 {
 	local wanted=$1 status=0
 	program "${@:2}" >"$work/stdout" 2>"$work/stderr" </dev/null || status=$?
-	echo "'${*:2}' ended with $status, and said:"
+	echo "'${*:2}' ended with $status, and printed:"
 	cat "$work/stdout" "$work/stderr"
 	[ "$status" = "$wanted" ]
 }
 
-# A pipe that nobody reads, as a descriptor.
+# Open a pipe without a reader as descriptor $broken.
 open_broken_pipe()
 {
 	local reader
@@ -39,14 +39,15 @@ open_broken_pipe()
 	exec {reader}>&-
 }
 
-# unwritten STATUS NAME ARGUMENT...: what comes of a full disk is one line, of a pipe that nobody
-# reads nothing, and the exit status of both is this.
+# unwritten STATUS NAME ARGUMENT...: the program ends with this exit status if standard output is on a
+# full disk or a pipe without a reader. It prints one line of error for the disk, and none for the
+# pipe.
 unwritten()
 {
 	local wanted=$1 status=0 broken
 	shift
 	program "$@" >/dev/full 2>"$work/full" </dev/null || status=$?
-	echo "'$*' on a full disk ended with $status, and said:"
+	echo "'$*' on a full disk ended with $status, and printed:"
 	cat "$work/full"
 	[ "$status" = "$wanted" ] &&
 		[ "$(<"$work/full")" = "$1: standard output: No space left on device (os error 28)" ] ||
@@ -56,13 +57,13 @@ unwritten()
 	open_broken_pipe
 	program "$@" 1>&"$broken" 2>"$work/unread" </dev/null || status=$?
 	exec {broken}>&-
-	echo "'$*' to nobody ended with $status, and said:"
+	echo "'$*' to a pipe without a reader ended with $status, and printed:"
 	cat "$work/unread"
 	[ "$status" = "$wanted" ] && [ ! -s "$work/unread" ]
 }
 
-# A message that cannot be written either changes no exit status.
-speechless() # status, name, argument...
+# The exit status stays the same if standard error cannot be written.
+without_stderr() # status, name, argument...
 {
 	local status=0
 	program "${@:2}" >/dev/null 2>/dev/full </dev/null || status=$?
@@ -70,7 +71,7 @@ speechless() # status, name, argument...
 	[ "$status" = "$1" ]
 }
 
-# The counters of a device of daxmf_stack, as debugfs shows them.
+# Write the counters of a device of daxmf_stack as debugfs shows them.
 count() # folder, received, delivered, declined, failed
 {
 	mkdir -p "$counters/$1"
@@ -80,7 +81,7 @@ count() # folder, received, delivered, declined, failed
 	echo "$5" >"$counters/$1/failed"
 }
 
-# One device above another one.
+# Write the files of two devices, with dm-0 attached to pmem0.
 attached() # state
 {
 	rm -rf "$work/sys/kernel"
@@ -107,8 +108,8 @@ lists()
 		grep -qxE '  dm-0 \(stale\) +2 +2 +0 +0' "$work/stdout"
 }
 
-# uncounted FILE WORDS: what cannot be read is an error, which says why; nothing is said as
-# JSON, and the table has no number.
+# uncounted FILE WORDS: the program reports that it cannot read FILE. It prints no JSON, and a table
+# without these numbers.
 uncounted()
 {
 	ends 1 daxmf stack list --json && [ ! -s "$work/stdout" ] &&
@@ -167,8 +168,8 @@ fsck_unwritten()
 		unwritten 8 fsck.mendfs --help
 }
 
-# What is found cannot be said, so nothing is repaired.
-fsck_keeps()
+# fsck must not repair anything if it cannot print its findings.
+fsck_unprinted()
 {
 	ends 0 mkfs.mendfs -f "$image" &&
 		dd if=/dev/zero of="$image" bs=4096 count=1 conv=notrunc status=none &&
@@ -177,8 +178,8 @@ fsck_keeps()
 		ends 1 fsck.mendfs -y "$image" && ends 0 fsck.mendfs -n "$image"
 }
 
-# Those of the tests
-# ------------------
+# Programs of the tests
+# ---------------------
 
 mfbench_unwritten()
 {
@@ -200,12 +201,12 @@ mfchain_unwritten()
 	unwritten 2 mfchain touch "$work/none" && unwritten 2 mfchain --help
 }
 
-nobody_listens()
+stderr_unwritten()
 {
 	attached
-	speechless 1 daxmf stack attach nothing && speechless 2 daxmf stack &&
-		speechless 1 mkfs.mendfs "$work/none" && speechless 8 fsck.mendfs "$work/none" &&
-		speechless 16 fsck.mendfs && speechless 2 mfbench report
+	without_stderr 1 daxmf stack attach nothing && without_stderr 2 daxmf stack &&
+		without_stderr 1 mkfs.mendfs "$work/none" && without_stderr 8 fsck.mendfs "$work/none" &&
+		without_stderr 16 fsck.mendfs && without_stderr 2 mfbench report
 }
 
 mkdir "$work/sys"
@@ -213,15 +214,15 @@ mkdir "$work/sys"
 ktap_print_header
 ktap_set_plan 12
 check "daxmf: counters" lists
-check "daxmf: a counter that is not there" counter_missing
-check "daxmf: a counter that is no number" counter_no_number
-check "daxmf: a state that is not there" state_missing
+check "daxmf: a missing counter" counter_missing
+check "daxmf: a counter that is not a number" counter_no_number
+check "daxmf: a missing state" state_missing
 check "daxmf: output that cannot be written" daxmf_unwritten
 check "mkfs.mendfs: output that cannot be written" mkfs_unwritten
 check "fsck.mendfs: output that cannot be written" fsck_unwritten
-check "fsck.mendfs: nothing is repaired that cannot be said" fsck_keeps
+check "fsck.mendfs: no repair if the findings cannot be printed" fsck_unprinted
 check "mfbench: output that cannot be written" mfbench_unwritten
 check "mfchain: output that cannot be written" mfchain_unwritten
 check "fsmodel: output that cannot be written" fsmodel_unwritten
-check "messages that cannot be written" nobody_listens
+check "messages that cannot be written" stderr_unwritten
 ktap_finished

@@ -24,27 +24,27 @@ const USAGE: u8 = 16;
 #[derive(Parser)]
 #[command(name = "fsck.mendfs", version)]
 struct Cli {
-    /// A block device, or a file that holds an image.
+    /// A block device or an image file.
     device: String,
     /// Repair nothing, and write nothing.
     #[arg(short, conflicts_with_all = ["yes", "preen"])]
     no: bool,
-    /// Repair all.
+    /// Repair everything.
     #[arg(short, conflicts_with = "preen")]
     yes: bool,
-    /// Repair what is repaired without a loss; if there is more, repair nothing.
+    /// Repair everything if nothing is lost; otherwise repair nothing.
     #[arg(short, visible_short_alias = 'a')]
     preen: bool,
-    /// Check even if it seems clean. It always does.
+    /// Check even if the filesystem seems clean. This is always done.
     #[arg(short, hide = true)]
     force: bool,
-    /// List all records instead, a line each. Writes nothing.
+    /// List all records, one per line, instead of checking. Writes nothing.
     #[arg(long, conflicts_with_all = ["yes", "preen", "json"])]
     list: bool,
-    /// Say what was found as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
-    /// Say also what is no damage, and how much there is of what.
+    /// Print also the findings that are not damage, and the statistics.
     #[arg(short, long)]
     verbose: bool,
 }
@@ -70,25 +70,25 @@ fn run(cli: Cli) -> Result<u8, Box<dyn Error>> {
     let Checked { mut report, repair } = check::check(&media, device::now()).map_err(of_device)?;
 
     if !cli.json {
-        show(&cli, &report)?;
+        print_findings(&cli, &report)?;
     }
-    if decide(&cli, &report, asks) {
+    if decides_to_repair(&cli, &report, asks) {
         repair
             .write(&mut media)
             .map_err(|e| of_device(e.to_string()))?;
         report.is_repaired = true;
     }
-    finish(&cli, &report)?;
+    print_result(&cli, &report)?;
 
     Ok(match (report.is_clean(), report.is_repaired) {
         (true, _) => CLEAN,
-        (false, true) if report.hopeless == 0 => CORRECTED,
+        (false, true) if report.unrepairable == 0 => CORRECTED,
         _ => UNCORRECTED,
     })
 }
 
-/// Whether to repair.
-fn decide(cli: &Cli, report: &Report, asks: bool) -> bool {
+/// Whether the options or the user allow a repair.
+fn decides_to_repair(cli: &Cli, report: &Report, asks: bool) -> bool {
     if cli.preen {
         return report.losses == 0;
     }
@@ -103,23 +103,23 @@ fn decide(cli: &Cli, report: &Report, asks: bool) -> bool {
         && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
-fn show(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
+fn print_findings(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
     for finding in &report.findings {
         if cli.verbose || finding.class != Class::Note {
             cli::print(finding)?;
         }
     }
 
-    let shown = report.findings.len() as u64;
+    let kept = report.findings.len() as u64;
     let all = report.errors + report.notes;
 
-    if shown < all {
-        cli::print(format_args!("and {} more", all - shown))?;
+    if kept < all {
+        cli::print(format_args!("and {} more", all - kept))?;
     }
     Ok(())
 }
 
-fn finish(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
+fn print_result(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
     if cli.json {
         return cli::print(report.as_json(&cli.device));
     }
@@ -128,7 +128,7 @@ fn finish(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
 
         cli::print(format_args!(
             "{} inodes, {} of them directories; {} names, {} attributes, {} extents, \
-             {} bad ranges\n{} of {} blocks for data used, {} of {} units of metadata",
+             {} bad ranges\n{} of {} data blocks used, {} of {} metadata units used",
             s.inodes,
             s.directories,
             s.names,
@@ -144,11 +144,11 @@ fn finish(cli: &Cli, report: &Report) -> Result<(), Unwritten> {
     match (report.errors, report.corrected()) {
         (0, _) => cli::print(format_args!("{}: clean", cli.device)),
         (errors, 0) => cli::print(format_args!(
-            "{}: {errors} errors, {} of them with a loss; nothing is repaired",
+            "{}: {errors} errors, {} of them losses; nothing repaired",
             cli.device, report.losses
         )),
         (errors, corrected) => cli::print(format_args!(
-            "{}: {errors} errors, {} of them with a loss; {corrected} repaired",
+            "{}: {errors} errors, {} of them losses; {corrected} repaired",
             cli.device, report.losses
         )),
     }

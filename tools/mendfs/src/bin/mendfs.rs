@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Shows and changes what a mendfs filesystem is called, and makes it larger.
+//! Shows and sets the label and UUID of a mendfs filesystem, and grows it.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -10,13 +10,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use mendfs::format::Superblock;
-use mendfs::growth::{self, Growing};
+use mendfs::growth::{self, MountedFs};
 use mendfs::media::FileMedia;
 use mendfs::{device, info, superblock};
 use serde_json::json;
 use uuid::Uuid;
 
-/// Show and change what a mendfs filesystem is called, and make it larger.
+/// Show and set the label and UUID of a mendfs filesystem, and grow it.
 #[derive(Parser)]
 #[command(name = "mendfs", version)]
 struct Cli {
@@ -28,40 +28,40 @@ struct Cli {
 enum Action {
     /// Show sizes, label and UUID.
     Show {
-        /// A block device, or a file that holds an image.
+        /// A block device or an image file.
         device: String,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// As properties for udev, and without a word if there is no filesystem.
+        /// Print properties for udev, and nothing if there is no filesystem.
         #[arg(long, conflicts_with = "json")]
         udev: bool,
     },
-    /// Show the label, or set it.
+    /// Show or set the label.
     Label {
-        /// Where it is mounted, or a device or an image that is not.
+        /// The mount point, or an unmounted device or image.
         path: String,
-        /// The new label, up to 32 bytes; an empty one to have none.
+        /// The new label, up to 32 bytes. An empty one removes the label.
         #[arg(value_parser = info::parse_label)]
         label: Option<info::Label>,
     },
-    /// Show the UUID, or set it.
+    /// Show or set the UUID.
     Uuid {
-        /// A block device, or a file that holds an image; not mounted if it is to be set.
+        /// A block device or an image file. To set the UUID, it must not be mounted.
         device: String,
         /// The new UUID, or `random`.
         #[arg(value_parser = parse_uuid)]
         uuid: Option<Uuid>,
     },
-    /// Make a mounted filesystem as large as its device, which has grown.
+    /// Grow a mounted filesystem to the size of its device.
     Grow {
-        /// Where it is mounted.
+        /// The mount point.
         directory: String,
-        /// How large, in blocks of 4 KiB, or in bytes with K, M, G or T; as the device if it is not
-        /// given.
+        /// The new size in blocks of 4 KiB, or with the unit K, M, G or T [default: the size of the
+        /// device].
         #[arg(value_parser = growth::parse_size)]
         size: Option<u64>,
-        /// Say how large it was and is as JSON.
+        /// Print the old and the new size as JSON.
         #[arg(long)]
         json: bool,
     },
@@ -116,9 +116,9 @@ fn main() -> ExitCode {
             json,
         } => {
             let grow = || {
-                let growing = Growing::open(Path::new(&directory))?;
+                let mounted = MountedFs::open(Path::new(&directory))?;
 
-                Ok((growing.geometry().blocks(), growing.grow(size)?))
+                Ok((mounted.geometry().blocks(), mounted.grow(size)?))
             };
             let (before, after) =
                 grow().map_err(|error: Box<dyn Error>| format!("{directory}: {error}"))?;
@@ -130,10 +130,10 @@ fn main() -> ExitCode {
                     "blocks": after,
                 }))?,
                 (_, true) => cli::print(format_args!(
-                    "{directory}: {after} blocks of 4 KiB already, nothing to do"
+                    "{directory}: already has {after} blocks of 4 KiB, nothing to do"
                 ))?,
                 _ => cli::print(format_args!(
-                    "{directory}: from {before} to {after} blocks of 4 KiB"
+                    "{directory}: grown from {before} to {after} blocks of 4 KiB"
                 ))?,
             }
             Ok(0)
@@ -141,12 +141,13 @@ fn main() -> ExitCode {
     })
 }
 
-/// The superblock of a device.
+/// Reads the superblock of a device.
 fn read(device: &str) -> Result<Superblock, String> {
     superblock::on_device(device).map(|(superblock, _)| superblock)
 }
 
-/// udev asks of each device with DAX, and most have something else on them.
+/// Prints the properties for udev. udev calls this for every device with DAX, and most of them have
+/// no mendfs, so a missing superblock causes no message.
 fn show_to_udev(device: &str) -> Result<u8, Box<dyn Error>> {
     let Ok(superblock) = read(device) else {
         return Ok(FAILURE);
@@ -188,13 +189,13 @@ fn change(device: &str, change: impl FnOnce(&mut Superblock)) -> Result<(), Stri
     write().map_err(|error| format!("{device}: {error}"))
 }
 
-/// A filesystem that is mounted, by its mount point.
+/// The label of a mounted filesystem, which is found by its mount point.
 mod mounted {
     use super::*;
 
     use nix::errno::Errno;
 
-    /// Bytes of the kernel's labels.
+    /// `FSLABEL_MAX` of linux/fs.h, in bytes.
     const FSLABEL_MAX: usize = 256;
 
     mod ioctls {
@@ -209,7 +210,7 @@ mod mounted {
         let file = File::open(directory)?;
         let mut label = [0; FSLABEL_MAX];
 
-        // SAFETY: The call writes so many bytes to `label`.
+        // SAFETY: `FS_IOC_GETFSLABEL` writes at most `FSLABEL_MAX` bytes, the size of `label`.
         unsafe { ioctls::get_label(file.as_raw_fd(), &mut label) }?;
         Ok(label)
     }
@@ -224,11 +225,11 @@ mod mounted {
         for (to, from) in label.iter_mut().zip(new.0) {
             *to = from;
         }
-        // SAFETY: The call reads so many bytes of `label`.
+        // SAFETY: `FS_IOC_SETFSLABEL` reads at most `FSLABEL_MAX` bytes, the size of `label`.
         let result = unsafe { ioctls::set_label(file.as_raw_fd(), &label) };
 
         match result {
-            Err(Errno::EINVAL) => Err("the filesystem takes no label as long as this".into()),
+            Err(Errno::EINVAL) => Err("the label is too long for this filesystem".into()),
             result => result.map(|_| ()).map_err(Into::into),
         }
     }

@@ -17,34 +17,34 @@ use uuid::Uuid;
 #[derive(Parser)]
 #[command(name = "mkfs.mendfs", version)]
 struct Cli {
-    /// A block device with DAX, or a file for an image.
+    /// A block device with DAX, or an image file.
     device: String,
     /// The label, up to 32 bytes.
     #[arg(short = 'L', long, default_value = "", value_parser = info::parse_label)]
     label: info::Label,
-    /// The UUID; a random one if it is not given.
+    /// The UUID [default: random].
     #[arg(short = 'U', long)]
     uuid: Option<Uuid>,
-    /// The secret that orders names, 32 hexadecimal digits; a random one if it is not given. Who
-    /// knows it can make others wait. It is for images that are to be the same each time.
+    /// The key of the hash that orders names, 32 hexadecimal digits [default: random]. A user who
+    /// knows it can slow down other users. Use it only to make reproducible images.
     #[arg(long, value_name = "DIGITS")]
     secret: Option<Uuid>,
-    /// Blocks of 4 KiB of the filesystem; as many as the device has if it is not given.
+    /// Size of the filesystem in blocks of 4 KiB [default: the size of the device].
     #[arg(short, long, value_name = "BLOCKS")]
     blocks: Option<u64>,
-    /// Blocks of 4 KiB of each copy of the metadata to begin with; more is made when it is needed.
+    /// Initial size of each copy of the metadata in blocks of 4 KiB. It grows when needed.
     #[arg(short, long, value_name = "BLOCKS")]
     metadata: Option<u64>,
-    /// Blocks of 4 KiB of each copy of the journal, an even number from 8 to 4096.
+    /// Size of each copy of the journal in blocks of 4 KiB, an even number from 8 to 4096.
     #[arg(short, long, value_name = "BLOCKS")]
     journal: Option<u64>,
-    /// Also if there is something on the device already.
+    /// Overwrite an existing filesystem or partition table.
     #[arg(short, long)]
     force: bool,
-    /// Say what was made as JSON.
+    /// Print the result as JSON.
     #[arg(long)]
     json: bool,
-    /// Say nothing but errors.
+    /// Print only errors and warnings.
     #[arg(short, long, conflicts_with = "json")]
     quiet: bool,
 }
@@ -58,7 +58,7 @@ fn main() -> ExitCode {
         let superblock = make(&cli).map_err(|error| format!("{}: {error}", cli.device))?;
 
         if !cli.quiet {
-            say(&cli, &superblock)?;
+            print_result(&cli, &superblock)?;
         }
         Ok(0)
     })
@@ -67,9 +67,9 @@ fn main() -> ExitCode {
 fn make(cli: &Cli) -> Result<Superblock, String> {
     let file = device::open(&cli.device, true)?;
 
-    for objection in device::objections(&cli.device) {
+    for warning in device::warnings(&cli.device) {
         cli::warn(format_args!(
-            "mkfs.mendfs: {}: warning: {objection}",
+            "mkfs.mendfs: {}: warning: {warning}",
             cli.device
         ));
     }
@@ -92,13 +92,13 @@ fn make(cli: &Cli) -> Result<Superblock, String> {
         }),
         mount_uuid: uuid,
     };
-    let shows = !cli.quiet && !cli.json && io::stderr().is_terminal();
+    let shows_progress = !cli.quiet && !cli.json && io::stderr().is_terminal();
     let mut shown = 0;
 
     make::make(&mut media, &superblock, now, |done, total| {
         let percent = done * 100 / total;
 
-        if shows && percent != shown {
+        if shows_progress && percent != shown {
             shown = percent;
             let _ = write!(io::stderr(), "\rwriting metadata: {percent} %");
         }
@@ -110,7 +110,7 @@ fn make(cli: &Cli) -> Result<Superblock, String> {
     Ok(superblock)
 }
 
-/// The time, or the one that images are to be the same for.
+/// The time in `SOURCE_DATE_EPOCH` if it is set, for reproducible images, or the current time.
 fn now() -> Result<Time, String> {
     const EPOCH: &str = "SOURCE_DATE_EPOCH";
 
@@ -129,27 +129,27 @@ fn now() -> Result<Time, String> {
 /// The number of blocks of the filesystem, on a device of `blocks` blocks.
 fn size(cli: &Cli, blocks: u64) -> Result<u64, String> {
     match cli.blocks {
-        Some(wanted) if wanted > blocks => {
-            Err(format!("it has {blocks} blocks of 4 KiB, not {wanted}"))
-        }
+        Some(wanted) if wanted > blocks => Err(format!(
+            "it has {blocks} blocks of 4 KiB, fewer than {wanted}"
+        )),
         wanted => Ok(wanted.unwrap_or(blocks)),
     }
 }
 
-/// The sizes that were asked for, or those that suit the device.
+/// The sizes from the arguments, and the default for each size that is not given.
 fn geometry(cli: &Cli, blocks: u64) -> Result<Geometry, String> {
     let describe = |fault: Fault| {
         format!("{fault}: {blocks} blocks of 4 KiB are too few or too many for these sizes")
     };
-    let usual = Geometry::of_device(blocks);
+    let default = Geometry::of_device(blocks);
 
     match (cli.journal, cli.metadata) {
         (Some(journal), Some(metadata)) => Geometry::new(blocks, journal, metadata),
-        (journal, metadata) => usual.and_then(|usual| {
+        (journal, metadata) => default.and_then(|default| {
             Geometry::new(
                 blocks,
-                journal.unwrap_or(usual.journal_blocks()),
-                metadata.unwrap_or(usual.metadata_blocks()),
+                journal.unwrap_or(default.journal_blocks()),
+                metadata.unwrap_or(default.metadata_blocks()),
             )
         }),
     }
@@ -157,7 +157,8 @@ fn geometry(cli: &Cli, blocks: u64) -> Result<Geometry, String> {
 }
 
 fn refuse_contents(path: &str, media: &FileMedia) -> Result<(), String> {
-    let is_ours = |block| {
+    // blkid does not recognize mendfs.
+    let is_mendfs = |block| {
         media.read_block(block).is_ok_and(|bytes| {
             !matches!(
                 Header::open(bytes.as_slice(), Magic::Super, 0, checksum),
@@ -165,18 +166,18 @@ fn refuse_contents(path: &str, media: &FileMedia) -> Result<(), String> {
             )
         })
     };
-    let ours = [0, media.blocks().saturating_sub(1)]
+    let mendfs = [0, media.blocks().saturating_sub(1)]
         .into_iter()
-        .any(is_ours)
+        .any(is_mendfs)
         .then(|| "mendfs filesystem".to_string());
 
-    match ours.or_else(|| device::contents(path)) {
+    match mendfs.or_else(|| device::probe(path)) {
         Some(what) => Err(format!("there is a {what} on it: -f overwrites it")),
         None => Ok(()),
     }
 }
 
-fn say(cli: &Cli, superblock: &Superblock) -> Result<(), Unwritten> {
+fn print_result(cli: &Cli, superblock: &Superblock) -> Result<(), Unwritten> {
     match cli.json {
         true => cli::print(info::json(&cli.device, superblock)),
         false => cli::print(info::text(&cli.device, superblock)),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks what belongs to inodes: extents, attributes, targets of symbolic links; and bad ranges.
+//! Checks the records that belong to inodes (extents, attributes, and targets of symbolic links),
+//! and the bad ranges.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
@@ -13,7 +14,7 @@ use super::model::{BadRange, Owned};
 use super::Checker;
 
 impl Checker<'_, '_> {
-    /// A symbolic link has one target, of its size.
+    /// Checks that each symbolic link has one target, whose length is the size of the link.
     pub fn check_targets(&mut self) {
         self.check_links_have_targets();
 
@@ -27,9 +28,9 @@ impl Checker<'_, '_> {
                 .filter(|inode| inode.kind() == Inode::SYMLINK)
                 .map(|inode| inode.size);
             let why = match size {
-                None => "which is no symbolic link",
+                None => "which is not a symbolic link",
                 Some(size) if size != target.record || !seen.insert(target.owner) => {
-                    "which has another one"
+                    "which has another target"
                 }
                 Some(_) => {
                     self.model.targets.push(target);
@@ -65,7 +66,8 @@ impl Checker<'_, '_> {
 
             if !lens.contains(&size) {
                 let len = lens[0];
-                let what = format!("symbolic link {number} has size {size}, its target {len}");
+                let what =
+                    format!("symbolic link {number} has size {size}, but a target of {len} bytes");
 
                 self.damage(number, what);
                 self.change_inode(number, |inode| inode.size = len);
@@ -73,24 +75,24 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// What belongs to an inode has one, and of the right type.
+    /// Checks that the owner of each extent and attribute exists and has the right type.
     pub fn check_owners(&mut self) {
         for extent in mem::take(&mut self.model.extents) {
             match self.model.inodes.get(&extent.owner).map(Inode::kind) {
                 Some(Inode::REGULAR) => self.model.extents.push(extent),
-                Some(_) => self.remove_owned(&extent, "extent", "which is no file"),
-                None => self.remove_owned(&extent, "extent", "which is not there"),
+                Some(_) => self.remove_owned(&extent, "extent", "which is not a regular file"),
+                None => self.remove_owned(&extent, "extent", "which does not exist"),
             }
         }
         for attribute in mem::take(&mut self.model.attributes) {
             match self.model.inodes.contains_key(&attribute.owner) {
                 true => self.model.attributes.push(attribute),
-                false => self.remove_owned(&attribute, "attribute", "which is not there"),
+                false => self.remove_owned(&attribute, "attribute", "which does not exist"),
             }
         }
     }
 
-    /// Takes a record away that is no longer in the model.
+    /// Frees a record that was already removed from the model.
     fn remove_owned<T>(&mut self, owned: &Owned<T>, what: &str, why: &str) {
         let what = format!("{what} of inode {}, {why}", owned.owner);
 
@@ -98,7 +100,7 @@ impl Checker<'_, '_> {
         self.table.free(owned.address, owned.units);
     }
 
-    /// An inode has no two attributes of a name.
+    /// Checks that the attributes of an inode have different names.
     pub fn check_attributes(&mut self) {
         let mut seen = BTreeSet::new();
 
@@ -108,13 +110,14 @@ impl Checker<'_, '_> {
             } else {
                 let what = format!("attribute \"{}\"", attribute.record.escape_ascii());
 
-                self.remove_owned(&attribute, &what, "which has one of this name");
+                self.remove_owned(&attribute, &what, "which has another one of this name");
             }
         }
     }
 
-    /// Extents are in the data area, not in chunks of the metadata, and those of a file do not
-    /// overlap in it. That they share blocks of the device is what a reflink is.
+    /// Checks that extents are in the data area but not in chunks of the metadata, and that the
+    /// extents of a file do not overlap in the file. They can share blocks of the device, because
+    /// of reflinks.
     pub fn check_extents(&mut self) {
         let data = self.table.superblock().geometry.data();
         let mut extents = mem::take(&mut self.model.extents);
@@ -123,9 +126,9 @@ impl Checker<'_, '_> {
         extents.sort_by_key(|x| (x.owner, x.record.file_block, x.address));
         for extent in extents {
             let (owner, record) = (extent.owner, extent.record);
-            let behind = if last.0 == owner { last.1 } else { 0 };
+            let previous_end = if last.0 == owner { last.1 } else { 0 };
             let part = inside(&record, &data).and_then(|part| self.without_chunks(&part));
-            let kept = part.and_then(|part| beyond(&part, behind));
+            let kept = part.and_then(|part| cut_start(&part, previous_end));
 
             if let Some(kept) = kept {
                 last = (owner, kept.file_end());
@@ -136,11 +139,11 @@ impl Checker<'_, '_> {
             }
 
             let why = match part == Some(record) {
-                true => "they overlap the extent before",
-                false => "that is not all data of files",
+                true => "overlaps the previous extent",
+                false => "is not only in data blocks",
             };
             let what = format!(
-                "extent of inode {owner}: file blocks {}..{} at {}..{}, {why}",
+                "extent of inode {owner}, file blocks {}..{} at blocks {}..{}, {why}",
                 record.file_block,
                 record.file_end(),
                 record.block,
@@ -167,26 +170,27 @@ impl Checker<'_, '_> {
         inside(extent, &part)
     }
 
-    /// Bad ranges are in the data area, not in chunks of the metadata, and do not overlap.
+    /// Checks that bad ranges are in the data area but not in chunks of the metadata, and do not
+    /// overlap.
     pub fn check_bad_ranges(&mut self) {
         let data = self.table.superblock().geometry.data();
         let mut ranges = mem::take(&mut self.model.bad_ranges);
-        let mut behind = data.start;
+        let mut previous_end = data.start;
 
         ranges.sort_by_key(|x| (x.record.block, x.address));
         for range in ranges {
             let BadRange { block, count } = range.record;
-            let whole = block.max(behind)..(block + count).min(data.end);
+            let whole = block.max(previous_end)..(block + count).min(data.end);
             let Range { start, end } = self.table.chunks().without(&whole);
 
-            behind = behind.max(end);
+            previous_end = previous_end.max(end);
             if (start, end) == (block, block + count) {
                 self.model.bad_ranges.push(range);
                 continue;
             }
 
             let what = format!(
-                "bad blocks {block}..{} overlap others, or are not all data",
+                "bad blocks {block}..{} overlap another bad range, or are not only data blocks",
                 block + count
             );
 
@@ -206,9 +210,9 @@ impl Checker<'_, '_> {
 }
 
 impl Checker<'_, '_> {
-    /// Adds a record, which belongs to `owner`, or to itself if that is [`None`]. If there is no
-    /// room, there is a new chunk of the metadata. Returns its address, or [`None`] if that does
-    /// not go.
+    /// Adds a record that belongs to `owner`, or to itself if `owner` is [`None`]. If the metadata
+    /// is full, makes a new chunk. Returns the address of the record, or [`None`] if there is no
+    /// space for a chunk.
     pub fn add(&mut self, owner: Option<u64>, record: &Record<'_>) -> Option<u64> {
         self.table.add(owner, record).or_else(|| {
             self.table.grow(self.free_for_chunk()?)?;
@@ -216,7 +220,7 @@ impl Checker<'_, '_> {
         })
     }
 
-    /// Where both copies of a chunk could be, as far apart as there is room.
+    /// Returns free blocks for both copies of a chunk: the first and the last that are possible.
     fn free_for_chunk(&self) -> Option<[u64; COPIES as usize]> {
         let data = self.table.superblock().geometry.data();
         let extents = self.model.extents.iter().map(|x| x.record);
@@ -227,18 +231,18 @@ impl Checker<'_, '_> {
             .chain(self.table.chunks().copies())
             .chain(iter::once(data.end..data.end))
             .collect();
-        let mut behind = data.start;
+        let mut used_end = data.start;
         let (mut first, mut last) = (None, None);
 
         used.sort_unstable_by_key(|range| range.start);
         for range in used {
-            let start = behind.next_multiple_of(CHUNK_BLOCKS);
+            let start = used_end.next_multiple_of(CHUNK_BLOCKS);
 
             if start + CHUNK_BLOCKS <= range.start {
                 first = first.or(Some(start));
                 last = Some(range.start / CHUNK_BLOCKS * CHUNK_BLOCKS - CHUNK_BLOCKS);
             }
-            behind = behind.max(range.end);
+            used_end = used_end.max(range.end);
         }
         (first < last).then_some([first?, last?])
     }
@@ -256,8 +260,8 @@ fn inside(extent: &Extent, data: &Range<u64>) -> Option<Extent> {
     })
 }
 
-/// The part of an extent that is in the file from block `start` on.
-fn beyond(extent: &Extent, start: u64) -> Option<Extent> {
+/// The part of an extent that starts at block `start` of the file or later.
+fn cut_start(extent: &Extent, start: u64) -> Option<Extent> {
     let cut = start.saturating_sub(extent.file_block);
 
     (cut < extent.count).then(|| Extent {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The records of a filesystem, in memory.
+//! The records of a filesystem in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,8 +29,8 @@ pub struct Name {
 }
 
 impl Name {
-    /// The name, as it is shown.
-    pub fn show(&self) -> String {
+    /// The name as it is printed in messages.
+    pub fn describe(&self) -> String {
         format!(
             "name \"{}\" in directory {}",
             self.name.escape_ascii(),
@@ -39,7 +39,7 @@ impl Name {
     }
 }
 
-/// The directory for inodes without a name.
+/// The directory `/lost+found`, in which inodes without a name get one.
 pub struct LostAndFound {
     pub number: u64,
     pub names: BTreeSet<Vec<u8>>,
@@ -66,15 +66,15 @@ pub struct Model {
 
 /// Units that are neither free nor a record.
 pub struct Damaged {
-    /// How many.
+    /// Number of units.
     pub units: u64,
-    /// How bad it is.
+    /// The severity.
     pub class: Class,
     /// What is wrong.
     pub what: String,
 }
 
-/// A record with the inode that it belongs to.
+/// The inode that a record belongs to, and the record.
 type Read<'a> = Result<(u64, Record<'a>), Damaged>;
 
 /// The records of metadata block `number`, by address.
@@ -92,8 +92,8 @@ pub fn records(number: u64, block: &Block) -> Vec<(u64, Read<'_>)> {
     records
 }
 
-/// The record that `rest` of a block starts with, if one does, and the number of units to what
-/// follows.
+/// Reads the first record or free unit in `rest` of a block. Returns its number of units, and the
+/// record if there is one.
 fn record(rest: &[u8]) -> (u64, Option<Read<'_>>) {
     let damaged = |units, class, what| {
         let damaged = Damaged { units, class, what };
@@ -102,9 +102,9 @@ fn record(rest: &[u8]) -> (u64, Option<Read<'_>>) {
     };
 
     match Record::units(rest) {
-        // Whoever frees a unit zeroes all of it.
+        // A unit is zeroed when it is freed.
         Ok(None) if rest[..UNIT_SIZE].iter().any(|byte| *byte != 0) => {
-            damaged(1, Class::Damage, "a free unit that is not zeroes".into())
+            damaged(1, Class::Damage, "a free unit is not zeroed".into())
         }
         Ok(None) => (1, None),
         Ok(Some(units)) => match Record::read(&rest[..units as usize * UNIT_SIZE]) {
@@ -116,7 +116,7 @@ fn record(rest: &[u8]) -> (u64, Option<Read<'_>>) {
 }
 
 impl Model {
-    /// Reads all records. Units that are damaged are freed.
+    /// Reads all records, and frees damaged units.
     pub fn read(table: &mut Table<'_>, report: &mut Report) -> Self {
         let mut model = Self::default();
 
@@ -151,7 +151,7 @@ impl Model {
         match *record {
             Record::Inode(inode) => {
                 if owner != address {
-                    let what = format!("inode {address} says that it is inode {owner}");
+                    let what = format!("the record of inode {address} has the number {owner}");
 
                     report.add(Class::Damage, place(address), what);
                     table.write(address, address, record);
@@ -186,7 +186,7 @@ impl Model {
             }),
             Record::Bad { block, count } => {
                 if owner != 0 {
-                    let what = format!("bad blocks that belong to inode {owner}");
+                    let what = format!("a bad range must not belong to inode {owner}");
 
                     report.add(Class::Damage, place(address), what);
                     table.write(address, 0, record);
@@ -198,10 +198,10 @@ impl Model {
                     record: BadRange { block, count },
                 });
             }
-            // The table has seen to it.
+            // The table has checked these records.
             Record::Chunk(_) if table.chunks().is_link(address) => {}
             Record::Chunk(_) => {
-                let what = "a record of a chunk, which is only in the last unit of one";
+                let what = "a record of a chunk must be in the last unit of another one";
 
                 report.add(Class::Damage, place(address), what);
                 table.free(address, units);
@@ -209,7 +209,7 @@ impl Model {
         }
     }
 
-    /// Address and number of units of all records in a metadata block.
+    /// The address and the number of units of all records in a metadata block.
     pub fn in_block(&self, number: u64) -> Vec<(u64, u64)> {
         let inodes = self
             .inodes
@@ -226,7 +226,7 @@ impl Model {
             .collect()
     }
 
-    /// Forgets the record at an address.
+    /// Removes the record at an address from the model.
     pub fn remove(&mut self, address: u64) {
         self.inodes.remove(&address);
         self.names.retain(|x| x.address != address);
@@ -236,7 +236,7 @@ impl Model {
         self.bad_ranges.retain(|x| x.address != address);
     }
 
-    /// How much there is of what.
+    /// Counts records, blocks and units.
     pub fn statistics(&self, table: &Table<'_>) -> Statistics {
         let geometry = &table.superblock().geometry;
         let data = geometry.data();
@@ -260,7 +260,7 @@ impl Model {
         }
     }
 
-    /// Number of blocks that files have, each counted once.
+    /// Counts the blocks that are allocated to files. A shared block counts once.
     fn used_blocks(&self) -> u64 {
         let mut ranges: Vec<(u64, u64)> = self
             .extents
@@ -268,12 +268,12 @@ impl Model {
             .map(|extent| (extent.record.block, extent.record.end()))
             .collect();
         let mut used = 0;
-        let mut behind = 0;
+        let mut previous_end = 0;
 
         ranges.sort_unstable();
         for (start, end) in ranges {
-            used += end.saturating_sub(start.max(behind));
-            behind = behind.max(end);
+            used += end.saturating_sub(start.max(previous_end));
+            previous_end = previous_end.max(end);
         }
         used
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks names, directories, and the number of links.
+//! Checks names, directories and link counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem;
@@ -12,11 +12,11 @@ use crate::report::{place, Class};
 use super::model::{LostAndFound, Name};
 use super::Checker;
 
-/// Where inodes without a name go.
+/// The name of the directory in which inodes without a name get one.
 const LOST_AND_FOUND: &str = "lost+found";
 
 impl Checker<'_, '_> {
-    /// Names are in directories, each once, and what they name is there.
+    /// Checks that each name is in a directory, is unique there, and has an existing target.
     pub fn check_names(&mut self) {
         let mut seen = BTreeSet::new();
 
@@ -24,17 +24,19 @@ impl Checker<'_, '_> {
             let directory = self.model.inodes.get(&name.directory);
             let target = self.model.inodes.get(&name.target);
             let why = match (directory, target) {
-                (None, _) => "the directory is not there".into(),
-                (Some(directory), _) if !directory.is_directory() => "it is no directory".into(),
-                (_, None) => format!("inode {} is not there", name.target),
-                (_, Some(_)) if name.target == ROOT => "it is the root directory".into(),
+                (None, _) => "the directory does not exist".into(),
+                (Some(directory), _) if !directory.is_directory() => {
+                    format!("inode {} is not a directory", name.directory)
+                }
+                (_, None) => format!("inode {} does not exist", name.target),
+                (_, Some(_)) if name.target == ROOT => "its target is the root directory".into(),
                 (_, Some(_)) if !seen.insert((name.directory, name.name.clone())) => {
-                    "the name is there twice".into()
+                    "the directory has this name twice".into()
                 }
                 (_, Some(target)) => {
                     let kind = target.kind();
 
-                    self.keep_name(name, kind);
+                    self.check_kind(name, kind);
                     continue;
                 }
             };
@@ -43,12 +45,13 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Keeps a name, of an inode of type `kind`.
-    fn keep_name(&mut self, mut name: Name, kind: u32) {
+    /// Checks the type in a name whose target has type `kind`, and puts the name back into the
+    /// model.
+    fn check_kind(&mut self, mut name: Name, kind: u32) {
         if name.kind != kind {
             let what = format!(
                 "{}: type {:o}, but inode {} is of type {kind:o}",
-                name.show(),
+                name.describe(),
                 name.kind,
                 name.target
             );
@@ -67,9 +70,9 @@ impl Checker<'_, '_> {
         self.model.names.push(name);
     }
 
-    /// Takes a name away that is no longer in the model.
+    /// Frees a name that was already removed from the model.
     fn remove_name(&mut self, name: &Name, why: &str) {
-        self.loss(name.address, format!("{}: {why}", name.show()));
+        self.loss(name.address, format!("{}: {why}", name.describe()));
         self.table.free(name.address, name.units);
     }
 
@@ -85,14 +88,15 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Each directory but the root has one name, in its parent, and is reached from the root.
+    /// Checks that each directory but the root has one name, which is in its parent, and that there
+    /// is a path to it from the root.
     pub fn check_directories(&mut self) {
         self.check_single_names();
         self.check_reachable();
         self.check_parents();
     }
 
-    /// The indices of the names of directories, by what they name.
+    /// The indices of the names of directories, by the inode of the directory.
     fn directory_names(&self) -> BTreeMap<u64, Vec<usize>> {
         let mut names: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
 
@@ -120,11 +124,12 @@ impl Checker<'_, '_> {
         self.remove_names(&extra, "the directory has another name");
     }
 
-    /// Directories without a name go to `/lost+found`, and of those that are in each other, one.
+    /// Gives each directory without a name a name in `/lost+found`. Of directories that contain
+    /// each other, one gets a new name there.
     fn check_reachable(&mut self) {
         let names = self.directory_names();
         let mut reached = BTreeSet::from([ROOT]);
-        let mut lost = Vec::new();
+        let mut unreachable = Vec::new();
         let mut cut = BTreeSet::new();
 
         for (number, inode) in &self.model.inodes {
@@ -137,10 +142,10 @@ impl Checker<'_, '_> {
                 match name {
                     Some(index) if path.insert(at) => at = self.model.names[*index].directory,
                     _ => {
-                        // Nothing leads here, or a circle that is cut here.
+                        // The directory has no name, or is in a cycle. Cut the cycle here.
                         path.insert(at);
                         cut.extend(name);
-                        lost.push(at);
+                        unreachable.push(at);
                         break;
                     }
                 }
@@ -148,8 +153,8 @@ impl Checker<'_, '_> {
             reached.extend(path);
         }
 
-        self.remove_names(&cut, "the directory is in itself");
-        for number in lost {
+        self.remove_names(&cut, "the directory contains itself");
+        for number in unreachable {
             self.reconnect(number);
         }
     }
@@ -176,8 +181,8 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// A directory has a link from its parent, one from itself and one from each directory in it;
-    /// all others have one from each name.
+    /// Checks the link counts. A directory has one link from its parent, one from itself and one
+    /// from each directory in it. All other inodes have one from each name.
     pub fn check_links(&mut self) {
         self.reconnect_nameless();
 
@@ -201,11 +206,11 @@ impl Checker<'_, '_> {
         for (number, links) in links {
             let was = self.model.inodes[&number].links;
 
-            // What could not be reconnected stays as it is.
+            // An inode without a name has no link here: there was no space for a name.
             if was != links && links != 0 {
                 self.damage(
                     number,
-                    format!("inode {number} has {was} links, not {links}"),
+                    format!("inode {number} has link count {was} instead of {links}"),
                 );
                 self.change_inode(number, |inode| inode.links = links);
             }
@@ -234,17 +239,14 @@ impl Checker<'_, '_> {
         };
         let what = format!("inode {number} has no name");
         let Some(name) = self.add_lost(number, inode.kind()) else {
-            self.report.add_hopeless(
+            self.report.add_unrepairable(
                 place(number),
-                format!("{what}, and there is no room for one"),
+                format!("{what}, and there is no space for one"),
             );
             return;
         };
 
-        self.loss(
-            number,
-            format!("{what}: it goes to /{LOST_AND_FOUND}/{name}"),
-        );
+        self.loss(number, format!("{what}: it gets /{LOST_AND_FOUND}/{name}"));
         if inode.is_directory() {
             let directory = self.lost_and_found.as_ref().map_or(ROOT, |x| x.number);
 
@@ -253,19 +255,20 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Counts the link from a directory that was added.
+    /// Counts the link to `directory` from a directory that was added to it.
     fn add_link(&mut self, directory: u64) {
         self.change_inode(directory, |inode| {
             inode.links = inode.links.saturating_add(1);
         });
     }
 
-    /// Adds a name for an inode to `/lost+found`, which is made if it is not there.
+    /// Adds a name for an inode to `/lost+found`, which is created if it does not exist. Returns
+    /// the name, or [`None`] if there is no space.
     fn add_lost(&mut self, target: u64, kind: u32) -> Option<String> {
         if self.lost_and_found.is_none() {
             let number = self
                 .find_lost_and_found()
-                .or_else(|| self.make_directory())?;
+                .or_else(|| self.create_lost_and_found())?;
             let names = self.names_in(number);
 
             self.lost_and_found = Some(LostAndFound { number, names });
@@ -320,7 +323,7 @@ impl Checker<'_, '_> {
             .map(|name| name.target)
     }
 
-    fn make_directory(&mut self) -> Option<u64> {
+    fn create_lost_and_found(&mut self) -> Option<u64> {
         let name = unused(&self.names_in(ROOT), LOST_AND_FOUND);
         let inode = Inode {
             mode: Inode::DIRECTORY | 0o700,
@@ -341,13 +344,13 @@ impl Checker<'_, '_> {
         self.report.add(
             Class::Damage,
             place(number),
-            format!("inode {number}, /{name}, is made"),
+            format!("/{name} is created as inode {number}"),
         );
         Some(number)
     }
 }
 
-/// `name`, or something like it that is not in `names`.
+/// `name`, or `name` with a number appended if `names` contains it.
 fn unused(names: &BTreeSet<Vec<u8>>, name: &str) -> String {
     let mut unused = name.to_string();
     let mut number = 1;

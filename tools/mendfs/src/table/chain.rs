@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The chain of chunks: the last unit of each has the record of the next one. A chunk whose record
-//! is lost is searched for.
+//! The chain of chunks: the last unit of each chunk contains the record of the next one. A chunk
+//! without a valid record is searched in the data.
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,11 @@ use crate::report::{place, Class, Report};
 use super::Table;
 
 impl Table<'_> {
-    /// The chunk that follows another. If its record is lost or wrong, it is written anew.
+    /// Returns the chunk after `chunk`. If its record is missing or wrong, searches for the chunk
+    /// and rewrites the record.
     pub(super) fn find_next(&mut self, chunk: &Chunk, report: &mut Report) -> Option<Chunk> {
         let link = self.geometry().link(chunk.number);
-        let is_lost = self.lost.contains(link / UNITS) || self.clear_link(link, report);
+        let is_gone = self.unrecoverable.contains(link / UNITS) || self.clear_link(link, report);
 
         let unit = *self
             .read(link / UNITS)
@@ -23,14 +24,14 @@ impl Table<'_> {
             .unwrap_or(&[0; UNIT_SIZE]);
         let recorded = self.geometry().next_chunk(chunk.number, &unit);
         let why = match recorded {
-            Ok(None) if is_lost => "lost".into(),
+            Ok(None) if is_gone => "is gone".into(),
             Ok(None) if self.found.is_none() => return None,
-            Ok(None) => "not there".into(),
-            Ok(Some(next)) if self.has_found_before(chunk, &next) => "of a later one".into(),
-            Ok(Some(next)) if self.chunks.has_place_of(&next) => "of where another one is".into(),
-            Ok(Some(next)) if !self.is_there(&next) => "of where none is".into(),
+            Ok(None) => "is missing".into(),
+            Ok(Some(next)) if self.skips_found_chunk(chunk, &next) => "skips a chunk".into(),
+            Ok(Some(next)) if self.chunks.conflicts_with(&next) => "points to another chunk".into(),
+            Ok(Some(next)) if !self.has_valid_block(&next) => "points to no chunk".into(),
             Ok(Some(next)) => return Some(next),
-            Err(fault) => format!("wrong ({fault})"),
+            Err(fault) => format!("is wrong ({fault})"),
         };
         let next = self.search(chunk.number);
         let found = match &next {
@@ -38,16 +39,16 @@ impl Table<'_> {
                 "metadata chunk {} is found at {:?}",
                 next.number, next.copies
             ),
-            None => "none is found".into(),
+            None => "no chunk is found".into(),
         };
-        let what = format!("the record of the next chunk is {why}: {found}");
+        let what = format!("the record of the next chunk {why}: {found}");
 
         match &next {
             Some(next) => {
                 report.add(Class::Damage, place(link), what);
                 self.write(link, 0, &Record::Chunk(*next));
             }
-            // There may have been none.
+            // Possibly this was the last chunk, which has no such record.
             None if recorded == Ok(None) => {}
             None => {
                 report.add(Class::Loss, place(link), what);
@@ -57,8 +58,8 @@ impl Table<'_> {
         next
     }
 
-    /// Frees what reaches into the last unit of a chunk from before. Returns whether something
-    /// does.
+    /// Frees a record that starts earlier and overlaps the last unit of a chunk. Returns whether
+    /// there was one.
     fn clear_link(&mut self, link: u64, report: &mut Report) -> bool {
         let block = self.read(link / UNITS);
         let first = link - link % UNITS;
@@ -71,7 +72,7 @@ impl Table<'_> {
             };
 
             if unit + count > link % UNITS {
-                let what = "it reaches to where the record of the next chunk is";
+                let what = "it overlaps the record of the next chunk";
 
                 report.add(Class::Loss, place(first + unit), what);
                 self.free(first + unit, count);
@@ -82,8 +83,8 @@ impl Table<'_> {
         false
     }
 
-    /// Makes a chunk whose copies start at these blocks, which are free. [`None`] if there are too
-    /// many.
+    /// Makes a chunk whose copies start at these free blocks. Returns [`None`] if there are too
+    /// many chunks.
     pub fn grow(&mut self, copies: [u64; COPIES as usize]) -> Option<()> {
         let number = (1..).find(|number| self.chunks.get(*number).is_none())?;
         let chunk = Chunk { number, copies };
@@ -94,7 +95,7 @@ impl Table<'_> {
 
         let next = self.chunks.next(number).copied();
 
-        self.made.extend(self.geometry().chunk_blocks(number));
+        self.new_blocks.extend(self.geometry().chunk_blocks(number));
         self.chunks.add(chunk);
         if let Some(next) = next {
             self.write(self.geometry().link(number), 0, &Record::Chunk(next));
@@ -104,26 +105,26 @@ impl Table<'_> {
         Some(())
     }
 
-    /// Whether any block of a chunk is where it says.
-    fn is_there(&self, chunk: &Chunk) -> bool {
+    /// Whether a chunk has a block with a good copy.
+    fn has_valid_block(&self, chunk: &Chunk) -> bool {
         self.geometry()
             .chunk_blocks(chunk.number)
             .any(|number| self.choose(chunk, number).block.is_some())
     }
 
-    /// Whether a chunk was found between two, of which the second one is recorded.
-    fn has_found_before(&self, chunk: &Chunk, next: &Chunk) -> bool {
+    /// Whether the search has found a chunk between `chunk` and `next`, its recorded successor.
+    fn skips_found_chunk(&self, chunk: &Chunk, next: &Chunk) -> bool {
         self.found.as_ref().is_some_and(|found| {
             found
                 .range(chunk.number + 1..next.number)
-                .any(|(_, (_, found))| !self.chunks.has_place_of(found))
+                .any(|(_, (_, found))| !self.chunks.conflicts_with(found))
         })
     }
 
-    /// The next chunk behind chunk `number`, without its record: all data is searched. A file has
-    /// no block that is whole metadata, as all blocks are zeroed or written before a file gets
-    /// them, and nobody knows the secret. One that is not in use any more may be found, too: it is
-    /// without records, and all of it is free.
+    /// Searches all data for the first chunk after chunk `number`. A block of a file is never taken
+    /// for metadata, because blocks are zeroed or written before they are allocated to a file, and
+    /// users do not know the secret. The search can also find a chunk that is no longer in use. It
+    /// has no records, and all its units are free.
     fn search(&mut self, number: u64) -> Option<Chunk> {
         if self.found.is_none() {
             self.found = Some(self.search_all());
@@ -132,7 +133,7 @@ impl Table<'_> {
         let found = self.found.iter().flatten();
         let mut found = found.map(|(_, (_, chunk))| *chunk);
 
-        found.find(|chunk| chunk.number > number && !self.chunks.has_place_of(chunk))
+        found.find(|chunk| chunk.number > number && !self.chunks.conflicts_with(chunk))
     }
 
     fn search_all(&self) -> BTreeMap<u64, (u64, Chunk)> {
@@ -146,7 +147,7 @@ impl Table<'_> {
             };
             let chunk = Chunk::claimed(geometry, &block);
             let first = geometry.chunk_blocks(chunk.number).start;
-            let is_one = chunk.is_sane()
+            let is_valid = chunk.is_sane()
                 && geometry.may_have(chunk.number)
                 && chunk.copies.contains(&start)
                 && chunk.blocks().iter().all(|copy| copy.end <= data.end)
@@ -154,8 +155,9 @@ impl Table<'_> {
                     .open(&self.superblock, first, &block, checksum)
                     .is_ok();
 
-            // The one that was used last is the one that is in use.
-            if let Some(sequence) = is_one.then(|| self.sequence_of(&chunk)).flatten() {
+            // Of several chunks with the same number, the one with the newest transaction is in
+            // use.
+            if let Some(sequence) = is_valid.then(|| self.sequence_of(&chunk)).flatten() {
                 let best = found.entry(chunk.number).or_insert((sequence, chunk));
 
                 if best.0 < sequence {
@@ -166,15 +168,15 @@ impl Table<'_> {
         found
     }
 
-    /// The transaction that has last changed a chunk. [`None`] if a block can be read and is none
-    /// of its own: a part of it was given to a file.
+    /// The last transaction that changed a chunk. [`None`] if a copy can be read but is invalid,
+    /// because its block was allocated to a file after the chunk was freed.
     fn sequence_of(&self, chunk: &Chunk) -> Option<u64> {
         let mut newest = 0;
 
         for number in self.geometry().chunk_blocks(chunk.number) {
             let choice = self.choose(chunk, number);
 
-            if choice.is_something_else {
+            if choice.has_invalid_copy {
                 return None;
             }
             newest = newest.max(choice.sequence);

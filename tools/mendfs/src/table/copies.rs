@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the copies of a metadata block say together, with what the journal has for them.
+//! Reads a metadata block: replays the journal in both copies, and chooses the newer one.
 
 use crate::checksum;
 use crate::format::{Block, Chunk, Fault, Superblock, COPIES, UNIT_SIZE};
 use crate::journal::Journal;
 use crate::media::Media;
 
-/// What the copies of a block say.
+/// The result of comparing the copies of a block.
 pub(super) struct Choice {
-    /// The block; [`None`] if it is lost.
+    /// The block; [`None`] if it has no good copy.
     pub(super) block: Option<Box<Block>>,
+    /// The last transaction that changed the block.
     pub(super) sequence: u64,
     /// What is wrong with each copy.
     pub(super) faults: [Option<String>; COPIES as usize],
-    /// Whether the journal has something that is not in place.
-    pub(super) is_behind: bool,
-    /// Whether a copy can be read, and is not that of the block.
-    pub(super) is_something_else: bool,
+    /// Whether the journal has changes that are not written to both copies.
+    pub(super) needs_replay: bool,
+    /// Whether a copy can be read but is invalid.
+    pub(super) has_invalid_copy: bool,
 }
 
-/// Compares the copies of a block. That of the newest transaction is the block.
+/// Compares the copies of a block, and chooses the one with the newest transaction.
 pub(super) fn choose(
     media: &dyn Media,
     superblock: &Superblock,
@@ -31,7 +32,7 @@ pub(super) fn choose(
     let mut best: Option<(u64, Box<Block>)> = None;
     let mut copies = [const { None }; COPIES as usize];
     let mut faults = [const { None }; COPIES as usize];
-    let mut is_something_else = false;
+    let mut has_invalid_copy = false;
     let raw = |copy: u64| media.read_block(chunk.place(&superblock.geometry, copy, number));
 
     for copy in 0..COPIES {
@@ -42,7 +43,7 @@ pub(super) fn choose(
             replayed(&raw, superblock, journal, chunk, number).map_err(|fault| fault.to_string())
         }) {
             Err(what) => {
-                is_something_else |= is_readable;
+                has_invalid_copy |= is_readable;
                 faults[copy as usize] = Some(what);
             }
             Ok((sequence, block)) => {
@@ -54,16 +55,16 @@ pub(super) fn choose(
         }
     }
 
-    let is_behind = |copy: u64| {
+    let is_outdated = |copy: u64| {
         raw(copy).is_ok_and(|raw| best.as_ref().is_some_and(|(_, block)| raw != *block))
     };
-    let is_behind = journal.units.contains_key(&number) && (0..COPIES).any(is_behind);
+    let needs_replay = journal.units.contains_key(&number) && (0..COPIES).any(is_outdated);
 
     for (fault, copy) in faults.iter_mut().zip(&copies) {
         let best = best.as_ref().map(|(_, block)| block);
 
         if copy.is_some() && copy.as_ref() != best {
-            *fault = Some("it is not what the other copy is".into());
+            *fault = Some("it differs from the other copy".into());
         }
     }
 
@@ -71,13 +72,13 @@ pub(super) fn choose(
         sequence: best.as_ref().map_or(0, |(sequence, _)| *sequence),
         block: best.map(|(_, block)| block),
         faults,
-        is_behind,
-        is_something_else,
+        needs_replay,
+        has_invalid_copy,
     }
 }
 
-/// A copy of a block with what the journal has for it, and the transaction that has last changed
-/// it.
+/// Replays the journal in a copy of a block. Returns the block and the last transaction that
+/// changed it.
 fn replayed(
     raw: &Block,
     superblock: &Superblock,
@@ -88,12 +89,13 @@ fn replayed(
     let open = |block: &Block| chunk.open(superblock, number, block, checksum);
     let mut block = Box::new(*raw);
     let mut sequence = open(raw);
-    // What a whole block has been through it has in it.
-    let has = sequence.unwrap_or(0);
+    // A good block contains all transactions up to its sequence. A bad one needs all of the
+    // journal.
+    let applied = sequence.unwrap_or(0);
     let units = journal.units.get(&number).into_iter().flatten();
     let mut is_changed = false;
 
-    for logged in units.filter(|logged| logged.sequence > has) {
+    for logged in units.filter(|logged| logged.sequence > applied) {
         let start = logged.unit as usize * UNIT_SIZE;
 
         block[start..start + UNIT_SIZE].copy_from_slice(&logged.bytes);

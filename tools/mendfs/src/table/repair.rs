@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a check has found to be written, and the order in which it is.
+//! The writes of a repair, and their order.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -14,39 +14,39 @@ use crate::media::Media;
 use super::copies::choose;
 use super::runs::Runs;
 
-/// What is to be written to repair a filesystem.
+/// The writes that repair a filesystem.
 pub struct Repair {
     pub(super) superblock: Superblock,
     pub(super) journal: Journal,
     pub(super) chunks: Chunks,
     pub(super) stale: Runs,
-    pub(super) lost: Runs,
-    pub(super) made: Vec<u64>,
+    pub(super) unrecoverable: Runs,
+    pub(super) new_blocks: Vec<u64>,
     pub(super) changed: BTreeMap<u64, Box<Block>>,
     pub(super) sequence: u64,
 }
 
 impl Repair {
-    /// Whether there is nothing to write but, perhaps, a superblock.
+    /// Whether there is nothing to write but possibly a superblock.
     fn is_empty(&self) -> bool {
         self.stale.is_empty()
-            && self.lost.is_empty()
+            && self.unrecoverable.is_empty()
             && self.changed.is_empty()
             && !self.journal.is_damaged
     }
 
-    /// Writes what is to be written. Whatever moment the machine stops at, what was there or what
-    /// is to be there is found.
+    /// Writes the repair. If the machine crashes meanwhile, each block has its old or its new
+    /// contents in at least one copy, so that the repair can be run again.
     ///
     /// # Errors
     ///
-    /// - What the media fails with.
+    /// - The error of `media`.
     pub fn write(&self, media: &mut dyn Media) -> io::Result<()> {
         if !self.is_empty() {
-            self.mend(media)?;
+            self.equalize_copies(media)?;
             media.sync()?;
             Journal::retire(self.sequence, media, &self.superblock)?;
-            self.change(media)?;
+            self.write_changes(media)?;
         }
 
         let image = crate::superblock::image(&self.superblock);
@@ -63,22 +63,25 @@ impl Repair {
         media.sync()
     }
 
-    /// Makes the copies the same, with what the journal has.
-    fn mend(&self, media: &mut dyn Media) -> io::Result<()> {
+    /// Makes both copies of the stale blocks equal, with the changes in the journal. Writes empty
+    /// blocks in place of unrecoverable ones, and to new chunks.
+    fn equalize_copies(&self, media: &mut dyn Media) -> io::Result<()> {
         for number in self.stale.iter() {
             let block = self.chunks.of(number).and_then(|chunk| {
                 choose(media, &self.superblock, &self.journal, chunk, number).block
             });
             let Some(block) = block else {
-                // Another copy has become bad meanwhile.
+                // The block had a good copy during the check, which has become bad since.
                 return Err(io::Error::other(format!(
-                    "metadata block {number} cannot be read any more"
+                    "metadata block {number} has become bad: run fsck.mendfs again"
                 )));
             };
 
             self.write_block(media, number, &block)?;
         }
-        for number in self.lost.iter().chain(self.made.iter().copied()) {
+        let empty = self.unrecoverable.iter();
+
+        for number in empty.chain(self.new_blocks.iter().copied()) {
             let mut block = [0; BLOCK_SIZE];
 
             self.seal(number, 0, &mut block);
@@ -100,8 +103,8 @@ impl Repair {
         }
     }
 
-    /// Writes the changed blocks, one copy of all after the other.
-    fn change(&self, media: &mut dyn Media) -> io::Result<()> {
+    /// Writes the changed blocks: the first copy of all of them, then the second copy of all.
+    fn write_changes(&self, media: &mut dyn Media) -> io::Result<()> {
         for copy in 0..COPIES as usize {
             for (number, block) in &self.changed {
                 let mut block = block.clone();

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers of blocks, as ranges: which blocks are bad or lost.
+//! Sets of block numbers, stored as ranges.
 
 use std::ops::Range;
 
-/// Numbers of blocks, as ranges.
+/// A set of block numbers, stored as ranges.
 #[derive(Default)]
 pub(super) struct Runs(Vec<Range<u64>>);
 
 impl Runs {
-    /// Adds a number, greater than all before.
+    /// Adds a number, which must be greater than all numbers in the set.
     pub(super) fn push(&mut self, number: u64) {
         match self.0.last_mut() {
             Some(run) if run.end == number => run.end += 1,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Chunks of the metadata: where they are, and how they are found without their records.
+//! Damage to chunks of the metadata and to the records that link them.
 
 use mendfs::format::{Chunk, Record, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, MAX_METADATA, UNITS};
 use mendfs::media::Media;
@@ -9,7 +9,7 @@ use mfmend::image::{extent, Image, FILE, FIRST_BLOCKS, SECOND};
 
 use super::findings::found;
 
-/// Damages one of the links, or what it leads to.
+/// Damages a link or its target, and checks that the second chunk is found again.
 fn found_chunk(damage: impl FnOnce(&mut Image), expected: &[(Class, &str)]) {
     let image = found(damage, expected);
 
@@ -20,7 +20,7 @@ fn found_chunk(damage: impl FnOnce(&mut Image), expected: &[(Class, &str)]) {
 #[test]
 fn chunks_are_found_without_their_records() {
     let link = FIRST_BLOCKS * UNITS - 1;
-    let is_found = "the record of the next chunk is";
+    let is_found = "the record of the next chunk ";
 
     found_chunk(
         |i| {
@@ -34,12 +34,12 @@ fn chunks_are_found_without_their_records() {
             (Loss, "metadata block 3: both copies are bad"),
             (
                 Damage,
-                "unit 63: the record of the next chunk is lost: meta",
+                "unit 63: the record of the next chunk is gone: metadata chunk 1 is found",
             ),
         ],
     );
     for chunk in [
-        // Itself, in front of it, out of range, over the metadata, where nothing is.
+        // Its own number, wrong order, out of range, over the metadata, and blocks without a chunk.
         Chunk {
             number: 0,
             ..SECOND
@@ -94,7 +94,7 @@ fn chunks_are_found_without_their_records() {
             &[(Damage, is_found)],
         );
     }
-    // Another record is there, or reaches to it.
+    // Another record is in the place of the link, or overlaps it.
     found_chunk(
         |i| i.put(link, FILE, &extent(50, 512, 1)),
         &[(Damage, is_found)],
@@ -105,23 +105,23 @@ fn chunks_are_found_without_their_records() {
             i.put(link - 2, FILE, &Record::Target(&[b'x'; 150]));
         },
         &[
-            (Loss, "unit 61: it reaches to where the record of the next"),
-            (Damage, "the record of the next chunk is lost: metadata"),
+            (Loss, "unit 61: it overlaps the record of the next chunk"),
+            (Damage, "the record of the next chunk is gone: metadata"),
         ],
     );
 }
 
 #[test]
-fn chunk_that_is_nowhere_is_told_of() {
+fn missing_chunk_is_reported() {
     found(
         |i| {
             for block in SECOND.blocks().into_iter().flatten() {
                 i.flip(block, 50);
             }
         },
-        &[(Loss, "is of where none is: none is found")],
+        &[(Loss, "points to no chunk: no chunk is found")],
     );
-    // One block of it is enough to know where it is.
+    // One good block is enough to confirm the place of the chunk.
     let mut expected = [(Loss, "both copies are bad"); CHUNK_BLOCKS as usize];
 
     expected[7] = (Damage, "metadata block 11, copy 0: wrong checksum");
@@ -141,11 +141,11 @@ fn chunk_that_is_nowhere_is_told_of() {
 }
 
 #[test]
-fn chunk_of_which_a_part_is_a_files_is_not_found() {
+fn chunk_that_is_partly_allocated_to_a_file_is_not_found() {
     let image = found(
         |i| {
             i.free(FIRST_BLOCKS * UNITS - 1, 1);
-            // What was given to a file is not what it was.
+            // A file has overwritten one of the blocks.
             i.media.write(992 + 3, &[1; BLOCK_SIZE]).expect("it fits");
             i.put(40, FILE, &extent(50, 992 + 3, 1));
             for copy in 0..COPIES {
@@ -161,7 +161,7 @@ fn chunk_of_which_a_part_is_a_files_is_not_found() {
 }
 
 #[test]
-fn chunks_are_nobodys() {
+fn chunks_are_not_data() {
     for (block, count, kept) in [
         (540, 8, Some("block=540 count=4")),
         (544, 1, None),
@@ -170,7 +170,7 @@ fn chunks_are_nobodys() {
     ] {
         let image = found(
             |i| i.put(40, FILE, &extent(50, block, count)),
-            &[(Loss, "that is not all data of files")],
+            &[(Loss, "is not only in data blocks")],
         );
 
         assert_eq!(image.lists("40 5 extent"), kept.is_some());
@@ -178,7 +178,7 @@ fn chunks_are_nobodys() {
 
         let image = found(
             |i| i.put(40, 0, &Record::Bad { block, count }),
-            &[(Damage, "overlap others, or are not all data")],
+            &[(Damage, "overlap another bad range, or are not only data")],
         );
 
         assert!(image.lists(kept.unwrap_or("inode")));
@@ -202,15 +202,15 @@ fn chunks_do_not_overlap() {
                     &Record::Chunk(Chunk { copies, ..third }),
                 );
             },
-            &[(Damage, "of where another one is: metadata chunk 2 is found")],
+            &[(Damage, "points to another chunk: metadata chunk 2 is found")],
         );
     }
 }
 
 #[test]
-fn records_of_chunks_are_nowhere_else() {
+fn records_of_chunks_are_only_in_last_units() {
     found(
         |i| i.put(40, 0, &Record::Chunk(SECOND)),
-        &[(Damage, "unit 40: a record of a chunk, which is only in")],
+        &[(Damage, "unit 40: a record of a chunk must be in")],
     );
 }

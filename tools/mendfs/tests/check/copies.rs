@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Copies of metadata blocks that are bad or differ: one of them is left, or none.
+//! Copies of metadata blocks that are bad or differ.
 
 use mendfs::check;
 use mendfs::format::{Record, CHUNK_BLOCKS, COPIES, ROOT};
@@ -11,7 +11,7 @@ use mfmend::image::{name, Image, BLOCKS, FILE, FIRST_BLOCKS, NOW};
 use super::findings::found;
 
 #[test]
-fn nothing_is_left() {
+fn image_without_a_good_copy_is_refused() {
     let mut image = Image::populated();
 
     image.flip(0, 50);
@@ -38,7 +38,7 @@ fn nothing_is_left() {
 }
 
 #[test]
-fn block_from_other_copy() {
+fn bad_block_is_repaired_from_the_other_copy() {
     for copy in 0..COPIES {
         let place = format!("metadata block 1, copy {copy}: wrong checksum");
         let image = found(|i| i.flip(i.place(copy, 1), 99), &[(Damage, &place)]);
@@ -69,7 +69,7 @@ fn block_from_other_copy() {
 }
 
 #[test]
-fn newer_copy_wins() {
+fn newer_copy_is_used() {
     let image = found(
         |i| {
             i.log(8, 0, &[]);
@@ -77,14 +77,17 @@ fn newer_copy_wins() {
                 name(FILE, 0o100_000, "FILE").write(ROOT, &mut block[22 * 64..23 * 64]);
             });
         },
-        &[(Damage, "metadata block 0, copy 0: it is not what the other")],
+        &[(
+            Damage,
+            "metadata block 0, copy 0: it differs from the other",
+        )],
     );
 
     assert!(image.lists("\"FILE\""));
 }
 
 #[test]
-fn lost_block_is_told_of() {
+fn block_without_a_good_copy_is_replaced() {
     let image = found(
         |i| {
             for copy in 0..COPIES {
@@ -95,8 +98,8 @@ fn lost_block_is_told_of() {
         },
         &[
             (Loss, "metadata block 1: both copies are bad"),
-            (Damage, "lost+found, is made"),
-            (Loss, "inode 7 has no name: it goes to /lost+found/#7"),
+            (Damage, "/lost+found is created"),
+            (Loss, "inode 7 has no name: it gets /lost+found/#7"),
         ],
     );
 
@@ -104,7 +107,7 @@ fn lost_block_is_told_of() {
 }
 
 #[test]
-fn lost_root_is_made_anew() {
+fn missing_root_is_created() {
     let mut image = Image::populated();
 
     for copy in 0..COPIES {
@@ -118,7 +121,7 @@ fn lost_root_is_made_anew() {
     assert!(report.losses > 2);
     assert!(image.lists("1 1 inode mode=40755"));
 
-    // Something else is in its place, and reaches further.
+    // A longer record of another kind is in the place of the root directory.
     let mut image = Image::empty(1);
 
     image.put(ROOT, ROOT, &Record::Target(&[b'x'; 150]));

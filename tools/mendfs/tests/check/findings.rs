@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a check says of an image that was damaged in a known way.
+//! Compares the findings in a damaged image with the expected ones.
 
 use mendfs::report::Class;
 use mfmend::image::Image;
 
-/// Damages a populated image, checks that exactly the findings `expected` come, and that the image
-/// is clean once it is repaired.
+/// Damages a populated image, and checks that fsck finds exactly `expected`, in this order, and
+/// that the image is clean after the repair. Each string must be part of the finding. Returns the
+/// repaired image.
 pub fn found(damage: impl FnOnce(&mut Image), expected: &[(Class, &str)]) -> Image {
     let mut image = Image::populated();
 
@@ -22,7 +23,10 @@ pub fn found(damage: impl FnOnce(&mut Image), expected: &[(Class, &str)]) -> Ima
 
     for ((class, what), (expected_class, expected)) in findings.iter().zip(expected) {
         assert_eq!(class, expected_class, "{what}");
-        assert!(what.contains(expected), "\"{what}\", not \"{expected}\"");
+        assert!(
+            what.contains(expected),
+            "\"{what}\" instead of \"{expected}\""
+        );
     }
     assert_eq!(findings.len(), expected.len(), "{findings:#?}");
     image

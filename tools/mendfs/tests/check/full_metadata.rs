@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repairs that need more metadata than there is room for.
+//! Repairs that need more space for metadata.
 
 use mendfs::check::Checked;
 use mendfs::format::{CHUNK_BLOCKS, UNITS};
 use mfmend::image::{extent, Image, FILE, FIRST_BLOCKS, SECOND_ATTRIBUTE};
 
-/// An image whose metadata has room for one more unit only, and a file without a name.
+/// An image with a file without a name, and with one free unit of metadata. A repair needs more,
+/// for `/lost+found` and two names.
 fn full() -> Image {
     let mut image = Image::populated();
     let data = image.data();
@@ -26,7 +27,7 @@ fn full() -> Image {
             image.put(address, FILE, &extent(address, data, 1));
         }
     }
-    // The freed one is the only room.
+    // Fill the freed unit, too.
     image.put(26, FILE, &extent(10, data, 1));
     image
 }
@@ -42,15 +43,15 @@ fn full_metadata_grows() {
 }
 
 #[test]
-fn full_device_is_told_of() {
+fn full_device_cannot_be_repaired() {
     let mut image = full();
 
-    // All but 16 blocks in a row: there are two copies.
+    // Leave space for only one copy of a chunk.
     image.put(26, FILE, &extent(10_000, 576, 416));
     image.put(27, FILE, &extent(20_000, 1008, 19));
 
     let Checked { report, repair } = image.check();
 
-    assert_eq!(report.hopeless, 1, "{:#?}", report.findings);
+    assert_eq!(report.unrepairable, 1, "{:#?}", report.findings);
     repair.write(&mut image.media).expect("memory is good");
 }

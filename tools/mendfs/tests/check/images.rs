@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Images without damage are clean.
+//! Tests that images without damage are clean.
 
 use mendfs::make;
 use mfmend::image::{Image, BLOCKS, NOW, UUID};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the journal has for the metadata, and damage to it.
+//! Replay of the journal, and damage to it.
 
 use mendfs::format::{Inode, Record, COPIES, MAX_METADATA, ROOT, UNITS, UNIT_SIZE};
 use mendfs::make;
@@ -31,7 +31,7 @@ fn journal_is_replayed() {
         (unit, *bytes.expect("it is in the block"))
     };
 
-    // The newer transaction is half written, in one copy; the older one is in the other only.
+    // Each transaction is in one copy of the journal only.
     image.log(3, 1, &[unit(FIRST_FREE), unit(FIFO)]);
     image.log(4, 0, &[unit(FIFO + 1), unit(0)]);
 
@@ -40,7 +40,7 @@ fn journal_is_replayed() {
     assert!(report.is_clean() && report.is_replayed);
     assert_eq!(image.list(), newer.list());
 
-    // What is in place is no matter any more.
+    // The repair has retired the journal: damage to the old transactions is ignored.
     image.flip(image.superblock.geometry.slot(0, 0), 40);
     image.expect_clean();
 }
@@ -53,7 +53,7 @@ fn older_transaction_is_not_replayed() {
     image.log(4, 0, &[]);
     image.log(4, 1, &[]);
     image.expect_clean();
-    // A copy that was not written the last time.
+    // One copy of slot 0 still has transaction 2.
     image.log(2, 0, &[(22, [0; UNIT_SIZE])]);
     image.expect_clean();
 }
@@ -65,29 +65,29 @@ fn transaction_is_not_replayed_over_newer_blocks() {
             for copy in 0..COPIES {
                 i.edit_copy(copy, 0, 6, |_| ());
             }
-            // Transaction 6 has become bad.
+            // Transaction 6 is not in the journal any more.
             i.log(5, 0, &[(22, [0; UNIT_SIZE])]);
         },
-        &[(Damage, "journal: its last transaction is 5, that of the")],
+        &[(Damage, "journal: its last transaction is 5, but the")],
     );
 
     assert!(image.lists("\"file\""));
 }
 
 #[test]
-fn damaged_journal_is_written_anew() {
+fn damaged_journal_is_rewritten() {
     found(
         |i| i.log(2, 0, &[(MAX_METADATA * UNITS, [0; UNIT_SIZE])]),
         &[(
             Damage,
-            "journal 0, slot 0: unit 0 of its transaction cannot",
+            "journal 0, slot 0: unit 0 of its transaction is not in",
         )],
     );
     found(
         |i| i.log(u64::MAX, 1, &[]),
         &[(
             Damage,
-            "journal 1, slot 1: a transaction that there cannot be",
+            "journal 1, slot 1: the number of its transaction is out",
         )],
     );
     found(

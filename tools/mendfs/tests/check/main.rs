@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks that damage is found and repaired, and that no image does harm.
+//! Tests that `fsck.mendfs` finds and repairs damage, and survives every image.
 
 mod chunks;
 mod copies;

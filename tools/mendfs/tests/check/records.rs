@@ -11,7 +11,7 @@ use mfmend::image::{extent, name, Image, DIRECTORY, FIFO, FILE, LINK, TARGET};
 use super::findings::found;
 
 #[test]
-fn damaged_records_go() {
+fn damaged_records_are_freed() {
     found(
         |i| i.edit(0, |block| block[40 * 64] = 9),
         &[(Loss, "metadata block 0, unit 40: wrong length")],
@@ -22,7 +22,7 @@ fn damaged_records_go() {
     );
     found(
         |i| i.edit(0, |block| block[40 * 64 + 7] = 9),
-        &[(Damage, "metadata block 0, unit 40: a free unit that")],
+        &[(Damage, "metadata block 0, unit 40: a free unit is not")],
     );
     found(
         |i| i.edit(0, |block| block[63 * 64..63 * 64 + 2].fill(2)),
@@ -31,10 +31,10 @@ fn damaged_records_go() {
 }
 
 #[test]
-fn inodes_are_themselves() {
+fn inodes_are_checked() {
     found(
         |i| i.edit(0, |block| block[FILE as usize * 64 + 8] = 77),
-        &[(Damage, "inode 5 says that it is inode 77")],
+        &[(Damage, "the record of inode 5 has the number 77")],
     );
     found(
         |i| {
@@ -46,7 +46,7 @@ fn inodes_are_themselves() {
         },
         &[(
             Damage,
-            "inode 13, of type 10000, has size 1, device number 2, parent 3",
+            "inode 13 of type 10000 must not have size 1, device number 2, parent 3",
         )],
     );
 }
@@ -57,11 +57,11 @@ fn records_have_an_owner() {
 
     found(
         |i| i.put(40, 77, &extent(0, data, 1)),
-        &[(Loss, "unit 40: extent of inode 77, which is not there")],
+        &[(Loss, "unit 40: extent of inode 77, which does not exist")],
     );
     found(
         |i| i.put(40, DIRECTORY, &extent(0, data, 1)),
-        &[(Loss, "unit 40: extent of inode 3, which is no file")],
+        &[(Loss, "unit 40: extent of inode 3, which is not a regular")],
     );
     found(
         |i| {
@@ -74,22 +74,25 @@ fn records_have_an_owner() {
                 },
             );
         },
-        &[(Loss, "unit 40: attribute of inode 77, which is not there")],
+        &[(Loss, "unit 40: attribute of inode 77, which does not exist")],
     );
     found(
         |i| i.put(40, FILE, &Record::Target(b"x")),
-        &[(Loss, "target of inode 5, which is no symbolic link")],
+        &[(Loss, "target of inode 5, which is not a symbolic link")],
     );
     found(
         |i| i.put(40, 77, &name(FILE, 0o100_000, "x")),
         &[(
             Loss,
-            "name \"x\" in directory 77: the directory is not there",
+            "name \"x\" in directory 77: the directory does not exist",
         )],
     );
     found(
         |i| i.put(40, FILE, &name(FILE, 0o100_000, "x")),
-        &[(Loss, "name \"x\" in directory 5: it is no directory")],
+        &[(
+            Loss,
+            "name \"x\" in directory 5: inode 5 is not a directory",
+        )],
     );
 }
 
@@ -106,7 +109,7 @@ fn extents_are_data_and_do_not_overlap() {
     ] {
         let image = found(
             |i| i.put(40, FILE, &extent(50, block, count)),
-            &[(Loss, "unit 40: extent of inode 5: file blocks 50..")],
+            &[(Loss, "unit 40: extent of inode 5, file blocks 50..")],
         );
 
         assert_eq!(image.lists("40 5 extent"), kept.is_some());
@@ -115,15 +118,15 @@ fn extents_are_data_and_do_not_overlap() {
 
     let image = found(
         |i| i.put(40, FILE, &extent(1, start + 9, 2)),
-        &[(Loss, "file blocks 1..3 at 521..523, they overlap")],
+        &[(Loss, "file blocks 1..3 at blocks 521..523, overlaps")],
     );
 
     assert!(image.lists("file_block=2 block=522 count=1"));
     found(
         |i| i.put(40, FILE, &extent(0, start + 9, 2)),
-        &[(Loss, "they overlap the extent before")],
+        &[(Loss, "overlaps the previous extent")],
     );
-    // As large as they get.
+    // The last possible block of a file.
     found(
         |i| i.put(40, FILE, &extent(Extent::MAX_FILE_BLOCK - 1, start, 1)),
         &[],
@@ -142,10 +145,10 @@ fn bad_ranges_are_data_and_do_not_overlap() {
     ] {
         found(
             |i| i.put(40, 0, &Record::Bad { block, count }),
-            &[(Damage, "overlap others, or are not all data")],
+            &[(Damage, "overlap another bad range, or are not only data")],
         );
     }
-    // That a file has them is no matter.
+    // Bad blocks can be allocated to a file.
     found(
         |i| {
             i.put(
@@ -161,7 +164,7 @@ fn bad_ranges_are_data_and_do_not_overlap() {
     );
     found(
         |i| i.edit(0, |block| block[20 * 64 + 8] = 5),
-        &[(Damage, "unit 20: bad blocks that belong to inode 5")],
+        &[(Damage, "unit 20: a bad range must not belong to inode 5")],
     );
 }
 
@@ -169,7 +172,10 @@ fn bad_ranges_are_data_and_do_not_overlap() {
 fn symbolic_links_have_one_target() {
     found(
         |i| i.change(LINK, |inode| inode.size = 7),
-        &[(Damage, "symbolic link 9 has size 7, its target 6")],
+        &[(
+            Damage,
+            "symbolic link 9 has size 7, but a target of 6 bytes",
+        )],
     );
     found(
         |i| i.put(40, LINK, &Record::Target(b"other one")),
@@ -179,13 +185,16 @@ fn symbolic_links_have_one_target() {
         |i| i.free(TARGET, 1),
         &[
             (Loss, "symbolic link 9 has no target"),
-            (Loss, "name \"link\" in directory 11: inode 9 is not there"),
+            (
+                Loss,
+                "name \"link\" in directory 11: inode 9 does not exist",
+            ),
         ],
     );
 }
 
 #[test]
-fn attributes_are_there_once() {
+fn attributes_have_different_names() {
     let second = Record::Attribute {
         name: b"user.one",
         value: b"2",
@@ -193,6 +202,6 @@ fn attributes_are_there_once() {
 
     found(
         |i| i.put(2 * UNITS + 1, FILE, &second),
-        &[(Loss, "attribute \"user.one\" of inode 5, which has one")],
+        &[(Loss, "attribute \"user.one\" of inode 5, which has another")],
     );
 }

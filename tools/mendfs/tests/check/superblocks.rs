@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Damage to superblocks, and a growth that was interrupted.
+//! Damage to superblocks, and an interrupted growth.
 
 use mendfs::check::Checked;
 use mendfs::checksum;
@@ -14,7 +14,7 @@ use mfmend::image::{Image, BLOCKS, FIRST_BLOCKS};
 use super::findings::found;
 
 #[test]
-fn superblock_from_other_copy() {
+fn bad_superblock_is_repaired_from_the_other_copy() {
     found(
         |i| i.flip(0, 50),
         &[(Damage, "superblock 0: wrong checksum")],
@@ -30,7 +30,7 @@ fn superblock_from_other_copy() {
 }
 
 #[test]
-fn superblock_of_another_filesystem_loses() {
+fn superblock_of_another_filesystem_is_replaced() {
     for copy in 0..COPIES {
         found(
             |i| {
@@ -43,13 +43,13 @@ fn superblock_of_another_filesystem_loses() {
                     .write(i.superblock.geometry.superblock(copy), &block)
                     .expect("memory is good");
             },
-            &[(Damage, "it is not that of this filesystem")],
+            &[(Damage, "it is not a superblock of this filesystem")],
         );
     }
 }
 
 #[test]
-fn label_that_was_set_halfway_is_that_of_the_first() {
+fn label_of_the_first_superblock_is_used() {
     found(
         |i| {
             let mut other = i.superblock;
@@ -61,21 +61,22 @@ fn label_that_was_set_halfway_is_that_of_the_first() {
                 .write(i.superblock.geometry.superblock(1), &block)
                 .expect("memory is good");
         },
-        &[(Note, "superblock 1: it has another label")],
+        &[(Note, "superblock 1: its label or mount UUID is outdated")],
     );
 }
 
 #[test]
-fn grown_device_has_superblock_inside() {
+fn second_superblock_is_found_on_a_grown_device() {
     let mut image = Image::populated();
 
     image.media.blocks += 100;
     image.expect_clean();
 }
 
-/// What is on the media when the machine stops while the filesystem grows, and all is there but the
-/// first superblock. The device is `behind` blocks longer still.
-fn growing(image: &mut Image, behind: u64) {
+/// Puts the image into the state that a crash leaves while the filesystem grows, when only the
+/// first superblock is still the old one. The device has `after` blocks after the end of the grown
+/// filesystem.
+fn interrupt_growth(image: &mut Image, after: u64) {
     let grown = image
         .superblock
         .geometry
@@ -86,7 +87,7 @@ fn growing(image: &mut Image, behind: u64) {
         ..image.superblock
     };
 
-    image.media.blocks = grown.blocks() + behind;
+    image.media.blocks = grown.blocks() + after;
     for number in 0..FIRST_BLOCKS {
         let block = image
             .media
@@ -107,18 +108,21 @@ fn growing(image: &mut Image, behind: u64) {
 }
 
 #[test]
-fn growth_that_was_interrupted() {
-    for behind in [0, 1, 5] {
-        let what = format!("block {}: left of a growth to", BLOCKS + 99 + behind);
-        let image = found(|i| growing(i, behind), &[(Note, &what)]);
+fn interrupted_growth_is_cleared() {
+    for after in [0, 1, 5] {
+        let what = format!(
+            "block {}: superblock of an interrupted growth to",
+            BLOCKS + 99 + after
+        );
+        let image = found(|i| interrupt_growth(i, after), &[(Note, &what)]);
 
         assert_eq!(image.list(), Image::populated().list());
-        assert!(!image.media.contents.contains_key(&(BLOCKS + 99 + behind)));
+        assert!(!image.media.contents.contains_key(&(BLOCKS + 99 + after)));
 
-        // The first superblock was being written.
+        // The machine has crashed during the write of the first superblock.
         let mut image = Image::populated();
 
-        growing(&mut image, behind);
+        interrupt_growth(&mut image, after);
         image.flip(0, 50);
         image
             .media
@@ -134,7 +138,7 @@ fn growth_that_was_interrupted() {
         );
         assert_eq!(
             findings.len(),
-            if behind == 0 { 1 } else { 2 },
+            if after == 0 { 1 } else { 2 },
             "{findings:?}"
         );
         repair.write(&mut image.media).expect("memory is good");

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Damage to the tree of directories: names, parents, and the number of links.
+//! Damage to the tree of directories: names, parents and link counts.
 
 use mendfs::format::{ROOT, UNITS};
 use mendfs::report::Class::{Damage, Loss, Note};
@@ -21,14 +21,17 @@ fn root_is_a_directory() {
 }
 
 #[test]
-fn names_are_right() {
+fn names_are_checked() {
     found(
         |i| i.put(40, ROOT, &name(77, 0o100_000, "x\n")),
-        &[(Loss, "name \"x\\n\" in directory 1: inode 77 is not there")],
+        &[(
+            Loss,
+            "name \"x\\n\" in directory 1: inode 77 does not exist",
+        )],
     );
     found(
         |i| i.put(40, DIRECTORY, &name(ROOT, 0o040_000, "up")),
-        &[(Loss, "it is the root directory")],
+        &[(Loss, "its target is the root directory")],
     );
     found(
         |i| i.put(22, ROOT, &name(FILE, 0o040_000, "file")),
@@ -41,7 +44,7 @@ fn names_are_right() {
         |i| i.put(40, ROOT, &name(FIFO, 0o010_000, "file")),
         &[(
             Loss,
-            "name \"file\" in directory 1: the name is there twice",
+            "name \"file\" in directory 1: the directory has this name twice",
         )],
     );
 }
@@ -63,19 +66,19 @@ fn directories_have_one_name() {
     found(
         |i| i.free(24, 1),
         &[
-            (Damage, "lost+found, is made"),
-            (Loss, "inode 11 has no name: it goes to /lost+found/#11"),
-            (Damage, "inode 3 has 3 links, not 2"),
+            (Damage, "/lost+found is created"),
+            (Loss, "inode 11 has no name: it gets /lost+found/#11"),
+            (Damage, "inode 3 has link count 3 instead of 2"),
         ],
     );
-    // In each other.
+    // Directories that contain each other.
     let image = found(
         |i| i.put(21, INNER, &name(DIRECTORY, 0o040_000, "dir")),
         &[
-            (Loss, "the directory is in itself"),
-            (Damage, "lost+found, is made"),
-            (Loss, "inode 3 has no name: it goes to /lost+found/#3"),
-            (Damage, "inode 1 has 4 links, not 3"),
+            (Loss, "the directory contains itself"),
+            (Damage, "/lost+found is created"),
+            (Loss, "inode 3 has no name: it gets /lost+found/#3"),
+            (Damage, "inode 1 has link count 4 instead of 3"),
         ],
     );
 
@@ -83,7 +86,7 @@ fn directories_have_one_name() {
 }
 
 #[test]
-fn lost_and_found_may_be_there() {
+fn existing_lost_and_found_is_used() {
     let image = found(
         |i| {
             i.put(21, ROOT, &name(DIRECTORY, 0o040_000, "lost+found"));
@@ -91,7 +94,7 @@ fn lost_and_found_may_be_there() {
             i.change(FIFO, |inode| inode.links = 2);
             i.free(UNITS + 1, 5);
         },
-        &[(Loss, "inode 7 has no name: it goes to /lost+found/#7.2")],
+        &[(Loss, "inode 7 has no name: it gets /lost+found/#7.2")],
     );
 
     assert!(image.lists(" 3 name target=7 type=100000 \"#7.2\""));
@@ -102,7 +105,7 @@ fn lost_and_found_may_be_there() {
             i.free(UNITS + 1, 5);
         },
         &[
-            (Damage, "/lost+found.2, is made"),
+            (Damage, "/lost+found.2 is created"),
             (Loss, "inode 7 has no name"),
         ],
     );
@@ -113,7 +116,7 @@ fn lost_and_found_may_be_there() {
 #[test]
 fn links_are_counted() {
     for number in [ROOT, DIRECTORY, FILE, FIFO] {
-        let what = format!("inode {number} has 9 links, not");
+        let what = format!("inode {number} has link count 9 instead of");
 
         found(
             |i| i.change(number, |inode| inode.links = 9),
@@ -122,18 +125,18 @@ fn links_are_counted() {
     }
     found(
         |i| i.change(FILE, |inode| inode.links = 0),
-        &[(Damage, "inode 5 has 0 links, not 2")],
+        &[(Damage, "inode 5 has link count 0 instead of 2")],
     );
 }
 
 #[test]
-fn orphans_go() {
+fn orphans_are_removed() {
     let image = found(
         |i| {
             i.change(CLONE, |inode| inode.links = 0);
             i.free(UNITS + 1, 5);
         },
-        &[(Note, "inode 7 was removed while open: it goes")],
+        &[(Note, "inode 7 was removed while open, and is not freed")],
     );
 
     assert!(!image.lists(" 7 extent"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Chunks of the metadata, the blocks in them, and the links from each to the next.
+//! Chunks of the metadata, their blocks, and the link from each chunk to the next.
 
 use mendfs::checksum;
 use mendfs::format::{
@@ -24,7 +24,7 @@ proptest! {
     }
 
     #[test]
-    fn blocks_know_their_chunk(
+    fn blocks_are_opened_only_as_sealed(
         chunk in chunk(),
         (uuid, secret) in any::<([u8; 16], [u8; 16])>(),
         distance in 0..CHUNK_BLOCKS,
@@ -94,7 +94,7 @@ proptest! {
         );
         prop_assert_eq!(geometry.next_chunk(number, &[0; UNIT_SIZE]), Ok(None));
 
-        // It belongs to no inode.
+        // A chunk must not belong to an inode.
         Record::Chunk(chunk).write(1, &mut unit);
         prop_assert!(geometry.next_chunk(number, &unit).is_err());
     }
@@ -109,7 +109,7 @@ fn chunks_have_limits() {
     assert!(!geometry.may_have(last + 1));
     assert!(!geometry.may_have(u64::MAX));
 
-    // Data of 515 blocks.
+    // The data has 515 blocks: space for 16 chunks of 2 * 16 blocks.
     let small = Geometry::new(1040, 8, 4).expect("it fits");
 
     assert!(small.may_have(16));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The geometry: what lies where on a device, and which sizes there may be.
+//! The geometry: the places of all structures on a device, and the valid sizes.
 
 use mendfs::format::{Fault, Geometry, Place, Secret, Superblock, BLOCK_SIZE, COPIES, SLOTS};
 use proptest::prelude::*;
@@ -9,7 +9,7 @@ use super::strategies::geometry;
 
 proptest! {
     #[test]
-    fn places_are_where_things_are(geometry in geometry()) {
+    fn each_block_has_one_place(geometry in geometry()) {
         let mut count = 0;
 
         for copy in 0..COPIES {
@@ -36,7 +36,7 @@ proptest! {
             count += 1;
         }
 
-        // All others are unused, and there are less than an alignment of them.
+        // All other blocks are unused: fewer than 512, to which the data is aligned.
         let unused = (0..geometry.blocks())
             .filter(|block| geometry.place(*block) == Place::Unused)
             .count() as u64;
@@ -59,7 +59,7 @@ proptest! {
 }
 
 #[test]
-fn second_copies_lie_behind_the_old_ones_after_growth() {
+fn second_copies_are_after_the_old_ones_after_growth() {
     let geometry = Geometry::new(4096, 8, 2).expect("it fits");
     let superblock = Superblock {
         uuid: [1; 16],
@@ -69,7 +69,7 @@ fn second_copies_lie_behind_the_old_ones_after_growth() {
         mount_uuid: [1; 16],
     };
 
-    for (blocks, may) in [
+    for (blocks, is_possible) in [
         (0, false),
         (4095, false),
         (4096, false),
@@ -81,7 +81,7 @@ fn second_copies_lie_behind_the_old_ones_after_growth() {
     ] {
         let grown = geometry.grown(blocks);
 
-        assert_eq!(grown.is_ok(), may, "{blocks}");
+        assert_eq!(grown.is_ok(), is_possible, "{blocks}");
         let Ok(grown) = grown else {
             continue;
         };

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Headers of blocks, and the checksum in them.
+//! Headers of blocks and their checksums.
 
 use mendfs::checksum;
 use mendfs::format::{Fault, Header, Magic, LAST_SEQUENCE, UNIT_SIZE};

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks `fs/mendfs/format/`: what is written is read, and anything can be read.
+//! Property tests of `fs/mendfs/format/`: structures are read as they were written, and reading
+//! arbitrary bytes does not panic.
 
 mod chunks;
 mod geometry;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Records are read as they were written, and any bytes can be read.
+//! Records are read as they were written, and reading arbitrary bytes does not panic.
 
 use mendfs::checksum;
 use mendfs::format::{Fault, Header, Magic, Record, Transaction, UNIT_SIZE};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the tests draw their records, chunks and sizes from.
+//! Strategies that generate records, chunks and sizes for the tests.
 
 use mendfs::format::{
     Chunk, Extent, Geometry, Inode, Record, Time, CHUNK_BLOCKS, MAX_METADATA, NAME_MAX,
@@ -8,7 +8,7 @@ use mendfs::format::{
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-/// A record with contents of its own.
+/// A record that owns its contents.
 #[derive(Clone, Debug)]
 pub enum Owned {
     Inode(Inode),
@@ -142,7 +142,7 @@ pub fn record() -> impl Strategy<Value = Owned> {
     ]
 }
 
-/// Sizes that fit each other, in small devices.
+/// Valid sizes for small devices.
 pub fn geometry() -> impl Strategy<Value = Geometry> {
     (4..20_u64, 1..600_u64, 600..4000_u64).prop_filter_map("does not fit", |(journal, m, n)| {
         Geometry::new(n, 2 * journal, m).ok()

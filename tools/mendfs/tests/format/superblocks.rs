@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Superblocks: those of this version are read, others are refused.
+//! Superblocks: only those of the current version are accepted.
 
 use mendfs::checksum;
 use mendfs::format::{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads the contents of files, of which a part may be lost, and compares them.
+//! Reads and compares the contents of files, some pages of which can be bad.
 
 use std::fs;
 use std::io;
@@ -9,12 +9,13 @@ use std::os::unix::fs::FileExt;
 use crate::model::file::File;
 use crate::span::PAGE;
 
-/// Whether this is what reading memory fails with that is lost.
+/// Whether this is the error of reading a bad page: `EIO`.
 pub fn is_failure(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EIO)
 }
 
-/// Reads until the end.
+/// Fills `bytes` from offset `at` of the file, as far as the file goes. Returns the number of
+/// bytes.
 pub fn read_at(file: &fs::File, bytes: &mut [u8], at: usize) -> io::Result<usize> {
     let mut done = 0;
 
@@ -27,11 +28,12 @@ pub fn read_at(file: &fs::File, bytes: &mut [u8], at: usize) -> io::Result<usize
     Ok(done)
 }
 
-/// Reads a file, at most `len` bytes. A page that is lost may fail: `expected` takes its place.
+/// Reads at most `len` bytes of a file. If the read of a bad page fails, the page is filled from
+/// `expected`.
 fn read_file(
     file: &fs::File,
     len: usize,
-    is_lost: impl Fn(usize) -> bool,
+    is_bad: impl Fn(usize) -> bool,
     expected: &[u8],
 ) -> io::Result<Vec<u8>> {
     let size = file.metadata()?.len() as usize;
@@ -41,7 +43,7 @@ fn read_file(
         let at = page * PAGE;
 
         match read_at(file, bytes, at) {
-            Err(error) if is_failure(&error) && is_lost(page) => {
+            Err(error) if is_failure(&error) && is_bad(page) => {
                 for (to, from) in bytes.iter_mut().zip(&expected[at.min(expected.len())..]) {
                     *to = *from;
                 }
@@ -54,16 +56,17 @@ fn read_file(
     Ok(found)
 }
 
-/// Compares the contents of a file.
+/// Compares the contents of a file: each byte, and the size, must be as in `before` or in `after`.
+/// The size can also be in between.
 pub fn compare_file(file: &fs::File, before: &File, after: &File) -> Result<(), String> {
     let (old, new) = (&before.data, &after.data);
     let sizes = old.len().min(new.len())..=old.len().max(new.len());
-    let is_lost = |page| before.lost.contains(&page) || after.lost.contains(&page);
-    // One more than there should be.
-    let found = read_file(file, sizes.end() + 1, is_lost, new).map_err(|e| e.to_string())?;
+    let is_bad = |page| before.bad.contains(&page) || after.bad.contains(&page);
+    // Read one byte more than the maximum, to detect a file that is too long.
+    let found = read_file(file, sizes.end() + 1, is_bad, new).map_err(|e| e.to_string())?;
 
     if !sizes.contains(&found.len()) {
-        return Err(format!("{} bytes, not {sizes:?}", found.len()));
+        return Err(format!("{} bytes instead of {sizes:?}", found.len()));
     }
     if found == *old || found == *new {
         return Ok(());
@@ -75,7 +78,8 @@ pub fn compare_file(file: &fs::File, before: &File, after: &File) -> Result<(), 
 
     match (wrong.first(), wrong.last()) {
         (Some(first), Some(last)) => Err(format!(
-            "{} bytes are wrong from {first:#x} to {last:#x}, the first is {:#04x}, not {:#04x} or {:#04x}",
+            "{} bytes are wrong from {first:#x} to {last:#x}, the first is {:#04x} instead of \
+             {:#04x} or {:#04x}",
             wrong.len(),
             found[*first],
             byte(old, *first),
@@ -85,13 +89,17 @@ pub fn compare_file(file: &fs::File, before: &File, after: &File) -> Result<(), 
     }
 }
 
-/// What is not as expected, from offset `at` of the file on.
-pub fn difference(expected: &[u8], found: &[u8], at: usize) -> Result<(), String> {
+/// Compares bytes from offset `at` of a file with the expected ones.
+pub fn compare(expected: &[u8], found: &[u8], at: usize) -> Result<(), String> {
     if expected == found {
         return Ok(());
     }
     if expected.len() != found.len() {
-        return Err(format!("{} bytes, not {}", found.len(), expected.len()));
+        return Err(format!(
+            "{} bytes instead of {}",
+            found.len(),
+            expected.len()
+        ));
     }
 
     let differ: Vec<_> = (0..found.len())
@@ -100,7 +108,7 @@ pub fn difference(expected: &[u8], found: &[u8], at: usize) -> Result<(), String
     let (first, last) = (differ[0], differ[differ.len() - 1]);
 
     Err(format!(
-        "{} bytes differ from {:#x} to {:#x}, the first is {:#04x}, not {:#04x}",
+        "{} bytes differ from {:#x} to {:#x}, the first is {:#04x} instead of {:#04x}",
         differ.len(),
         at + first,
         at + last,

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks what power failures may leave of a filesystem on which sequences of operations were done.
+//! Checks the states that a power failure can leave of a filesystem during sequences of operations.
 //!
-//! The plugin of QEMU has written down what the guest stored, wrote back and fenced. That is done
-//! again here, without a guest. At each fence, and at the end of each operation, states are made
-//! that a power failure could leave at this moment: what is durable, and a subset of the lines that
-//! are not. In each of them fsck must find nothing to repair, and the files must be as before the
-//! operation or as after it.
+//! The plugin of QEMU has recorded all stores, write-backs and fences of the guest. This module
+//! replays them without a guest. At each fence of the last operation of a sequence, and at its end,
+//! it makes states that a power failure could leave at this moment: the durable contents, and a
+//! subset of the cache lines that are not durable. In each state fsck must find nothing to repair,
+//! and the files must be as before or after the operation.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs;
@@ -26,45 +26,47 @@ mod image;
 mod trace;
 
 use cache::{Cache, Lines};
-use image::{Image, Left};
+use image::{Image, Remains};
 use trace::{Event, Trace};
 
-/// How many wrong states are shown.
+/// The maximum number of wrong states that are printed.
 const SHOWN: usize = 10;
 
-/// What is to be checked.
+/// The arguments of a check.
 #[derive(Args)]
 pub struct Request {
-    /// How many states at a moment at most. If there are not more than that, all are checked.
+    /// The maximum number of states at each moment. If no more are possible, all are checked.
     #[arg(long, default_value_t = 64)]
     states: usize,
-    /// What those follow from that are chosen of more.
+    /// The seed that selects states if more are possible.
     #[arg(long, default_value_t = 1)]
     choice: u64,
-    /// Where the first state that is wrong goes.
+    /// A file to write the first wrong state to.
     #[arg(long)]
     keep: Option<PathBuf>,
-    /// What was in the memory first.
+    /// The initial contents of the memory.
     first: PathBuf,
-    /// What the guest did with it.
+    /// The trace of the guest.
     trace: PathBuf,
-    /// What was in the memory in the end.
+    /// The final contents of the memory.
     last: PathBuf,
 }
 
-/// How much was checked.
+/// The numbers of checked sequences, fences and states.
 #[derive(Default)]
 pub struct Checked {
     sequences: u64,
     fences: u64,
-    /// States, and of how many moments they are all that there are.
     states: u64,
+    /// Moments at which states were made.
     moments: u64,
+    /// Moments at which all possible states were checked.
     whole_moments: u64,
-    /// The most lines that were not durable at a moment.
+    /// The maximum number of lines that were not durable at a moment.
     lines: usize,
-    /// How many states are wrong, and what is wrong with the first.
+    /// The number of wrong states.
     wrong: u64,
+    /// The descriptions of the first wrong states.
     shown: Vec<String>,
 }
 
@@ -89,8 +91,8 @@ impl Display for Checked {
         }
         write!(
             f,
-            "{} sequences, {} fences, {} states at {} moments ({} of these have no others), up to \
-             {} lines not durable; {} states are wrong",
+            "{} sequences, {} fences, {} states at {} moments (at {} of them all possible states), \
+             up to {} lines not durable; {} states are wrong",
             self.sequences,
             self.fences,
             self.states,
@@ -102,7 +104,7 @@ impl Display for Checked {
     }
 }
 
-/// Checks the states that `sequences` may leave.
+/// Checks the states that a power failure can leave during `sequences`.
 pub fn check(request: &Request, sequences: &[Sequence]) -> Result<String, String> {
     let first = read(&request.first)?;
     let trace = read(&request.trace)?;
@@ -128,7 +130,7 @@ pub fn check(request: &Request, sequences: &[Sequence]) -> Result<String, String
                     part.run(Trace::new(trace))?;
                     match part.cache.memory() == last {
                         true => Ok(part.checked),
-                        false => Err("the guest has stored what is not in the trace".into()),
+                        false => Err("the trace does not lead to the final memory".into()),
                     }
                 })
             })
@@ -138,7 +140,7 @@ pub fn check(request: &Request, sequences: &[Sequence]) -> Result<String, String
             .into_iter()
             .map(|part| {
                 part.join()
-                    .unwrap_or_else(|_| Err("a part has died".into()))
+                    .unwrap_or_else(|_| Err("a thread has panicked".into()))
             })
             .collect()
     });
@@ -147,7 +149,7 @@ pub fn check(request: &Request, sequences: &[Sequence]) -> Result<String, String
         all.add(part);
     }
     if all.sequences != sequences.len() as u64 {
-        return Err(format!("{all}, and there are {}", sequences.len()));
+        return Err(format!("{all}; but {} sequences exist", sequences.len()));
     }
     match all.wrong {
         0 => Ok(all.to_string()),
@@ -159,13 +161,14 @@ fn read(path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// A sequence that the guest is doing.
+/// A sequence that the guest runs.
 struct Running {
     number: usize,
-    /// How many operations are done.
+    /// The number of finished operations.
     done: usize,
-    /// What each file may be if the power fails now, byte by byte. All have the same names, for
-    /// these are durable at once; the last one is what a program sees.
+    /// The possible contents after a power failure: each byte of a file must be as in one of these
+    /// versions. All versions have the same names, because operations on names are durable at once.
+    /// The last version is the one that a program sees.
     versions: Vec<Model>,
     random: Random,
 }
@@ -175,13 +178,14 @@ impl Running {
         &self.versions[self.versions.len() - 1]
     }
 
-    /// An operation is done.
+    /// Updates the versions after an operation is finished.
     fn finish(&mut self, operation: Operation) {
         let mut after = self.now().clone();
 
         after.apply(operation);
         match operation {
-            // Only fsync() makes these durable: parts of pages are zeroed in place.
+            // Only fsync() makes these durable. `Reserve` and `Punch` are among them, because they
+            // zero parts of pages in place.
             Operation::Write(..)
             | Operation::MapWrite(_, _, _, false)
             | Operation::Scribble(..)
@@ -205,7 +209,7 @@ impl Running {
                     version.put(id, at, &data[at..]);
                 }
             }
-            // What is cloned is what a program has seen.
+            // The clone has the contents that a program sees, durable or not.
             Operation::Transfer(_, from, span, to, at) => {
                 let bytes = self.now().files[&from].data[span.at..span.end()].to_vec();
 
@@ -223,12 +227,12 @@ impl Running {
     }
 }
 
-/// Every so many sequences, which are checked side by side with the others.
+/// The sequences of one thread: the states of the others are checked in parallel.
 struct Part<'a> {
     request: &'a Request,
     sequences: &'a [Sequence],
     cache: Cache,
-    /// Which of so many parts it is.
+    /// The number of this part, and the number of parts.
     turn: (usize, usize),
     checked: Checked,
     running: Option<Running>,
@@ -244,15 +248,15 @@ impl Part<'_> {
                     self.check_before_fence()?;
                     self.cache.apply(&event);
                 }
-                Event::Mark(mark) => self.go_on(mark)?,
+                Event::Mark(mark) => self.apply_mark(mark)?,
                 _ => self.cache.apply(&event),
             }
         }
         Ok(())
     }
 
-    /// The operation that is under way, if its states are to be checked: it is the last one of its
-    /// sequence. The ones before are the last of another sequence.
+    /// The running operation, if it is the last one of its sequence. The states during the earlier
+    /// operations are not checked, because a shorter sequence ends with each of them.
     fn last_operation(&self) -> Option<Operation> {
         let running = self.running.as_ref()?;
         let sequence = self.sequences.get(running.number)?;
@@ -269,8 +273,8 @@ impl Part<'_> {
         self.check_states(Some(operation))
     }
 
-    /// A program is so far.
-    fn go_on(&mut self, mark: Mark) -> Result<(), String> {
+    /// Handles a mark of the program in the guest.
+    fn apply_mark(&mut self, mark: Mark) -> Result<(), String> {
         let Mark::Done(number, done) = mark else {
             self.running = None;
             return Ok(());
@@ -293,7 +297,7 @@ impl Part<'_> {
         let operation = self.sequences.get(number).and_then(|all| all.get(done - 1));
         let (Some(running), Some(operation)) = (self.running.as_mut(), operation) else {
             return Err(format!(
-                "the guest does a sequence {number} that there is not"
+                "the guest runs sequence {number}, which does not exist"
             ));
         };
 
@@ -306,7 +310,8 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// Checks states that may be left now, while an operation is under way, or not.
+    /// Checks the states that a power failure can leave now. `operation` is the running one, or
+    /// [`None`] if all are finished.
     fn check_states(&mut self, operation: Option<Operation>) -> Result<(), String> {
         let Some(running) = self.running.as_mut() else {
             return Ok(());
@@ -323,7 +328,7 @@ impl Part<'_> {
             before: running.now(),
             after: after.as_ref(),
             versions: running.versions.iter().chain(&after).collect(),
-            // Where something was not durable before, it may be there in part.
+            // If a clone replaces contents that were not durable, a mixture of versions is correct.
             is_whole: running.versions.len() == 1
                 && matches!(operation, Some(Operation::Transfer(Transfer::Clone, ..))),
             is_growing: matches!(operation, Some(Operation::Grow)),
@@ -340,7 +345,7 @@ impl Part<'_> {
             };
 
             if let (0, Some(path)) = (self.checked.wrong, &self.request.keep) {
-                let bytes = Left::new(self.cache.durable(), lines).bytes();
+                let bytes = Remains::new(self.cache.durable(), lines).bytes();
 
                 fs::write(path, bytes).map_err(|e| format!("{}: {e}", path.display()))?;
             }
@@ -348,7 +353,7 @@ impl Part<'_> {
             if self.checked.shown.len() < SHOWN {
                 let when = match operation {
                     Some(_) => "at a fence of the last operation",
-                    None => "when all are done",
+                    None => "after the last operation",
                 };
 
                 self.checked.shown.push(format!(
@@ -364,24 +369,24 @@ impl Part<'_> {
     }
 }
 
-/// What must be left.
+/// The expected state after a power failure.
 struct Judge<'a> {
     folder: String,
     before: &'a Model,
-    /// The same once the operation is done that is under way.
+    /// The model after the running operation.
     after: Option<&'a Model>,
-    /// What each byte of a file may be.
+    /// The versions with the possible contents.
     versions: Vec<&'a Model>,
-    /// The operation changes contents as a whole.
+    /// Whether the contents must be those of one version as a whole.
     is_whole: bool,
-    /// The filesystem grows: its first superblock is written.
+    /// Whether the filesystem grows, so that its first superblock can be torn.
     is_growing: bool,
 }
 
 impl Judge<'_> {
     fn check(&self, durable: &[u8], lines: &Lines) -> Result<(), String> {
-        let left = Left::new(durable, lines);
-        let image = Image::read(&left, self.is_growing)?;
+        let remains = Remains::new(durable, lines);
+        let image = Image::read(&remains, self.is_growing)?;
         let folder = image.folder(&self.folder)?;
         let found = image.list(folder)?;
         let Some(names) = [Some(self.before), self.after]
@@ -406,7 +411,7 @@ impl Judge<'_> {
                 .collect();
 
             if names.files[&id].kind == Kind::Regular {
-                let bytes = image.contents(&left, folder, &path)?;
+                let bytes = image.contents(&remains, folder, &path)?;
 
                 self.compare(&bytes, &versions)
                     .map_err(|wrong| format!("{path}: {wrong}"))?;
@@ -415,7 +420,7 @@ impl Judge<'_> {
         Ok(())
     }
 
-    /// Compares contents with those that they may be.
+    /// Checks that contents are possible, given their versions.
     fn compare(&self, bytes: &[u8], versions: &[&[u8]]) -> Result<(), String> {
         if versions.contains(&bytes) {
             return Ok(());
@@ -424,27 +429,27 @@ impl Judge<'_> {
         let sizes: Vec<_> = versions.iter().map(|version| version.len()).collect();
 
         if !sizes.contains(&bytes.len()) {
-            return Err(format!("{} bytes, not one of {sizes:?}", bytes.len()));
+            return Err(format!("{} bytes instead of one of {sizes:?}", bytes.len()));
         }
         if self.is_whole {
-            // The size is set last.
+            // A clone sets the size last, so the file can be a prefix of a version.
             let is_before_size = |version: &&[u8]| version.get(..bytes.len()) == Some(bytes);
 
             return match versions.iter().any(is_before_size) {
                 true => Ok(()),
-                false => Err("a part of a clone".into()),
+                false => Err("it is only partly cloned".into()),
             };
         }
 
-        let may_be = |at: usize, byte: u8| {
+        let is_possible = |at: usize, byte: u8| {
             let mut versions = versions.iter();
 
             versions.any(|version| version.get(at).copied().unwrap_or(0) == byte)
         };
 
-        match (0..bytes.len()).find(|at| !may_be(*at, bytes[*at])) {
+        match (0..bytes.len()).find(|at| !is_possible(*at, bytes[*at])) {
             Some(at) => Err(format!(
-                "of {} bytes, that at {at:#x} is {:#04x}, which it never was",
+                "of {} bytes, the one at {at:#x} is {:#04x}, which is not in any version",
                 bytes.len(),
                 bytes[at]
             )),

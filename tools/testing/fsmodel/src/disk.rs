@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files in a directory, on which the operations are done.
+//! Runs operations on the files of a directory.
 
 mod attributes;
 mod names;
@@ -14,7 +14,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use mendfs::growth::Growing;
+use mendfs::growth::MountedFs;
 
 use crate::contents;
 use crate::model::file::Kind;
@@ -24,24 +24,24 @@ use crate::span::PAGE;
 use crate::state;
 use crate::sys::Mapping;
 
-/// An open file.
+/// An open file and its mapping, if there is one.
 struct Open {
     file: File,
     mapping: Option<Mapping>,
 }
 
-/// How the files are used.
+/// The options of a run.
 #[derive(Default)]
 pub struct Options {
-    /// Each operation is durable when it is done.
+    /// Whether each operation is made durable before the next one.
     pub syncs: bool,
-    /// A file that is told which memory has failed.
+    /// The file to append the physical address of each failed page to.
     pub failed: Option<PathBuf>,
-    /// The command that mounts again.
+    /// The command that remounts the filesystem.
     pub remount: Option<String>,
 }
 
-/// A directory with the files.
+/// A directory, and the open files in it.
 pub struct Disk {
     folder: PathBuf,
     limit: usize,
@@ -49,7 +49,7 @@ pub struct Disk {
     open: BTreeMap<Id, Open>,
 }
 
-/// What is wrong.
+/// A message that says what is wrong.
 pub type Wrong = String;
 
 fn wrong(error: impl std::fmt::Display) -> Wrong {
@@ -57,7 +57,7 @@ fn wrong(error: impl std::fmt::Display) -> Wrong {
 }
 
 impl Disk {
-    /// For files of at most `limit` bytes.
+    /// Uses the directory `folder` for files of at most `limit` bytes.
     pub fn new(folder: &Path, limit: usize, options: Options) -> Self {
         Self {
             folder: folder.into(),
@@ -67,7 +67,7 @@ impl Disk {
         }
     }
 
-    /// Makes what has to be there before the first operation.
+    /// Creates the subdirectories that the operations use.
     pub fn prepare(&self) -> Result<(), Wrong> {
         for place in &PLACES[1..] {
             fs::create_dir(self.folder.join(place)).map_err(wrong)?;
@@ -79,7 +79,7 @@ impl Disk {
         state::path(&self.folder, name)
     }
 
-    /// The file, which is opened if it is not. One without a name is open.
+    /// Returns an open file, and opens it if necessary. A file without a name must be open already.
     fn open(&mut self, model: &Model, id: Id) -> Result<&mut Open, Wrong> {
         let path = model.name_of(id).map(|name| self.path(name));
 
@@ -114,7 +114,7 @@ impl Disk {
         open.mapping.as_ref().ok_or_else(|| "not mapped".into())
     }
 
-    /// Does an operation. `model` is what the files are before it.
+    /// Runs an operation. `model` describes the files before it.
     pub fn apply(&mut self, model: &Model, operation: Operation) -> Result<(), Wrong> {
         match operation {
             Operation::Close(id) => {
@@ -129,7 +129,7 @@ impl Disk {
                 self.apply_attribute(model, operation)
             }
             _ => {
-                self.hold(model, operation)?;
+                self.open_before_removal(model, operation)?;
                 self.apply_name(operation)
                     .or_else(|| self.apply_read(model, operation))
                     .unwrap_or_else(|| self.apply_write(model, operation))
@@ -137,8 +137,8 @@ impl Disk {
         }
     }
 
-    /// Opens the file that is about to lose its name, so that it can be used without one.
-    fn hold(&mut self, model: &Model, operation: Operation) -> Result<(), Wrong> {
+    /// Opens the file whose name the operation removes, so that later operations can use it.
+    fn open_before_removal(&mut self, model: &Model, operation: Operation) -> Result<(), Wrong> {
         if let Operation::Rename(_, name) | Operation::Unlink(name) = operation {
             if let Some(id) = model.names[name] {
                 if model.files[&id].kind == Kind::Regular {
@@ -154,17 +154,17 @@ impl Disk {
     }
 
     fn grow(&self) -> Result<(), Wrong> {
-        let growing = Growing::open(&self.folder).map_err(|e| e.to_string())?;
-        let geometry = growing.geometry();
+        let mounted = MountedFs::open(&self.folder).map_err(|e| e.to_string())?;
+        let geometry = mounted.geometry();
         let blocks = geometry.blocks() + geometry.copy_blocks();
 
-        if blocks <= growing.of_device() {
-            growing.grow(Some(blocks)).map_err(|e| e.to_string())?;
+        if blocks <= mounted.device_blocks() {
+            mounted.grow(Some(blocks)).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
 
-    /// The memory of a page fails.
+    /// Makes the memory of a page fail.
     fn fail(&mut self, model: &Model, id: Id, page: usize) -> Result<(), Wrong> {
         let address = self.mapping(model, id)?.fail(page * PAGE).map_err(wrong)?;
 
@@ -193,7 +193,7 @@ impl Disk {
 
         if !output.status.success() {
             return Err(format!(
-                "'{command}' has failed: {}{}",
+                "'{command}' failed: {}{}",
                 String::from_utf8_lossy(&output.stdout),
                 String::from_utf8_lossy(&output.stderr)
             ));
@@ -203,9 +203,9 @@ impl Disk {
 
     fn compare_all(&mut self, model: &Model) -> Result<(), Wrong> {
         for (id, file) in &model.files {
-            let is_there = file.links > 0 || self.open.contains_key(id);
+            let exists = file.links > 0 || self.open.contains_key(id);
 
-            if is_there && file.kind == Kind::Regular {
+            if exists && file.kind == Kind::Regular {
                 self.seek(model, *id)
                     .map_err(|wrong| format!("file {id}: {wrong}"))?;
                 contents::compare_file(self.file(model, *id)?, file, file)

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Does random operations on the files of a directory and on a model of them in memory, and
-//! compares the two.
+//! Runs random operations on the files of a directory and on a model in memory, and compares the
+//! two.
 //!
-//! `fsmodel run --seed 7 --seconds 60 /mnt/d` works in the empty directory `/mnt/d`. It exits 0 if
-//! all was as the model, 1 having said which operation of which seed found what, and 2 if it cannot
-//! say so. The same seed makes the same operations, whatever the filesystem does. So
-//! `fsmodel check` can tell what the files must be after a crash, or a mount, with nothing but the
-//! seed and the number of operations that were done, which `--progress` keeps in a file.
+//! `fsmodel run --seed 7 --seconds 60 /mnt/d` works in the empty directory `/mnt/d`. The exit
+//! status is 0 if the files always matched the model. It is 1 if they did not, and the output names
+//! the seed, the operation and the difference. It is 2 if the output cannot be written.
+//!
+//! The operations depend only on the seed, not on the filesystem. So `fsmodel check` can compute
+//! the expected files after a crash or a mount from the seed and the number of finished operations,
+//! which `--progress` stores in a file.
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
@@ -38,7 +40,7 @@ use random::Random;
 use span::PAGE;
 use stress::Stress;
 
-/// How many operations are shown before the one that failed.
+/// The number of operations that are printed after a failure, with the failed one last.
 const SHOWN: usize = 20;
 
 #[derive(Parser)]
@@ -50,90 +52,91 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Do operations in a directory, which is empty.
+    /// Run operations in an empty directory.
     Run {
         #[command(flatten)]
         common: Common,
-        /// How many.
+        /// The maximum number of operations.
         #[arg(long, default_value_t = u64::MAX)]
         ops: u64,
-        /// For how long at most.
+        /// The maximum time in seconds.
         #[arg(long, default_value_t = u64::MAX)]
         seconds: u64,
-        /// A file that is told how many are done, after each.
+        /// A file to write the number of finished operations to, after each operation.
         #[arg(long)]
         progress: Option<PathBuf>,
-        /// Make each operation on contents durable before the next.
+        /// Make each operation on contents durable before the next one.
         #[arg(long)]
         sync: bool,
-        /// A file that is told where in physical memory a page has failed, a line for each.
+        /// A file to append the physical address of each failed page to, one per line.
         #[arg(long)]
         failed: Option<PathBuf>,
-        /// A command that mounts the filesystem again.
+        /// A command that remounts the filesystem.
         #[arg(long)]
         remount: Option<String>,
     },
-    /// Compare a directory with what a run has left.
+    /// Compare a directory with the expected files after a run.
     Check {
         #[command(flatten)]
         common: Common,
-        /// The file that was told how many operations were done.
+        /// The file with the number of finished operations.
         #[arg(long)]
         progress: PathBuf,
-        /// The run ended by itself: there was no operation under way.
+        /// The run was not interrupted, so no operation can be half done.
         #[arg(long)]
         ended: bool,
     },
-    /// Do all short sequences of operations from a fixed set, each in a directory of its own.
+    /// Run all short sequences of operations from a fixed set, each in its own directory.
     Sequences {
         #[command(flatten)]
         longer: Longer,
-        /// A directory, which is empty.
+        /// An empty directory.
         folder: PathBuf,
     },
-    /// Check what power failures may leave of a mendfs in which these sequences were done.
+    /// Check the states that a power failure can leave of a mendfs during these sequences.
     States {
         #[command(flatten)]
         longer: Longer,
         #[command(flatten)]
         request: crash::Request,
     },
-    /// Do operations in a directory in which others may do so, too.
+    /// Run operations in a directory that other processes change at the same time.
     Stress {
         #[command(flatten)]
         common: Common,
-        /// For how long.
+        /// The time in seconds.
         #[arg(long)]
         seconds: u64,
     },
 }
 
-/// Sequences beside all those of one and two operations.
+/// Sequences in addition to all sequences of one and two operations.
 #[derive(Args)]
 struct Longer {
-    /// How many there are of three operations.
+    /// The number of sequences of three operations.
     #[arg(long, default_value_t = 0)]
     longer: usize,
-    /// What they follow from.
+    /// The seed that selects the sequences of three operations.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 #[derive(Args)]
 struct Common {
-    /// What the operations follow from.
+    /// The seed of the operations.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How many names there are.
+    /// The number of names.
     #[arg(long, default_value_t = 12)]
     names: usize,
-    /// How large a file gets, in pages.
+    /// The maximum size of a file in pages.
     #[arg(long, default_value_t = 768)]
     pages: usize,
-    /// Memory fails: by operations of a run, or while others work, too.
+    /// Let memory fail: a run makes pages fail, and a stress test tolerates errors of failed
+    /// memory.
     #[arg(long)]
     failures: bool,
-    /// Where the files are.
+    /// The directory of the files.
     folder: PathBuf,
 }
 
@@ -147,7 +150,7 @@ impl Common {
     }
 }
 
-/// When a run ends.
+/// The limits of a run.
 struct Limit {
     ops: u64,
     end: Option<Instant>,
@@ -204,7 +207,7 @@ fn act(action: Action) -> Result<u8, Unwritten> {
     };
 
     match &result {
-        Ok(said) => cli::print(said),
+        Ok(summary) => cli::print(summary),
         Err(wrong) => cli::print(wrong),
     }?;
     Ok(u8::from(result.is_err()))
@@ -233,39 +236,41 @@ fn run(
             last.pop_front();
         }
         disk.apply(&model, operation)
-            .map_err(|wrong| story(common.seed, done, &last, &wrong))?;
+            .map_err(|wrong| describe_failure(common.seed, done, &last, &wrong))?;
         model.apply(operation);
         done += 1;
         if let Some(progress) = &progress {
-            progress.tell(done)?;
+            progress.write(done)?;
         }
     }
     disk.apply(&model, Operation::Compare)
-        .map_err(|wrong| story(common.seed, done, &last, &wrong))?;
+        .map_err(|wrong| describe_failure(common.seed, done, &last, &wrong))?;
     Ok(format!("seed {}: {done} operations", common.seed))
 }
 
-/// A file that is told how many operations are done.
+/// The file with the number of finished operations.
 struct Progress(File);
 
 impl Progress {
     fn create(path: &Path) -> Result<Self, String> {
-        let progress = Self(File::create(path).map_err(untold)?);
+        let progress = Self(File::create(path).map_err(describe_error)?);
 
-        progress.tell(0)?;
+        progress.write(0)?;
         Ok(progress)
     }
 
-    fn tell(&self, done: u64) -> Result<(), String> {
-        self.0.write_all_at(&done.to_le_bytes(), 0).map_err(untold)
+    fn write(&self, done: u64) -> Result<(), String> {
+        self.0
+            .write_all_at(&done.to_le_bytes(), 0)
+            .map_err(describe_error)
     }
 }
 
-fn untold(error: std::io::Error) -> String {
-    format!("the file for the progress: {error}")
+fn describe_error(error: std::io::Error) -> String {
+    format!("the file for --progress: {error}")
 }
 
-fn story(seed: u64, number: u64, last: &VecDeque<Operation>, wrong: &str) -> String {
+fn describe_failure(seed: u64, number: u64, last: &VecDeque<Operation>, wrong: &str) -> String {
     let first = (number + 1).saturating_sub(last.len() as u64);
     let lines: Vec<_> = (first..)
         .zip(last)
@@ -302,11 +307,14 @@ fn check(common: &Common, progress: &Path, ended: bool) -> Result<String, String
     }
     state::compare(&common.folder, &before, &after).map_err(|wrong| {
         format!(
-            "seed {}, after {done} operations, the last {last:?}, the next {next:?}: {wrong}",
+            "seed {}, after {done} operations, last {last:?}, next {next:?}: {wrong}",
             common.seed
         )
     })?;
-    Ok(format!("seed {}: as after {done} operations", common.seed))
+    Ok(format!(
+        "seed {}: correct after {done} operations",
+        common.seed
+    ))
 }
 
 fn stress(common: &Common, seconds: u64) -> Result<String, String> {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the files must be: names and contents, in memory. It never looks at the filesystem, so the
-//! same seed always makes the same files.
+//! A model of the expected files in memory: their names and contents. It does not depend on the
+//! filesystem, so the same seed always makes the same files.
 
 mod choice;
 pub mod file;
@@ -14,25 +14,27 @@ use crate::span::{Span, PAGE};
 
 use file::{File, Kind};
 
-/// The directories that names are in, one after the other. The first is the one that all is in.
+/// The directories of the names: name number n is in `PLACES[n % 3]`. The first one is the
+/// directory of the test, and contains the others.
 pub const PLACES: [&str; 3] = ["", "a", "b"];
 
 /// All files of a directory.
 #[derive(Clone)]
 pub struct Model {
     pub names: Vec<Option<Id>>,
-    /// Those with a name, and those that are only open.
+    /// All files with a name, and open files without one.
     pub files: BTreeMap<Id, File>,
     next: Id,
     limit: usize,
-    /// Memory fails.
+    /// Whether operations make memory fail.
     fails: bool,
-    /// A page that was lost and was just written.
+    /// A bad page that the last operation has overwritten.
     rewritten: Option<(Id, usize)>,
 }
 
 impl Model {
-    /// For files of at most `limit` bytes, in memory that fails, or not.
+    /// Makes a model without files, for files of at most `limit` bytes. If `fails` is true,
+    /// operations make memory fail.
     pub fn new(names: usize, limit: usize, fails: bool) -> Self {
         Self {
             names: vec![None; names],
@@ -44,12 +46,12 @@ impl Model {
         }
     }
 
-    /// A name of a file.
+    /// The first name of a file.
     pub fn name_of(&self, id: Id) -> Option<Name> {
         self.names.iter().position(|at| *at == Some(id))
     }
 
-    /// The file that the next operation makes, if it does.
+    /// The number of the next file that is created.
     pub fn next(&self) -> Id {
         self.next
     }
@@ -58,7 +60,7 @@ impl Model {
         Some(self.files[&self.names[name]?].kind)
     }
 
-    /// How many directories there are in a place.
+    /// The number of directories in `PLACES[place]`.
     pub fn directories_in(&self, place: usize) -> usize {
         let made = match place {
             0 => PLACES.len() - 1,
@@ -71,7 +73,7 @@ impl Model {
             .count()
     }
 
-    /// Does an operation.
+    /// Applies an operation to the model.
     pub fn apply(&mut self, operation: Operation) {
         self.rewritten = None;
         match operation {
@@ -106,7 +108,7 @@ impl Model {
                 let file = self.file(id);
 
                 file.data.resize(size, 0);
-                file.lost.retain(|page| page * PAGE < size);
+                file.bad.retain(|page| page * PAGE < size);
             }
             Operation::Reserve(kind, id, span, grows) => {
                 self.grow(id, span, grows);
@@ -131,7 +133,7 @@ impl Model {
                 self.file(id).attributes.remove(&attribute);
             }
             Operation::Rename(from, to) => {
-                // If both are the same file, nothing happens.
+                // rename() does nothing if both names are of the same file.
                 if self.names[from] != self.names[to] {
                     self.unlink(to);
                     self.names[to] = self.names[from].take();
@@ -179,7 +181,7 @@ impl Model {
         self.files.entry(id).or_default()
     }
 
-    /// Puts bytes to a place of a file.
+    /// Writes bytes to a file.
     pub fn put(&mut self, id: Id, at: usize, bytes: &[u8]) {
         let file = self.file(id);
         let span = Span {
@@ -187,24 +189,25 @@ impl Model {
             len: bytes.len(),
         };
         let rewritten = file
-            .lost
+            .bad
             .iter()
             .find(|page| file.page(**page).overlaps(span));
         let rewritten = rewritten.map(|page| (id, *page));
 
-        file.forget_lost(span);
+        file.clear_bad(span);
         file.data.resize(file.data.len().max(span.end()), 0);
         file.data[at..span.end()].copy_from_slice(bytes);
         self.rewritten = rewritten;
     }
 
-    /// A page is lost, also in all files that may share it.
+    /// Marks a page as bad, in all files that possibly share it.
     fn fail(&mut self, id: Id, page: usize) {
         let failed = self.files[&id].contents(page).to_vec();
 
         for file in self.files.values_mut() {
             let pages = 0..file.data.len().div_ceil(PAGE);
-            // The end of a file may be the start of another one's page.
+            // The last page of a file can be shared with a full page of another file, so compare
+            // only the common length.
             let same: Vec<_> = pages
                 .filter(|page| {
                     let page = file.contents(*page);
@@ -214,7 +217,7 @@ impl Model {
                 })
                 .collect();
 
-            file.lost.extend(same);
+            file.bad.extend(same);
         }
     }
 
@@ -230,11 +233,11 @@ impl Model {
         let file = self.file(id);
         let end = span.end().min(file.data.len());
 
-        file.forget_lost(span);
+        file.clear_bad(span);
         file.data[span.at.min(end)..end].fill(0);
     }
 
-    /// Takes a name away. A file that is open without one stays.
+    /// Removes a name. A regular file without a name stays in the model, because it is open.
     fn unlink(&mut self, name: Name) {
         let Some(id) = self.names[name].take() else {
             return;

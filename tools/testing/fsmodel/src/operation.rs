@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The operations, and the numbers of what they are done on.
+//! The operations, and the numbers of their files, names and attributes.
 
 use crate::span::Span;
 
-/// A file, whatever names it has.
+/// The number of a file, independent of its names.
 pub type Id = usize;
 
-/// A name, by its number.
+/// The number of a name.
 pub type Name = usize;
 
-/// An extended attribute, by its number.
+/// The number of an extended attribute.
 pub type Attribute = usize;
 
-/// What is done with a range of another file.
+/// A way to transfer a range from one file to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Transfer {
-    /// `FICLONERANGE`, or `FICLONE` of all of it.
+    /// `FICLONERANGE`, or `FICLONE` for a whole file.
     Clone,
     /// `copy_file_range()`.
     Copy,
     /// `FIDEDUPERANGE`.
     Dedupe,
-    /// `write()` out of a mapping of it.
+    /// `write()` to the target from a mapping of the source.
     Write,
-    /// `read()` of it into a mapping.
+    /// `read()` of the source to a mapping of the target.
     Read,
 }
 
-/// What `fallocate()` makes of a range.
+/// A mode of `fallocate()`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reserve {
     Allocate,
@@ -36,28 +36,28 @@ pub enum Reserve {
     Zero,
 }
 
-/// One operation. The number with a write says what bytes it writes.
+/// An operation. The last `u64` of an operation that writes is the seed of the written bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum Operation {
     Create(Name),
     MakeDirectory(Name),
-    /// With a target of this many bytes.
+    /// Creates a symbolic link with a target of this many bytes.
     MakeLink(Name, usize, u64),
-    /// A file without a name, that may get one.
+    /// Creates a file without a name, for `Publish`.
     Temporary,
     Write(Id, Span, u64),
-    /// With `O_SYNC`.
+    /// Appends with `O_SYNC`.
     Append(Id, usize, u64),
-    /// Through a mapping; then `msync()`, or not.
+    /// Writes through a mapping. The `bool` says whether `msync()` follows.
     MapWrite(Id, Span, u64, bool),
-    /// Through a mapping, what lies behind the end in the last page.
+    /// Writes through a mapping after the end of the file, in its last page.
     Scribble(Id, u64),
     Read(Id, Span),
     MapRead(Id, Span),
-    /// All of its data and holes.
+    /// Checks all data and holes with `lseek()`.
     Seek(Id),
     Truncate(Id, usize),
-    /// Growing the file, or not.
+    /// Calls `fallocate()`. The `bool` says whether the file can become longer.
     Reserve(Reserve, Id, Span, bool),
     Punch(Id, Span),
     Transfer(Transfer, Id, Span, Id, usize),
@@ -67,18 +67,18 @@ pub enum Operation {
     Rename(Name, Name),
     Exchange(Name, Name),
     Link(Name, Name),
-    /// A name for a file that has none.
+    /// Gives a file of `Temporary` a name.
     Publish(Id, Name),
     Unlink(Name),
     Sync(Id),
-    /// Unmap and close. A file without a name goes.
+    /// Unmaps and closes a file. A file without a name is removed by that.
     Close(Id),
-    /// The memory of a page of it fails.
+    /// Makes the memory of a page fail.
     Fail(Id, usize),
-    /// Compare all.
+    /// Compares all files with the model.
     Compare,
-    /// The filesystem grows by as little as it can, as long as its device has room for that.
+    /// Grows the filesystem by the smallest possible step, if its device is large enough.
     Grow,
-    /// Close all, and mount again if that is possible.
+    /// Closes all files, and remounts the filesystem if a command is given.
     Remount,
 }

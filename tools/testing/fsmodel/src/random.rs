@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers that follow from a seed (splitmix64).
+//! Pseudorandom numbers, reproducible from a seed.
 
-/// A source of numbers.
+/// A SplitMix64 generator.
 pub struct Random(u64);
 
 impl Random {
@@ -20,18 +20,18 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    /// Less than `end`, which is not 0.
+    /// A number less than `end`, which must not be 0.
     pub fn below(&mut self, end: usize) -> usize {
         (self.number() % end as u64) as usize
     }
 
-    /// Once in `times`.
+    /// Returns true with a probability of one in `times`.
     pub fn once_in(&mut self, times: usize) -> bool {
         self.below(times) == 0
     }
 }
 
-/// The bytes that a write with this number writes.
+/// The bytes that a write with this seed writes.
 pub fn bytes(number: u64, len: usize) -> Vec<u8> {
     let mut random = Random::new(number);
     let mut bytes = Vec::with_capacity(len + 8);
@@ -43,7 +43,7 @@ pub fn bytes(number: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// The same for what has only letters.
+/// The letters of a symbolic link's target with this seed.
 pub fn letters(number: u64, len: usize) -> Vec<u8> {
     let mut bytes = bytes(number, len);
 

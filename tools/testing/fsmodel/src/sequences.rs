@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! All short sequences of operations from a fixed set, each on the same files.
+//! All short sequences of operations from a fixed set, each on the same initial files.
 //!
-//! A program in the guest does them, in a folder each, and marks where an operation begins and
-//! ends. Another one on the host follows the same sequences in the model, so it knows what the
-//! files must be at each moment.
+//! A program in the guest runs each sequence in its own folder, and marks the end of each
+//! operation. A program on the host applies the same sequences to the model, and so computes the
+//! expected files at each moment.
 
 use std::fs;
 use std::path::Path;
@@ -17,31 +17,32 @@ use crate::random::Random;
 use crate::span::{Span, PAGE};
 use crate::sys;
 
-/// How many names there are.
+/// The number of names.
 const NAMES: usize = 9;
 
-/// How large a file gets, in bytes.
+/// The maximum size of a file in bytes.
 const LIMIT: usize = 8 * PAGE;
 
-/// How large the file is that most operations change: its last page is not full.
+/// The size of `FILE` in bytes. Its last page is not full.
 const SIZE: usize = 2 * PAGE + 1800;
 
-/// The files: that one in the folder, and one with two names in its subfolder `a`.
+/// The file in the folder, which most operations change.
 const FILE: Id = 0;
+/// The file in the subfolder `a`, which has two names.
 const OTHER: Id = 1;
 
-/// Where the names are. The numbers of those in a directory have the same rest by 3.
+// The remainder of a name by 3 selects its directory: the folder, its subfolder `a`, or `b`.
 const NAME: Name = 0;
 const OTHER_NAME: Name = 1;
 const SECOND_NAME: Name = 4;
 const DIRECTORY: Name = 3;
-/// In another directory than the first.
+/// A directory in another directory than `DIRECTORY`.
 const OTHER_DIRECTORY: Name = 5;
 const FREE: Name = 6;
 const FREE_IN_A: Name = 7;
 const FREE_IN_B: Name = 8;
 
-/// What each sequence finds.
+/// The operations that create the initial files of each sequence.
 const BEFORE: [Operation; 11] = [
     Operation::Create(NAME),
     Operation::Create(OTHER_NAME),
@@ -56,14 +57,14 @@ const BEFORE: [Operation; 11] = [
     Operation::Sync(OTHER),
 ];
 
-/// How many operations there are in the set.
+/// The number of operations in the set.
 const OPERATIONS: usize = 41;
 
-/// One of the set; [`None`] if it is not possible.
+/// The operation with this number; [`None`] if it is not possible.
 fn operation(model: &Model, number: usize) -> Option<Operation> {
-    let is_there = |name: Name| model.names[name].is_some();
-    let new = |name, operation| (!is_there(name)).then_some(operation);
-    let old = |name, operation| is_there(name).then_some(operation);
+    let exists = |name: Name| model.names[name].is_some();
+    let new = |name, operation| (!exists(name)).then_some(operation);
+    let old = |name, operation| exists(name).then_some(operation);
     let size = model.files.get(&FILE).map_or(0, |file| file.data.len());
     let other_size = model.files.get(&OTHER).map_or(0, |file| file.data.len());
     let file = |operation| model.files.contains_key(&FILE).then_some(operation);
@@ -81,7 +82,7 @@ fn operation(model: &Model, number: usize) -> Option<Operation> {
         at: PAGE - 100,
         len: 300,
     };
-    let behind = Span {
+    let after_end = Span {
         at: 3 * PAGE + 500,
         len: PAGE,
     };
@@ -93,7 +94,7 @@ fn operation(model: &Model, number: usize) -> Option<Operation> {
         3 => new(FREE, Operation::MakeLink(FREE, 30, fill)),
         4 => new(FREE_IN_B, Operation::MakeLink(FREE_IN_B, 900, fill)),
         5 => old(NAME, Operation::Link(NAME, FREE_IN_A))
-            .filter(|_| !is_there(FREE_IN_A) && kind_of(model, NAME) == Some(Kind::Regular)),
+            .filter(|_| !exists(FREE_IN_A) && kind_of(model, NAME) == Some(Kind::Regular)),
         6 => old(NAME, Operation::Unlink(NAME)),
         7 => old(OTHER_NAME, Operation::Unlink(OTHER_NAME)),
         8 => old(DIRECTORY, Operation::Unlink(DIRECTORY)),
@@ -103,19 +104,24 @@ fn operation(model: &Model, number: usize) -> Option<Operation> {
         12 => rename(model, OTHER_NAME, NAME),
         13 => rename(model, DIRECTORY, FREE_IN_A),
         14 => rename(model, DIRECTORY, OTHER_DIRECTORY),
-        15 => old(NAME, Operation::Exchange(NAME, OTHER_NAME)).filter(|_| is_there(OTHER_NAME)),
+        15 => old(NAME, Operation::Exchange(NAME, OTHER_NAME)).filter(|_| exists(OTHER_NAME)),
         16 => old(NAME, Operation::Exchange(NAME, OTHER_DIRECTORY))
-            .filter(|_| is_there(OTHER_DIRECTORY)),
+            .filter(|_| exists(OTHER_DIRECTORY)),
         17 => file(Operation::Write(FILE, middle, fill)),
-        18 => file(Operation::Write(FILE, behind, fill)),
+        18 => file(Operation::Write(FILE, after_end, fill)),
         19 => file(Operation::Write(FILE, first, fill)),
         20 => file(Operation::Append(FILE, 1000, fill)),
         21 => file(Operation::Append(FILE, PAGE + 10, fill)),
         22 => file(Operation::Truncate(FILE, PAGE + 50)),
         23 => file(Operation::Truncate(FILE, 0)),
         24 => file(Operation::Truncate(FILE, 4 * PAGE + 5)),
-        25 => file(Operation::Reserve(Reserve::Allocate, FILE, behind, true)),
-        26 => file(Operation::Reserve(Reserve::Allocate, FILE, behind, false)),
+        25 => file(Operation::Reserve(Reserve::Allocate, FILE, after_end, true)),
+        26 => file(Operation::Reserve(
+            Reserve::Allocate,
+            FILE,
+            after_end,
+            false,
+        )),
         27 => file(Operation::Reserve(Reserve::Zero, FILE, middle, false)),
         28 => file(Operation::Reserve(Reserve::Unshare, FILE, first, false)),
         29 => file(Operation::Punch(FILE, first)),
@@ -163,10 +169,10 @@ fn rename(model: &Model, from: Name, to: Name) -> Option<Operation> {
     is_possible.then_some(Operation::Rename(from, to))
 }
 
-/// Operations, one after the other.
+/// A sequence of operations.
 pub type Sequence = Vec<Operation>;
 
-/// The files that each sequence begins with.
+/// The model of the initial files of each sequence.
 pub fn before() -> Model {
     let mut model = Model::new(NAMES, LIMIT, false);
 
@@ -191,7 +197,7 @@ fn sequence(numbers: &[usize]) -> Option<Sequence> {
         .collect()
 }
 
-/// All sequences of one and of two operations, and `longer` of three that follow from `seed`.
+/// All sequences of one and of two operations, and `longer` random ones of three operations.
 pub fn all(longer: usize, seed: u64) -> Vec<Sequence> {
     let numbers = || 0..OPERATIONS;
     let mut random = Random::new(seed);
@@ -210,17 +216,17 @@ pub fn all(longer: usize, seed: u64) -> Vec<Sequence> {
     all
 }
 
-/// How far a program is.
+/// The progress of the program in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// So many operations of a sequence are done, and what comes is the next one.
+    /// The number of a sequence, and how many of its operations are finished. The next one follows.
     Done(usize, usize),
-    /// What comes makes or removes files that are not looked at.
+    /// The program creates or removes files, and the states are not checked.
     Between,
 }
 
 impl Mark {
-    /// Bits of a number that are that of operations.
+    /// The number of bits of the number of operations, below the number of the sequence.
     const SHIFT: u32 = 8;
 
     /// The mark as a number.
@@ -231,7 +237,7 @@ impl Mark {
         }
     }
 
-    /// The mark that a number is.
+    /// The mark with this number.
     pub fn new(number: u64) -> Self {
         match number {
             u64::MAX => Self::Between,
@@ -243,7 +249,8 @@ impl Mark {
     }
 }
 
-/// Does all sequences, one after the other, each in a folder of `folder` that is removed then.
+/// Runs all sequences, one after the other. Each one has its own folder in `folder`, which is
+/// removed afterwards. Returns the number of sequences.
 pub fn run(folder: &Path, longer: usize, seed: u64) -> Result<usize, String> {
     let all = all(longer, seed);
 

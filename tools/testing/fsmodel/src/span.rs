@@ -22,7 +22,7 @@ impl Span {
     }
 }
 
-/// What a range has in common with the first `size` bytes.
+/// The part of a range within the first `size` bytes.
 pub fn inside(span: Span, size: usize) -> Span {
     Span {
         at: span.at.min(size),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Compares a directory with what it must be before or after an operation: one that was under way
-//! when the machine stopped may have happened, or not, or in part.
+//! Compares a directory with the models before and after an operation. If the machine stopped
+//! during the operation, all, nothing or a part of it has happened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,22 +22,22 @@ pub fn path(folder: &Path, name: Name) -> PathBuf {
         .join(name.to_string())
 }
 
-/// What an extended attribute is called.
+/// The name of an extended attribute.
 pub fn attribute(number: Attribute) -> String {
     format!("user.{number}")
 }
 
-/// Compares a folder.
+/// Compares a folder with two models.
 ///
-/// All is as before or as after, but for the contents of files: each byte is as before or after,
-/// and so is the size, or in between.
+/// Names and attributes must all be as in `before`, or all as in `after`. Each byte of a file can
+/// be as in either. The size of a file can be the one in either model, or in between.
 pub fn compare(folder: &Path, before: &Model, after: &Model) -> Result<(), String> {
     let compare = |model| compare_as(folder, model, before, after);
 
     compare(after).or_else(|wrong| compare(before).map_err(|_| wrong))
 }
 
-/// Compares a folder that is as `model`, but for the contents.
+/// Compares names and attributes with `model`, and contents with `before` and `after`.
 fn compare_as(folder: &Path, model: &Model, before: &Model, after: &Model) -> Result<(), String> {
     for place in 0..PLACES.len() {
         compare_place(folder, model, place)?;
@@ -67,7 +67,7 @@ fn compare_as(folder: &Path, model: &Model, before: &Model, after: &Model) -> Re
     Ok(())
 }
 
-/// Compares the names in a directory, and the number of its links.
+/// Compares the names in a directory, and its link count.
 fn compare_place(folder: &Path, model: &Model, place: usize) -> Result<(), String> {
     let path = folder.join(PLACES[place]);
     let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -92,7 +92,7 @@ fn compare_place(folder: &Path, model: &Model, place: usize) -> Result<(), Strin
     }
     if found != expected {
         return Err(format!(
-            "'{}' has {found:?}, not {expected:?}",
+            "'{}' has the names {found:?} instead of {expected:?}",
             PLACES[place]
         ));
     }
@@ -103,13 +103,13 @@ fn compare_place(folder: &Path, model: &Model, place: usize) -> Result<(), Strin
     match links == expected {
         true => Ok(()),
         false => Err(format!(
-            "'{}' has {links} links, not {expected}",
+            "'{}' has link count {links} instead of {expected}",
             PLACES[place]
         )),
     }
 }
 
-/// Compares what a name leads to, but for the contents of a file. Returns false if it was compared
+/// Compares the file with a name, without its contents. Returns false if it was already compared
 /// under another name.
 fn compare_name(
     folder: &Path,
@@ -121,21 +121,29 @@ fn compare_name(
     let stat = fs::symlink_metadata(&path).map_err(|error| error.to_string())?;
 
     if kind_of(&stat) != Some(expected.kind) {
-        return Err(format!("{:?}, not {:?}", stat.file_type(), expected.kind));
+        return Err(format!(
+            "{:?} instead of {:?}",
+            stat.file_type(),
+            expected.kind
+        ));
     }
     match inodes.insert(id, stat.ino()) {
         Some(number) if number == stat.ino() => return Ok(false),
-        Some(_) => return Err("not another name of the same file".into()),
+        Some(_) => return Err("two names of one file have different inodes".into()),
         None => {}
     }
     if expected.kind == Kind::Symlink {
         let target = fs::read_link(&path).map_err(|error| error.to_string())?;
 
         if target.as_os_str().as_bytes() != expected.data {
-            return Err(format!("leads to {}", target.display()));
+            return Err(format!("wrong target {}", target.display()));
         }
         if stat.nlink() != expected.links {
-            return Err(format!("{} links, not {}", stat.nlink(), expected.links));
+            return Err(format!(
+                "link count {} instead of {}",
+                stat.nlink(),
+                expected.links
+            ));
         }
         return Ok(true);
     }
@@ -157,14 +165,14 @@ fn kind_of(stat: &fs::Metadata) -> Option<Kind> {
     }
 }
 
-/// Compares links, mode and attributes of a file or directory.
+/// Compares the link count, the mode and the attributes of a file or directory.
 pub fn compare_inode(file: &fs::File, expected: &File) -> Result<(), String> {
     let stat = file.metadata().map_err(|error| error.to_string())?;
     let found = (stat.nlink(), stat.mode() & 0o7777);
 
     if found != (expected.links, expected.mode) {
         return Err(format!(
-            "{} links and mode {:o}, not {} and {:o}",
+            "link count {} and mode {:o} instead of {} and {:o}",
             found.0, found.1, expected.links, expected.mode
         ));
     }
@@ -180,14 +188,14 @@ pub fn compare_inode(file: &fs::File, expected: &File) -> Result<(), String> {
         .collect();
 
     if found != names {
-        return Err(format!("attributes {found:?}, not {names:?}"));
+        return Err(format!("attributes {found:?} instead of {names:?}"));
     }
     for (number, expected) in &expected.attributes {
         let name = attribute(*number);
         let found = sys::attribute(file, &name).map_err(|error| format!("{name}: {error}"))?;
 
         if found != *expected {
-            return Err(format!("attribute {name} has another value"));
+            return Err(format!("attribute {name} has a wrong value"));
         }
     }
     Ok(())

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random operations on files that others work on, too. Nobody knows what must be there; they must
-//! only not fail in ways that nothing explains.
+//! Random operations on files that other processes change at the same time. The contents are not
+//! checked, because they cannot be predicted. The test fails if an operation returns an unexpected
+//! error.
 
 use std::fmt::{self, Display, Formatter};
 use std::fs::{self, File};
@@ -20,10 +21,10 @@ use crate::random::{self, Random};
 use crate::span::{Span, PAGE};
 use crate::sys::{self, Mapping};
 
-/// How many files are open at a time.
+/// The maximum number of open files.
 const OPEN: usize = 6;
 
-/// Errors that others may be the reason for, or an operation that is not possible.
+/// The errors of impossible operations, and of conflicts with other processes.
 const EXPECTED: [i32; 15] = [
     libc::EBUSY,
     libc::EEXIST,
@@ -42,7 +43,7 @@ const EXPECTED: [i32; 15] = [
     libc::ETXTBSY,
 ];
 
-/// Those when memory fails.
+/// The errors of operations on bad memory.
 const FAILURES: [i32; 2] = [libc::EHWPOISON, libc::EIO];
 
 struct Open {
@@ -50,12 +51,12 @@ struct Open {
     mapping: Mapping,
 }
 
-/// What was done.
+/// The statistics of a stress test.
 #[derive(Default)]
 pub struct Done {
-    /// How many operations were possible.
+    /// The number of operations that succeeded.
     count: u64,
-    /// The one that took longest.
+    /// The time and the number of the slowest operation.
     slowest: (Duration, usize),
 }
 
@@ -71,21 +72,23 @@ impl Display for Done {
     }
 }
 
-/// One who works on a folder.
+/// A stress test in a folder.
 pub struct Stress {
     folder: PathBuf,
     limit: usize,
     random: Random,
     open: Vec<Open>,
-    /// What is stored through mappings comes from here: a system call does not die if somebody has
-    /// made the file smaller.
+    /// The source and target of transfers to and from mappings. The kernel accesses the mappings,
+    /// because a system call fails with `EFAULT` if another process has truncated the file. A
+    /// direct access would raise SIGBUS.
     scratch: File,
-    /// Memory may fail.
+    /// Whether memory can fail.
     fails: bool,
 }
 
 impl Stress {
-    /// For files of at most `limit` bytes. Memory may fail, or not.
+    /// Prepares a test in `folder` with files of at most `limit` bytes. `fails` says whether memory
+    /// can fail.
     pub fn new(folder: &Path, limit: usize, seed: u64, fails: bool) -> io::Result<Self> {
         let scratch = memfd::memfd_create(c"scratch", MemFdCreateFlag::empty())?;
         let scratch = File::from(scratch);
@@ -104,7 +107,7 @@ impl Stress {
         })
     }
 
-    /// Works until `end`.
+    /// Runs operations until `end`.
     pub fn run(&mut self, end: Instant) -> Result<Done, String> {
         let mut done = Done::default();
         let mut start = Instant::now();
@@ -151,7 +154,7 @@ impl Stress {
         }
     }
 
-    /// A path, which may be in directories that others move.
+    /// A random path, possibly in directories that other processes rename.
     fn path(&mut self) -> PathBuf {
         let mut path = self.folder.clone();
 
@@ -165,7 +168,7 @@ impl Stress {
         path
     }
 
-    fn keep(&mut self, file: File) -> io::Result<()> {
+    fn add_open(&mut self, file: File) -> io::Result<()> {
         let mapping = Mapping::new(&file, self.limit)?;
 
         if self.open.len() == OPEN {
@@ -186,7 +189,7 @@ impl Stress {
             .custom_flags(libc::O_NOFOLLOW)
             .open(self.path())?;
 
-        self.keep(file)
+        self.add_open(file)
     }
 
     fn open_temporary(&mut self) -> io::Result<()> {
@@ -200,7 +203,7 @@ impl Stress {
         if self.random.once_in(2) {
             sys::link_open(file.as_raw_fd(), &path)?;
         }
-        self.keep(file)
+        self.add_open(file)
     }
 
     fn rename(&mut self) -> io::Result<()> {
@@ -251,7 +254,7 @@ impl Stress {
         }
     }
 
-    /// A range within the limit, and mostly small.
+    /// A random range within the limit. Most ranges are small.
     fn span(&mut self) -> Span {
         let bits = match self.random.once_in(16) {
             true => self.limit.ilog2() as usize,
@@ -266,7 +269,7 @@ impl Stress {
         Span { at, len }
     }
 
-    /// What works on two files, or on one and memory.
+    /// Transfers data between two files, or between a mapping and a file.
     fn transfer(&mut self) -> io::Result<()> {
         let span = self.span();
         let there = self.span();
@@ -353,7 +356,7 @@ impl Stress {
 }
 
 fn is_expected(error: &Error) -> bool {
-    // A write that was cut short has no number.
+    // The error of a short write has no errno.
     error
         .raw_os_error()
         .is_none_or(|number| EXPECTED.contains(&number))

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A block device, past the page cache: a filesystem with DAX does not see that.
+//! A block device with direct I/O, because a filesystem with DAX bypasses the page cache.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -11,10 +11,10 @@ use std::path::Path;
 use mendfs::format::{Block, BLOCK_SHIFT, BLOCK_SIZE};
 use mendfs::media::{Media, MemoryMedia};
 
-/// Blocks that are read or written at once, at most.
+/// The maximum number of blocks in one read or write.
 pub const CHUNK: usize = 32;
 
-/// Memory as `O_DIRECT` needs it.
+/// A buffer with the alignment that `O_DIRECT` needs.
 #[repr(align(4096))]
 struct Buffer([u8; CHUNK * BLOCK_SIZE]);
 
@@ -25,7 +25,7 @@ pub struct Device {
 }
 
 impl Device {
-    /// Opens a device to be written to.
+    /// Opens a device for reading and writing.
     pub fn open(path: &Path) -> io::Result<Self> {
         Ok(Self {
             file: OpenOptions::new()
@@ -37,7 +37,7 @@ impl Device {
         })
     }
 
-    /// Writes some blocks of an image, which are not more than a chunk.
+    /// Writes at most [`CHUNK`] blocks of an image.
     pub fn write(&mut self, image: &MemoryMedia, blocks: Range<u64>) -> io::Result<()> {
         let start = blocks.start << BLOCK_SHIFT;
         let bytes = self.part(&blocks);
@@ -49,7 +49,7 @@ impl Device {
         self.file.write_all_at(&self.buffer.0[..len], start)
     }
 
-    /// Reads blocks into an image.
+    /// Reads at most [`CHUNK`] blocks into an image.
     pub fn read(&mut self, image: &mut MemoryMedia, blocks: Range<u64>) -> io::Result<()> {
         let start = blocks.start << BLOCK_SHIFT;
         let len = self.part(&blocks).len();

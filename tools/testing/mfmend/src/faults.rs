@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations in which an allocation of the kernel fails: the first one, then the second one, until
-//! none is left.
+//! Repeats operations while one allocation of the kernel fails: first the first one, then the
+//! second one, until the operation makes no more allocations.
 //!
-//! What fails must fail with `ENOMEM`, must succeed when it is tried again, and must leave the
-//! filesystem as it should be. The kernel does that for one thread, see
-//! `Documentation/fault-injection/fault-injection.rst`.
+//! If an operation fails, the error must be `ENOMEM`, a second attempt must succeed, and fsck must
+//! find no damage. The kernel injects the failure into one thread, see
+//! `Documentation/fault-injection/fault-injection.rst` of the kernel.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -23,10 +23,10 @@ use crate::kernel_log::{is_complaint, KernelLog};
 use crate::mount::Mounted;
 use crate::operations::{Operation, OPERATIONS};
 
-/// More allocations than any operation makes.
-const MOST: u32 = 2000;
+/// The limit of allocations, which is more than any operation makes.
+const MAX_ALLOCATIONS: u32 = 2000;
 
-/// The file that says which allocation of this thread fails.
+/// The open file `/proc/thread-self/fail-nth`, which selects the failing allocation of this thread.
 struct Injector(File);
 
 impl Injector {
@@ -46,8 +46,8 @@ impl Injector {
             .map(Self)
     }
 
-    /// Has allocation number `nth` fail while `act` runs. Returns what came of that, and whether
-    /// there was such an allocation.
+    /// Calls `act` while allocation number `nth` fails. Returns the result of `act`, and whether it
+    /// made that many allocations.
     fn inject<T>(&self, nth: u32, act: impl FnOnce() -> T) -> io::Result<(T, bool)> {
         let text = nth.to_string();
         let mut left = [0; 16];
@@ -62,7 +62,7 @@ impl Injector {
     }
 }
 
-/// Runs operations on a filesystem.
+/// Runs operations with failing allocations on a filesystem.
 pub struct Faults<'a> {
     device: &'a Path,
     mount_point: &'a Path,
@@ -70,17 +70,17 @@ pub struct Faults<'a> {
     log: KernelLog,
 }
 
-/// Free blocks and inodes.
-type Room = (u64, u64);
+/// The numbers of free blocks and inodes.
+type FreeSpace = (u64, u64);
 
 impl<'a> Faults<'a> {
     /// Prepares the injection.
     ///
     /// # Errors
     ///
-    /// - A sentence if the kernel cannot do that.
+    /// - A message if the kernel cannot inject failures.
     pub fn new(device: &'a Path, mount_point: &'a Path) -> Result<Self, String> {
-        keep_memory();
+        reserve_memory();
         Ok(Self {
             device,
             mount_point,
@@ -89,25 +89,25 @@ impl<'a> Faults<'a> {
         })
     }
 
-    /// Tries all operations whose names contain `filter`. Returns whether all went as it should.
+    /// Tries all operations whose names contain `filter`. Returns whether all passed.
     ///
     /// # Errors
     ///
-    /// - [`Unwritten`] if nobody can be told.
+    /// - [`Unwritten`] if standard output cannot be written.
     pub fn run(&mut self, filter: &str) -> Result<bool, Unwritten> {
         let mut is_good = true;
 
         if "mount".contains(filter) {
-            is_good &= self.tell("mount", |this| this.try_mount())?;
+            is_good &= self.print_result("mount", |this| this.try_mount())?;
         }
         for operation in OPERATIONS.iter().filter(|o| o.name.contains(filter)) {
-            is_good &= self.tell(operation.name, |this| this.try_operation(operation))?;
+            is_good &= self.print_result(operation.name, |this| this.try_operation(operation))?;
         }
         Ok(is_good)
     }
 
-    /// Says what came of an operation.
-    fn tell(
+    /// Runs an attempt, checks the filesystem, and prints the result. Returns whether both passed.
+    fn print_result(
         &mut self,
         name: &str,
         attempt: impl FnOnce(&mut Self) -> Result<u32, String>,
@@ -121,12 +121,12 @@ impl<'a> Faults<'a> {
         Ok(result.is_ok())
     }
 
-    /// Checks the filesystem, which is not mounted, and what the kernel has said.
+    /// Checks the unmounted filesystem and the new lines of the kernel log.
     fn check(&mut self) -> Result<(), String> {
         let lines = self.log.lines().map_err(|e| format!("/dev/kmsg: {e}"))?;
 
         if lines.iter().any(|line| is_complaint(line)) {
-            return Err(format!("a complaint\n{}", lines.join("\n")));
+            return Err(format!("the kernel warns\n{}", lines.join("\n")));
         }
 
         let path = self.device.to_string_lossy();
@@ -143,7 +143,7 @@ impl<'a> Faults<'a> {
     fn try_mount(&self) -> Result<u32, String> {
         let mount = || Mounted::new(self.device, self.mount_point, false);
 
-        for nth in 1..MOST {
+        for nth in 1..MAX_ALLOCATIONS {
             let (result, is_injected) = self.inject(nth, mount)?;
 
             match result {
@@ -155,7 +155,7 @@ impl<'a> Faults<'a> {
                 return Ok(nth - 1);
             }
         }
-        Err("it never succeeds".into())
+        Err("it makes too many allocations".into())
     }
 
     fn inject<T>(&self, nth: u32, act: impl FnOnce() -> T) -> Result<(T, bool), String> {
@@ -168,47 +168,50 @@ impl<'a> Faults<'a> {
         let mounted = Mounted::new(self.device, self.mount_point, false)
             .map_err(|e| format!("mount: {e}"))?;
 
-        // The last one may have failed.
+        // A failed operation leaves its folder.
         if self.folder().exists() {
             fs::remove_dir_all(self.folder()).map_err(|e| format!("remove: {e}"))?;
         }
 
-        let empty = self.room()?;
+        let empty = self.free_space()?;
 
-        for nth in 1..MOST {
+        for nth in 1..MAX_ALLOCATIONS {
             let is_injected = self
                 .try_nth(operation, nth)
                 .map_err(|what| format!("allocation {nth}: {what}"))?;
 
             if !is_injected {
                 mounted.end().map_err(|e| format!("umount: {e}"))?;
-                self.expect_room(empty)?;
+                self.expect_free_space(empty)?;
                 return Ok(nth - 1);
             }
         }
-        Err("it never succeeds".into())
+        Err("it makes too many allocations".into())
     }
 
-    /// Runs an operation in an empty directory. Returns whether there was such an allocation.
+    /// Runs an operation in an empty directory while allocation number `nth` fails. Returns whether
+    /// it made that many allocations.
     fn try_nth(&self, operation: &Operation, nth: u32) -> Result<bool, String> {
         let folder = self.folder();
         let describe = |what: &str, error: io::Error| format!("{what}: {error}");
 
         fs::create_dir(&folder).map_err(|e| describe("mkdir", e))?;
-        (operation.prepare)(&folder).map_err(|e| describe("before", e))?;
+        (operation.prepare)(&folder).map_err(|e| describe("preparation", e))?;
 
-        let before = self.room()?;
+        let before = self.free_space()?;
         let (result, is_injected) = self.inject(nth, || (operation.act)(&folder))?;
 
         match result {
             Ok(()) => {}
             Err(error) if is_injected && error.raw_os_error() == Some(libc::ENOMEM) => {
-                let after = self.room()?;
+                let after = self.free_space()?;
 
                 if operation.is_atomic && before != after {
-                    return Err(format!("it took {before:?} to {after:?}"));
+                    return Err(format!(
+                        "it failed, but changed the free space from {before:?} to {after:?}"
+                    ));
                 }
-                (operation.act)(&folder).map_err(|e| describe("again", e))?;
+                (operation.act)(&folder).map_err(|e| describe("second attempt", e))?;
             }
             Err(error) => return Err(error.to_string()),
         }
@@ -220,8 +223,9 @@ impl<'a> Faults<'a> {
         self.mount_point.join("folder")
     }
 
-    fn room(&self) -> Result<Room, String> {
-        // What an operation that has failed has taken goes back when another one begins.
+    fn free_space(&self) -> Result<FreeSpace, String> {
+        // mendfs frees the blocks of a failed operation at the start of the next operation, so do
+        // one: set the time of the root directory.
         let describe = |e: io::Error| format!("{}: {e}", self.mount_point.display());
 
         File::open(self.mount_point)
@@ -233,30 +237,32 @@ impl<'a> Faults<'a> {
         Ok((found.blocks_free(), found.files_free()))
     }
 
-    /// Checks that all room is back after a mount. What could not be removed for lack of memory is
-    /// removed by that.
-    fn expect_room(&self, wanted: Room) -> Result<(), String> {
+    /// Checks the free space after a new mount. The mount evicts inodes that could not be evicted
+    /// earlier because an allocation failed.
+    fn expect_free_space(&self, wanted: FreeSpace) -> Result<(), String> {
         let mounted = Mounted::new(self.device, self.mount_point, false)
             .map_err(|e| format!("mount: {e}"))?;
-        let found = self.room()?;
+        let found = self.free_space()?;
 
         mounted.end().map_err(|e| format!("umount: {e}"))?;
         match found == wanted {
             true => Ok(()),
-            false => Err(format!("room for {found:?} is left of {wanted:?}")),
+            false => Err(format!("the free space is {found:?} instead of {wanted:?}")),
         }
     }
 }
 
-/// Has the C library ask the kernel for memory now, and never again: that would fail, too.
-fn keep_memory() {
-    const PLENTY: libc::c_int = 64 << 20;
+/// Makes the C library allocate its memory now, and keep it. Otherwise it calls the kernel during
+/// an operation, and that allocation fails.
+fn reserve_memory() {
+    /// More bytes than the program needs.
+    const SIZE: libc::c_int = 64 << 20;
 
-    // SAFETY: These are options.
+    // SAFETY: `mallopt()` takes no pointers.
     unsafe {
         libc::mallopt(libc::M_MMAP_MAX, 0);
-        libc::mallopt(libc::M_TRIM_THRESHOLD, PLENTY);
-        libc::mallopt(libc::M_TOP_PAD, PLENTY);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, SIZE);
+        libc::mallopt(libc::M_TOP_PAD, SIZE);
     }
-    drop(vec![1_u8; PLENTY as usize / 2]);
+    drop(vec![1_u8; SIZE as usize / 2]);
 }

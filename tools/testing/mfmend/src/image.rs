@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An image in memory, and how to make it what it should not be.
+//! An image in memory, and functions that damage it.
 
 use mendfs::check::{self, Checked};
 use mendfs::checksum;
@@ -12,7 +12,7 @@ use mendfs::make;
 use mendfs::media::{Media, MemoryMedia};
 use mendfs::report::Report;
 
-/// The time in all images.
+/// The time stamp in all images.
 pub const NOW: Time = Time {
     seconds: 1_800_000_000,
     nanoseconds: 5,
@@ -26,7 +26,7 @@ pub const BLOCKS: u64 = 1040;
 pub const DIRECTORY: u64 = 3;
 /// `/file`, which is also `/dir/hard link`, in a populated image.
 pub const FILE: u64 = 5;
-/// A clone of it, with a long name, in `/dir/inner`, in a populated image.
+/// A reflink copy of `/file` with a long name in `/dir/inner`, in a populated image.
 pub const CLONE: u64 = 7;
 /// `/dir/inner/link`, in a populated image.
 pub const LINK: u64 = 9;
@@ -34,11 +34,11 @@ pub const LINK: u64 = 9;
 pub const INNER: u64 = 11;
 /// `/dir/inner/fifo`, in a populated image.
 pub const FIFO: u64 = 13;
-/// The record of the file's extent.
+/// The address of the extent of `/file`, in a populated image.
 pub const FILE_EXTENT: u64 = 15;
-/// The record of the link's target.
+/// The address of the target of `/dir/inner/link`, in a populated image.
 pub const TARGET: u64 = 16;
-/// The first address without a record.
+/// An address of a free unit, after all records in block 0 of a populated image.
 pub const FIRST_FREE: u64 = 40;
 /// Blocks of the first chunk of the metadata, in a populated image.
 pub const FIRST_BLOCKS: u64 = 4;
@@ -47,20 +47,20 @@ pub const SECOND: Chunk = Chunk {
     number: 1,
     copies: [544, 992],
 };
-/// The record of an attribute of `/file` in the second chunk, in a populated image.
+/// The address of an attribute of `/file` in the second chunk, in a populated image.
 pub const SECOND_ATTRIBUTE: u64 = (FIRST_BLOCKS + 3) * UNITS + 2;
 
 /// An image in memory.
 #[derive(Clone)]
 pub struct Image {
-    /// What it is on.
+    /// The blocks.
     pub media: MemoryMedia,
-    /// Its superblock.
+    /// The superblock.
     pub superblock: Superblock,
 }
 
 impl Image {
-    /// As `mkfs.mendfs` makes it.
+    /// An empty image, as `mkfs.mendfs` makes it.
     pub fn empty(metadata: u64) -> Self {
         let mut image = Self {
             media: MemoryMedia {
@@ -80,7 +80,7 @@ impl Image {
         image
     }
 
-    /// One with something of everything.
+    /// An image with records of all kinds.
     pub fn populated() -> Self {
         let mut image = Self::empty(FIRST_BLOCKS);
         let data = image.data();
@@ -105,7 +105,7 @@ impl Image {
         image.put(FIFO, FIFO, &inode(0o010_644, 1, 0, 0));
         image.put(FILE_EXTENT, FILE, &extent(0, data, 2));
         image.put(TARGET, LINK, &Record::Target(b"target"));
-        // A clone, of which one block is there twice, and some is beyond the end of the file.
+        // The reflink copy maps one block twice, and has blocks after the end of the file.
         image.put(17, CLONE, &extent(0, data, 2));
         image.put(18, CLONE, &extent(7, data + 1, 1));
         image.put(19, CLONE, &extent(100, data + 3, 4));
@@ -144,7 +144,7 @@ impl Image {
         image
     }
 
-    /// Writes a chunk without records of other kinds, and its record to chunk `before`.
+    /// Writes a chunk without records, and its record to chunk `before`.
     pub fn add_chunk(&mut self, before: u64, chunk: Chunk) {
         let geometry = self.superblock.geometry;
 
@@ -161,7 +161,7 @@ impl Image {
         self.put(geometry.link(before), 0, &Record::Chunk(chunk));
     }
 
-    /// The chunk that has a metadata block: the first or the second one.
+    /// The chunk that contains a metadata block: the first or the second one.
     pub fn chunk_of(&self, number: u64) -> Chunk {
         match self.superblock.geometry.chunk_of(number) {
             0 => self.superblock.geometry.first_chunk(),
@@ -169,7 +169,7 @@ impl Image {
         }
     }
 
-    /// Where a copy of a metadata block lies on the device.
+    /// The block of the device with a copy of a metadata block.
     pub fn place(&self, copy: u64, number: u64) -> u64 {
         let chunk = self.chunk_of(number);
 
@@ -181,7 +181,7 @@ impl Image {
         self.superblock.geometry.data().start
     }
 
-    /// Changes a metadata block, in both copies, and seals it.
+    /// Changes both copies of a metadata block, and seals them.
     pub fn edit(&mut self, number: u64, change: impl Fn(&mut [u8])) {
         for copy in 0..COPIES {
             self.edit_copy(copy, number, 0, &change);
@@ -202,7 +202,7 @@ impl Image {
             .expect("memory is good");
     }
 
-    /// Puts a record to an address.
+    /// Writes a record to an address, in both copies.
     pub fn put(&mut self, address: u64, owner: u64, record: &Record<'_>) {
         self.edit(address / UNITS, |block| {
             let start = (address % UNITS) as usize * UNIT_SIZE;
@@ -212,7 +212,7 @@ impl Image {
         });
     }
 
-    /// Changes an inode.
+    /// Changes an inode, in both copies.
     pub fn change(&mut self, number: u64, change: impl Fn(&mut Inode)) {
         self.edit(number / UNITS, |block| {
             let start = (number % UNITS) as usize * UNIT_SIZE;
@@ -226,7 +226,7 @@ impl Image {
         });
     }
 
-    /// Zeroes units.
+    /// Zeroes units, in both copies.
     pub fn free(&mut self, address: u64, count: usize) {
         self.edit(address / UNITS, |block| {
             let start = (address % UNITS) as usize * UNIT_SIZE;
@@ -235,7 +235,7 @@ impl Image {
         });
     }
 
-    /// Flips a bit of a block of the device, checksum or not.
+    /// Flips the lowest bit of byte `at` in a block of the device. Does not update its checksum.
     pub fn flip(&mut self, block: u64, at: usize) {
         let mut bytes = self.media.read_block(block).expect("memory is good");
 
@@ -245,7 +245,8 @@ impl Image {
             .expect("memory is good");
     }
 
-    /// A transaction that replaces units, with the headers that go with them.
+    /// Writes a transaction with these units to one copy of the journal. The caller includes the
+    /// headers of the changed blocks.
     pub fn log(&mut self, sequence: u64, copy: u64, units: &[(u64, [u8; UNIT_SIZE])]) {
         let slot = sequence % SLOTS;
         let mut bytes = vec![0; self.superblock.geometry.slot_size()];
@@ -267,17 +268,17 @@ impl Image {
             .expect("memory is good");
     }
 
-    /// What `fsck.mendfs` finds. There must be a filesystem.
+    /// Checks the image, which must have a filesystem.
     pub fn check(&self) -> Checked {
         check::check(&self.media, NOW).expect("there is a filesystem")
     }
 
-    /// Repairs the image, and checks that it is clean then.
+    /// Repairs the image, and checks that it is clean afterwards.
     pub fn repair(&mut self) -> Report {
         let Checked { report, repair } = self.check();
         let before = self.media.clone();
 
-        assert_eq!(report.hopeless, 0, "{:#?}", report.findings);
+        assert_eq!(report.unrepairable, 0, "{:#?}", report.findings);
         repair.write(&mut self.media).expect("memory is good");
         if report.findings.is_empty() {
             assert_eq!(before.contents, self.media.contents);
@@ -286,21 +287,21 @@ impl Image {
         report
     }
 
-    /// Checks that nothing is found.
+    /// Checks that fsck finds nothing.
     pub fn expect_clean(&self) {
         let again = self.check().report;
 
         assert!(again.findings.is_empty(), "{:#?}", again.findings);
     }
 
-    /// All records.
+    /// Lists all records, as `fsck.mendfs --list` prints them.
     pub fn list(&self) -> Vec<String> {
         check::list(&self.media)
             .expect("there is a filesystem")
             .collect()
     }
 
-    /// Whether there is a record like that.
+    /// Whether the listed line of a record contains `what`.
     pub fn lists(&self, what: &str) -> bool {
         self.list().iter().any(|line| line.contains(what))
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts images that are damaged, each in another way.
+//! Mounts images with different damage.
 
 use std::ops::Range;
 use std::path::Path;
@@ -21,34 +21,36 @@ use crate::kernel_log::{is_complaint, names_structure, KernelLog};
 use crate::mount::Mounted;
 use crate::walk;
 
-/// Most changes that are made to an image.
-const CHANGES: u64 = 6;
-/// So many images have some of each kind among them: one of twenty is mounted read-only.
+/// The maximum number of changes to an image.
+const MAX_CHANGES: u64 = 6;
+/// With this many images, each result must occur. The rarest is a read-only mount, with one of
+/// twenty images.
 const ENOUGH_FOR_ALL: u64 = 200;
-/// Failures after which the rest is not tried any more.
-const ENOUGH: u64 = 10;
+/// The number of failures after which the test stops.
+const MAX_FAILURES: u64 = 10;
 
-/// What must come of an image, by what `fsck.mendfs` says.
+/// The expected result of a mount, from the findings of `fsck.mendfs`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Due {
-    /// It is mounted: what is wrong is put right by that.
+enum Expected {
+    /// The mount succeeds, and repairs or ignores the damage.
     Mounted,
-    /// It is refused.
+    /// The mount fails.
     Refused,
-    /// One superblock is that of another filesystem. `fsck.mendfs` finds out which; a mount takes
-    /// the first.
+    /// Both are correct: one superblock is of another filesystem. `fsck.mendfs` finds out which one
+    /// by the metadata, but a mount takes the first one.
     Either,
 }
 
-impl Due {
+impl Expected {
     fn of(report: &Report) -> Self {
         let is_other = |f: &Finding| {
-            f.place.starts_with("superblock") && f.what.contains("not that of this filesystem")
+            f.place.starts_with("superblock")
+                && f.what.contains("not a superblock of this filesystem")
         };
 
         if report.findings.iter().any(is_other) {
             Self::Either
-        } else if report.findings.iter().all(is_mended) {
+        } else if report.findings.iter().all(is_tolerated) {
             Self::Mounted
         } else {
             Self::Refused
@@ -56,8 +58,8 @@ impl Due {
     }
 }
 
-/// Whether a mount puts it right, for there is another copy, or puts up with it.
-fn is_mended(finding: &Finding) -> bool {
+/// Whether a mount repairs the damage from another copy, or ignores it.
+fn is_tolerated(finding: &Finding) -> bool {
     let place = &finding.place;
 
     finding.class == Class::Note
@@ -66,12 +68,12 @@ fn is_mended(finding: &Finding) -> bool {
         || place.contains(", copy ")
 }
 
-/// Whether it is of something that is written before it is used.
+/// Whether the damage is in the journal, which is written before it is used.
 fn is_unused(finding: &Finding) -> bool {
     finding.place.starts_with("journal")
 }
 
-/// What came of the images.
+/// The numbers of images by their results.
 #[derive(Default)]
 struct Counts {
     mounted: u64,
@@ -82,13 +84,13 @@ struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, result: &Result<Fate, String>) {
+    fn add(&mut self, result: &Result<Outcome, String>) {
         match result {
-            Ok(Fate::Mounted { is_read_only }) => {
+            Ok(Outcome::Mounted { is_read_only }) => {
                 self.mounted += 1;
                 self.read_only += u64::from(*is_read_only);
             }
-            Ok(Fate::Refused { is_repaired }) => {
+            Ok(Outcome::Refused { is_repaired }) => {
                 self.refused += 1;
                 self.repaired += u64::from(*is_repaired);
             }
@@ -96,7 +98,7 @@ impl Counts {
         }
     }
 
-    /// Whether there are images, and of each kind if there are enough.
+    /// Whether there are images, and enough images have each result.
     fn is_enough(&self) -> bool {
         let all = self.mounted + self.refused;
         let parts = [self.mounted, self.read_only, self.refused, self.repaired];
@@ -110,7 +112,7 @@ impl fmt::Display for Counts {
         write!(
             f,
             "{} images: {} mounted, {} of them read-only; {} refused, {} of them repaired and \
-             mounted then",
+             mounted",
             self.mounted + self.refused + self.failures,
             self.mounted,
             self.read_only,
@@ -120,9 +122,9 @@ impl fmt::Display for Counts {
     }
 }
 
-/// What came of an image.
+/// The result of an image without a failure.
 #[derive(Debug)]
-enum Fate {
+enum Outcome {
     Mounted { is_read_only: bool },
     Refused { is_repaired: bool },
 }
@@ -130,7 +132,7 @@ enum Fate {
 /// A device that images are mounted from.
 pub struct Images<'a> {
     path: &'a Path,
-    /// What the kernel calls it.
+    /// The name of the device in the kernel log.
     name: String,
     device: Device,
     mount_point: &'a Path,
@@ -143,7 +145,7 @@ impl<'a> Images<'a> {
     ///
     /// # Errors
     ///
-    /// - A sentence if that cannot be done.
+    /// - A message if the device or the kernel log cannot be opened.
     pub fn new(path: &'a Path, mount_point: &'a Path) -> Result<Self, String> {
         let describe = |e: io::Error| format!("{}: {e}", path.display());
         let device = fs::canonicalize(path).map_err(describe)?;
@@ -159,12 +161,12 @@ impl<'a> Images<'a> {
         })
     }
 
-    /// Tries the images with these numbers, until `end` if there is one. Returns whether all went
-    /// as it should, with enough of each kind.
+    /// Tries the images with these numbers, and stops at `end`. Returns whether all passed, and
+    /// enough images had each result.
     ///
     /// # Errors
     ///
-    /// - [`Unwritten`] if nobody can be told.
+    /// - [`Unwritten`] if standard output cannot be written.
     pub fn run(
         &mut self,
         numbers: impl Iterator<Item = u64>,
@@ -186,7 +188,7 @@ impl<'a> Images<'a> {
             } else if is_verbose {
                 cli::print(format_args!("image {number}: {result:?}"))?;
             }
-            if counts.failures == ENOUGH {
+            if counts.failures == MAX_FAILURES {
                 break;
             }
         }
@@ -194,66 +196,68 @@ impl<'a> Images<'a> {
         Ok(counts.failures == 0 && counts.is_enough())
     }
 
-    fn try_image(&mut self, number: u64) -> Result<Fate, String> {
+    fn try_image(&mut self, number: u64) -> Result<Outcome, String> {
         let mut random = Random::new(number);
         let mut image = self.populated.clone();
 
-        for _ in 0..=random.below(CHANGES) {
+        for _ in 0..=random.below(MAX_CHANGES) {
             mutate(&mut image, &mut random);
         }
 
         let is_read_only = random.once_in(8);
         let checked = check::check(&image.media, NOW);
-        let due = match &checked {
-            Ok(checked) => Due::of(&checked.report),
-            Err(_) => Due::Refused,
+        let expected = match &checked {
+            Ok(checked) => Expected::of(&checked.report),
+            Err(_) => Expected::Refused,
         };
 
-        self.put(&image.media)?;
-        match (self.mount(is_read_only)?, due) {
-            (true, Due::Refused) => Err(format!("it was mounted, but {}", describe(&checked))),
-            (false, Due::Mounted) => Err(format!("it was refused, but {}", describe(&checked))),
+        self.write_image(&image.media)?;
+        match (self.mount(is_read_only)?, expected) {
+            (true, Expected::Refused) => Err(format!("it was mounted, but {}", describe(&checked))),
+            (false, Expected::Mounted) => {
+                Err(format!("it was refused, but {}", describe(&checked)))
+            }
             (true, _) => {
-                self.expect_good()?;
-                Ok(Fate::Mounted { is_read_only })
+                self.expect_clean()?;
+                Ok(Outcome::Mounted { is_read_only })
             }
             (false, _) => {
                 let is_repaired = self.repair(image.media, checked)?;
 
-                Ok(Fate::Refused { is_repaired })
+                Ok(Outcome::Refused { is_repaired })
             }
         }
     }
 
-    /// Mounts what is on the device, uses it and unmounts it. Returns false if it was refused as
-    /// it should be.
+    /// Mounts the device, uses the files and unmounts it. Returns false if the mount was refused,
+    /// and the kernel log names the damaged structure.
     fn mount(&mut self, is_read_only: bool) -> Result<bool, String> {
         let result = mount_and_use(self.path, self.mount_point, is_read_only);
         let lines = self.log.lines().map_err(|e| format!("/dev/kmsg: {e}"))?;
         let with_lines = |what: &str| Err(format!("{what}\n{}", lines.join("\n")));
 
         match result {
-            _ if lines.iter().any(|line| is_complaint(line)) => with_lines("a complaint"),
+            _ if lines.iter().any(|line| is_complaint(line)) => with_lines("the kernel warns"),
             Ok(false) if !lines.iter().any(|line| names_structure(line, &self.name)) => {
-                with_lines("refused, and no structure is named")
+                with_lines("it was refused, but the log names no structure")
             }
             Ok(is_mounted) => Ok(is_mounted),
             Err(what) => with_lines(&what),
         }
     }
 
-    /// Checks that nothing is wrong with the filesystem on the device once it was mounted.
-    fn expect_good(&mut self) -> Result<(), String> {
-        let checked = check::check(&self.get()?, NOW);
+    /// Checks that the filesystem on the device has no damage after a mount.
+    fn expect_clean(&mut self) -> Result<(), String> {
+        let checked = check::check(&self.read_image()?, NOW);
 
         match &checked {
             Ok(Checked { report, .. }) if report.findings.iter().all(is_unused) => Ok(()),
-            _ => Err(format!("after it was mounted, {}", describe(&checked))),
+            _ => Err(format!("after the mount, {}", describe(&checked))),
         }
     }
 
-    /// Repairs a filesystem that was refused; then it must be mounted. Returns false if there is
-    /// nothing to repair.
+    /// Repairs a filesystem that was refused. It must be mounted afterwards. Returns false if it
+    /// cannot be repaired.
     fn repair(
         &mut self,
         mut media: MemoryMedia,
@@ -263,29 +267,30 @@ impl<'a> Images<'a> {
             return Ok(false);
         };
 
-        if report.hopeless != 0 {
+        if report.unrepairable != 0 {
             return Ok(false);
         }
         repair.write(&mut media).map_err(|e| e.to_string())?;
-        self.put(&media)?;
+        self.write_image(&media)?;
         match self.mount(false) {
             Ok(true) => {}
             Ok(false) => return Err("it was refused after a repair".into()),
             Err(what) => return Err(format!("after a repair: {what}")),
         }
-        self.expect_good()?;
+        self.expect_clean()?;
         Ok(true)
     }
 
     /// Writes an image to the device.
-    fn put(&mut self, media: &MemoryMedia) -> Result<(), String> {
+    fn write_image(&mut self, media: &MemoryMedia) -> Result<(), String> {
         for part in parts() {
             self.device.write(media, part).map_err(|e| e.to_string())?;
         }
         Ok(())
     }
 
-    fn get(&mut self) -> Result<MemoryMedia, String> {
+    /// Reads the image on the device.
+    fn read_image(&mut self) -> Result<MemoryMedia, String> {
         let mut media = MemoryMedia {
             blocks: BLOCKS,
             ..MemoryMedia::default()
@@ -300,8 +305,8 @@ impl<'a> Images<'a> {
     }
 }
 
-/// All blocks of the device, a chunk at a time. A superblock that is damaged may say that the
-/// metadata is anywhere among them.
+/// All blocks of the device, in parts of [`CHUNK`] blocks. All of them are written, because a
+/// damaged superblock can refer to any block.
 fn parts() -> impl Iterator<Item = Range<u64>> {
     (0..BLOCKS)
         .step_by(CHUNK)
@@ -324,11 +329,11 @@ fn mount_and_use(device: &Path, at: &Path, is_read_only: bool) -> Result<bool, S
     Ok(true)
 }
 
-/// What `fsck.mendfs` says.
+/// Describes the findings of `fsck.mendfs`.
 fn describe(checked: &Result<Checked, String>) -> String {
     let findings = match checked {
         Ok(checked) => &checked.report.findings,
-        Err(what) => return format!("fsck says {what}"),
+        Err(what) => return format!("fsck fails: {what}"),
     };
 
     if findings.is_empty() {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the kernel says.
+//! Reads the kernel log.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -13,7 +13,7 @@ use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
 const PATH: &str = "/dev/kmsg";
 
-/// What the kernel must not say.
+/// Texts of warnings and errors that the kernel must not log.
 const COMPLAINTS: [&str; 12] = [
     "WARNING: ",
     "BUG: ",
@@ -29,18 +29,18 @@ const COMPLAINTS: [&str; 12] = [
     "rust_kernel: panicked",
 ];
 
-/// How long the kernel may take to tell what was just written to its log.
+/// The time within which a line that was written to the log must be readable.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The kernel's log, from now on.
+/// The lines of the kernel log since it was opened.
 pub struct KernelLog {
     file: File,
-    /// How often it was read.
+    /// The number of marks that were written.
     count: u64,
 }
 
 impl KernelLog {
-    /// Opens it.
+    /// Opens the log at its end.
     pub fn open() -> io::Result<Self> {
         let mut file = OpenOptions::new()
             .read(true)
@@ -51,7 +51,7 @@ impl KernelLog {
         Ok(Self { file, count: 0 })
     }
 
-    /// The lines since the last call.
+    /// Returns the lines since the last call.
     pub fn lines(&mut self) -> io::Result<Vec<String>> {
         let mark = self.mark()?;
         let deadline = Instant::now() + TIMEOUT;
@@ -67,13 +67,15 @@ impl KernelLog {
         }
     }
 
-    /// Writes a line to the log, behind all that there is: a read ends where another processor is
-    /// about to write a line, even if there are lines behind it.
+    /// Writes a line to the log, and returns it. [`lines()`](Self::lines) reads until this line. A
+    /// failed read does not mean the end of the log: it also fails at a line that another processor
+    /// has reserved but not written, even if there are lines after it.
     fn mark(&mut self) -> io::Result<String> {
         let mark = format!("mfmend: process {}, mark {}", process::id(), self.count);
 
         self.count += 1;
-        // Opened anew, for the kernel takes ten lines of an open file in five seconds.
+        // Open the file again, because the kernel accepts only ten lines in five seconds from one
+        // open file.
         fs::write(PATH, format!("{mark}\n"))?;
         Ok(mark)
     }
@@ -97,14 +99,14 @@ impl KernelLog {
     }
 }
 
-/// What a record says: it starts with numbers, and ends with properties of devices.
+/// The message in a record. Numbers precede it, and properties of a device can follow.
 fn text(record: &str) -> String {
     let message = record.split_once(';').map_or(record, |(_, rest)| rest);
 
     message.lines().next().unwrap_or_default().into()
 }
 
-/// Whether a line is a complaint.
+/// Whether a line is a warning or an error that the kernel must not log.
 pub fn is_complaint(line: &str) -> bool {
     COMPLAINTS.iter().any(|what| line.contains(what))
 }
@@ -125,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn records_are_taken_apart() {
+    fn records_are_parsed() {
         let record = "3,1234,5678,-;mendfs: dm-0: superblock: wrong; really\n SUBSYSTEM=block\n";
 
         assert_eq!(text(record), "mendfs: dm-0: superblock: wrong; really");

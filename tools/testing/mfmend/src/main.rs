@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts damaged mendfs filesystems, and judges what comes of it.
+//! Tests the kernel module with damaged images and with failing allocations.
 //!
-//! `mfmend images /dev/mapper/small /mnt` writes images to the device, each damaged in another way,
-//! mounts each, walks through it and changes a little, and checks it afterwards. It exits 0 if all
-//! went as it should.
+//! `mfmend images /dev/mapper/small /mnt` writes images with different damage to the device. It
+//! mounts each image, reads and changes its files, and checks it afterwards. The exit status is 0
+//! if all tests passed.
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -35,34 +35,34 @@ struct Cli {
 enum Action {
     /// Mount damaged images.
     Images {
-        /// The number of the first one.
+        /// The number of the first image.
         #[arg(long, default_value_t = 0)]
         first: u64,
-        /// How far it is from one number to the next.
+        /// The distance between the numbers of images.
         #[arg(long, default_value_t = 1)]
         step: usize,
-        /// How many.
+        /// The number of images.
         #[arg(long, default_value_t = 10_000)]
         count: usize,
-        /// How long at most, in seconds.
+        /// The maximum time in seconds.
         #[arg(long)]
         seconds: Option<u64>,
-        /// Say of each image what came of it.
+        /// Print the result of each image.
         #[arg(long, short)]
         verbose: bool,
-        /// A device of 1040 blocks. What is on it goes.
+        /// A device of 1040 blocks. It is overwritten.
         device: PathBuf,
-        /// Where to mount them.
+        /// The directory to mount the images on.
         mount_point: PathBuf,
     },
-    /// Have allocations fail, one after the other in each of many operations.
+    /// Make each allocation of many operations fail, one after the other.
     Faults {
-        /// Only in operations whose names contain this.
+        /// Run only operations whose names contain this text.
         #[arg(long, default_value = "")]
         filter: String,
-        /// A device with a filesystem, which is not mounted.
+        /// A device with an unmounted filesystem.
         device: PathBuf,
-        /// Where to mount it.
+        /// The directory to mount it on.
         mount_point: PathBuf,
     },
 }

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounts and unmounts.
+//! Mounts and unmounts mendfs.
 
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::mount::{mount, umount2, MntFlags, MsFlags};
 
-/// A filesystem that is mounted as long as this exists.
+/// A mounted filesystem. Dropping it unmounts it.
 pub struct Mounted<'a>(&'a Path);
 
 impl<'a> Mounted<'a> {
-    /// Mounts mendfs.
+    /// Mounts `device`.
     pub fn new(device: &Path, at: &'a Path, is_read_only: bool) -> Result<Self, Errno> {
         let flags = match is_read_only {
             true => MsFlags::MS_RDONLY,
@@ -22,7 +22,7 @@ impl<'a> Mounted<'a> {
         Ok(Self(at))
     }
 
-    /// Unmounts it.
+    /// Unmounts the filesystem, and returns the error if that fails.
     pub fn end(self) -> Result<(), Errno> {
         let at = self.0;
 

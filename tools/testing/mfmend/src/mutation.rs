@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Damage of all kinds, to a populated image.
+//! Random damage to a populated image.
 
 use mendfs::checksum;
 use mendfs::format::{Block, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, ROOT, UNITS, UNIT_SIZE};
@@ -11,7 +11,7 @@ use crate::image::{
 };
 use crate::random::Random;
 
-/// Units of a block that mostly have records.
+/// The first units of a block, most of which contain records.
 const USED: u64 = 30;
 
 /// A change to a metadata block.
@@ -27,7 +27,7 @@ impl Change {
     fn new(random: &mut Random) -> Self {
         let unit = match random.below(16) {
             0..3 => random.below(UNITS),
-            // The record of a chunk.
+            // The unit with the record of the next chunk.
             3 => UNITS - 1,
             _ => 1 + random.below(USED),
         } as usize
@@ -64,7 +64,7 @@ impl Change {
     }
 }
 
-/// A number that may mean something.
+/// A number that is often a valid address, inode, block or limit.
 fn number(random: &mut Random) -> u64 {
     let wild = random.any();
 
@@ -78,7 +78,7 @@ fn number(random: &mut Random) -> u64 {
     }
 }
 
-/// Changes something anywhere outside the data. Mostly, checksums are right afterwards.
+/// Makes a random change outside the data. Most changes update the checksum.
 pub fn mutate(image: &mut Image, random: &mut Random) {
     match random.below(28) {
         0..20 => change_both(image, random),
@@ -92,7 +92,7 @@ pub fn mutate(image: &mut Image, random: &mut Random) {
     }
 }
 
-/// The number of a metadata block: mostly of one that has many records.
+/// The number of a metadata block, often of one with many records.
 fn any_number(random: &mut Random) -> u64 {
     match random.below(12) {
         0..6 => 0,
@@ -103,7 +103,7 @@ fn any_number(random: &mut Random) -> u64 {
     }
 }
 
-/// The same change in both copies of a metadata block.
+/// Makes the same change in both copies of a metadata block.
 fn change_both(image: &mut Image, random: &mut Random) {
     let number = any_number(random);
     let change = Change::new(random);
@@ -118,7 +118,7 @@ fn change_one(image: &mut Image, random: &mut Random) {
     image.edit_copy(copy, number, random.below(10), |block| change.apply(block));
 }
 
-/// Any block that is not data.
+/// A random block of the device that is not data.
 fn any_block(image: &Image, random: &mut Random) -> u64 {
     let geometry = &image.superblock.geometry;
     let copy = random.below(COPIES);
@@ -150,7 +150,7 @@ fn write(image: &mut Image, block: u64, bytes: &Block) {
     image.media.write(block, bytes).expect("memory is good");
 }
 
-/// A transaction without sense.
+/// Logs a transaction with random contents.
 fn log_any(image: &mut Image, random: &mut Random) {
     let address = number(random) % ((FIRST_BLOCKS + CHUNK_BLOCKS + 2) * UNITS);
     let mut unit = [0; UNIT_SIZE];
@@ -163,7 +163,7 @@ fn log_any(image: &mut Image, random: &mut Random) {
     );
 }
 
-/// A transaction that makes a change, with the header that goes with it.
+/// Logs a transaction that changes a metadata block and its header.
 fn log_change(image: &mut Image, random: &mut Random) {
     let block = any_number(random);
     let sequence = 1 + random.below(10);
@@ -184,7 +184,7 @@ fn log_change(image: &mut Image, random: &mut Random) {
     }
 }
 
-/// A block where another one should be.
+/// Overwrites a block with another one.
 fn move_block(image: &mut Image, random: &mut Random) {
     let from = read(image, any_block(image, random));
     let to = any_block(image, random);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Operations on a filesystem, one system call each where that is possible.
+//! Operations on a filesystem. Most of them make one system call.
 
 use std::ffi::{CStr, CString};
 use std::fs::{self, File, OpenOptions, Permissions};
@@ -14,15 +14,15 @@ use std::ptr;
 const PAGE: u64 = 4096;
 const HUGE: u64 = 2 << 20;
 
-/// Something that is done in a directory.
+/// An operation in a directory.
 pub struct Operation {
-    /// What it is.
+    /// The name.
     pub name: &'static str,
-    /// What is there before.
+    /// Creates the files that the operation needs.
     pub prepare: fn(&Path) -> io::Result<()>,
-    /// What is done. It can be done again if it has failed.
+    /// Does the operation. It can be repeated after a failure.
     pub act: fn(&Path) -> io::Result<()>,
-    /// If it fails, nothing has happened.
+    /// Whether a failed operation has changed nothing.
     pub is_atomic: bool,
 }
 
@@ -38,11 +38,11 @@ macro_rules! operations {
     };
 }
 
-/// What an operation that fails may have done.
+/// The possible effect of an operation that fails.
 enum Kind {
-    /// Nothing.
+    /// No effect.
     Whole,
-    /// A part.
+    /// A part of the effect.
     Parts,
 }
 
@@ -60,8 +60,8 @@ operations! {
     "unlink" Parts: |d| file(d, "a", 20) => |d| fs::remove_file(d.join("a"));
     "rmdir" Whole: two_directories => |d| fs::remove_dir(d.join("a"));
     "O_TMPFILE" Parts: nothing => temporary;
-    "lookup" Whole: forgotten => |d| fs::symlink_metadata(d.join("a")).map(drop);
-    "lookup of a symlink" Whole: forgotten_link => |d| fs::read_link(d.join("a")).map(drop);
+    "lookup" Whole: uncached_file => |d| fs::symlink_metadata(d.join("a")).map(drop);
+    "lookup of a symlink" Whole: uncached_link => |d| fs::read_link(d.join("a")).map(drop);
     "readdir" Whole: many_names => read_directory;
     "set an attribute" Whole: |d| create(d, "a") => |d| set_attribute(d, b"value");
     "replace an attribute" Whole: attribute => |d| set_attribute(d, b"other value");
@@ -76,7 +76,7 @@ operations! {
     "write over" Parts: |d| file(d, "a", 4) => |d| open(d, "a")?.write_all_at(&[1; 9000], 5);
     "write to shared blocks" Parts: clone => |d| open(d, "b")?.write_all_at(&[1; 9000], 5000);
     "append" Parts: |d| file(d, "a", 1) => |d| open(d, "a")?.write_all_at(&[1; 10], PAGE - 5);
-    "write far behind the end" Parts: odd_file => |d| open(d, "a")?.write_all_at(&[1], 1 << 30);
+    "write far after the end" Parts: odd_file => |d| open(d, "a")?.write_all_at(&[1], 1 << 30);
     "truncate" Parts: |d| file(d, "a", 20) => |d| open(d, "a")?.set_len(5000);
     "truncate to more" Parts: odd_file => |d| open(d, "a")?.set_len(1 << 20);
     "truncate pieces" Parts: pieces => |d| open(d, "a")?.set_len(5000);
@@ -111,7 +111,7 @@ const fn str_of(bytes: &'static [u8]) -> Result<&'static str, std::str::Utf8Erro
 
 const ATTRIBUTE: &CStr = c"user.attribute";
 
-// What is there before
+// Preparations
 // -------------------------------------------------------------------------------------------------
 
 fn nothing(_: &Path) -> io::Result<()> {
@@ -122,7 +122,7 @@ fn create(folder: &Path, name: &str) -> io::Result<()> {
     File::create_new(folder.join(name)).map(drop)
 }
 
-/// A file of some blocks, which lie in a row if there is room.
+/// Creates a file of `blocks` blocks, which are contiguous if there is space.
 fn file(folder: &Path, name: &str, blocks: u64) -> io::Result<()> {
     let bytes = vec![b'f'; (blocks * PAGE) as usize];
 
@@ -135,7 +135,7 @@ fn odd_file(folder: &Path) -> io::Result<()> {
     open(folder, "a")?.set_len(1000)
 }
 
-/// A file with a hole behind each block.
+/// Creates a file with a hole after each block.
 fn pieces(folder: &Path) -> io::Result<()> {
     create(folder, "a")?;
     for number in 0..20 {
@@ -184,22 +184,22 @@ fn attribute(folder: &Path) -> io::Result<()> {
     set_attribute(folder, b"value")
 }
 
-/// A file that the kernel has no inode of.
-fn forgotten(folder: &Path) -> io::Result<()> {
+/// Creates a file that is not in the inode cache.
+fn uncached_file(folder: &Path) -> io::Result<()> {
     create(folder, "a")?;
-    forget()
+    drop_inode_cache()
 }
 
-fn forgotten_link(folder: &Path) -> io::Result<()> {
+fn uncached_link(folder: &Path) -> io::Result<()> {
     symlink("somewhere", folder.join("a"))?;
-    forget()
+    drop_inode_cache()
 }
 
-fn forget() -> io::Result<()> {
+fn drop_inode_cache() -> io::Result<()> {
     fs::write("/proc/sys/vm/drop_caches", "2")
 }
 
-// What is done
+// Operations
 // -------------------------------------------------------------------------------------------------
 
 fn open(folder: &Path, name: &str) -> io::Result<File> {
@@ -213,7 +213,7 @@ fn c_path(folder: &Path, name: &str) -> io::Result<CString> {
     Ok(CString::new(folder.join(name).as_os_str().as_bytes())?)
 }
 
-/// What a system call has come to.
+/// The result of a system call that returns a negative number on failure.
 fn result(status: i64) -> io::Result<i64> {
     match status {
         0.. => Ok(status),
@@ -224,7 +224,7 @@ fn result(status: i64) -> io::Result<i64> {
 fn make_fifo(folder: &Path) -> io::Result<()> {
     let path = c_path(folder, "a")?;
 
-    // SAFETY: It is a C string.
+    // SAFETY: `path` is a C string that lives until `mkfifo()` returns.
     result(unsafe { libc::mkfifo(path.as_ptr(), 0o600) }.into()).map(drop)
 }
 
@@ -232,7 +232,7 @@ fn exchange(folder: &Path) -> io::Result<()> {
     let (a, b) = (c_path(folder, "a")?, c_path(folder, "b")?);
     let here = libc::AT_FDCWD;
 
-    // SAFETY: They are C strings.
+    // SAFETY: `a` and `b` are C strings that live until `renameat2()` returns.
     let status =
         unsafe { libc::renameat2(here, a.as_ptr(), here, b.as_ptr(), libc::RENAME_EXCHANGE) };
 
@@ -252,7 +252,7 @@ fn read_directory(folder: &Path) -> io::Result<()> {
     let mut entries = [0_u8; 4096];
 
     loop {
-        // SAFETY: The buffer has this length.
+        // SAFETY: `getdents64()` writes at most `entries.len()` bytes to `entries`.
         let status = unsafe {
             libc::syscall(
                 libc::SYS_getdents64,
@@ -271,7 +271,8 @@ fn read_directory(folder: &Path) -> io::Result<()> {
 fn set_attribute(folder: &Path, value: &[u8]) -> io::Result<()> {
     let path = c_path(folder, "a")?;
 
-    // SAFETY: All are valid.
+    // SAFETY: `path` and `ATTRIBUTE` are C strings, and `setxattr()` reads `value.len()` bytes of
+    // `value`.
     let status = unsafe {
         libc::setxattr(
             path.as_ptr(),
@@ -288,7 +289,7 @@ fn set_attribute(folder: &Path, value: &[u8]) -> io::Result<()> {
 fn remove_attribute(folder: &Path) -> io::Result<()> {
     let path = c_path(folder, "a")?;
 
-    // SAFETY: They are C strings.
+    // SAFETY: `path` and `ATTRIBUTE` are C strings that live until `removexattr()` returns.
     result(unsafe { libc::removexattr(path.as_ptr(), ATTRIBUTE.as_ptr()) }.into()).map(drop)
 }
 
@@ -296,7 +297,8 @@ fn get_attribute(folder: &Path) -> io::Result<()> {
     let path = c_path(folder, "a")?;
     let mut value = [0_u8; 100];
 
-    // SAFETY: All are valid.
+    // SAFETY: `path` and `ATTRIBUTE` are C strings, and `getxattr()` writes at most `value.len()`
+    // bytes to `value`.
     let status = unsafe {
         libc::getxattr(
             path.as_ptr(),
@@ -313,7 +315,8 @@ fn list_attributes(folder: &Path) -> io::Result<()> {
     let path = c_path(folder, "a")?;
     let mut names = [0; 100];
 
-    // SAFETY: All are valid.
+    // SAFETY: `path` is a C string, and `listxattr()` writes at most `names.len()` bytes to
+    // `names`.
     let status = unsafe { libc::listxattr(path.as_ptr(), names.as_mut_ptr(), names.len()) };
 
     result(status as i64).map(drop)
@@ -322,14 +325,15 @@ fn list_attributes(folder: &Path) -> io::Result<()> {
 fn allocate(folder: &Path, mode: i32, start: u64, len: u64) -> io::Result<()> {
     let file = open(folder, "a")?;
 
-    // SAFETY: The file is open.
+    // SAFETY: `fallocate()` takes no pointers.
     let status = unsafe { libc::fallocate(file.as_raw_fd(), mode, start as i64, len as i64) };
 
     result(status.into()).map(drop)
 }
 
 fn ioctl(file: RawFd, request: u64, argument: *mut u64) -> io::Result<()> {
-    // SAFETY: The requests below have an argument of this size at most.
+    // SAFETY: The callers pass an array that is large enough for all that the request reads and
+    // writes.
     result(unsafe { libc::ioctl(file, request, argument) }.into()).map(drop)
 }
 
@@ -337,18 +341,20 @@ fn reflink(folder: &Path) -> io::Result<()> {
     const FICLONE: u64 = 0x4004_9409;
     let (from, to) = (open(folder, "a")?, open(folder, "b")?);
 
-    // SAFETY: The files are open.
+    // SAFETY: The argument of `FICLONE` is a file descriptor, not a pointer.
     result(unsafe { libc::ioctl(to.as_raw_fd(), FICLONE, from.as_raw_fd()) }.into()).map(drop)
 }
 
 fn dedupe(folder: &Path) -> io::Result<()> {
     const FIDEDUPERANGE: u64 = 0xc018_9436;
     let (from, to) = (open(folder, "a")?, open(folder, "b")?);
-    // Offset, length, one file; its number, offset, bytes done, and status.
+    // `struct file_dedupe_range` with one destination: source offset, length, number of
+    // destinations; then the file descriptor of the destination, its offset, the bytes done, and
+    // the status.
     let mut argument = [0, 4 * PAGE, 1, to.as_raw_fd() as u64, 0, 0, 0];
 
     ioctl(from.as_raw_fd(), FIDEDUPERANGE, argument.as_mut_ptr())?;
-    // CAST: An errno, or 0.
+    // CAST: The lower half is the status, an `i32`: 0, or a negative errno.
     match argument[6] as i32 {
         0 => Ok(()),
         errno => Err(io::Error::from_raw_os_error(-errno)),
@@ -358,7 +364,8 @@ fn dedupe(folder: &Path) -> io::Result<()> {
 fn fiemap(folder: &Path) -> io::Result<()> {
     const FS_IOC_FIEMAP: u64 = 0xc020_660b;
     let file = open(folder, "a")?;
-    // Start, length, flags and count of the found ones, room for so many, and that room.
+    // `struct fiemap`: start; length; flags and the number of found extents; the number of extents
+    // that fit; and space for these extents, of 7 numbers each.
     let mut argument = [0; 4 + 7 * 8];
 
     argument[1] = 1 << 20;
@@ -369,15 +376,16 @@ fn fiemap(folder: &Path) -> io::Result<()> {
 fn seek(folder: &Path) -> io::Result<()> {
     let file = open(folder, "a")?;
 
-    // SAFETY: The file is open.
+    // SAFETY: `lseek()` takes no pointers.
     result(unsafe { libc::lseek(file.as_raw_fd(), 0, libc::SEEK_HOLE) }).map(drop)
 }
 
-/// Touches the first byte of a file through a mapping, on the boundary of a huge page.
+/// Reads or writes the first byte of a file through a mapping with the size of a huge page.
 fn fault(folder: &Path, name: &str, is_write: bool) -> io::Result<()> {
     let file = open(folder, name)?;
 
-    // SAFETY: A new mapping, which nobody else knows. A fault that fails ends the program.
+    // SAFETY: `mmap()` chooses the address of a new mapping of `HUGE` bytes, and no reference to it
+    // exists. A fault that fails raises SIGBUS, which ends the program.
     unsafe {
         let start = libc::mmap(
             ptr::null_mut(),

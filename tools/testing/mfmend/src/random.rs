@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers that look random, and are the same each time.
+//! Pseudorandom numbers, reproducible from a seed.
 
-/// A generator, by the method of SplitMix64.
+/// A SplitMix64 generator.
 pub struct Random(u64);
 
 impl Random {
-    /// Starts a sequence, a different one for each seed.
+    /// Starts the sequence of this seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0xd129_0d3b_7d8c_f5a1))
     }
 
-    /// Any number.
+    /// The next number.
     pub fn any(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
 
@@ -31,7 +31,7 @@ impl Random {
         choices[self.below(choices.len() as u64) as usize]
     }
 
-    /// True once in `times`.
+    /// Returns true with a probability of one in `times`.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }

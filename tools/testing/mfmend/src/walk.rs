@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Uses all that is in a filesystem.
+//! Reads all files of a filesystem, and changes some of them.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
@@ -16,31 +16,32 @@ use nix::errno::Errno;
 use nix::sys::statvfs::statvfs;
 use nix::unistd::{lseek, Whence};
 
-/// Pieces of a file that are looked at.
-const PIECES: usize = 16;
+/// The maximum number of data ranges that are read in a file.
+const MAX_RANGES: usize = 16;
 
-/// Who owns what is nobody's whom the kernel knows. The VFS lets nobody change that.
+/// The overflow user and group. A file has it if the owner in its inode is not a valid ID, and the
+/// VFS refuses all changes of such a file.
 const NOBODY: u32 = 65534;
 
-/// An error and where it was.
+/// The path of a failed operation, and the error.
 pub type Failure = (PathBuf, io::Error);
 
 fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, Failure> {
     result.map_err(|error| (path.into(), error))
 }
 
-/// What there is.
+/// The files that can be changed.
 #[derive(Default)]
 pub struct Found {
-    /// The first directory can be changed.
+    /// Whether the top directory can be changed.
     pub is_changeable: bool,
     /// Regular files that can be changed.
     pub files: Vec<PathBuf>,
-    /// Directories that can be changed, but the first.
+    /// Directories below the top directory that can be changed.
     pub directories: Vec<PathBuf>,
 }
 
-/// Reads all there is below a directory.
+/// Reads all files below a directory.
 pub fn read_all(path: &Path) -> Result<Found, Failure> {
     let mut found = Found::default();
 
@@ -50,7 +51,7 @@ pub fn read_all(path: &Path) -> Result<Found, Failure> {
     Ok(found)
 }
 
-/// Its owners are known, and it is neither immutable nor append-only.
+/// Whether a file has valid owners, and is neither immutable nor append-only.
 fn is_changeable(path: &Path) -> io::Result<bool> {
     let of = fs::symlink_metadata(path)?;
     let fixed = (libc::STATX_ATTR_IMMUTABLE | libc::STATX_ATTR_APPEND) as u64;
@@ -58,12 +59,12 @@ fn is_changeable(path: &Path) -> io::Result<bool> {
     Ok(![of.uid(), of.gid()].contains(&NOBODY) && attributes(path)? & fixed == 0)
 }
 
-/// Attributes of a file, as `statx()` has them.
+/// The attributes of a file from `statx()`.
 fn attributes(path: &Path) -> io::Result<u64> {
     let mut of = MaybeUninit::<libc::statx>::zeroed();
     let path = c_path(path)?;
 
-    // SAFETY: Path and buffer are valid.
+    // SAFETY: `path` is a C string, and `statx()` writes one `struct statx` to `of`.
     let result = unsafe {
         libc::statx(
             libc::AT_FDCWD,
@@ -75,13 +76,15 @@ fn attributes(path: &Path) -> io::Result<u64> {
     };
 
     match result {
-        // SAFETY: Zeroes are a `statx`, and so is what the kernel has written there.
+        // SAFETY: `of` was zeroed, and zeroes are a valid `struct statx`, as is what `statx()` has
+        // written.
         0 => Ok(unsafe { of.assume_init() }.stx_attributes),
         _ => Err(io::Error::last_os_error()),
     }
 }
 
-/// What is in a directory that cannot be changed cannot be renamed or removed.
+/// Reads a directory and all below. A file counts as changeable only if its directory is, because
+/// it could not be renamed or removed otherwise.
 fn read_directory(path: &Path, is_changeable: bool, found: &mut Found) -> Result<(), Failure> {
     read_attributes(path)?;
     for entry in at(path, fs::read_dir(path))? {
@@ -91,7 +94,12 @@ fn read_directory(path: &Path, is_changeable: bool, found: &mut Found) -> Result
         let kind = at(&path, entry.file_type())?;
 
         if kind != metadata.file_type() {
-            return at(&path, Err(io::Error::other("it is of two types")));
+            return at(
+                &path,
+                Err(io::Error::other(
+                    "readdir() and lstat() return different types",
+                )),
+            );
         }
         let is_changeable = is_changeable && at(&path, self::is_changeable(&path))?;
 
@@ -122,7 +130,7 @@ fn read_file(path: &Path, size: u64) -> io::Result<()> {
     let mut position = 0;
 
     file.read_at(&mut page, size.saturating_sub(100))?;
-    for _ in 0..PIECES {
+    for _ in 0..MAX_RANGES {
         position = match lseek(file.as_raw_fd(), position, Whence::SeekData) {
             Ok(position) => position,
             Err(Errno::ENXIO) => break,
@@ -137,7 +145,7 @@ fn read_file(path: &Path, size: u64) -> io::Result<()> {
 
 /// Reads a byte through a mapping.
 fn touch(file: &File, offset: i64) -> io::Result<()> {
-    // SAFETY: A new mapping, which nobody else knows.
+    // SAFETY: `mmap()` chooses the address of a new mapping.
     let page = unsafe {
         libc::mmap(
             ptr::null_mut(),
@@ -152,7 +160,7 @@ fn touch(file: &File, offset: i64) -> io::Result<()> {
     if page == libc::MAP_FAILED {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: The page is mapped, and in the file. It is unmapped after that.
+    // SAFETY: The page was just mapped, and no reference to it exists when it is unmapped.
     unsafe {
         page.cast::<u8>().read_volatile();
         libc::munmap(page, 4096);
@@ -167,9 +175,9 @@ fn c_path(path: &Path) -> io::Result<CString> {
 fn read_attributes(path: &Path) -> Result<(), Failure> {
     for name in at(path, list_attributes(path))? {
         match read_attribute(path, &name) {
-            // What is listed is what there is, if the name means something for this inode.
+            // A listed attribute can have a namespace that is not valid for this inode.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::EPERM)) => {}
-            // The VFS says so of "user." where that can be neither read nor written.
+            // The VFS returns ENODATA for "user." on inodes that cannot have user attributes.
             Err(error)
                 if error.raw_os_error() == Some(libc::ENODATA)
                     && name.as_bytes().starts_with(b"user.")
@@ -188,7 +196,8 @@ fn list_attributes(path: &Path) -> io::Result<Vec<CString>> {
     let mut names = vec![0; 65536];
     let path = c_path(path)?;
 
-    // SAFETY: Path and buffer are valid.
+    // SAFETY: `path` is a C string, and `llistxattr()` writes at most `names.len()` bytes to
+    // `names`.
     let len = unsafe { libc::llistxattr(path.as_ptr(), names.as_mut_ptr().cast(), names.len()) };
 
     names.truncate(usize::try_from(len).map_err(|_| io::Error::last_os_error())?);
@@ -202,7 +211,8 @@ fn read_attribute(path: &Path, name: &CString) -> io::Result<()> {
     let mut value = [0_u8; 4096];
     let path = c_path(path)?;
 
-    // SAFETY: All are valid.
+    // SAFETY: `path` and `name` are C strings, and `lgetxattr()` writes at most `value.len()` bytes
+    // to `value`.
     let len = unsafe {
         libc::lgetxattr(
             path.as_ptr(),
@@ -218,15 +228,14 @@ fn read_attribute(path: &Path, name: &CString) -> io::Result<()> {
     }
 }
 
-/// Changes a little: something new comes and goes, and something old changes. A full filesystem is
-/// no failure.
+/// Creates and removes files, and changes some existing ones. `ENOSPC` is not a failure.
 pub fn change(root: &Path, found: &Found) -> Result<(), Failure> {
     if !found.is_changeable {
         return Ok(());
     }
 
     let changes = [
-        at(root, come_and_go(root)),
+        at(root, create_and_remove(root)),
         found
             .files
             .iter()
@@ -247,12 +256,12 @@ pub fn change(root: &Path, found: &Found) -> Result<(), Failure> {
         .collect()
 }
 
-fn come_and_go(root: &Path) -> io::Result<()> {
+fn create_and_remove(root: &Path) -> io::Result<()> {
     let folder = root.join("mfmend folder");
     let path = root.join("mfmend file");
 
     fs::create_dir(&folder)?;
-    let result = make_file(&path, &folder);
+    let result = use_new_file(&path, &folder);
     for path in [path, folder.join("second"), folder.join("link")] {
         match fs::remove_file(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -263,7 +272,7 @@ fn come_and_go(root: &Path) -> io::Result<()> {
     result
 }
 
-fn make_file(path: &Path, folder: &Path) -> io::Result<()> {
+fn use_new_file(path: &Path, folder: &Path) -> io::Result<()> {
     let bytes = [b'x'; 5000];
     let mut read = [0; 5000];
 
@@ -272,7 +281,7 @@ fn make_file(path: &Path, folder: &Path) -> io::Result<()> {
     file.sync_all()?;
     file.read_exact_at(&mut read, 0)?;
     if read != bytes {
-        return Err(io::Error::other("it does not hold what was written"));
+        return Err(io::Error::other("the contents are not what was written"));
     }
     fs::hard_link(path, folder.join("first"))?;
     fs::rename(folder.join("first"), folder.join("second"))?;

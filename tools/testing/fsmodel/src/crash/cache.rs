@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is in memory, what of it is durable, and what may be left in between.
+//! A model of memory and its caches: the current contents, the durable contents, and the contents
+//! that a power failure can leave.
 
 use std::collections::BTreeMap;
 
@@ -8,46 +9,49 @@ use crate::random::Random;
 
 use super::trace::Event;
 
-/// Size in bytes of a line of the caches, and of what the processor stores as a whole.
+/// The size of a cache line in bytes.
 pub const LINE: usize = 64;
+
+/// The size of a store that a power failure cannot tear, in bytes.
 const WORD: usize = 8;
 
-/// What a line holds.
+/// The contents of a line.
 pub type Bytes = [u8; LINE];
 
-/// A line that is not durable as it is.
+/// A line with contents that are not durable.
 #[derive(Default)]
 struct Line {
-    /// When the first store to it came.
+    /// The number of the first store to the line.
     order: u64,
-    /// It lies in the cache: it stays there until it is written back.
+    /// Whether the line is in the cache, and was not written back.
     is_dirty: bool,
-    /// What a fence makes durable, and whether only programs have stored it.
+    /// The contents that the next fence makes durable, and whether only programs have stored them.
     arriving: Option<(Bytes, bool)>,
-    /// What it held since it was durable, and was stored over.
+    /// Contents since the line was durable that later stores have overwritten.
     earlier: Vec<Bytes>,
 }
 
-/// A line with what may be left of it if not what is durable, the last being what it holds now.
+/// A line that is not durable, with all contents that a power failure can leave instead of the
+/// durable ones. The last ones are the current contents.
 struct InFlight {
     at: usize,
     order: u64,
     contents: Vec<Bytes>,
 }
 
-/// What is left by a power failure: what is durable, and these lines.
+/// A state after a power failure: the durable contents, with the contents of these lines instead.
 pub type Lines = Vec<(usize, Bytes)>;
 
-/// The states that were chosen of those that there may be.
+/// The states that were chosen from all possible ones.
 pub struct Chosen {
     pub states: Vec<Lines>,
-    /// Lines that are not durable.
+    /// The number of lines that are not durable.
     pub in_flight: usize,
-    /// There are no others.
+    /// Whether these are all possible states.
     pub are_all: bool,
 }
 
-/// A memory with the caches before it.
+/// A memory with caches.
 pub struct Cache {
     memory: Vec<u8>,
     durable: Vec<u8>,
@@ -56,7 +60,7 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// All is durable.
+    /// Makes a cache without lines: all of `memory` is durable.
     pub fn new(memory: Vec<u8>) -> Self {
         Self {
             durable: memory.clone(),
@@ -66,21 +70,21 @@ impl Cache {
         }
     }
 
-    /// What the guest sees.
+    /// The contents that the guest sees.
     pub fn memory(&self) -> &[u8] {
         &self.memory
     }
 
-    /// What is left in any case.
+    /// The durable contents.
     pub fn durable(&self) -> &[u8] {
         &self.durable
     }
 
-    /// Does what the guest did.
+    /// Replays an event of the guest.
     ///
     /// # Panics
     ///
-    /// If it is beyond the memory.
+    /// If its address is beyond the memory.
     pub fn apply(&mut self, event: &Event<'_>) {
         match *event {
             Event::Store {
@@ -102,15 +106,16 @@ impl Cache {
         }
     }
 
-    /// Stores to one line.
+    /// Stores bytes, all in one line.
     fn store(&mut self, at: usize, bytes: &[u8], bypasses: bool, is_program: bool) {
         let start = at / LINE * LINE;
         let before = line_of(&self.memory, start);
         let is_new = !self.lines.contains_key(&start);
         let line = self.lines.entry(start).or_default();
         let old = &self.durable[at..at + bytes.len()];
-        // A power failure between two stores to the same bytes leaves what the first one stored.
-        let hides = old
+        // A power failure between two stores to the same bytes can leave the bytes of the first
+        // one.
+        let overwrites = old
             .iter()
             .zip(bytes)
             .zip(&self.memory[at..])
@@ -119,7 +124,7 @@ impl Cache {
         if is_new {
             line.order = self.stores;
         }
-        if hides {
+        if overwrites {
             line.earlier.push(before);
         }
         self.stores += 1;
@@ -133,7 +138,8 @@ impl Cache {
         }
     }
 
-    /// What is on its way arrives.
+    /// Makes all arriving lines durable. The fence of a program does so only for lines that
+    /// programs have stored.
     fn fence(&mut self, is_program: bool) {
         let (memory, durable) = (&self.memory, &mut self.durable);
 
@@ -152,7 +158,7 @@ impl Cache {
         });
     }
 
-    /// The lines that may be left in more than one way.
+    /// The lines for which a power failure can leave different contents.
     fn in_flight(&self) -> Vec<InFlight> {
         let mut lines: Vec<_> = self
             .lines
@@ -179,8 +185,8 @@ impl Cache {
         lines
     }
 
-    /// What a power failure may leave now: all of it if that is not more than `limit`, or so many
-    /// that follow from `random`.
+    /// Returns states that a power failure can leave now: all of them if there are at most `limit`.
+    /// Otherwise the states without and with all lines, and random ones.
     pub fn choose(&self, limit: usize, random: &mut Random) -> Chosen {
         let lines = self.in_flight();
         let count = lines.iter().try_fold(1_usize, |count, line| {
@@ -202,7 +208,7 @@ impl Cache {
         }
     }
 
-    /// One of the states.
+    /// Returns a random state.
     fn sample(&self, lines: &[InFlight], random: &mut Random) -> Lines {
         let one = random.below(lines.len());
         let percent = [10, 50, 90][random.below(3)];
@@ -210,25 +216,26 @@ impl Cache {
         let mut state = Lines::new();
 
         for (index, line) in lines.iter().enumerate() {
-            let is_there = match which {
-                // One is lost, or all but one.
+            let has_arrived = match which {
+                // All lines but one have arrived, or only one.
                 0 => index != one,
                 1 => index == one,
-                // What came first is there, or what came last.
+                // The first lines have arrived, or the last ones.
                 2 => index <= one,
                 3 => index >= one,
                 _ => random.below(100) < percent,
             };
 
-            if is_there {
-                state.push((line.at, self.left_of(line, random)));
+            if has_arrived {
+                state.push((line.at, self.contents_after_failure(line, random)));
             }
         }
         state
     }
 
-    /// What may be left of a line: mostly what it holds, or what it held, or some words of either.
-    fn left_of(&self, line: &InFlight, random: &mut Random) -> Bytes {
+    /// Returns random contents of a line after a power failure: mostly the current contents,
+    /// sometimes earlier ones, sometimes only some words of these.
+    fn contents_after_failure(&self, line: &InFlight, random: &mut Random) -> Bytes {
         let last = line.contents.len() - 1;
         let bytes = match random.once_in(4) {
             true => line.contents[random.below(last + 1)],
@@ -257,7 +264,8 @@ fn line_of(memory: &[u8], at: usize) -> Bytes {
     bytes
 }
 
-/// The state of that number, in a system of digits that has one for each line.
+/// The state with this number. The number is read as one digit for each line, which selects the
+/// contents of the line.
 fn nth(lines: &[InFlight], mut number: usize) -> Lines {
     let mut state = Lines::new();
 
@@ -297,8 +305,8 @@ mod tests {
         });
     }
 
-    /// The first bytes of two lines in all states that there may be.
-    fn left(cache: &Cache) -> BTreeSet<(u8, u8)> {
+    /// The first bytes of the two lines in all possible states.
+    fn states(cache: &Cache) -> BTreeSet<(u8, u8)> {
         let chosen = cache.choose(100, &mut Random::new(1));
 
         assert!(chosen.are_all);
@@ -316,7 +324,7 @@ mod tests {
             .collect()
     }
 
-    fn of(states: &[(u8, u8)]) -> BTreeSet<(u8, u8)> {
+    fn set(states: &[(u8, u8)]) -> BTreeSet<(u8, u8)> {
         states.iter().copied().collect()
     }
 
@@ -328,10 +336,10 @@ mod tests {
     fn lines_arrive_in_any_order() {
         let mut cache = new();
 
-        assert_eq!(left(&cache), of(&[(0, 0)]));
+        assert_eq!(states(&cache), set(&[(0, 0)]));
         store(&mut cache, 0, 1, true, KERNEL);
         store(&mut cache, LINE, 1, false, KERNEL);
-        assert_eq!(left(&cache), of(&[(0, 0), (0, 1), (1, 0), (1, 1)]));
+        assert_eq!(states(&cache), set(&[(0, 0), (0, 1), (1, 0), (1, 1)]));
     }
 
     #[test]
@@ -342,27 +350,27 @@ mod tests {
         store(&mut cache, LINE, 1, false, KERNEL);
         cache.apply(&Event::WriteBack { at: LINE });
         cache.apply(&Event::Fence { is_program: KERNEL });
-        assert_eq!(left(&cache), of(&[(0, 1), (1, 1)]));
+        assert_eq!(states(&cache), set(&[(0, 1), (1, 1)]));
         cache.apply(&Event::WriteBack { at: 0 });
-        assert_eq!(left(&cache), of(&[(0, 1), (1, 1)]));
+        assert_eq!(states(&cache), set(&[(0, 1), (1, 1)]));
         cache.apply(&Event::Fence { is_program: KERNEL });
-        assert_eq!(left(&cache), of(&[(1, 1)]));
+        assert_eq!(states(&cache), set(&[(1, 1)]));
     }
 
     #[test]
-    fn store_behind_a_write_back_is_not_durable() {
+    fn store_after_a_write_back_is_not_durable() {
         let mut cache = new();
 
         store(&mut cache, 0, 1, false, KERNEL);
         cache.apply(&Event::WriteBack { at: 0 });
         store(&mut cache, 0, 2, false, KERNEL);
-        assert_eq!(left(&cache), of(&[(0, 0), (1, 0), (2, 0)]));
+        assert_eq!(states(&cache), set(&[(0, 0), (1, 0), (2, 0)]));
         cache.apply(&Event::Fence { is_program: KERNEL });
-        assert_eq!(left(&cache), of(&[(1, 0), (2, 0)]));
+        assert_eq!(states(&cache), set(&[(1, 0), (2, 0)]));
     }
 
     #[test]
-    fn fence_of_a_program_counts_for_programs() {
+    fn fence_of_a_program_is_only_for_stores_of_programs() {
         let mut cache = new();
 
         store(&mut cache, 0, 1, true, PROGRAM);
@@ -370,13 +378,13 @@ mod tests {
         cache.apply(&Event::Fence {
             is_program: PROGRAM,
         });
-        assert_eq!(left(&cache), of(&[(1, 0), (1, 1)]));
+        assert_eq!(states(&cache), set(&[(1, 0), (1, 1)]));
         cache.apply(&Event::Fence { is_program: KERNEL });
-        assert_eq!(left(&cache), of(&[(1, 1)]));
+        assert_eq!(states(&cache), set(&[(1, 1)]));
     }
 
     #[test]
-    fn samples_are_among_what_may_be_left() {
+    fn samples_include_the_extremes() {
         let mut cache = Cache::new(vec![0; 20 * LINE]);
 
         for line in 0..20 {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A mendfs filesystem that a power failure has left, and the files in it.
+//! The mendfs filesystem after a power failure, and its files.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,15 +18,15 @@ use crate::state;
 
 use super::cache::{Lines, LINE};
 
-/// What is durable, with lines in place of some of it.
-pub struct Left<'a> {
+/// The memory after a power failure: the durable contents with some lines replaced.
+pub struct Remains<'a> {
     durable: &'a [u8],
     blocks: BTreeMap<u64, Box<Block>>,
 }
 
-impl<'a> Left<'a> {
+impl<'a> Remains<'a> {
     pub fn new(durable: &'a [u8], lines: &Lines) -> Self {
-        let mut left = Self {
+        let mut remains = Self {
             durable,
             blocks: BTreeMap::new(),
         };
@@ -34,7 +34,7 @@ impl<'a> Left<'a> {
         for (at, bytes) in lines {
             let number = (*at >> BLOCK_SHIFT) as u64;
             let offset = at % BLOCK_SIZE;
-            let block = left.blocks.entry(number).or_insert_with(|| {
+            let block = remains.blocks.entry(number).or_insert_with(|| {
                 let mut block = Box::new([0; BLOCK_SIZE]);
 
                 block.copy_from_slice(&durable[at - offset..][..BLOCK_SIZE]);
@@ -43,10 +43,10 @@ impl<'a> Left<'a> {
 
             block[offset..offset + LINE].copy_from_slice(bytes);
         }
-        left
+        remains
     }
 
-    /// All of it.
+    /// All bytes of the memory.
     pub fn bytes(&self) -> Vec<u8> {
         let mut bytes = self.durable.to_vec();
 
@@ -59,7 +59,7 @@ impl<'a> Left<'a> {
     }
 }
 
-impl Media for Left<'_> {
+impl Media for Remains<'_> {
     fn blocks(&self) -> u64 {
         (self.durable.len() >> BLOCK_SHIFT) as u64
     }
@@ -86,7 +86,7 @@ impl Media for Left<'_> {
     }
 }
 
-/// What there is by a name, but for the contents of files.
+/// The properties of a file with a name, without the contents of a regular file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     kind: Kind,
@@ -98,10 +98,10 @@ pub struct Entry {
     first: String,
 }
 
-/// All names below a folder, by their paths in it.
+/// All files below a folder, by their paths in the folder.
 pub type Listing = BTreeMap<String, Entry>;
 
-/// What the names in the folder of a model must be.
+/// The listing of the folder that a model describes.
 pub fn expected(model: &Model) -> Listing {
     let mut listing = Listing::new();
     let mut firsts = BTreeMap::new();
@@ -138,14 +138,14 @@ pub fn expected(model: &Model) -> Listing {
     listing
 }
 
-/// What is not as it must be.
+/// Describes the differences of two listings.
 pub fn difference(found: &Listing, expected: &Listing) -> String {
     let paths: BTreeSet<_> = found.keys().chain(expected.keys()).collect();
     let differ = paths
         .into_iter()
         .filter_map(|path| match (found.get(path), expected.get(path)) {
-            (Some(_), None) => Some(format!("'{path}' is there")),
-            (None, Some(_)) => Some(format!("'{path}' is not there")),
+            (Some(_), None) => Some(format!("'{path}' should not exist")),
+            (None, Some(_)) => Some(format!("'{path}' does not exist")),
             (found, expected) if found != expected => Some(format!("'{path}' differs")),
             _ => None,
         });
@@ -153,7 +153,7 @@ pub fn difference(found: &Listing, expected: &Listing) -> String {
     differ.collect::<Vec<_>>().join(", ")
 }
 
-/// The files of a model by their paths, in order.
+/// The files of a model by their paths.
 pub fn paths(model: &Model) -> BTreeMap<String, Id> {
     let names = model.names.iter().enumerate();
 
@@ -177,15 +177,15 @@ pub struct Image {
 }
 
 impl Image {
-    /// Reads a filesystem, in which there is nothing to repair but, if it may be torn, the first
-    /// superblock.
-    pub fn read(media: &dyn Media, may_be_torn: bool) -> Result<Self, String> {
+    /// Reads a filesystem. fsck must find nothing to repair. If `can_be_torn` is true, the first
+    /// superblock can be torn.
+    pub fn read(media: &dyn Media, can_be_torn: bool) -> Result<Self, String> {
         let report = check::check(media, device::now())?.report;
-        let is_torn = |finding: &Finding| {
-            finding.class == Class::Note || may_be_torn && finding.place == "superblock 0"
+        let is_allowed = |finding: &Finding| {
+            finding.class == Class::Note || can_be_torn && finding.place == "superblock 0"
         };
 
-        if !report.is_clean() && !report.findings.iter().all(is_torn) {
+        if !report.is_clean() && !report.findings.iter().all(is_allowed) {
             let findings: Vec<_> = report.findings.iter().map(ToString::to_string).collect();
 
             return Err(format!("fsck finds {}", findings.join("; ")));
@@ -224,7 +224,7 @@ impl Image {
         }
     }
 
-    /// The number of what has a path, from a directory on.
+    /// The inode with a path, relative to a directory.
     fn find(&self, directory: u64, path: &str) -> Option<u64> {
         path.split('/')
             .filter(|name| !name.is_empty())
@@ -233,20 +233,20 @@ impl Image {
             })
     }
 
-    /// The number of a folder in the root directory.
+    /// The inode of a folder in the root directory.
     pub fn folder(&self, name: &str) -> Result<u64, String> {
         self.find(ROOT, name)
-            .ok_or_else(|| format!("there is no folder {name}"))
+            .ok_or_else(|| format!("folder {name} does not exist"))
     }
 
-    /// All names in a folder.
+    /// Lists all files below a folder.
     pub fn list(&self, folder: u64) -> Result<Listing, String> {
         let mut listing = Listing::new();
         let mut found = vec![(String::new(), folder)];
         let mut firsts = BTreeMap::new();
         let mut paths = BTreeMap::new();
 
-        // Directories have one name each, or fsck would have said so.
+        // This ends, because fsck has checked that each directory has only one name.
         while let Some((path, number)) = found.pop() {
             for (name, target) in self.names.get(&number).into_iter().flatten() {
                 let path = match path.as_str() {
@@ -259,7 +259,7 @@ impl Image {
             paths.insert(path, number);
         }
         for (path, number) in paths {
-            let inode = self.inodes.get(&number).ok_or("an inode is not there")?;
+            let inode = self.inodes.get(&number).ok_or("an inode does not exist")?;
             let attributes = self.attributes.get(&number).into_iter().flatten();
             let entry = Entry {
                 kind: match inode.kind() {
@@ -284,7 +284,7 @@ impl Image {
 
     /// The contents of a file.
     pub fn contents(&self, media: &dyn Media, folder: u64, path: &str) -> Result<Vec<u8>, String> {
-        let number = self.find(folder, path).ok_or("it is not there")?;
+        let number = self.find(folder, path).ok_or("it does not exist")?;
         let size = self.inodes.get(&number).map_or(0, |inode| inode.size) as usize;
         let mut bytes = vec![0; size];
 

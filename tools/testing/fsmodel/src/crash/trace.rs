@@ -1,25 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the plugin of QEMU, `lines.c`, has written down.
+//! Reads the trace of the plugin of QEMU, `lines.c`.
 
 use crate::sequences::Mark;
 
-/// What a guest has done.
+/// An event in the guest.
 #[derive(Debug)]
 pub enum Event<'a> {
-    /// Bytes were stored from a place on. They lie in the cache, or have bypassed it; a program has
-    /// stored them, or the kernel.
+    /// A program or the kernel has stored bytes at an address, in the cache or bypassing it.
     Store {
         at: usize,
         bytes: &'a [u8],
         bypasses: bool,
         is_program: bool,
     },
-    /// The line at a place was written back.
+    /// The line at an address was written back.
     WriteBack { at: usize },
-    /// A fence, of a program or of the kernel.
+    /// A program or the kernel has executed a fence.
     Fence { is_program: bool },
-    /// A program is so far.
+    /// A program has marked its progress.
     Mark(Mark),
 }
 
@@ -46,7 +45,7 @@ impl<'a> Trace<'a> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    /// The next event; [`None`] if the trace is cut off or says what nobody knows.
+    /// Reads the next event. Returns [`None`] if it is truncated or of an unknown kind.
     fn read(&mut self) -> Option<Event<'a>> {
         let place = self.number::<8>()?;
         let kind = self.number::<2>()?;

@@ -41,7 +41,7 @@ impl Disk {
             _ => Ok(()),
         }
         .map_err(wrong)?;
-        // A directory that is open would stay when it is removed.
+        // Close a directory, because an open directory continues to exist when it is removed.
         if model.files[&id].kind == Kind::Directory {
             self.open.remove(&id);
         }

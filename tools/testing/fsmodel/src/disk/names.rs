@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Makes, renames and removes names.
+//! Creates, renames and removes names.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -36,7 +36,7 @@ impl Disk {
         })
     }
 
-    /// Renames what must not replace anything first, if that is possible.
+    /// Renames a file. Uses `RENAME_NOREPLACE` if the new name does not exist.
     fn rename(&self, from: Name, to: Name) -> Result<(), Wrong> {
         match self.path(to).symlink_metadata() {
             Ok(_) => fs::rename(self.path(from), self.path(to)).map_err(wrong),

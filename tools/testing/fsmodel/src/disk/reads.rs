@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reads files, and compares what is there, and where there is data, with the model.
+//! Reads files, and compares their contents and their holes with the model.
 
 use std::os::fd::AsRawFd;
 
 use nix::unistd::{self, Whence};
 
-use crate::contents::{difference, is_failure, read_at};
+use crate::contents::{self, is_failure, read_at};
 use crate::model::Model;
 use crate::operation::{Id, Operation};
 use crate::span::Span;
@@ -31,23 +31,23 @@ impl Disk {
     /// Compares a part of a file.
     fn compare(&mut self, model: &Model, id: Id, span: Span) -> Result<(), Wrong> {
         let mut bytes = vec![0; span.len];
-        let may_fail = !model.files[&id].is_sound(span);
+        let can_fail = !model.files[&id].is_good(span);
         let len = match read_at(self.file(model, id)?, &mut bytes, span.at) {
-            Err(error) if may_fail && is_failure(&error) => return Ok(()),
+            Err(error) if can_fail && is_failure(&error) => return Ok(()),
             len => len.map_err(wrong)?,
         };
 
-        difference(expected(model, id, span), &bytes[..len], span.at)
+        contents::compare(expected(model, id, span), &bytes[..len], span.at)
     }
 
     /// Compares a part of a file, through its mapping.
     fn compare_mapped(&mut self, model: &Model, id: Id, span: Span) -> Result<(), Wrong> {
         let found = self.mapping(model, id)?.read(span);
 
-        difference(expected(model, id, span), &found, span.at)
+        contents::compare(expected(model, id, span), &found, span.at)
     }
 
-    /// Checks where the kernel says that a file has data, and where it has none.
+    /// Checks the data and the holes of a file that `lseek()` returns.
     pub(super) fn seek(&mut self, model: &Model, id: Id) -> Result<(), Wrong> {
         let data = &model.files[&id].data;
         let fd = self.file(model, id)?.as_raw_fd();
@@ -62,7 +62,7 @@ impl Disk {
 
             if start < at || end < start || end > data.len() || (end == start && end < data.len()) {
                 return Err(format!(
-                    "from {at:#x} on there is data from {start:#x} to {end:#x}"
+                    "lseek() from {at:#x} returns data from {start:#x} to {end:#x}"
                 ));
             }
             if let Some(byte) = data[at..start].iter().position(|byte| *byte != 0) {
@@ -74,12 +74,12 @@ impl Disk {
         }
         match find(fd, at, Whence::SeekData)? {
             None => Ok(()),
-            Some(start) => Err(format!("there is data behind the end, at {start:#x}")),
+            Some(start) => Err(format!("there is data after the end, at {start:#x}")),
         }
     }
 }
 
-/// What must be there from the start of `span` on.
+/// The expected contents of `span`, as far as the file goes.
 fn expected(model: &Model, id: Id, span: Span) -> &[u8] {
     let data = &model.files[&id].data;
     let end = span.end().min(data.len());
@@ -87,7 +87,7 @@ fn expected(model: &Model, id: Id, span: Span) -> &[u8] {
     &data[span.at.min(end)..end]
 }
 
-/// Where there is data, or a hole, from a place on; none behind the last data.
+/// Finds the first data or hole at `at` or later. Returns [`None`] if there is no more data.
 fn find(fd: i32, at: usize, whence: Whence) -> Result<Option<usize>, Wrong> {
     match unistd::lseek(fd, at as i64, whence) {
         Ok(found) => Ok(Some(found as usize)),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Changes the contents of files: writes, truncates, allocates, and copies between them.
+//! Changes the contents of files: writes, truncates, allocates, and copies between files.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -37,7 +37,7 @@ impl Disk {
                 id
             }
             Operation::MapWrite(id, span, fill, syncs) => {
-                // Otherwise fsync() writes it back.
+                // If the write does not bypass the caches, the fsync() below writes it back.
                 let bypasses = self.options.syncs && !syncs && fill % 2 == 0;
                 let mapping = self.mapping(model, id)?;
                 let bytes = random::bytes(fill, span.len);
@@ -169,7 +169,7 @@ impl Disk {
             }
             Transfer::Write => {
                 self.mapping(model, from)?;
-                all(span.len, |done| {
+                copy_all(span.len, |done| {
                     let mapping = self.open[&from].mapping.as_ref().ok_or("not mapped")?;
 
                     mapping
@@ -179,7 +179,7 @@ impl Disk {
             }
             Transfer::Read => {
                 self.mapping(model, to)?;
-                all(span.len, |done| {
+                copy_all(span.len, |done| {
                     let mapping = self.open[&to].mapping.as_ref().ok_or("not mapped")?;
 
                     mapping
@@ -193,7 +193,7 @@ impl Disk {
     fn copy(&self, from: Id, span: Span, to: Id, at: usize) -> Result<(), Wrong> {
         let (mut from_at, mut to_at) = (span.at as i64, at as i64);
 
-        all(span.len, |done| {
+        copy_all(span.len, |done| {
             fcntl::copy_file_range(
                 &self.open[&from].file,
                 Some(&mut from_at),
@@ -206,8 +206,9 @@ impl Disk {
     }
 }
 
-/// Calls `f` with how much is done, which returns how much more is, until all is.
-fn all(len: usize, mut f: impl FnMut(usize) -> Result<usize, Wrong>) -> Result<(), Wrong> {
+/// Calls `f` until `len` bytes are copied. `f` takes the number of bytes that are copied already,
+/// and returns how many more it has copied.
+fn copy_all(len: usize, mut f: impl FnMut(usize) -> Result<usize, Wrong>) -> Result<(), Wrong> {
     let mut done = 0;
 
     while done < len {
@@ -219,7 +220,7 @@ fn all(len: usize, mut f: impl FnMut(usize) -> Result<usize, Wrong>) -> Result<(
     Ok(())
 }
 
-/// What is left of a range when some of it is done.
+/// The rest of a range after its first `done` bytes.
 fn rest(span: Span, done: usize) -> Span {
     Span {
         at: span.at + done,
@@ -227,7 +228,8 @@ fn rest(span: Span, done: usize) -> Span {
     }
 }
 
-/// A page that is a hole is different from one of zeroes, so that one is never shared.
+/// Checks whether a deduplication was right to share or not to share. Equal ranges with a page of
+/// zeroes need not be shared, because the page can be a hole in one file and not in the other.
 fn check_shared(is_shared: bool, from: &[u8], to: &[u8]) -> Result<(), Wrong> {
     let has_empty_page = || {
         from.chunks(PAGE)
@@ -235,8 +237,8 @@ fn check_shared(is_shared: bool, from: &[u8], to: &[u8]) -> Result<(), Wrong> {
     };
 
     match (is_shared, from == to) {
-        (true, false) => Err("what is not the same was shared".into()),
-        (false, true) if !has_empty_page() => Err("what is the same was not shared".into()),
+        (true, false) => Err("different ranges were shared".into()),
+        (false, true) if !has_empty_page() => Err("equal ranges were not shared".into()),
         _ => Ok(()),
     }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The choice of the next operation, by a random number and what is possible.
+//! Chooses the next operation at random from the possible ones.
 
 use crate::operation::{Id, Operation, Reserve, Transfer};
 use crate::random::Random;
@@ -9,14 +9,14 @@ use crate::span::{inside, Span, PAGE};
 use super::file::{File, Kind};
 use super::Model;
 
-/// How large most ranges are at most, as a power of two.
+/// The maximum length of most ranges in bytes, as a power of two.
 const SMALL: usize = 16;
 
-/// How many extended attributes a file may have.
+/// The number of different extended attributes.
 const ATTRIBUTES: usize = 4;
 
 impl Model {
-    /// The next operation, which is possible.
+    /// Chooses the next operation.
     pub fn choose(&self, random: &mut Random) -> Operation {
         loop {
             let operation = match self.fails {
@@ -32,8 +32,8 @@ impl Model {
         }
     }
 
-    /// A failure, or what one does about it: a page that is lost is written whole, and then
-    /// something is stored to it.
+    /// Chooses a failure of a page, or the repair of a bad page: it is overwritten as a whole, or
+    /// punched. The operation after an overwrite stores to the page.
     fn choose_failure(&self, random: &mut Random) -> Option<Operation> {
         let fill = random.number();
 
@@ -49,15 +49,15 @@ impl Model {
                 let id = self.any(random, Kind::Regular)?;
                 let file = &self.files[&id];
                 let page = random.below(file.data.len().div_ceil(PAGE).max(1));
-                // Zeroes may be a hole.
-                let is_there = file.contents(page).iter().any(|byte| *byte != 0);
+                // A page of zeroes can be a hole, which has no memory that can fail.
+                let has_data = file.contents(page).iter().any(|byte| *byte != 0);
 
-                (is_there && !file.lost.contains(&page)).then_some(Operation::Fail(id, page))
+                (has_data && !file.bad.contains(&page)).then_some(Operation::Fail(id, page))
             }
             1..4 => {
                 let mut files = self.files.iter();
-                let (id, file) = files.find(|(_, file)| !file.lost.is_empty())?;
-                let page = *file.lost.first()?;
+                let (id, file) = files.find(|(_, file)| !file.bad.is_empty())?;
+                let page = *file.bad.first()?;
 
                 match random.once_in(4) {
                     true => Some(Operation::Punch(
@@ -74,10 +74,11 @@ impl Model {
         }
     }
 
-    /// Whether an operation touches nothing that is lost, or all of it.
+    /// Whether an operation is possible in files with bad pages: it must not access a bad page, or
+    /// must overwrite it as a whole.
     fn is_possible(&self, operation: Operation) -> bool {
         let file = |id: Id| self.files.get(&id);
-        let sound = |id, span| file(id).is_none_or(|file| file.is_sound(span));
+        let good = |id, span| file(id).is_none_or(|file| file.is_good(span));
         let whole = |id, span| file(id).is_none_or(|file| file.has_whole(span));
         let pages = |id, span| file(id).is_none_or(|file| file.has_whole_pages(span));
         let can_grow = |id| file(id).is_none_or(File::can_grow);
@@ -88,21 +89,21 @@ impl Model {
                 whole(id, span) && (span.at <= size(id) || can_grow(id))
             }
             Operation::Append(id, ..) | Operation::Scribble(id, _) => can_grow(id),
-            Operation::MapWrite(id, span, ..) | Operation::MapRead(id, span) => sound(id, span),
+            Operation::MapWrite(id, span, ..) | Operation::MapRead(id, span) => good(id, span),
             Operation::Truncate(id, new) => {
                 let last = Span {
                     at: new,
                     len: new.next_multiple_of(PAGE) - new,
                 };
 
-                sound(id, last) && can_grow(id)
+                good(id, last) && can_grow(id)
             }
             Operation::Reserve(Reserve::Allocate, id, ..) => can_grow(id),
-            Operation::Reserve(Reserve::Unshare, id, span, _) => sound(id, span) && can_grow(id),
+            Operation::Reserve(Reserve::Unshare, id, span, _) => good(id, span) && can_grow(id),
             Operation::Reserve(Reserve::Zero, id, span, _) => pages(id, span) && can_grow(id),
             Operation::Punch(id, span) => pages(id, span),
             Operation::Transfer(_, from, span, to, at) => {
-                sound(from, span) && sound(to, Span { at, ..span }) && can_grow(to)
+                good(from, span) && good(to, Span { at, ..span }) && can_grow(to)
             }
             _ => true,
         }
@@ -225,7 +226,7 @@ impl Model {
         (count > 0).then(|| all().nth(random.below(count)).map(|(id, _)| *id))?
     }
 
-    /// A range that is not empty and within the limit. Small ones are more likely.
+    /// A random range, which is not empty and within the limit. Most ranges are small.
     fn span(&self, random: &mut Random) -> Span {
         let bits = match random.once_in(16) {
             true => self.limit.ilog2() as usize,
@@ -267,8 +268,8 @@ impl Model {
             to_at &= !(PAGE - 1);
             span.at &= !(PAGE - 1);
             span.len = end - span.at;
-            // Part of a block is possible at the end of the file only, where the other file ends,
-            // too, or is longer then.
+            // The kernel clones a part of a block only at the end of the source, and only if the
+            // target ends there or becomes longer.
             if kind == Transfer::Dedupe || end != size || to_at + span.len < to_size {
                 span.len &= !(PAGE - 1);
             }
@@ -276,12 +277,12 @@ impl Model {
         match kind {
             Transfer::Dedupe => {
                 if random.below(4) > 0 {
-                    (to_at, span.len) = self.same(id, span, to)?;
+                    (to_at, span.len) = self.find_same_pages(id, span, to)?;
                 }
                 to_at = to_at.min(to_size & !(PAGE - 1));
                 span.len = span.len.min((to_size - to_at) & !(PAGE - 1));
             }
-            // A mapping has no more than the file.
+            // The read must not go beyond the end of the mapped file.
             Transfer::Read => {
                 to_at = to_at.min(to_size);
                 span.len = span.len.min(to_size - to_at);
@@ -296,8 +297,8 @@ impl Model {
         is_possible.then_some(Operation::Transfer(kind, id, span, to, to_at))
     }
 
-    /// Where another file has the same pages, and how many bytes of them.
-    fn same(&self, id: Id, span: Span, to: Id) -> Option<(usize, usize)> {
+    /// Finds the pages of `span` in file `to`. Returns their offset, and the number of equal bytes.
+    fn find_same_pages(&self, id: Id, span: Span, to: Id) -> Option<(usize, usize)> {
         let from = self.files[&id].data.get(span.at..span.end())?;
         let to = &self.files[&to].data;
         let first = from.get(..PAGE)?;

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a file must be: its contents and attributes, and which of its pages are lost.
+//! The expected contents and attributes of a file, and its bad pages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::operation::Attribute;
 use crate::span::{inside, Span, PAGE};
 
-/// What a file is.
+/// The type of a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     #[default]
     Regular,
-    /// It is empty.
+    /// An empty directory.
     Directory,
     Symlink,
 }
@@ -26,9 +26,10 @@ pub struct File {
     pub links: u64,
     pub mode: u32,
     pub attributes: BTreeMap<Attribute, Vec<u8>>,
-    /// Pages whose memory may have failed since they were written: who reads one may get an error.
-    pub lost: BTreeSet<usize>,
-    /// It never had a name, and may get one.
+    /// Pages that are possibly bad: their memory can have failed since they were written, so that a
+    /// read can fail.
+    pub bad: BTreeSet<usize>,
+    /// Whether the file never had a name, so that `Publish` can give it one.
     pub(super) is_temporary: bool,
 }
 
@@ -48,7 +49,7 @@ impl File {
         }
     }
 
-    /// A page, as far as the file goes.
+    /// The range of a page, as far as the file goes.
     pub(super) fn page(&self, page: usize) -> Span {
         inside(
             Span {
@@ -65,41 +66,44 @@ impl File {
         &self.data[span.at..span.end()]
     }
 
-    /// Whether nothing of a range is lost.
-    pub fn is_sound(&self, span: Span) -> bool {
-        !self.lost.iter().any(|page| self.page(*page).overlaps(span))
+    /// Whether a range has no bad page.
+    pub fn is_good(&self, span: Span) -> bool {
+        !self.bad.iter().any(|page| self.page(*page).overlaps(span))
     }
 
-    /// Whether each page of a range that is lost lies in it as a whole, as far as the file goes.
+    /// Whether a range contains the whole of each bad page that it overlaps, as far as the file
+    /// goes.
     pub(super) fn has_whole(&self, span: Span) -> bool {
-        self.lost.iter().all(|page| {
+        self.bad.iter().all(|page| {
             let page = self.page(*page);
 
             !page.overlaps(span) || (span.at <= page.at && page.end() <= span.end())
         })
     }
 
-    /// Whether each page of a range that is lost lies in it, also behind the end of the file.
+    /// Whether a range contains the whole of each bad page that it overlaps, even after the end of
+    /// the file.
     pub(super) fn has_whole_pages(&self, span: Span) -> bool {
-        self.lost.iter().all(|page| {
+        self.bad.iter().all(|page| {
             let (at, end) = (page * PAGE, (page + 1) * PAGE);
 
             end <= span.at || span.end() <= at || (span.at <= at && end <= span.end())
         })
     }
 
-    /// Whether the last page can be made longer.
+    /// Whether the file can become longer: its last page is full or not bad.
     pub(super) fn can_grow(&self) -> bool {
         let size = self.data.len();
 
-        size % PAGE == 0 || !self.lost.contains(&(size / PAGE))
+        size % PAGE == 0 || !self.bad.contains(&(size / PAGE))
     }
 
-    /// What is in a range is new, or goes.
-    pub(super) fn forget_lost(&mut self, span: Span) {
+    /// Clears the bad pages that lie in a range as a whole, because the range is overwritten or
+    /// freed.
+    pub(super) fn clear_bad(&mut self, span: Span) {
         let size = self.data.len();
 
-        self.lost.retain(|page| {
+        self.bad.retain(|page| {
             let at = page * PAGE;
 
             !(span.at <= at && size.min(at + PAGE) <= span.end())

@@ -68,7 +68,7 @@ unaligned() {
 
 	echo 2048,32768 | sfdisk -q -X dos "/dev/$DISK" && settle &&
 		output=$(mkfs.mendfs -q -f "/dev/${DISK}p1" 2>&1) || return
-	[[ $output == *"does not start where a huge page does"* ]] || fail "mkfs said '$output'" ||
+	[[ $output == *"does not start at a multiple of 2 MiB"* ]] || fail "mkfs said '$output'" ||
 		return
 	mount_mendfs "/dev/${DISK}p1" && fallocate -l 4M $MNT/file &&
 		xfs_io -c 'mmap 0 4m' -c 'mwrite -S 5 0 4m' -c 'msync -s' $MNT/file &&
@@ -80,7 +80,7 @@ odd_sizes() {
 	local output
 
 	resize $((LEAST * 8 + 1)) && output=$(make 2>&1) || return
-	[[ $output == *"does not lie on whole pages"* ]] || fail "mkfs said '$output'" || return
+	[[ $output == *"not a multiple of 4 KiB"* ]] || fail "mkfs said '$output'" || return
 	refuses "$DM: start or size is not a multiple of 4096 bytes"
 }
 

@@ -276,7 +276,7 @@ left() {
 
 # has_rest -- of a growth that was interrupted.
 has_rest() {
-	fsck.mendfs -nv "/dev/$DM" | grep 'left of a growth'
+	fsck.mendfs -nv "/dev/$DM" | grep 'interrupted growth'
 }
 
 # interrupted BEHIND -- the machine stops at each step; the device is by so many blocks longer still.
