@@ -106,7 +106,9 @@ impl nvdimm::Driver for Pmem {
         };
 
         let result = match (event, &self.disk) {
-            (Event::RevalidatePoison, PmemDisk::Dax { finder, .. }) => finder.add_known(&bound),
+            (Event::RevalidatePoison, PmemDisk::Dax { finder, .. }) => {
+                finder.add_platform_errors(&bound)
+            }
             (Event::RevalidatePoison, PmemDisk::Block(_)) => populate(&self.bad, &bound),
             (Event::RevalidateRegion, PmemDisk::Dax { disk, .. }) => bound.update_read_only(disk),
             (Event::RevalidateRegion, PmemDisk::Block(disk)) => bound.update_read_only(disk),

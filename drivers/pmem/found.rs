@@ -223,7 +223,7 @@ impl Finder {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn add_known(&self, bound: &Bound<'_>) -> Result {
+    pub(crate) fn add_platform_errors(&self, bound: &Bound<'_>) -> Result {
         let result = self.bad.populate(
             |range, list| bound.populate_badblocks(range, list),
             |pages| self.add_pending(pages, Source::Platform),

@@ -98,7 +98,7 @@ impl FileSystem for Mendfs {
     const MAGIC: u32 = u32::from_le_bytes(*b"mend");
     const ROOT: u64 = format::ROOT;
     const NAME_MAX: usize = format::NAME_MAX;
-    const WANTS_FOUND: bool = true;
+    const NOTIFY_FOUND: bool = true;
 
     type OwnerModule = LocalModule;
 
@@ -305,10 +305,10 @@ impl FileSystem for Mendfs {
         inode: &Inode<Self>,
         name: &[u8],
         value: Option<&[u8]>,
-        is_there: Option<bool>,
+        must_exist: Option<bool>,
         now: Time,
     ) -> Result {
-        self.change(|state| state.set_attribute(inode.number(), name, value, is_there, now))
+        self.change(|state| state.set_attribute(inode.number(), name, value, must_exist, now))
     }
 
     fn attributes(&self, inode: &Inode<Self>, emit: &mut dyn FnMut(&[u8]) -> Result) -> Result {

@@ -259,7 +259,7 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: `stat` is valid for writes by the safety requirements.
             unsafe {
                 (*stat).blocks = known.blocks.saturating_mul(SECTORS_PER_BLOCK);
-                (*stat).btime = known.born.into_raw();
+                (*stat).btime = known.created.into_raw();
                 (*stat).result_mask |= bindings::STATX_BTIME;
                 if known.flags & bindings::FS_NODUMP_FL != 0 {
                     (*stat).attributes |= u64::from(bindings::STATX_ATTR_NODUMP);

@@ -67,7 +67,7 @@ pub struct Attributes {
     /// Time of the last change to the inode.
     pub changed: Time,
     /// Time of the creation.
-    pub born: Time,
+    pub created: Time,
 }
 
 impl Attributes {

@@ -36,7 +36,7 @@ use crate::{
 /// use daxmf::fs::FailedAt;
 ///
 /// // A page cannot be repaired immediately after its failure.
-/// assert!(!FailedAt::now().is_over());
+/// assert!(!FailedAt::now().is_delay_over());
 /// ```
 #[derive(Clone, Copy)]
 pub struct FailedAt(Instant<Monotonic>);
@@ -53,7 +53,7 @@ impl FailedAt {
     }
 
     /// Whether the page can be repaired, because a second has passed since the failure.
-    pub fn is_over(self) -> bool {
+    pub fn is_delay_over(self) -> bool {
         self.0.elapsed() >= Self::DELAY
     }
 }

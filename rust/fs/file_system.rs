@@ -83,7 +83,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
 
     /// Whether the filesystem is also notified of found errors, which no process has consumed. See
     /// [`Holder::notify_found()`](crate::dax::Holder::notify_found()).
-    const WANTS_FOUND: bool = false;
+    const NOTIFY_FOUND: bool = false;
 
     /// The module that contains the filesystem: `LocalModule`.
     type OwnerModule: ModuleMetadata;
@@ -300,7 +300,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ENODATA` if there is no attribute of this name.
     fn attribute(&self, inode: &Inode<Self>, name: &[u8]) -> Result<KVec<u8>>;
 
-    /// Sets an extended attribute, or removes it if `value` is [`None`]. With `is_there`, the
+    /// Sets an extended attribute, or removes it if `value` is [`None`]. With `must_exist`, the
     /// attribute must exist (`Some(true)`) or must not exist (`Some(false)`).
     ///
     /// # Errors
@@ -313,7 +313,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         inode: &Inode<Self>,
         name: &[u8],
         value: Option<&[u8]>,
-        is_there: Option<bool>,
+        must_exist: Option<bool>,
         now: Time,
     ) -> Result;
 

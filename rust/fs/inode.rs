@@ -146,7 +146,7 @@ impl<T> Inode<T> {
                 accessed: self.accessed(),
                 modified: self.modified(),
                 changed: self.changed(),
-                born: Time::default(),
+                created: Time::default(),
             }
         }
     }

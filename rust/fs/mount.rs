@@ -202,8 +202,9 @@ impl<T: FileSystem> VTable<T> {
 
         // SAFETY: `kill_sb()` drops the registration before it evicts the inodes and frees the
         // `Mount`.
-        let holder =
-            unsafe { MountedHolder::new(super_block, notify::notify_failure::<T>, T::WANTS_FOUND) };
+        let holder = unsafe {
+            MountedHolder::new(super_block, notify::notify_failure::<T>, T::NOTIFY_FOUND)
+        };
         let registration = holder::Registration::new(bdev, Arc::pin_init(holder, GFP_KERNEL)?)
             .inspect_err(|error| {
                 if *error == EBUSY {

@@ -88,7 +88,7 @@ impl<T: FileSystem> NewInode<T> {
             accessed: now,
             modified: now,
             changed: now,
-            born: now,
+            created: now,
         }
     }
 

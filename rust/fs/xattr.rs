@@ -128,7 +128,7 @@ impl<T: FileSystem> VTable<T> {
         flags: c_int,
     ) -> c_int {
         // CAST: The flags are single bits, and none is the sign bit.
-        let is_there = match flags as u32 {
+        let must_exist = match flags as u32 {
             flags if flags & bindings::XATTR_CREATE != 0 => Some(false),
             flags if flags & bindings::XATTR_REPLACE != 0 => Some(true),
             _ => None,
@@ -148,7 +148,7 @@ impl<T: FileSystem> VTable<T> {
 
             inode
                 .fs()
-                .set_attribute(inode, name, value, is_there, inode.now())?;
+                .set_attribute(inode, name, value, must_exist, inode.now())?;
             inode.refresh();
             Ok(0)
         })

@@ -133,7 +133,7 @@ impl Chunk {
 
     /// The chunk that a block belongs to, according to its header. The caller checks the block with
     /// [`open()`](Self::open).
-    pub fn claimed(geometry: &Geometry, block: &Block) -> Self {
+    pub fn from_header(geometry: &Geometry, block: &Block) -> Self {
         Self {
             number: geometry.chunk_of(u64_at(block, 24)),
             copies: [56, 60].map(|at| u64::from(u32_at(block, at)).saturating_mul(CHUNK_BLOCKS)),

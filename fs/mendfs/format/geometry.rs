@@ -194,14 +194,14 @@ impl Geometry {
     }
 
     /// The address of the last unit of a chunk, which is the record of the next chunk.
-    pub fn link(&self, chunk: u64) -> u64 {
+    pub fn link_address(&self, chunk: u64) -> u64 {
         let end = self.chunk_blocks(chunk).end;
 
         end.saturating_mul(UNITS).saturating_sub(1)
     }
 
     /// Whether the number of a chunk is valid: so many chunks fit the data, with both copies.
-    pub fn may_have(&self, chunk: u64) -> bool {
+    pub fn is_valid_chunk(&self, chunk: u64) -> bool {
         let data = self.data();
         let needed = chunk.saturating_mul(COPIES.saturating_mul(CHUNK_BLOCKS));
 

@@ -62,7 +62,7 @@ pub struct Inode {
     /// Time of the last change to the inode.
     pub changed: Time,
     /// Time of the creation.
-    pub born: Time,
+    pub created: Time,
     /// Distinguishes inodes that had the same number at different times.
     pub generation: u32,
     /// Some of [`FLAGS`](Self::FLAGS).
@@ -122,7 +122,7 @@ impl Inode {
     }
 
     fn times(&self) -> [Time; 4] {
-        [self.accessed, self.modified, self.changed, self.born]
+        [self.accessed, self.modified, self.changed, self.created]
     }
 
     pub(super) fn read(bytes: &[u8]) -> Result<Self, Fault> {
@@ -143,7 +143,7 @@ impl Inode {
             accessed: time(0),
             modified: time(1),
             changed: time(2),
-            born: time(3),
+            created: time(3),
             generation: u32_at(bytes, 104),
             flags: u32_at(bytes, 108),
             version: u64_at(bytes, 120),

@@ -251,7 +251,7 @@ impl Geometry {
         match Record::read(unit)? {
             (0, Record::Chunk(next))
                 if next.number > number
-                    && self.may_have(next.number)
+                    && self.is_valid_chunk(next.number)
                     && next
                         .blocks()
                         .iter()

@@ -88,7 +88,7 @@ impl Superblock {
 
     /// Whether two superblocks differ at most in the label and the UUID for mounting. The two
     /// copies do after a crash between the writes of a new label or UUID.
-    pub fn is_same_but_named(&self, other: &Self) -> bool {
+    pub fn differs_in_names_only(&self, other: &Self) -> bool {
         let Self {
             label, mount_uuid, ..
         } = *other;
@@ -102,11 +102,11 @@ impl Superblock {
 
     /// Whether `other` can be the superblock of this filesystem after it has grown. After a crash
     /// during growth, both can be on the device, together with the second copy of this one.
-    pub fn may_grow_to(&self, other: &Self) -> bool {
+    pub fn can_grow_to(&self, other: &Self) -> bool {
         let geometry = other.geometry;
 
         self.geometry.grown(geometry.blocks) == Ok(geometry)
-            && Self { geometry, ..*self }.is_same_but_named(other)
+            && Self { geometry, ..*self }.differs_in_names_only(other)
     }
 
     /// Reads a superblock.

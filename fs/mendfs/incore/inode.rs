@@ -123,7 +123,7 @@ impl Node {
             accessed: to_vfs(inode.accessed),
             modified: to_vfs(inode.modified),
             changed: to_vfs(inode.changed),
-            born: to_vfs(inode.born),
+            created: to_vfs(inode.created),
         }
     }
 }
@@ -152,7 +152,7 @@ pub(crate) fn inode_from(attributes: &Attributes) -> Inode {
         accessed: from_vfs(attributes.accessed),
         modified: from_vfs(attributes.modified),
         changed: from_vfs(attributes.changed),
-        born: from_vfs(attributes.born),
+        created: from_vfs(attributes.created),
         ..Inode::default()
     }
 }

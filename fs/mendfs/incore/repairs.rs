@@ -99,12 +99,15 @@ impl RepairQueue {
     /// Removes and returns blocks whose delay is over: some of `copies` first, because a repair of
     /// other blocks can need a transaction. If `only_copies` is set, returns only `copies`.
     pub(crate) fn take(&mut self, copies: &BadBlocks, only_copies: bool) -> Option<Range<u64>> {
-        let mut due = self.all.iter().take_while(|it| it.failed.is_over());
+        let mut due = self.all.iter().take_while(|it| it.failed.is_delay_over());
         let index = match due.position(|repair| repair.is_copy(copies)) {
             None if only_copies => return None,
             index => index.unwrap_or(0),
         };
-        let repair = self.all.get_mut(index).filter(|it| it.failed.is_over())?;
+        let repair = self
+            .all
+            .get_mut(index)
+            .filter(|it| it.failed.is_delay_over())?;
         let start = repair.blocks.start;
         let end = repair.blocks.end.min(start.saturating_add(MAX_REPAIRED));
 

@@ -115,7 +115,7 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
             Ok(other)
                 if found.is_some_and(|one| {
                     one.uuid == other.uuid
-                        && !one.is_same_but_named(&other)
+                        && !one.differs_in_names_only(&other)
                         && !was_growing(volume, &one, &other, &mut block)
                 }) =>
             {
@@ -143,9 +143,9 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
 fn was_growing(volume: &Volume, one: &Superblock, other: &Superblock, block: &mut Block) -> bool {
     let start = one.geometry.superblock(1) << BLOCK_SHIFT;
 
-    one.may_grow_to(other)
+    one.can_grow_to(other)
         && volume.read(start, block).is_ok()
-        && Superblock::read(block, crc32c).is_ok_and(|second| one.is_same_but_named(&second))
+        && Superblock::read(block, crc32c).is_ok_and(|second| one.differs_in_names_only(&second))
 }
 
 /// Writes the copies of the superblock whose contents are wrong. Then clears the superblock that an

@@ -70,7 +70,7 @@ impl Loader {
         for blocks in chunk.blocks() {
             if state.view.owners.of(blocks).next().is_some() {
                 return Err(state.view.damaged(
-                    self.superblock.geometry.link(previous),
+                    self.superblock.geometry.link_address(previous),
                     "record of a chunk that overlaps another chunk",
                 ));
             }

@@ -65,7 +65,7 @@ impl State {
         number: u64,
         name: &[u8],
         value: Option<&[u8]>,
-        is_there: Option<bool>,
+        must_exist: Option<bool>,
         now: Time,
     ) -> Result {
         self.begin_change()?;
@@ -73,7 +73,7 @@ impl State {
         let attributes = &self.view.node(number)?.attributes;
         let found = self.view.find_in(attributes, name)?;
 
-        match (is_there, found) {
+        match (must_exist, found) {
             (Some(true), None) => return Err(ENODATA),
             (Some(false), Some(_)) => return Err(EEXIST),
             _ => {}

@@ -141,7 +141,7 @@ impl Metadata {
     ///
     /// - `EUCLEAN` if the record is damaged.
     pub(crate) fn next_chunk(&self, view: &View, number: u64) -> Result<Option<Chunk>> {
-        let link = self.geometry().link(number);
+        let link = self.geometry().link_address(number);
         let Some(block) = view.table.block(link / UNITS) else {
             return Ok(None);
         };
@@ -155,7 +155,7 @@ impl Metadata {
     /// The number for a new chunk; [`None`] if no more chunks fit. The previous number always has a
     /// chunk.
     pub(crate) fn vacant_chunk(&self) -> Option<u64> {
-        Some(self.vacant).filter(|number| self.geometry().may_have(*number))
+        Some(self.vacant).filter(|number| self.geometry().is_valid_chunk(*number))
     }
 
     /// Adds a chunk, whose number is [vacant](Self::vacant_chunk), on the media and in memory. A
@@ -183,7 +183,7 @@ impl Metadata {
     /// Writes both copies of the blocks of a new chunk. The only record in it is that of the next
     /// chunk.
     fn write_chunk(&self, chunk: &Chunk, next: Option<Chunk>) -> Result {
-        let link = self.geometry().link(chunk.number);
+        let link = self.geometry().link_address(chunk.number);
 
         for number in self.geometry().chunk_blocks(chunk.number) {
             let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
@@ -212,7 +212,7 @@ impl Metadata {
             return Ok(());
         }
 
-        let number = self.geometry().link(chunk.number) / UNITS;
+        let number = self.geometry().link_address(chunk.number) / UNITS;
         let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 
         if let Some(unit) = block.last_chunk_mut() {
@@ -230,7 +230,7 @@ impl Metadata {
         number: u64,
         next: Option<Chunk>,
     ) -> Result {
-        let address = self.geometry().link(number);
+        let address = self.geometry().link_address(number);
 
         cache_block(view, address / UNITS)?;
 

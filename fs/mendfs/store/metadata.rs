@@ -194,13 +194,13 @@ impl Metadata {
     pub(crate) fn chunk_record(&self, number: u64) -> u64 {
         let previous = self.chunk(number).map_or(0, |cached| cached.previous);
 
-        self.geometry().link(previous)
+        self.geometry().link_address(previous)
     }
 
     /// Whether an address is the last unit of a chunk.
     pub(crate) fn is_link(&self, address: u64) -> bool {
         self.geometry()
-            .link(self.geometry().chunk_of(address / UNITS))
+            .link_address(self.geometry().chunk_of(address / UNITS))
             == address
     }
 

@@ -90,7 +90,7 @@ impl Chunks {
     /// Whether an address is the one of the last unit of a chunk.
     pub fn is_link(&self, address: u64) -> bool {
         self.geometry
-            .link(self.geometry.chunk_of(address / UNITS))
+            .link_address(self.geometry.chunk_of(address / UNITS))
             .eq(&address)
     }
 

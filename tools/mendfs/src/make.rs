@@ -99,7 +99,7 @@ pub fn root(now: Time) -> Inode {
         accessed: now,
         modified: now,
         changed: now,
-        born: now,
+        created: now,
         generation: 1,
         ..Inode::default()
     }

@@ -93,7 +93,7 @@ fn compare(media: &dyn Media, superblock: &Superblock, report: &mut Report) {
         let (class, what) = match (media.read_block(block), read(media, block)) {
             (Ok(bytes), _) if bytes == wanted => continue,
             (_, Err(what)) => (Class::Damage, what),
-            (_, Ok(other)) if other.is_same_but_named(superblock) => (
+            (_, Ok(other)) if other.differs_in_names_only(superblock) => (
                 Class::Note,
                 "its label or mount UUID is outdated; the next mount updates it".into(),
             ),

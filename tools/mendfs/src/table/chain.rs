@@ -15,7 +15,7 @@ impl Table<'_> {
     /// Returns the chunk after `chunk`. If its record is missing or wrong, searches for the chunk
     /// and rewrites the record.
     pub(super) fn find_next(&mut self, chunk: &Chunk, report: &mut Report) -> Option<Chunk> {
-        let link = self.geometry().link(chunk.number);
+        let link = self.geometry().link_address(chunk.number);
         let is_gone = self.unrecoverable.contains(link / UNITS) || self.clear_link(link, report);
 
         let unit = *self
@@ -89,7 +89,7 @@ impl Table<'_> {
         let number = (1..).find(|number| self.chunks.get(*number).is_none())?;
         let chunk = Chunk { number, copies };
 
-        if !self.geometry().may_have(number) {
+        if !self.geometry().is_valid_chunk(number) {
             return None;
         }
 
@@ -98,9 +98,17 @@ impl Table<'_> {
         self.new_blocks.extend(self.geometry().chunk_blocks(number));
         self.chunks.add(chunk);
         if let Some(next) = next {
-            self.write(self.geometry().link(number), 0, &Record::Chunk(next));
+            self.write(
+                self.geometry().link_address(number),
+                0,
+                &Record::Chunk(next),
+            );
         }
-        self.write(self.geometry().link(number - 1), 0, &Record::Chunk(chunk));
+        self.write(
+            self.geometry().link_address(number - 1),
+            0,
+            &Record::Chunk(chunk),
+        );
         self.next = self.next.min(self.geometry().chunk_blocks(number).start);
         Some(())
     }
@@ -145,10 +153,10 @@ impl Table<'_> {
             let Ok(block) = self.media.read_block(start) else {
                 continue;
             };
-            let chunk = Chunk::claimed(geometry, &block);
+            let chunk = Chunk::from_header(geometry, &block);
             let first = geometry.chunk_blocks(chunk.number).start;
             let is_valid = chunk.is_sane()
-                && geometry.may_have(chunk.number)
+                && geometry.is_valid_chunk(chunk.number)
                 && chunk.copies.contains(&start)
                 && chunk.blocks().iter().all(|copy| copy.end <= data.end)
                 && chunk

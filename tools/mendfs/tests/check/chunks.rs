@@ -197,7 +197,7 @@ fn chunks_do_not_overlap() {
             |i| {
                 i.add_chunk(1, third);
                 i.put(
-                    i.superblock.geometry.link(1),
+                    i.superblock.geometry.link_address(1),
                     0,
                     &Record::Chunk(Chunk { copies, ..third }),
                 );

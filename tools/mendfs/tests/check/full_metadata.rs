@@ -15,7 +15,7 @@ fn full() -> Image {
     let is_free = |address: &u64| {
         address % UNITS != 0
             && *address != SECOND_ATTRIBUTE
-            && *address != geometry.link(geometry.chunk_of(address / UNITS))
+            && *address != geometry.link_address(geometry.chunk_of(address / UNITS))
     };
 
     image.free(26, 1);

@@ -20,7 +20,7 @@ proptest! {
         for block in blocks.clone() {
             prop_assert_eq!(geometry.chunk_of(block), number);
         }
-        prop_assert_eq!(geometry.link(number), blocks.end * UNITS - 1);
+        prop_assert_eq!(geometry.link_address(number), blocks.end * UNITS - 1);
     }
 
     #[test]
@@ -43,7 +43,7 @@ proptest! {
 
         chunk.seal(&superblock, number, sequence, &mut block, checksum);
         prop_assert_eq!(chunk.open(&superblock, number, &block, checksum), Ok(sequence));
-        prop_assert_eq!(Chunk::claimed(&geometry, &block), chunk);
+        prop_assert_eq!(Chunk::from_header(&geometry, &block), chunk);
         prop_assert_eq!(
             chunk.open(&superblock, number + 1, &block, checksum),
             Err(Fault::Address)
@@ -83,7 +83,7 @@ proptest! {
             *start >= data.start && start.checked_add(CHUNK_BLOCKS).is_some_and(|e| e <= data.end)
         };
         let is_right = next > number
-            && geometry.may_have(next)
+            && geometry.is_valid_chunk(next)
             && copies[0] < copies[1]
             && copies.iter().all(|start| start % CHUNK_BLOCKS == 0)
             && copies.iter().all(is_inside);
@@ -105,13 +105,13 @@ fn chunks_have_limits() {
     let geometry = Geometry::new(1 << 36, 8, 16).expect("it fits");
     let last = MAX_METADATA / CHUNK_BLOCKS - 1;
 
-    assert!(geometry.may_have(last));
-    assert!(!geometry.may_have(last + 1));
-    assert!(!geometry.may_have(u64::MAX));
+    assert!(geometry.is_valid_chunk(last));
+    assert!(!geometry.is_valid_chunk(last + 1));
+    assert!(!geometry.is_valid_chunk(u64::MAX));
 
     // The data has 515 blocks: space for 16 chunks of 2 * 16 blocks.
     let small = Geometry::new(1040, 8, 4).expect("it fits");
 
-    assert!(small.may_have(16));
-    assert!(!small.may_have(17));
+    assert!(small.is_valid_chunk(16));
+    assert!(!small.is_valid_chunk(17));
 }

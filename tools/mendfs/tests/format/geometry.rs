@@ -98,7 +98,7 @@ fn second_copies_are_after_the_old_ones_after_growth() {
             ..superblock
         };
 
-        assert!(superblock.may_grow_to(&other) && !other.may_grow_to(&superblock));
+        assert!(superblock.can_grow_to(&other) && !other.can_grow_to(&superblock));
         for wrong in [
             Superblock {
                 uuid: [4; 16],
@@ -117,7 +117,7 @@ fn second_copies_are_after_the_old_ones_after_growth() {
                 ..other
             },
         ] {
-            assert!(!superblock.may_grow_to(&wrong));
+            assert!(!superblock.can_grow_to(&wrong));
         }
     }
 }

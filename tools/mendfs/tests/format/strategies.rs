@@ -81,7 +81,7 @@ prop_compose! {
             accessed: times[0],
             modified: times[1],
             changed: times[2],
-            born: times[3],
+            created: times[3],
             generation,
             flags,
             version,

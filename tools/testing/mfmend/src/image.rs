@@ -158,7 +158,7 @@ impl Image {
                 self.media.write(place, &block).expect("memory is good");
             }
         }
-        self.put(geometry.link(before), 0, &Record::Chunk(chunk));
+        self.put(geometry.link_address(before), 0, &Record::Chunk(chunk));
     }
 
     /// The chunk that contains a metadata block: the first or the second one.
