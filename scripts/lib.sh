@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Shared by all scripts: how they speak, the cache, and the toolchain root.
+# Functions that all scripts share: messages, the cache, and the toolchain root.
 
 set -euo pipefail
 
@@ -22,22 +22,22 @@ die()
 	exit 1
 }
 
-# milliseconds: of the clock.
+# milliseconds: print the time in milliseconds.
 milliseconds()
 {
 	echo $((${EPOCHREALTIME/[.,]/} / 1000))
 }
 
-# seconds_since START: from milliseconds to seconds, with one decimal.
+# seconds_since START: print the seconds since START, a time in milliseconds, with one decimal.
 seconds_since()
 {
 	local tenths=$((($(milliseconds) - $1) / 100))
 	echo "$((tenths / 10)).$((tenths % 10)) s"
 }
 
-# Run a command quietly; say what is being done and how long it took. Its
-# output is shown only if it fails.
-step()
+# Run a command; print what it does and how long it took. Print the last lines of its
+# output only if it fails.
+step() # what it does, command...
 {
 	local what=$1 log start status=0
 	shift
@@ -69,16 +69,17 @@ need_space() # GiB, for what
 		die "$2 needs $1 GiB in $cache, $free GiB are free: make room, or set XDG_CACHE_HOME to a larger disk"
 }
 
+# Check that a release is one from OLDEST on.
 is_supported() # release
 {
 	printf '%s\n' "$OLDEST" "$1" | sort -V -C
 }
 
-# What KERNEL and KVER may be: a release as 'uname -r' says it, and new enough.
+# Check a KERNEL or KVER: it must be a release as 'uname -r' prints it, from OLDEST on.
 need_release() # variable, value
 {
 	[[ $2 =~ ^[0-9]+(\.[0-9]+)+(\+[a-z0-9]+)?(-[a-z]+)?-amd64$ ]] ||
-		die "$1=$2: name a kernel of Debian as 'uname -r' does, such as $1=$KERNEL_RELEASE"
+		die "$1=$2: name a kernel of Debian as 'uname -r' prints it, such as $1=$KERNEL_RELEASE"
 	is_supported "$2" || die "$1=$2: choose one from $OLDEST on"
 }
 
@@ -87,7 +88,7 @@ need_kernel() # value of KERNEL
 	case $1 in
 	stock | debug) ;;
 	*-amd64) need_release KERNEL "$1" ;;
-	*) die "KERNEL=$1: there are stock, debug, and kernels of Debian, such as $OLDEST_RELEASE" ;;
+	*) die "KERNEL=$1: no such kernel, choose stock, debug, or one of Debian such as $OLDEST_RELEASE" ;;
 	esac
 }
 
@@ -101,10 +102,10 @@ need_mirror()
 		download-file "$mirror/dists/$SUITE/InRelease" "$to" >/dev/null 2>&1 || status=$?
 	rm -f "$to"
 	[ "$status" = 0 ] ||
-		die "no answer from the Debian mirror $mirror: check the network, or name another with MIRROR=http://…/debian"
+		die "$mirror: no answer from this Debian mirror, check the network, or name another with MIRROR=http://…/debian"
 }
 
-# Remove a directory that may hold read-only folders or, after an interrupted
+# Remove a directory. It may contain read-only folders and, after an interrupted
 # mmdebstrap of an ordinary user, files of that user's subordinate ids.
 remove_tree()
 {
@@ -113,7 +114,7 @@ remove_tree()
 	rm -rf "$1" 2>/dev/null || unshare --map-root-user --map-auto rm -rf "$1"
 }
 
-# Remove what killed runs left: half-made entries that nobody holds the lock of.
+# Remove the incomplete entries of killed runs: those whose lock is free.
 sweep()
 {
 	local half lock
@@ -125,10 +126,10 @@ sweep()
 	done
 }
 
-# cached NAME BUILDER [ARG...]: make the cache entry NAME unless it is there.
-# BUILDER gets the folder to fill as its last argument. The entry appears by
-# rename, so a reader never sees half of one; the lock makes a second run wait
-# for the first.
+# cached NAME BUILDER [ARG...]: make the cache entry NAME unless it exists.
+# BUILDER gets the folder to fill as its last argument. A rename makes the entry
+# visible, so readers never use an incomplete one. The lock makes a second run
+# wait for the first.
 cached()
 {
 	local entry=$cache/$1 lock
@@ -145,8 +146,8 @@ cached()
 	exec {lock}>&-
 }
 
-# In a shell of its own, whose trap is nobody else's. When a command fails, the
-# trap finds the functions' local variables gone.
+# In a subshell with its own trap. half_made is global, because functions' local variables
+# no longer exist when the trap runs after a failure.
 make_entry() # entry, builder, argument...
 (
 	half_made=$1.tmp
@@ -157,9 +158,9 @@ make_entry() # entry, builder, argument...
 	mv "$half_made" "$1"
 )
 
-# One at a time in a folder: two runs that build there overwrite each other's files, and who reads what
-# one of them writes finds the half of it.
-alone() # folder, command...
+# Run a command with the lock of a folder, because two builds in one folder overwrite each other's files, and
+# read files that are half written.
+with_lock() # folder, command...
 {
 	local lock
 	mkdir -p "$1"
@@ -172,7 +173,7 @@ alone() # folder, command...
 	exec {lock}>&-
 }
 
-# Leave so many cache entries whose name begins like this, the last used.
+# Keep the cache entries NAME-* that were used last, and remove the others.
 keep_newest() # name, number
 {
 	local entry
@@ -182,8 +183,9 @@ keep_newest() # name, number
 	done
 }
 
-# TOOLCHAIN names another suite: a root of its own is made of what modules are built with there.
-# PACKAGES names a file of more: for these, too, a root of its own is made.
+# The packages of the root. If TOOLCHAIN names another suite, the root is another one, with the packages
+# that modules are built with. If PACKAGES names a file with further packages, the root is another one,
+# with these, too.
 packages()
 {
 	local files=("$top/scripts/packages-modules")
@@ -191,7 +193,7 @@ packages()
 	sed "s/#.*//; /^\$/d; s/@GCC@/$(gcc_of "$TOOLCHAIN")/" "${files[@]}"
 }
 
-# A Debian system of the packages that standard input names, without its documentation. A mirror may be
+# Make a tar of a Debian system with the packages on standard input, without documentation. A mirror can be
 # a snapshot, whose index of sid has expired.
 debian_tar() # mmdebstrap argument...
 {
@@ -205,35 +207,34 @@ debian_tar() # mmdebstrap argument...
 		--dpkgopt='path-exclude=/usr/share/locale/*' "$@"
 }
 
-# Of all that determines what is in the root.
+# The hash of everything that determines the contents of the root.
 root_key()
 {
 	{ echo "$TOOLCHAIN"; packages; declare -f debian_tar
-		sed -n '/^bootstrap()/,/^}/p' "$top/scripts/root"; } | hash_of
+		sed -n '/^\s*#/d; /^bootstrap()/,/^}/p' "$top/scripts/root"; } | hash_of
 }
 
-# The root's folder; scripts/root makes it.
+# Print the root's folder, which scripts/root makes.
 root_dir()
 {
 	echo "$cache/root-$(root_key)"
 }
 
-# What a kernel tree depends on: the versions of the tools, not every package.
+# The hash of what a kernel tree depends on: the versions of the tools, not all packages.
 toolchain_id()
 {
 	hash_of <"$(root_dir)/toolchain"
 }
 
-# in_root COMMAND...: run in the toolchain root, with the project and the cache
-# at their own paths and nothing of the host's environment. Further bwrap
-# options are taken from the array root_options. All mounts and processes vanish
-# with bwrap.
+# in_root COMMAND...: run a command in the toolchain root, with the project and the cache
+# at their own paths and without the host's environment. The array root_options has
+# further options of bwrap. All mounts and processes end with bwrap.
 root_options=()
 in_root()
 {
 	local root ids=()
 	root=$(root_dir)/fs
-	# virtiofsd wants to set its capabilities; these are the namespace's.
+	# virtiofsd sets its capabilities, so it needs those of a user namespace.
 	[ "$(id -u)" = 0 ] ||
 		ids=(--unshare-user --uid 0 --gid 0 --cap-add ALL)
 	bwrap "${ids[@]}" --unshare-pid --unshare-ipc --unshare-uts \
@@ -252,10 +253,9 @@ in_root()
 		--setenv TERM "${TERM:-dumb}" "${root_options[@]}" "$@"
 }
 
-# Split a command of rustc that kbuild has saved into environment, flags and
-# source, without what says which files to emit. It was written for a shell, so
-# a shell must read it.
-# shellcheck disable=SC2034 # they are for the caller
+# Set environment, flags and source from a command of rustc that kbuild has saved, without the
+# options for the files that it emits. eval, because the command is quoted for a shell.
+# shellcheck disable=SC2034 # the caller uses them
 read_command() # command file
 {
 	local words word last=''
@@ -273,7 +273,7 @@ read_command() # command file
 	done
 }
 
-# Stop process groups, as 'set -m' makes them, with all that they have started.
+# Stop process groups, which 'set -m' makes, with all their processes.
 stop_groups() # leader...
 {
 	local pid

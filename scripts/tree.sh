@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Kernel trees that modules are built against: how one is prepared from the packages of a kernel, and
-# how modules are built in one. scripts/dkms has nothing else of the scripts.
+# Functions to prepare a kernel tree from the packages of a kernel, and to build modules against it.
+# scripts/dkms uses this file without lib.sh.
 
 unpack_source() # unpacked packages, tree
 {
@@ -35,9 +35,9 @@ same_release() # release, tree
 	}
 }
 
-# A tree with another configuration than the kernel's gives modules that do not
-# load, or worse: the layout of structures depends on it. An option can drop out
-# when a tool that it needs is missing here, such as pahole.
+# Check that the tree has the kernel's configuration. Otherwise its modules do not
+# load, or crash, because the layout of structures depends on it. An option drops out
+# if a tool that it needs is missing, such as pahole.
 same_config() # of the kernel, of the tree
 {
 	local changed
@@ -49,7 +49,7 @@ same_config() # of the kernel, of the tree
 	return 1
 }
 
-# The gcc that a kernel was built with. Kernels before 7.3 have the text in quotes.
+# Print the gcc that a kernel was built with. Kernels before 7.3 have the text in quotes.
 gcc_of_config() # configuration
 {
 	local name
@@ -58,8 +58,8 @@ gcc_of_config() # configuration
 	echo "$name"
 }
 
-# The compiler the tree was configured for, which kbuild does not remember, as an
-# argument of make.
+# Print the compiler that the tree was configured for, as an argument of make. kbuild does not
+# store it.
 compiler() # kernel tree
 {
 	local conf=$1/include/config/auto.conf name
@@ -75,6 +75,6 @@ make_modules() # kernel tree, make argument...
 {
 	local compiler
 	compiler=$(compiler "$1") || return
-	# No BTF for modules: it would need the kernel's vmlinux.
+	# No BTF for modules, because it needs the kernel's vmlinux.
 	make -C "$1" -j"$(nproc)" "$compiler" CONFIG_DEBUG_INFO_BTF_MODULES= modules "${@:2}"
 }

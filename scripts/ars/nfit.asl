@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The NFIT of PMEM=ars, in the data table language of iasl: one range of persistent memory, on one
- * DIMM. scripts/qemu tells the kernel to leave this range alone.
+ * DIMM. scripts/qemu reserves this range by memmap=.
  */
 Signature : "NFIT"
 Table Length : 00000000

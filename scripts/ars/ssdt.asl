@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The firmware of PMEM=ars: an NVDIMM root device that scrubs, whose memory can be made to have errors
- * by ndctl inject-error, and a DIMM whose health can be changed by ndctl inject-smart. Functions are
- * those of ACPI 6.5, 9.20.7 (NVDIMM root device) and of Intel's DSM interface (DIMM). What they take
- * and return is packed, see include/uapi/linux/ndctl.h and ndctl's ndctl-nfit.h.
+ * The firmware of PMEM=ars: an NVDIMM root device that supports scrubs and ndctl inject-error, and a
+ * DIMM that supports ndctl inject-smart. The functions are
+ * those of ACPI 6.5, 9.20.7 (NVDIMM root device) and of Intel's DSM interface (DIMM). Their arguments
+ * and results are packed structures, see include/uapi/linux/ndctl.h and ndctl's ndctl-nfit.h.
  */
 DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 {
@@ -13,23 +13,23 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 		{
 			Name (_HID, "ACPI0012")
 
-			// Errors are kept by units of this size, each by its address, in no order. Neighbours
-			// are merged when they are reported, if they follow each other in the list.
+			// The list of errors has the addresses of units of this size, in no order. A report
+			// merges adjacent units that are consecutive in the list.
 			Name (UNIT, 256)
 			Name (ROOM, 2048)
 			Name (BADU, Package (2048) {})
 			Name (NBAD, 0)
 
-			// A scrub takes this long, in units of 100 ns.
+			// The duration of a scrub, in units of 100 ns: 2 s.
 			Name (TAKE, 20000000)
-			// The last one: whether there was one, when it ends, and of what.
+			// The last scrub: whether there was one, its end, and its arguments.
 			Name (BEGN, 0)
 			Name (ENDS, 0)
 			Name (SADR, 0)
 			Name (SLEN, 0)
 			Name (STYP, 0)
 
-			// Add an address range. Zero if there was room for it.
+			// Add an address range to the list. Returns 0, or 1 if the list is full.
 			Method (ADDR, 2, Serialized)
 			{
 				Local0 = Arg0 & ~(UNIT - 1)
@@ -46,7 +46,7 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 				Return (0)
 			}
 
-			// Remove an address range. The last of the list fills the gap.
+			// Remove an address range from the list. The last entry fills the gap.
 			Method (REMV, 2, Serialized)
 			{
 				Local0 = Match (BADU, MGE, Arg0 & ~(UNIT - 1), MLT, Arg0 + Arg1, 0)
@@ -59,7 +59,7 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 				}
 			}
 
-			// Store a record in a buffer at an offset: address and length.
+			// Store a record, address and length, in a buffer at an offset.
 			Method (RECD, 4, Serialized)
 			{
 				CreateQWordField (Arg0, Arg1, A)
@@ -68,12 +68,12 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 				L = Arg3
 			}
 
-			// Store the errors of an address range in a buffer, from an offset on. Returns how many
-			// records they are. Arg2 is what comes before address and length in each.
+			// Store the errors of an address range in a buffer, from an offset on. Returns the number
+			// of records. Arg2 is the number of bytes before address and length in each.
 			Method (RECS, 5, Serialized)
 			{
-				Local0 = 0		// in the list
-				Local1 = 0		// records
+				Local0 = 0		// index in the list
+				Local1 = 0		// number of records
 				Local2 = 0		// the last record: start and end
 				Local3 = 0
 				While (Local0 < NBAD)
@@ -108,7 +108,7 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 				Return (B)
 			}
 
-			// 2: Start ARS. One that is to return what is known already takes no time.
+			// 2: Start ARS. A scrub that only returns known errors (flag 2) takes no time.
 			Method (SARS, 1, Serialized)
 			{
 				Name (B, Buffer (8) {})
@@ -244,7 +244,7 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 					CreateByteField (B, 15, AL)
 					CreateWordField (B, 16, MT)
 					CreateByteField (B, 35, DS)
-					F = 0x60f	// those below are valid
+					F = 0x60f	// the fields below are valid
 					HL = FATL << 2
 					SP = SPAR
 					US = 5
@@ -281,7 +281,7 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 					Return (Buffer (4) {})
 				}
 
-				// 18: Inject Error. A value that is not enabled is reset.
+				// 18: Inject Error. Resets the values that are not enabled.
 				Method (INJE, 1, Serialized)
 				{
 					CreateQWordField (Arg0, 0, F)

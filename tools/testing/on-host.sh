@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The frame of a test that runs on the host: the scripts' library, the kernel's ktap_helpers.sh, a
-# folder work that goes with the test, and cases.
+# The library of tests that run on the host: the scripts' library, the kernel's ktap_helpers.sh, the
+# folder $work, which is removed at the end, and functions for cases.
 
 # shellcheck source=scripts/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../../scripts/lib.sh"
@@ -13,25 +13,25 @@ kernel=$("$top/scripts/kernel" "${KERNEL:-stock}")
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# One case, which passes if the command succeeds.
+# Run one case. It passes if the command succeeds.
 check() # name, command...
 {
 	local name=$1
 	shift
-	if "$@" >"$work/said" 2>&1; then
+	if "$@" >"$work/output" 2>&1; then
 		ktap_test_pass "$name"
 	else
-		sed 's/^/# /' "$work/said"
+		sed 's/^/# /' "$work/output"
 		ktap_test_fail "$name"
 	fi
 }
 
-# fails_with WORDS COMMAND...: it fails, and says no more than one line of its own, with these words.
+# fails_with WORDS COMMAND...: check that the command fails, and prints at most one line, with these words.
 fails_with()
 {
 	local words=$1 output
 	shift
-	! output=$("$@" 2>&1) || { echo "'$*' should have failed"; return 1; }
+	! output=$("$@" 2>&1) || { echo "'$*' did not fail"; return 1; }
 	echo "$output"
 	[ "$(grep -vc '^==>' <<<"$output")" -le 1 ] && [[ $output == *"$words"* ]]
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The package daxmf-dkms, by DKMS itself: against headers with Rust metadata, and without.
+# Test the package daxmf-dkms with DKMS: against headers with Rust metadata, and without.
 #
-#   RUNTIME=SECONDS	have the metadata made from linux-source, too, which takes minutes
+#   RUNTIME=SECONDS	any value: also make the metadata from linux-source, which takes minutes
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
@@ -12,12 +12,12 @@ release=$(<"$kernel/release")
 version=1.0
 root_options+=(--bind "$work" "$work")
 
-package()
+make_package()
 {
 	mkdir "$work/dkms" && VERSION=$version "$top/scripts/deb" && in_root dpkg -x "$top/build/deb/daxmf-dkms_${version}_all.deb" "$work/fs"
 }
 
-# dkms WORD... -- of DKMS, with folders of the test's.
+# dkms WORD...: run DKMS with folders of this test.
 dkms()
 {
 	in_root dkms "$@" --dkmstree "$work/dkms" --sourcetree "$work/fs/usr/src" -m daxmf -v $version
@@ -36,29 +36,29 @@ build() # headers
 	done
 }
 
-# As Debian's headers packages have it.
-bare_headers()
+# Make headers without Rust metadata, like those of Debian's packages.
+make_bare_headers()
 {
 	mkdir -p "$work/linux-headers-$release/include" &&
 		cp "$kernel"/tree/{.config,Module.symvers,Makefile} "$work/linux-headers-$release" &&
 		cp -r "$kernel/tree/include/config" "$work/linux-headers-$release/include"
 }
 
-# The kernel is left out, which is no error of an update.
-no_metadata()
+# DKMS skips the kernel, so that an update does not fail.
+skips_kernel()
 {
-	local said status=0
-	said=$(in_root "$work/fs/usr/src/daxmf-$version/scripts/dkms" check "$release" \
+	local output status=0
+	output=$(in_root "$work/fs/usr/src/daxmf-$version/scripts/dkms" check "$release" \
 		"$work/linux-headers-$release" 2>&1) || status=$?
-	echo "$said"
-	[ $status = 77 ] && [ "$(wc -l <<<"$said")" = 1 ] &&
-		[[ $said == *"apt install linux-source-${release%.*}" ]] || return
+	echo "$output"
+	[ $status = 77 ] && [ "$(wc -l <<<"$output")" = 1 ] &&
+		[[ $output == *"apt install linux-source-${release%.*}" ]] || return
 	status=0
 	dkms build -k "$release" --kernelsourcedir "$work/linux-headers-$release" || status=$?
 	[ $status = 77 ]
 }
 
-made_metadata()
+build_with_linux_source()
 {
 	local root_options=("${root_options[@]}" --bind "$work/src" /usr/src)
 	mkdir "$work/src" && cp -r "$(root_dir)/fs/usr/src/." "$work/src" &&
@@ -68,12 +68,12 @@ made_metadata()
 
 ktap_print_header
 ktap_set_plan 4
-check "the package is made" package
-check "headers without Rust metadata: what is missing is said, and the kernel left out" \
-	eval "bare_headers && no_metadata"
+check "the package is made" make_package
+check "headers without Rust metadata: missing packages are reported, and the kernel is skipped" \
+	eval "make_bare_headers && skips_kernel"
 check "headers with Rust metadata" build "$kernel/tree"
 if [ -n "${RUNTIME-}" ]; then
-	check "metadata made from linux-source" made_metadata
+	check "metadata made from linux-source" build_with_linux_source
 else
 	ktap_test_skip "metadata made from linux-source: it takes minutes, set RUNTIME=1"
 fi

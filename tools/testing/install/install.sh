@@ -1,15 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Test 'make install' and 'make modules_install', in folders of the test.
+# Test 'make install' and 'make modules_install', with folders of this test.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
 
-# Not every host has what a machine with modules has: kmod.
+# Run in the root, because the host may not have kmod.
 root_options+=(--bind "$work" "$work")
 
-# is COMMAND... OUTPUT
+# is COMMAND... OUTPUT: check the output of a command.
 is()
 {
 	local output
@@ -22,13 +22,13 @@ install_to() # folder, prefix
 	in_root make install "DESTDIR=$1" "PREFIX=$2"
 }
 
-# Without what make says.
+# Check that scripts/install fails with these words. Not by make, which prints more lines.
 refuses() # words, VARIABLE=VALUE..., argument...
 {
 	fails_with "$1" in_root env "${@:2:$#-3}" "$top/scripts/install" "${@: -2}"
 }
 
-# Files with their modes, below a folder.
+# Print the files below a folder with their modes.
 files()
 {
 	(cd "$1" && find . ! -type d -printf '%m %P\n' | LC_ALL=C sort -k 2)
@@ -63,13 +63,13 @@ everything="\
 644 opt/x/share/zsh/site-functions/_mendfs
 644 opt/x/share/zsh/site-functions/_mkfs.mendfs"
 
-programs()
+installs_programs()
 {
 	install_to "$work/a" /opt/x && is files "$work/a" "$everything" &&
 		install_to "$work/a" /opt/x && is files "$work/a" "$everything"
 }
 
-# Each program has a page, and runs where it is.
+# Each program has a manual page, and runs.
 programs_run()
 {
 	local program
@@ -79,7 +79,7 @@ programs_run()
 	done
 }
 
-# The programs that rules, units and the trigger call are those that were installed.
+# Rules, units and the trigger call the installed programs.
 rules_name_programs()
 {
 	local programs
@@ -92,8 +92,8 @@ rules_name_programs()
 	in_root udevadm verify "$work"/a/opt/x/lib/udev/rules.d/*
 }
 
-# Shells can read what they are given, and it is of this program.
-completions()
+# Each shell has a completion for each program.
+installs_completions()
 {
 	local to=$work/a/opt/x/share program
 	for program in "$work"/a/opt/x/sbin/*; do
@@ -108,38 +108,38 @@ completions()
 		fails_with "COMPLETE=csh: invalid variant" in_root env COMPLETE=csh "$work/a/opt/x/sbin/daxmf"
 }
 
-# modprobe finds its file where it is installed by default.
-modprobe_knows()
+# modprobe finds its file in the default folder.
+modprobe_prefers_daxmf()
 {
 	local root_options=("${root_options[@]}" --bind "$work/f/usr/local" /usr/local)
 	mkdir -p "$work/f/usr/local" && in_root make install DESTDIR="$work/f" &&
 		in_root modprobe --showconfig | grep '^install nd_pmem .*modprobe -q daxmf_pmem'
 }
 
-bad_prefix()
+refuses_prefix()
 {
-	refuses "PREFIX=opt: a path from the root" DESTDIR="$work/b" PREFIX=opt programs '' &&
-		refuses "udev's rules cannot name" DESTDIR="$work/b" PREFIX='/opt/a b' programs '' &&
+	refuses "PREFIX=opt: not an absolute path" DESTDIR="$work/b" PREFIX=opt programs '' &&
+		refuses "udev rules cannot contain" DESTDIR="$work/b" PREFIX='/opt/a b' programs '' &&
 		[ ! -e "$work/b" ]
 }
 
-# The root's own folders are read-only.
-no_permission()
+# The folders of the root are read-only.
+refuses_folder()
 {
 	refuses "do this as root, or name another folder with DESTDIR=" PREFIX=/usr/none programs '' &&
 		refuses "do this as root, or name another folder with INSTALL_MOD_PATH=" \
 			INSTALL_MOD_PATH=/usr/none modules stock
 }
 
-not_built()
+refuses_without_build()
 {
 	mkdir "$work/tree" && cp -r "$top/scripts" "$work/tree" &&
 		fails_with "run 'make tools' first" in_root "$work/tree/scripts/install" programs &&
 		fails_with "run 'make modules' first" in_root "$work/tree/scripts/install" modules stock
 }
 
-# A kernel is there: modprobe knows the modules then, and not those for tests.
-modules()
+# With a kernel in the folder modprobe finds the modules. Modules for tests are not installed.
+installs_modules()
 {
 	local release lib
 	release=$(<"$kernel/release") && lib=$work/d/lib/modules/$release && mkdir -p "$lib" &&
@@ -154,8 +154,8 @@ modules()
 	in_root modprobe -d "$work/d" -S "$release" --show-depends mendfs | grep -q 'updates/daxmf.ko'
 }
 
-# A folder for a package has no kernel, and nobody wants what is for debuggers there.
-modules_of_package()
+# The folder of a package has no kernel, and its modules have no debug information.
+installs_modules_of_package()
 {
 	local lib
 	lib=$work/e/lib/modules/$(<"$kernel/release") &&
@@ -167,14 +167,14 @@ modules_of_package()
 
 ktap_print_header
 ktap_set_plan 10
-check "make install: all there is, twice" programs
+check "make install: all files, twice" installs_programs
 check "make install: each program runs, and has a manual page" programs_run
-check "make install: rules name the programs" rules_name_programs
-check "make install: completions of shells" completions
-check "make install: modprobe prefers daxmf_pmem" modprobe_knows
-check "make install: a prefix that is none" bad_prefix
-check "make install: a folder that cannot be written to" no_permission
-check "install: nothing is built" not_built
-check "make modules_install: modprobe knows them" modules
-check "make modules_install: for a package" modules_of_package
+check "make install: rules call the programs" rules_name_programs
+check "make install: shell completions" installs_completions
+check "make install: modprobe prefers daxmf_pmem" modprobe_prefers_daxmf
+check "make install: a wrong prefix is refused" refuses_prefix
+check "make install: a folder that is not writable is refused" refuses_folder
+check "install: fails before a build" refuses_without_build
+check "make modules_install: modprobe finds the modules" installs_modules
+check "make modules_install: for a package" installs_modules_of_package
 ktap_finished

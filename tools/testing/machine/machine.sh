@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A Debian machine with XFS on LVM on an NVDIMM, as an administrator has it: the packages are
-# installed, the machine is booted, memory fails, the packages are upgraded and purged. Nothing of
-# ours is in the machine but the packages. Commands are run by QEMU's guest agent.
+# Test the packages on a Debian machine with XFS on LVM on an NVDIMM, as an administrator does: install
+# the packages, reboot, let memory fail, upgrade and purge the packages. The machine contains nothing else
+# of this project. QEMU's guest agent runs the commands.
 #
 # shellcheck disable=SC2016 # a shell in the machine expands them
 
@@ -19,10 +19,10 @@ modules=daxmf-modules-$release
 # The process group of QEMU, and its monitor.
 vm='' monitor=''
 cpu=() disk=''
-# In seconds, for a boot and for whatever else is waited for.
+# The limit of each wait, in seconds.
 LIMIT=900
-# What systemd waits for, an emulated processor does slowly.
-patience="systemd.default_device_timeout_sec=$LIMIT systemd.default_timeout_start_sec=$LIMIT"
+# An emulated processor is too slow for systemd's own limits.
+systemd_limits="systemd.default_device_timeout_sec=$LIMIT systemd.default_timeout_start_sec=$LIMIT"
 
 finish()
 {
@@ -31,7 +31,7 @@ finish()
 }
 trap finish EXIT
 
-# The machine, as far as the end of its boot.
+# Boot the machine, and wait until it is up.
 boot()
 {
 	rm -f "$host/agent"
@@ -48,14 +48,14 @@ boot()
 		-object "memory-backend-file,id=nvdimm,share=on,align=2M,mem-path=$host/nvdimm,size=512M" \
 		-device nvdimm,memdev=nvdimm,id=dimm0 \
 		-kernel "$disk/vmlinuz" -initrd "$disk/initrd.img" \
-		-append "root=/dev/vda console=ttyS0 ${cpu_parameters[*]} $patience" \
+		-append "root=/dev/vda console=ttyS0 ${cpu_parameters[*]} $systemd_limits" \
 		<"$host/monitor" >"$host/qemu" 2>&1 &
 	vm=$!
 	set +m
 	until_true is_up || { tail -n 20 "$host/console" "$host/qemu"; return 1; }
 }
 
-# The agent answers when it has been started. What is not of ours may fail in such a machine.
+# The agent runs and the boot has ended. 'degraded': units that are not of this project may fail.
 is_up()
 {
 	local state
@@ -63,13 +63,13 @@ is_up()
 	[ "$state" = running ] || [ "$state" = degraded ]
 }
 
-# in_machine COMMAND...
+# in_machine COMMAND...: run a command in the machine.
 in_machine()
 {
 	in_root "$here/agent" "$host/agent" /usr/bin/env LANG=C "$@"
 }
 
-# Of a shell.
+# Run a shell script in the machine.
 sh_in_machine() # text
 {
 	in_machine sh -c "$1"
@@ -80,7 +80,7 @@ until_true() # command...
 	local end=$((SECONDS + LIMIT))
 	until "$@" >/dev/null 2>&1; do
 		if [ $SECONDS -ge $end ] || ! kill -0 "$vm"; then
-			echo "waited in vain for '$*':"
+			echo "'$*' did not succeed within $LIMIT s:"
 			"$@"
 			return 1
 		fi
@@ -88,7 +88,7 @@ until_true() # command...
 	done
 }
 
-# The administrator's words.
+# Reboot the machine, and wait until it is up.
 reboot()
 {
 	in_machine systemctl --no-block reboot
@@ -107,13 +107,13 @@ is() # expected, command...
 	}
 }
 
-# says WORDS COMMAND...
-says()
+# prints WORDS COMMAND...
+prints()
 {
 	local output
 	output=$("${@:2}" 2>&1) || { echo "$output"; return 1; }
 	[[ $output == *"$1"* ]] || {
-		echo "'${*:2}' does not say '$1':"
+		echo "'${*:2}' does not print '$1':"
 		echo "$output"
 		return 1
 	}
@@ -124,15 +124,15 @@ driver()
 	sh_in_machine 'basename $(readlink /sys/block/pmem0/device/driver)'
 }
 
-# Files of the machine but for those of its own work.
+# Print the files of the machine, without caches, logs and temporary files.
 files_of_machine()
 {
 	sh_in_machine 'find / -xdev ! -path "/var/lib/dpkg/*" ! -path "/var/lib/apt/*" ! -path "/var/cache/*" \
 		! -path "/var/log/*" ! -path "/tmp/*" ! -path "/var/tmp/*" ! -path "/var/lib/systemd/*" | sort'
 }
 
-# Before daxmf: all that was there with nd_pmem.
-server()
+# Boot, and set the server up with nd_pmem.
+set_up_server()
 {
 	boot && sh_in_machine 'set -e
 		udevadm settle
@@ -148,23 +148,23 @@ server()
 		sync' && is nd_pmem driver && files_of_machine >"$work/before"
 }
 
-install()
+install_packages()
 {
-	says "daxmf: nd_pmem has the persistent memory until the next boot" \
+	prints "daxmf: nd_pmem drives the persistent memory until the next boot" \
 		sh_in_machine "mount -o ro /dev/vdb /mnt && apt-get install -y /mnt/1/*.deb 2>&1" &&
 		is "$modules" in_machine cat /run/reboot-required.pkgs && is nd_pmem driver &&
 		sh_in_machine 'echo "TRIGGER_DIR=/usr/share/daxmf" >>/etc/default/rasdaemon
 			echo "MEM_FAIL_TRIGGER=mem_fail_trigger" >>/etc/default/rasdaemon'
 }
 
-drives()
+reboot_with_daxmf()
 {
 	reboot && is daxmf_pmem driver && is "xfs" in_machine findmnt -no FSTYPE /srv &&
 		is active in_machine systemctl is-active daxmf-monitor &&
-		says "dm-0" in_machine daxmf stack list && in_machine daxmf status
+		prints "dm-0" in_machine daxmf stack list && in_machine daxmf status
 }
 
-# The physical address of the first page of a file, by what the kernel's own tools say.
+# Print the physical address of the first page of a file, from the output of the system's own tools.
 address()
 {
 	sh_in_machine 'start=$(cat /sys/bus/nd/devices/pfn0.*/resource | grep -v "^0x0*$" | head -n 1)
@@ -173,7 +173,7 @@ address()
 		printf "%#x\n" $((start + (lv + block) * 512))'
 }
 
-# A process has the file mapped.
+# A process maps the file.
 is_mapped()
 {
 	sh_in_machine 'grep -l /srv/table /proc/[0-9]*/maps'
@@ -189,8 +189,8 @@ is_in_journal()
 	in_machine journalctl -q -t daxmf DAXMF_EVENT=failure DAXMF_OUTCOME=delivered | grep pmem0
 }
 
-# A process that has the file mapped is killed.
-fails()
+# A machine check kills a process that maps the file.
+fail_memory()
 {
 	sh_in_machine 'echo 1 >/proc/sys/vm/memory_failure_early_kill
 		systemd-run -q --unit=victim sh -c "
@@ -200,18 +200,18 @@ fails()
 	until_true is_not_mapped && until_true is_in_journal
 }
 
-# Only the trigger of rasdaemon writes the names of files there.
-named_by_rasdaemon()
+# Only the trigger of rasdaemon writes names of files to the journal.
+is_reported_by_rasdaemon()
 {
 	until_true sh_in_machine 'journalctl -q -t daxmf -o cat | grep "file .* /srv/table"' &&
 		until_true sh_in_machine 'journalctl -q -u rasdaemon | grep "dax page.*Recovered"'
 }
 
-told_by_name()
+is_reported_by_daxmf()
 {
-	says "/srv/table" in_machine daxmf owners /dev/vg/srv && says "/srv/table" in_machine daxmf owners pmem0 &&
-		says "pmem0 has bad memory" in_machine daxmf status &&
-		says "outcome=delivered" in_machine daxmf events &&
+	prints "/srv/table" in_machine daxmf owners /dev/vg/srv && prints "/srv/table" in_machine daxmf owners pmem0 &&
+		prints "pmem0 has bad memory" in_machine daxmf status &&
+		prints "outcome=delivered" in_machine daxmf events &&
 		sh_in_machine '! cat /srv/table >/dev/null' && in_machine journalctl -q -t daxmf -o short
 }
 
@@ -220,11 +220,11 @@ failures_in_journal()
 	sh_in_machine 'journalctl -q -t daxmf DAXMF_EVENT=failure DAXMF_DISK=pmem0 -o cat | wc -l'
 }
 
-upgrade()
+upgrade_packages()
 {
 	local failures
 	failures=$(failures_in_journal) &&
-		says "daxmf: the modules that are loaded stay as they are until the next boot" \
+		prints "daxmf: the loaded modules stay in use until the next boot" \
 			sh_in_machine "mount -o ro /dev/vdb /mnt && apt-get install -y /mnt/2/*.deb 2>&1" &&
 		is "$modules" in_machine cat /run/reboot-required.pkgs &&
 		is owner in_machine modinfo -F signer daxmf_pmem &&
@@ -232,14 +232,14 @@ upgrade()
 		is "$failures" failures_in_journal
 }
 
-purge()
+purge_packages()
 {
-	says "daxmf: the modules that are loaded stay until the next boot" \
+	prints "daxmf: the loaded modules stay in use until the next boot" \
 		in_machine apt-get purge -y daxmf "$modules" && reboot && is nd_pmem driver &&
 		is xfs in_machine findmnt -no FSTYPE /srv
 }
 
-nothing_left()
+leaves_no_files()
 {
 	files_of_machine | comm -13 "$work/before" - >"$work/left"
 	cat "$work/left"
@@ -269,26 +269,26 @@ build()
 		in_root mke2fs -q -t ext4 -d "$host/debs" "$host/packages"
 }
 
-# A case that goes on where the last one ended.
+# Run a case that needs the state of the previous ones.
 then_check() # name, command...
 {
 	if [ "$KTAP_CNT_FAIL" = 0 ]; then
 		check "$@"
 	else
-		ktap_test_skip "$1: one before it has failed"
+		ktap_test_skip "$1: an earlier case has failed"
 	fi
 }
 
 ktap_print_header
 ktap_set_plan 10
 then_check "the packages are made, and lintian finds no errors" build
-then_check "a server with XFS on LVM on persistent memory" server
-then_check "apt install" install
-then_check "after a boot daxmf_pmem has it, and all is attached" drives
-then_check "a machine check kills the process, and is in the journal" fails
-then_check "status, events and owners name what failed" told_by_name
-then_check "rasdaemon's trigger names it as well" named_by_rasdaemon
-then_check "an upgrade" upgrade
-then_check "purge: nd_pmem has it after a boot" purge
-then_check "nothing is left" nothing_left
+then_check "a server with XFS on LVM on persistent memory" set_up_server
+then_check "apt install" install_packages
+then_check "after a reboot daxmf_pmem drives the memory, and volumes are attached" reboot_with_daxmf
+then_check "a machine check kills the process, and is in the journal" fail_memory
+then_check "status, events and owners report the failure and the file" is_reported_by_daxmf
+then_check "rasdaemon's trigger reports the file" is_reported_by_rasdaemon
+then_check "an upgrade" upgrade_packages
+then_check "purge: nd_pmem drives the memory after a reboot" purge_packages
+then_check "purge leaves no files" leaves_no_files
 ktap_finished

@@ -49,7 +49,7 @@ not_there()
 {
 	make -C "$top" modules M="$work/none" >"$work/made" 2>&1 && return 1
 	cat "$work/made"
-	grep -q "^daxmf: M=$work/none: there is no Kbuild" "$work/made"
+	grep -q "^daxmf: M=$work/none: no Kbuild there" "$work/made"
 }
 
 ktap_print_header

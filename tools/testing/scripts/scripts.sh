@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Test the scripts themselves, on the host, where no guest is needed: what comes of a failure, of
-# input that is wrong, and how the results of tests are judged.
+# Test the scripts on the host, without a guest: failures, wrong input, and the computation of the
+# results of tests.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
@@ -10,7 +10,7 @@
 # The cache
 # ---------
 
-# with_cache COMMAND: of a shell that knows lib.sh, and has an empty cache.
+# with_cache COMMAND: run a command in a shell with lib.sh and an empty cache.
 with_cache()
 {
 	rm -rf "$work/cache"
@@ -60,8 +60,8 @@ made_once()
 # Kernel trees
 # ------------
 
-# A folder that looks like a prepared tree; its auto.conf has these lines.
-tree() # release, line...
+# Make a folder like a prepared tree, with these lines in its auto.conf.
+make_tree() # release, line...
 {
 	rm -rf "$work/tree"
 	mkdir -p "$work/tree"/{include/config,rust}
@@ -72,19 +72,19 @@ tree() # release, line...
 
 compiler_is() # argument of make, line of auto.conf
 {
-	tree 7.3.0 "$2"
+	make_tree 7.3.0 "$2"
 	[ "$("$top/scripts/modules" inside compiler "$work/tree")" = "$1" ]
 }
 
 compiler_unknown()
 {
-	tree 7.3.0
+	make_tree 7.3.0
 	fails_with "does not say which compiler" "$top/scripts/modules" "$work/tree"
 }
 
 kernel_too_old()
 {
-	tree 7.1.9+deb13-amd64
+	make_tree 7.1.9+deb13-amd64
 	fails_with "choose one from $OLDEST on" "$top/scripts/modules" "$work/tree" &&
 		fails_with "KERNEL=7.1.9+deb13-amd64: choose one from $OLDEST on" \
 			"$top/scripts/modules" 7.1.9+deb13-amd64
@@ -92,15 +92,15 @@ kernel_too_old()
 
 kernel_without_rust()
 {
-	tree 7.3.0
+	make_tree 7.3.0
 	sed -i /RUST/d "$work/tree/include/config/auto.conf"
 	fails_with "has no CONFIG_RUST" "$top/scripts/modules" "$work/tree"
 }
 
-# A tree of another release of the same series gives modules for that one.
+# A tree of another release of the same series is refused, because its modules are for that release.
 other_release()
 {
-	tree 7.2.12
+	make_tree 7.2.12
 	"$top/scripts/kernel" inside same_release 7.2.12 "$work/tree" &&
 		fails_with "the tree is of kernel 7.2.12, not 7.2.6" \
 			"$top/scripts/kernel" inside same_release 7.2.6 "$work/tree"
@@ -113,13 +113,13 @@ no_such_release()
 	entry=$cache/$("$top/scripts/kernel" inside tree_name $release tree)
 	! KVER=$release "$top/scripts/kdir" >"$work/kdir" 2>&1 || return
 	cat "$work/kdir"
-	grep -q "^$SUITE-backports has no kernel $release, the newest like it is 7" "$work/kdir" &&
+	grep -q "^$SUITE-backports has no kernel $release, the newest of its flavour is 7" "$work/kdir" &&
 		! grep -q unbound "$work/kdir" && [ ! -e "$entry" ] && [ ! -e "$entry.tmp" ] || return
 	fails_with "has no kernel $release" "$top/scripts/modules" $release &&
 		[ ! -e "$top/build/$release" ]
 }
 
-# When OLDEST_RELEASE has left the mirror.
+# The choice if OLDEST_RELEASE has left the mirror.
 oldest_of_series()
 {
 	local oldest=("$top/scripts/kernel" inside inside_with_network pick_oldest "$mirror") found
@@ -128,7 +128,7 @@ oldest_of_series()
 	[[ $found == "$OLDEST".*+deb13-amd64 ]] && [ -z "$("${oldest[@]}" 7.99.1+deb13-amd64)" ]
 }
 
-# Of each suite, without those for clouds and real time.
+# All releases of each suite, without those for clouds and real time.
 lists_releases()
 {
 	"$top/scripts/kernel" inside inside_with_network pick_releases "$mirror" >"$work/releases" || return
@@ -150,7 +150,7 @@ suites()
 		comes_from 7.3-amd64 experimental sid && [ "$(toolchain_of debug)" = trixie ]
 }
 
-# Each of those who take KERNEL.
+# Each script with KERNEL refuses a wrong one.
 no_kernel()
 {
 	local wrong
@@ -165,9 +165,9 @@ no_kernel()
 # Builds
 # ------
 
-builds_alone()
+second_build_waits()
 {
-	local modules=("$top/scripts/modules" inside alone "$work/out.d")
+	local modules=("$top/scripts/modules" inside with_lock "$work/out.d")
 	mkfifo "$work/go"
 	# shellcheck disable=SC2016 # for the other shell
 	"${modules[@]}" bash -c 'echo begins; read -r <"$0"; echo ends' "$work/go" >"$work/first" &
@@ -184,35 +184,35 @@ builds_alone()
 	grep ends "$work/second"
 }
 
-# What there is to choose
-# -----------------------
+# Choice of tests
+# ---------------
 
 wrong_tests()
 {
 	fails_with "no group 'nothing'" env T=nothing "$top/scripts/test" &&
 		fails_with "no test 'nothing' in chain" env T="stack chain/nothing" "$top/scripts/test" &&
 		fails_with "need the debug kernel" env T=kunit "$top/scripts/test" &&
-		fails_with "RUNTIME=long: a number" env RUNTIME=long "$top/scripts/test"
+		fails_with "RUNTIME=long: not a number" env RUNTIME=long "$top/scripts/test"
 }
 
-# The judge of results
-# --------------------
+# Results
+# -------
 
-# judged LINE PASSED FAILED SKIPPED NAME...: what scripts/ktap makes of standard input; its last line
-# matches the first argument.
-judged()
+# results_are LINE PASSED FAILED SKIPPED NAME...: run scripts/ktap on standard input; its last line
+# must match LINE.
+results_are()
 {
 	local last=$1 counts="$2 $3 $4"
 	shift 4
 	rm -f "$work/counts"
-	awk -f "$top/scripts/ktap" "$work/counts" "$@" >"$work/judged"
-	cat "$work/judged" "$work/counts"
-	[ "$(cat "$work/counts")" = "$counts" ] && tail -n 1 "$work/judged" | grep -qE "^  $last"
+	awk -f "$top/scripts/ktap" "$work/counts" "$@" >"$work/results"
+	cat "$work/results" "$work/counts"
+	[ "$(cat "$work/counts")" = "$counts" ] && tail -n 1 "$work/results" | grep -qE "^  $last"
 }
 
 passes()
 {
-	judged 'ok 1 a # 2\.5 s, 1\.5 s idle$' 1 0 1 a <<-'END'
+	results_are 'ok 1 a # 2\.5 s, 1\.5 s idle$' 1 0 1 a <<-'END'
 		#:test a
 		1..2
 		ok 1 one
@@ -223,7 +223,7 @@ passes()
 
 case_fails()
 {
-	judged 'not ok 1 a # 1 of 2 cases failed' 1 1 0 a <<-'END'
+	results_are 'not ok 1 a # 1 of 2 cases failed' 1 1 0 a <<-'END'
 		#:test a
 		1..2
 		ok 1 one
@@ -234,7 +234,7 @@ case_fails()
 
 no_plan()
 {
-	judged 'not ok 1 a # no plan' 1 1 0 a <<-'END'
+	results_are 'not ok 1 a # no plan' 1 1 0 a <<-'END'
 		#:test a
 		ok 1 one
 		#:exit a 0 100
@@ -243,7 +243,7 @@ no_plan()
 
 too_few()
 {
-	judged 'not ok 1 a # planned 2, ran 1' 1 1 0 a <<-'END'
+	results_are 'not ok 1 a # planned 2, ran 1' 1 1 0 a <<-'END'
 		#:test a
 		1..2
 		ok 1 one
@@ -253,7 +253,7 @@ too_few()
 
 bad_status()
 {
-	judged 'not ok 1 a # exit status 3' 1 1 0 a <<-'END'
+	results_are 'not ok 1 a # exit status 3' 1 1 0 a <<-'END'
 		#:test a
 		1..1
 		ok 1 one
@@ -263,7 +263,7 @@ bad_status()
 
 time_out()
 {
-	judged 'not ok 1 a # time-out after 100\.0 s' 1 1 0 a <<-'END'
+	results_are 'not ok 1 a # time-out after 100\.0 s' 1 1 0 a <<-'END'
 		#:test a
 		1..2
 		ok 1 one
@@ -273,7 +273,7 @@ time_out()
 
 never_ends()
 {
-	judged 'not ok 1 a # it never came to its end' 1 1 0 a <<-'END'
+	results_are 'not ok 1 a # the test did not end' 1 1 0 a <<-'END'
 		#:test a
 		1..1
 		ok 1 one
@@ -282,7 +282,7 @@ never_ends()
 
 never_run()
 {
-	judged 'not ok 2 b # never run' 1 1 0 a b <<-'END'
+	results_are 'not ok 2 b # not run' 1 1 0 a b <<-'END'
 		#:test a
 		1..1
 		ok 1 one
@@ -293,36 +293,36 @@ never_run()
 ktap_print_header
 ktap_set_plan 25
 check "a machine that is not amd64" fails_with "only amd64 kernels" setarch i686 "$top/scripts/root"
-check "a cache entry that cannot be made leaves nothing behind" builder_fails
-check "nor does one whose making is stopped" builder_is_stopped
+check "a cache entry whose builder fails leaves no files" builder_fails
+check "nor does one whose builder is stopped" builder_is_stopped
 check "a cache entry is made once" made_once
 check "the compiler of a tree" compiler_is CC=x86_64-linux-gnu-gcc-14 \
 	'CONFIG_CC_VERSION_TEXT=x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0'
 check "the compiler of a tree, in quotes" compiler_is CC=gcc-14 \
 	'CONFIG_CC_VERSION_TEXT="gcc-14 (Debian 14.2.0-19) 14.2.0"'
-check "a tree that was made by clang" compiler_is LLVM=1 CONFIG_CC_IS_CLANG=y
-check "a tree that does not say its compiler" compiler_unknown
+check "a tree that clang has built" compiler_is LLVM=1 CONFIG_CC_IS_CLANG=y
+check "a tree without the name of its compiler" compiler_unknown
 check "a kernel that is too old" kernel_too_old
 check "a kernel without Rust" kernel_without_rust
 check "a tree of another release" other_release
-if (need_mirror) 2>"$work/said"; then
+if (need_mirror) 2>"$work/mirror"; then
 	check "a release that the mirror does not have" no_such_release
-	check "the oldest release that it has" oldest_of_series
-	check "all releases that it has" lists_releases
+	check "the oldest release on the mirror" oldest_of_series
+	check "all releases on the mirror" lists_releases
 else
-	ktap_test_skip "a release that the mirror does not have: $(<"$work/said")"
-	ktap_test_skip "the oldest release that it has"
-	ktap_test_skip "all releases that it has"
+	ktap_test_skip "a release that the mirror does not have: $(<"$work/mirror")"
+	ktap_test_skip "the oldest release on the mirror"
+	ktap_test_skip "all releases on the mirror"
 fi
 check "the suite and the compilers of a release" suites
-check "a kernel that there is not" no_kernel
-check "who builds in a folder is alone there" builds_alone
-check "tests that there are not" wrong_tests
+check "wrong values of KERNEL" no_kernel
+check "a second build in a folder waits" second_build_waits
+check "wrong names of tests" wrong_tests
 check "a test that passes" passes
-check "a test of which a case fails" case_fails
+check "a test with a case that fails" case_fails
 check "a test without a plan" no_plan
 check "a test with fewer results than planned" too_few
 check "a test with a bad exit status" bad_status
 check "a test that is stopped" time_out
-check "a test that does not end, or does not begin" eval 'never_ends && never_run'
+check "a test that does not end, or is not run" eval 'never_ends && never_run'
 ktap_finished

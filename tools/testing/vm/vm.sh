@@ -1,30 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Test scripts/vm, on the host: what comes of a script in the guest, and of a
-# kernel that is in trouble.
+# Test scripts/vm on the host: the output and the status of a script in the guest, and the reports of
+# problems of its kernel.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
 
-# run COMMAND...: sets its status and output.
+# run COMMAND...: run a command, and set status and output.
 run()
 {
 	status=0
 	output=$("$@" </dev/null 2>&1) || status=$?
 }
 
-in_guest() # command of a shell
+in_guest() # shell script
 {
 	echo "$1" >"$work/script"
 	SCRIPT=$work/script FILES=$work run "$top/scripts/vm"
 }
 
-# The last command ended with this status and said these words.
-came_to() # status, words
+# The last command ended with this status and printed these words.
+ended_with() # status, words
 {
 	[ "$status" = "$1" ] && [[ $output == *"$2"* ]] && return
-	echo "status $status, not $1 with '$2':"
+	echo "status $status, not $1 with '$2', and this output:"
 	echo "$output"
 	return 1
 }
@@ -34,7 +34,7 @@ script_ends()
 	echo from the host >"$work/there"
 	# shellcheck disable=SC2016 # the guest expands it
 	in_guest 'echo "this is $(uname -n)"; tr a-z A-Z </host/there >/host/back; exit 7'
-	came_to 7 'this is daxmf'
+	ended_with 7 'this is daxmf'
 }
 
 folder_is_shared()
@@ -45,21 +45,21 @@ folder_is_shared()
 kernel_panics()
 {
 	in_guest 'echo c >/proc/sysrq-trigger'
-	came_to 1 'vm: panic: '
+	ended_with 1 'vm: panic: '
 }
 
 time_is_over()
 {
 	TIMEOUT=8 in_guest 'sleep infinity'
-	came_to 124 'vm: time-out: the guest was stopped after 8 s'
+	ended_with 124 'vm: time-out: stopped the guest after 8 s'
 }
 
-# What one processor writes to another one's code is then seen.
+# In one thread a processor sees writes of the other one to its code, see scripts/qemu.
 one_thread()
 {
 	local threads
 	in_guest 'host-monitor info cpus; echo; nproc'
-	came_to 0 'thread_id=' || return
+	ended_with 0 'thread_id=' || return
 	threads=$(grep -o 'thread_id=[0-9]*' <<<"$output" | sort -u)
 	echo "$output"
 	[ "$(tail -n 1 <<<"$output")" = 2 ] && [ "$(wc -l <<<"$threads")" = 1 ]
@@ -68,43 +68,43 @@ one_thread()
 refused() # variable=value, words
 {
 	run env SCRIPT="$work/script" "$1" "$top/scripts/vm"
-	came_to 1 "daxmf: $1: $2" && [[ $output != *booting* ]]
+	ended_with 1 "daxmf: $1: $2" && [[ $output != *booting* ]]
 }
 
-# Consoles of kernels that were in trouble; a module of ours was made to fail.
-told() # file, words
+# The console of a kernel with a problem, in which one of our modules was made to fail.
+reports() # file, words
 {
 	run "$top/scripts/console-check" "$top/tools/testing/vm/consoles/$1" daxmf_pmem daxmf
-	came_to 1 "vm: $2: "
+	ended_with 1 "vm: $2: "
 }
 
-not_ours()
+ignores()
 {
 	run "$top/scripts/console-check" "$top/tools/testing/vm/consoles/$1" daxmf_pmem daxmf
-	came_to 0 "vm: note: a warning of the kernel's own: "
+	ended_with 0 "vm: note: a warning of the kernel's own: "
 }
 
 ktap_print_header
 ktap_set_plan 17
 check "a script's output and status come back" script_ends
 check "the guest and the host share a folder" folder_is_shared
-check "a panic is told" kernel_panics
-check "a time-out is told" time_is_over
+check "a panic is reported" kernel_panics
+check "a time-out is reported" time_is_over
 if [ "$("$top/scripts/accel")" = tcg ]; then
 	check "emulated processors share a thread" one_thread
 else
 	ktap_test_skip "emulated processors share a thread: they are not emulated here"
 fi
-check "an unknown kernel is refused" refused KERNEL=old "there are"
-check "a size without a unit is refused" refused NVDIMM_SIZE=1 "wanted is a size"
-check "an unknown kind of memory is refused" refused PMEM=disk "there are"
+check "an unknown kernel is refused" refused KERNEL=old "no such kernel"
+check "a size without a unit is refused" refused NVDIMM_SIZE=1 "not a size"
+check "an unknown kind of memory is refused" refused PMEM=disk "choose from"
 check "two buses with an NFIT are refused" refused PMEM=ars,nvdimm "ars takes the place of nvdimm"
-check "a KASAN report is told" told kasan.log "KASAN report"
-check "a lockdep report is told" told lockdep.log "lockdep report"
-check "sleeping in atomic context is told" told sleep.log "BUG"
-check "a leak is told" told leak.log "kernel memory leak"
-check "an oops is told" told oops.log "oops"
-check "a warning from our modules is told" told warning.log "WARN from our modules"
-check "a warning of the kernel's own is only noted" not_ours stock-warning.log
-check "so is one of XFS, which we have called" not_ours called-warning.log
+check "a KASAN report is reported" reports kasan.log "KASAN report"
+check "a lockdep report is reported" reports lockdep.log "lockdep report"
+check "sleeping in atomic context is reported" reports sleep.log "BUG"
+check "a leak is reported" reports leak.log "kernel memory leak"
+check "an oops is reported" reports oops.log "oops"
+check "a warning from our modules is reported" reports warning.log "WARN from our modules"
+check "a warning of the kernel's own is ignored" ignores stock-warning.log
+check "so is a warning of XFS that one of our modules has called" ignores called-warning.log
 ktap_finished
