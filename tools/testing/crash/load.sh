@@ -80,7 +80,7 @@ fail_again() {
 fail_metadata() {
 	local number slot block
 
-	geometry || return
+	read_geometry || return
 	while sleep 0.3; do
 		slot=$((RANDOM % 2)) number=$((RANDOM % 4 ? RANDOM % 24 : RANDOM % METADATA))
 		case $((RANDOM % 8)) in
@@ -117,7 +117,7 @@ check_image() {
 # remove_all -- remove all files. The filesystem is empty then, also after it is mounted again.
 remove_all() {
 	rm -rf "${MNT:?}"/* && sync && work_again &&
-		wait_for is stat -f -c %f "$MNT" "$(stat -f -c %b "$MNT")" && again
+		wait_for is stat -f -c %f "$MNT" "$(stat -f -c %b "$MNT")" && check_and_mount
 }
 
 # work_again -- bind the driver again, for which the failed memory is good, and wait for the
@@ -143,7 +143,7 @@ DISK=$(ns_disk "$NS")
 [ "$(($(ns_get "$NS" resource)))" = $((base)) ] || exit
 read -ra OPTIONS <<<"$RUN_OPTIONS"
 fail_again $((base)) || exit
-mount_mendfs "/dev/$DISK" && as_recorded /host/now "${kept[@]}" && again &&
+mount_mendfs "/dev/$DISK" && as_recorded /host/now "${kept[@]}" && check_and_mount &&
 	as_recorded /host/now "${kept[@]}" || exit
 touch /host/now/checked
 if [ $# = 0 ]; then

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Run kdave/xfstests on mendfs in a guest: 'make fstests XFSTESTS=FOLDER T="-g quick"'. The folder is
-# that of the suite's sources, of which a copy is built; T is what its own 'check' takes.
+# Run kdave/xfstests on mendfs in a guest: 'make fstests XFSTESTS=FOLDER T="-g quick"'. FOLDER has
+# the sources of the suite, and a copy of it is built. T has the arguments of the suite's 'check'.
 
 top=$(cd "$(dirname "$0")/../../.." && pwd -P)
 here=$top/tools/testing/fstests
@@ -17,7 +17,7 @@ host=$work/host
 [ -e "${XFSTESTS-}/common/rc" ] ||
 	die "XFSTESTS=${XFSTESTS-}: name the folder of kdave/xfstests, as 'git clone https://git.kernel.org/pub/scm/fs/xfs/xfstests-dev.git' makes it"
 
-# Its own makefiles, in the toolchain root.
+# Build the suite with its own makefiles, in the toolchain root.
 build()
 {
 	rm -rf "$suite"
@@ -26,7 +26,8 @@ build()
 	[ -x "$suite/src/godown" ] || in_root make -C "$suite" || return
 	cp "$here/common-mendfs" "$suite/common/mendfs"
 	echo '. ./common/mendfs' >>"$suite/common/rc"
-	# A test that hangs does not stop those after it. The guest expands the variable.
+	# A time-out, so that a hanging test does not stop the next ones. The guest expands the
+	# variable.
 	# shellcheck disable=SC2016
 	sed -i 's|; exec \./\$seq"|; exec timeout -k 9 $TEST_TIMEOUT ./$seq"|' "$suite/check"
 	grep -q TEST_TIMEOUT "$suite/check" || return
@@ -41,7 +42,7 @@ if [ "$(cat "$work/key" 2>/dev/null)" != "$key" ]; then
 	echo "$key" >"$work/key"
 fi
 
-# mawk, Debian's awk, keeps lines back until it has a block of them, unless it is told that somebody waits.
+# mawk, Debian's awk, buffers its input, except with -W interactive.
 awk_at_once()
 {
 	if command -v mawk >/dev/null; then
@@ -52,7 +53,7 @@ awk_at_once()
 }
 
 rm -rf "$host/results"
-# The kernel's command line has no room for many.
+# Arguments are passed in a file, because the kernel's command line is short.
 echo "${T:--g generic/quick}" >"$host/arguments"
 counts=$(mktemp)
 trap 'rm -f "$counts"' EXIT
@@ -67,5 +68,5 @@ trap 'rm -f "$counts"' EXIT
 	echo "#:exit fstests $status $(($(milliseconds) - start))"
 } | awk_at_once "$top/scripts/ktap" "$counts" fstests
 read -r good bad skipped <"$counts"
-echo "$good passed, $bad failed, $skipped skipped; what tests have said is in $host/results"
+echo "$good passed, $bad failed, $skipped skipped; the output of the tests is in $host/results"
 [ "$bad" = 0 ]

@@ -1,21 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Run the suite in the guest, on the two disks of a virtio-pmem device and an NVDIMM. It is unpacked
-# in memory. What its check is called with is in /host/arguments, and what it has to say of each test is
-# left in /host/results.
+# Run the suite in the guest, on the disks of a virtio-pmem device and an NVDIMM. The suite is
+# unpacked in memory. The arguments of its check are in /host/arguments, and the output of each test
+# is written to /host/results.
 
 # shellcheck disable=SC2034 # for lib.sh
 SIMULATED=tell
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
 . /daxmf/selftests/lib.sh
 
-# The users that tests run programs as. The suite calls them by these names.
+# Make the users that the suite runs programs as. It expects these names.
 users() {
 	local name id=1001
 
 	for name in fsgqa fsgqa2 123456-fsgqa; do
-		# Without a line in /etc/shadow: "x" would be none to log in as.
+		# "*", because there is no line in /etc/shadow. With "x" the user could not log in.
 		echo "$name:*:$id:$id::/tmp:/bin/bash" >>/etc/passwd
 		echo "$name:x:$id:" >>/etc/group
 		id=$((id + 1))
@@ -23,7 +23,7 @@ users() {
 	echo sys:x:3: >>/etc/group
 }
 
-# disk KIND -- the disk that a namespace becomes.
+# disk KIND -- bind a namespace of this kind, and print its disk.
 disk() {
 	local ns
 
@@ -38,13 +38,14 @@ config() {
 		export SCRATCH_DEV=/dev/$2
 		export SCRATCH_MNT=/mnt/scratch
 		export RESULT_BASE=/host/results
-		# A mount reads all metadata. This is room enough for all tests but those of small filesystems.
+		# Small, because a mount reads all metadata. It is enough for all tests, except
+		# those that make small filesystems.
 		export MKFS_OPTIONS='-q -f -m 2048'
 	END
 }
 
 users
-# The two sides of a test of locks talk to each other.
+# The client and the server of the lock tests use the loopback device.
 ip link set lo up
 mkdir -p /mnt/test /mnt/scratch /run/fstests /host/results
 cd /run/fstests && tar xf /host/suite.tar && modprobe mendfs || exit
@@ -53,7 +54,7 @@ test=$(disk virtio) && scratch=$(disk nvdimm) && config "$test" "$scratch" &&
 read -ra arguments </host/arguments
 ./check "${arguments[@]}"
 status=$?
-# Some tests have failed: which may, the host knows.
+# 1 means that tests failed. The host compares them with the list of failures.
 [ $status != 1 ] || status=0
 umount /mnt/test /mnt/scratch 2>/dev/null
 undo_all

@@ -3,10 +3,10 @@
 #
 # usage: ktap.awk SKIPS FAILURES
 #
-# Turn what the suite's check prints into KTAP. A test that is not run for a reason that no line of SKIPS
-# matches fails, and so does one that passes in spite of a line in FAILURES.
+# Convert the output of the suite's check to KTAP. A skipped test fails if no line of SKIPS matches
+# its reason. A test that passes fails if it is in FAILURES.
 #
-#   SKIPS     PATTERN # why mendfs has it not; of the reason in lower case
+#   SKIPS     PATTERN # why it is skipped; PATTERN matches the reason in lower case
 #   FAILURES  TEST # why it fails
 
 BEGIN {
@@ -47,7 +47,7 @@ function may_skip(reason,  i)
 
 { sub(/\r$/, "") }
 
-# NAME [TIME_BEFORE] OUTCOME, which is the time if it has passed.
+# NAME [TIME_BEFORE] OUTCOME; the outcome of a passed test is its time.
 /^[a-z]+\/[0-9]+ / {
 	name = $1
 	outcome = $0
@@ -60,7 +60,7 @@ function may_skip(reason,  i)
 			result(name, 0, "not run: " outcome)
 	} else if (outcome ~ /^[0-9]+s$/) {
 		if (name in expected)
-			result(name, 0, "it passes, take it from the list of failures")
+			result(name, 0, "it passes, remove it from the list of failures")
 		else
 			result(name, 1, outcome)
 	} else if (name in expected)

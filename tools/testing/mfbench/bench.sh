@@ -82,7 +82,7 @@ notify() { # side, group, device
 	local sharers
 
 	for sharers in 1 10 100 1000; do
-		! wanted "$2-$sharers" || clean notify_one "$@" $sharers || return
+		! wanted "$2-$sharers" || with_undo notify_one "$@" $sharers || return
 	done
 }
 
@@ -96,7 +96,7 @@ driver() { # side, driver, prefix
 }
 
 on_disk() { # side, device, prefix
-	transfers "$@" && clean faults "$@" && notify "$1" "$3notify" "$2"
+	transfers "$@" && with_undo faults "$@" && notify "$1" "$3notify" "$2"
 }
 
 # Compare a volume of one segment with the disk itself.
@@ -128,7 +128,7 @@ walks() {
 
 	for segments in 1 4 16 64 256 1024; do
 		wanted "walk-$segments" || [ $segments = 1 ] || continue
-		clean walk $segments || return
+		with_undo walk $segments || return
 		one=${one:-$(cat "$TMP/count")}
 		! wanted "walk-$segments" || printf '%s %s %s\n' \
 			ours "walk-$segments" "$(cat "$TMP/count")" peer "walk-$segments" "$one"
@@ -211,15 +211,15 @@ need_ns() {
 }
 
 drivers() {
-	need_ns && clean driver peer nd_pmem '' && clean driver ours daxmf_pmem '' || return
-	! any_wanted linear || clean linear_volume || return
+	need_ns && with_undo driver peer nd_pmem '' && with_undo driver ours daxmf_pmem '' || return
+	! any_wanted linear || with_undo linear_volume || return
 	! any_wanted walk || walks
 }
 
 # Count on a namespace whose page map is on the device.
 fsdax() {
 	need_ns && ns_bind "$NS" nd_pmem && make_fsdax "$NS" pmem && ns_unbind "$NS" &&
-		clean driver peer nd_pmem fsdax- && clean driver ours daxmf_pmem fsdax-
+		with_undo driver peer nd_pmem fsdax- && with_undo driver ours daxmf_pmem fsdax-
 }
 
 # Count filesystems on daxmf_pmem.
@@ -228,9 +228,9 @@ filesystems() {
 
 	need_ns || return
 	for name in xfs ext4 mendfs; do
-		! any_wanted mendfs || clean filesystem $name || return
+		! any_wanted mendfs || with_undo filesystem $name || return
 	done
-	! any_wanted mount || clean mounts
+	! any_wanted mount || with_undo mounts
 }
 
 # Compare two disks in stripes of 64 KiB with a third disk.
@@ -241,8 +241,8 @@ stripes() {
 		NS=$(ns_find nvdimm $number) && ns_bind "$NS" && disks+=("/dev/$(ns_disk "$NS")") || return
 	done
 	sectors=$(blockdev --getsz "${disks[0]}") &&
-		clean stripe peer "$sectors" linear "${disks[2]}" 0 &&
-		clean stripe ours $((sectors * 2)) striped 2 128 "${disks[0]}" 0 "${disks[1]}" 0
+		with_undo stripe peer "$sectors" linear "${disks[2]}" 0 &&
+		with_undo stripe ours $((sectors * 2)) striped 2 128 "${disks[0]}" 0 "${disks[1]}" 0
 }
 
 stripe() { # side, sectors, target, its arguments

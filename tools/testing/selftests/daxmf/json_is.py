@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """usage: json_is.py COMMAND
 
-Check that standard input, a JSON text a line, is what the schema says that daxmf COMMAND prints, and
-has nothing that the schema does not name."""
+Check that each line of standard input is JSON that matches the schema of "daxmf COMMAND", without
+properties that the schema does not name."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import jsonschema
 
 
 def close(schema):
-    """Allow no properties that are not named."""
+    """Refuse properties that the schema does not name."""
     for part in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(part, (dict, list)):
             close(part)
@@ -27,6 +27,6 @@ CHECK = jsonschema.Draft202012Validator({"$ref": f"#/$defs/{sys.argv[1]}", "$def
 
 lines = list(sys.stdin)
 if not lines:
-    sys.exit("there is nothing")
+    sys.exit("there is no output")
 for line in lines:
     CHECK.validate(json.loads(line))

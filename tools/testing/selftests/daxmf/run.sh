@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The chain before your eyes: XFS on an NVDIMM, and on a volume of LVM on one; processes that share
-# one page of it through files and reflinked copies, and a machine check in that page.
+# Show the chain: XFS on an NVDIMM, then on a volume of LVM on an NVDIMM. Processes map one page
+# through files and reflinked copies, and a machine check hits that page.
 #
-# The last line is "N owners, N notified, 0 missed"; the exit status is 0 only if every owner got
+# The last line is "N owners, N notified, 0 missed". The exit status is 0 only if every owner got
 # the right signal and the driver's counters add up.
 
 # shellcheck source=lib.sh
@@ -14,7 +14,7 @@ TMP=$(mktemp -d)
 trap 'undo_all; unload_modules; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM
 
-# step WHAT COMMAND... -- do it, saying what is being done and how long it took.
+# step WHAT COMMAND... -- run the command; print what it does and how long it took.
 step() {
 	local what=$1 start=${EPOCHREALTIME/./} took
 
@@ -29,8 +29,8 @@ step() {
 	printf '%d.%03d s\n' $((took / 1000)) $((took % 1000))
 }
 
-# A file, two reflinked copies, one that shares a single page of it at two other offsets, and a
-# plain copy that shares nothing.
+# A file, two reflinked copies, a file that shares one page of it at two other offsets, and a
+# plain copy that shares no block.
 make_files() {
 	cd "$MNT" || return
 	on_exit cd /
@@ -43,7 +43,8 @@ make_files() {
 		cp --reflink=never original stranger
 }
 
-# scene DEVICE -- a machine check in a page of DISK, with XFS on DEVICE; adds to the sums.
+# scene DEVICE -- raise a machine check in a page of XFS on DEVICE; adds to owners, notified and
+# missed.
 scene() {
 	local before sum
 
@@ -75,7 +76,7 @@ print_counters() {
 		"${count[2]} declined, ${count[3]} failed"
 }
 
-# show COMMAND... -- what an administrator would ask.
+# show COMMAND... -- print a command line of an administrator, and run it.
 show() {
 	printf '\n# %s\n' "$*"
 	"$@" || status=1
@@ -98,7 +99,7 @@ attach_volume() {
 
 [ "$(id -u)" = 0 ] || { echo "run.sh: needs root"; exit 1; }
 owners=0 notified=0 missed=0 status=0
-on_exit forget_poison
+on_exit reset_nfit
 
 printf '%s\n\n' "--- XFS on persistent memory ---"
 use 1

@@ -1,19 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A scrub finds more than the list of bad blocks has room for: what is not listed is as bad.
+# A scrub finds more errors than the list of bad blocks has room for. Reads of unlisted errors fail,
+# too.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# One sector in every other page. The numbers are short, for the file in sysfs has room for a page of
-# text.
+# One sector in every other page. The sector numbers are low, because the sysfs file holds one page
+# of text.
 COUNT=600
 STRIDE=$((2 * PAGE))
 LISTED=512
 
 found() {
-	in_firmware 7 0 "$START" 256 $COUNT $STRIDE && scrub_starts && scrub_ends && is listed $LISTED
+	call_firmware 7 0 "$START" 256 $COUNT $STRIDE && start_scrub && wait_scrub && is listed $LISTED
 }
 
 listed() {
@@ -32,9 +33,9 @@ all_are_bad() {
 	done
 }
 
-# As many again, of which all are known already.
+# Another scrub finds the same errors.
 again() {
-	scrub_starts && scrub_ends && is listed $LISTED && all_are_bad
+	start_scrub && wait_scrub && is listed $LISTED && all_are_bad
 }
 
 rebound() {
@@ -45,8 +46,8 @@ write_pages() { # first, count
 	dd if=/dev/zero of="/dev/$DISK" bs=$PAGE seek="$1" count="$2" oflag=direct conv=notrunc status=none
 }
 
-# One that is listed makes room for one that is not.
-one_is_mended() {
+# The repair of a listed error makes room for an unlisted one.
+one_is_repaired() {
 	write_pages 0 1 && dax_read "/dev/$DISK" 0 && is listed $LISTED && all_but_first
 }
 
@@ -54,8 +55,8 @@ all_but_first() {
 	is_bad 2 && is_bad $(((COUNT - 1) * 2))
 }
 
-all_are_mended() {
-	write_pages 0 $((COUNT * 2)) && is listed 0 && is injected "" &&
+all_are_repaired() {
+	write_pages 0 $((COUNT * 2)) && is listed 0 && is firmware_errors "" &&
 		dd if="/dev/$DISK" of=/dev/null bs=1M count=$((COUNT * STRIDE >> 20)) iflag=direct status=none
 }
 
@@ -64,10 +65,10 @@ require_scrubs
 require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 START=$(($(ns_get "$NS" resource)))
-check "a scrub finds $COUNT errors, and $LISTED are listed" found
+check "a scrub finds $COUNT errors, of which $LISTED are listed" found
 check "all are bad" all_are_bad
 check "another scrub finds the same" again
-check "so does the driver when it is bound anew" rebound
-check "a write mends one of them" one_is_mended
-check "a write mends all" all_are_mended
+check "the driver finds the same when it is bound again" rebound
+check "a write repairs one of them" one_is_repaired
+check "a write repairs all" all_are_repaired
 finish

@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# All at once on an fsdax namespace: fio verifies what it has written, processes store, directly and
-# through a mapping, memory fails, scrubs find what has failed, and the driver goes. Bound again,
-# every store that was acknowledged is there, but for pages that have failed since.
+# At the same time on an fsdax namespace: fio verifies its writes, processes store with O_DIRECT and
+# through a mapping, memory fails, scrubs find errors, and the driver is unbound. After the driver
+# is bound again, every acknowledged store is there, except in pages that failed later.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes at least [1, 1]
+#   SEED=N RUNTIME=SECONDS	seed of the random numbers, and the shortest duration [1, 1]
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -14,8 +14,8 @@ SEED=${SEED:-1}
 RUNTIME=${RUNTIME:-1}
 PAGES=64
 
-# store HOW FILE -- pages at random, until the round ends. All words of a page are the number of the
-# store, of which the log says when it begins and when it is durable.
+# store HOW FILE -- store to random pages until the round ends. Every word of a page is the number
+# of the store. The log has a line when a store begins, and one when it is durable.
 store() {
 	python3 - "$@" "$TMP/log.$1" "$TMP/ended" $((SEED + ROUND)) <<-END
 		import mmap, os, random, sys, time
@@ -44,8 +44,8 @@ store() {
 	END
 }
 
-# stored HOW FILE -- what is durable is there, or what was begun after it. Bad pages of the file that
-# may fail are no loss.
+# stored HOW FILE -- each page has its last durable store, or the store that was begun after it.
+# Pages of the file that fail_pages() failed can be bad.
 stored() {
 	python3 - "$@" "$TMP/log.$1" "$TMP/failed" <<-END
 		import os, sys
@@ -74,8 +74,8 @@ stored() {
 	END
 }
 
-# Pages of one file fail, one after the other: the firmware reports them, or a scrub finds them, or
-# a process hits them.
+# Pages of one file fail, one after the other: the firmware reports an error, a scrub finds one, or
+# memory_failure() is called.
 fail_pages() {
 	local page address
 
@@ -84,8 +84,8 @@ fail_pages() {
 		echo $page >>"$TMP/failed"
 		address=$((ADDRESS + page * PAGE))
 		case $((RANDOM % 3)) in
-		0) in_firmware 7 1 $address $PAGE ;;
-		1) in_firmware 7 0 $address $PAGE ;;
+		0) call_firmware 7 1 $address $PAGE ;;
+		1) call_firmware 7 0 $address $PAGE ;;
 		2) poison $address 2>/dev/null ;;
 		esac
 	done
@@ -93,8 +93,8 @@ fail_pages() {
 
 scrub() {
 	until [ -e "$TMP/ended" ]; do
-		scrub_starts
-		scrub_ends
+		start_scrub
+		wait_scrub
 	done
 }
 
@@ -103,7 +103,7 @@ verified() {
 		--verify_fatal=1 --randseed=$((SEED + ROUND)) --output="$TMP/fio" "$@"
 }
 
-# The files lie in one piece, so that pages that fail are of one of them.
+# Each file has one extent, so that the failing pages belong to one file.
 make_files() {
 	local file
 
@@ -115,7 +115,7 @@ make_files() {
 	is address $MNT/direct $((PAGES - 1)) $((ADDRESS + (PAGES - 1) * PAGE))
 }
 
-# mount_again -- when the driver has gone.
+# mount_again -- after the driver was unbound.
 mount_again() {
 	timeout $DEADLINE umount $MNT && ns_bind "$NS" && mount -o dax=always "/dev/$(ns_disk "$NS")" $MNT
 }
@@ -135,7 +135,7 @@ round() {
 	jobs+=($!)
 	ns_unbind "$NS" || status=1
 	touch "$TMP/ended"
-	# Whoever has the file mapped ends by SIGBUS.
+	# The process with the mapping ends by SIGBUS.
 	wait "${jobs[@]}" 2>/dev/null
 	mount_again && stored direct $MNT/direct && stored mapped $MNT/mapped && return $status
 }
@@ -149,11 +149,11 @@ rounds() {
 	echo "$((ROUND - 1)) rounds, $(wc -l <"$TMP/failed") failures"
 }
 
-# The firmware may have errors that no scrub has found yet.
+# The firmware can have errors that no scrub has found yet, so scrub first.
 all_is_written() {
-	scrub_ends && scrub_starts && scrub_ends &&
+	wait_scrub && start_scrub && wait_scrub &&
 		dd if=/dev/zero of=$MNT/direct bs=$PAGE count=$PAGES conv=notrunc,fsync status=none &&
-		DISK=$(ns_disk "$NS") && is bad_blocks "" && is injected "" &&
+		DISK=$(ns_disk "$NS") && is bad_blocks "" && is firmware_errors "" &&
 		cmp -n $((PAGES * PAGE)) /dev/zero $MNT/direct
 }
 
@@ -170,7 +170,7 @@ on_exit make_raw "$NS"
 # One allocation group, as in chain/remove.
 require xfs_on "$NS" --unsupported -d agcount=1
 require make_files
-check "what was acknowledged is there" rounds
-check "pages that failed are good when they are written" all_is_written
-check "the filesystem is whole" whole
+check "acknowledged stores are there" rounds
+check "failed pages are good after a write" all_is_written
+check "the filesystem has no damage" whole
 finish

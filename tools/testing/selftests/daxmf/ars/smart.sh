@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The health of a DIMM below our driver: ndctl monitor prints what happens to it.
+# The health of a DIMM with daxmf_pmem: ndctl monitor prints its events.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -14,7 +14,7 @@ reset_health() {
 	ndctl inject-smart "$DIMM" --media-temperature-uninject >/dev/null
 }
 
-# The monitor waits for the DIMM's flags to change.
+# ndctl monitor has the flags of the DIMM open, which it polls.
 monitor_waits() {
 	readlink /proc/"$MONITOR"/fd/* | grep -q "/$DIMM/nfit/flags"
 }
@@ -43,5 +43,5 @@ require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 IFS=, read -r DIMM _ <"$ND/devices/$NS/../mapping0"
 check "ndctl monitor prints that the media is too hot" gets_hot
-check "and it is not when it has cooled down" cools_down
+check "the alarm ends when the media has cooled down" cools_down
 finish

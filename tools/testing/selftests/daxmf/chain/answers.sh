@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What a holder answers arrives where it was notified, and in the counters, as what it is.
+# The source of a failure and the counters get the holder's answer unchanged.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# answered ANSWER DELIVERED DECLINED FAILED OUTCOME -- by a failed page, and by a range.
+# answered ANSWER DELIVERED DECLINED FAILED OUTCOME -- the holder returns ANSWER for a failed page
+# and for a failed range.
 answered() {
 	local before mark="answer $1 $RANDOM" status=0
 
@@ -23,8 +24,8 @@ answered() {
 	return $status
 }
 
-# fails NUMBER ERRNO -- with this errno it fails, and with that it arrives; some kernels print a
-# number.
+# fails NUMBER ERRNO -- the holder returns -NUMBER, and the outcome is "failed" with ERRNO. Some
+# kernels print ERRNO as a number.
 fails() {
 	local number
 
@@ -37,16 +38,16 @@ begin 6
 require modprobe hwpoison-inject
 require_disk "$KIND"
 
-check "taken" \
+check "delivered" \
 	answered 0 1 0 0 "delivered"
 check "declined" \
 	answered 1 0 1 0 "declined: not supported by the holder"
 check "failed" \
 	fails 5 EIO
-check "failed as a dead device would" \
+check "failed with ENXIO, the errno of a dead device" \
 	fails 6 ENXIO
-check "failed as a holder without support would" \
+check "failed with EOPNOTSUPP, the errno of a holder without support" \
 	fails 95 EIO
-check "failed as if the process had been signalled" \
+check "failed with EHWPOISON, as if the process had been signalled" \
 	fails 133 EIO
 finish

@@ -1,18 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The log of memory failures, /dev/daxmf and "daxmf events": every event, or how many were missed.
+# The event queue: /dev/daxmf and "daxmf events" give every event, or the number of missed ones.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# How many events the log keeps.
+# The number of events that the queue keeps.
 CAPACITY=4096
-# Of the failures here: they are injected.
+# The flag of the failures of this test, because they are injected.
 INJECTED=sw_simulated
 
-# events [OPTION...] -- those after the event number LAST, a line each.
+# events [OPTION...] -- print the events after the sequence number LAST, one per line.
 events() {
 	daxmf events --json "$@" | python3 -c '
 import json, sys
@@ -25,18 +25,18 @@ for line in sys.stdin:
 ' "$LAST"
 }
 
-# mark -- what comes from now on is looked at.
+# mark -- events() ignores all events until now.
 mark() {
 	LAST=$(daxmf events --json | tail -n 1 | sed 's/.*"sequence":\([0-9]*\).*/\1/')
 	LAST=${LAST:--1}
 }
 
-# logged LINE... -- these events come to be in the log, and no others.
+# logged LINE... -- wait until the queue has these events, and no others.
 logged() {
 	wait_for is events "$(printf '%s\n' "$@")"
 }
 
-# event NAME PAGE [WORD...] -- of a page of the disk.
+# event NAME PAGE [WORD...] -- print the line of events() for an event in a page of the disk.
 event() {
 	local name=$1 page=$2
 
@@ -44,12 +44,12 @@ event() {
 	echo "$name $DISK $((page * PAGE)) $PAGE${*:+ $*}"
 }
 
-# bad PAGE -- root says so.
+# bad PAGE -- root adds the page to the bad blocks.
 bad() {
 	echo $(($1 * 8)) 8 >"/sys/block/$DISK/badblocks"
 }
 
-# fail_page PAGE -- what became of it is in the log.
+# fail_page PAGE -- ignores the result, which the event has.
 fail_page() {
 	poison $((START + $1 * PAGE)) 2>/dev/null || :
 }
@@ -58,14 +58,14 @@ write() {
 	write_page "/dev/$DISK" "$1" oflag=direct
 }
 
-nobody_holds_it() {
+without_holder() {
 	mark && fail_page 5 && logged "$(event failure 5 "$INJECTED" declined no_holder)" || return
 	mark && write 5 && logged "$(event cleared 5)"
 }
 
 found() {
 	mark && bad 7 && logged "$(event found 7 user)" "$(event notified 7 not_notified)" || return
-	# What is known is no news.
+	# A page that is already listed causes no event.
 	mark && bad 7 && bad 8 && logged "$(event found 8 user)" "$(event notified 8 not_notified)" || return
 	mark && write 7 && write 8 && logged "$(event cleared 7)" "$(event cleared 8)"
 }
@@ -84,7 +84,8 @@ holder_fails() {
 		logged "$(event failure 9 "$INJECTED" failed 61)" && write 9
 }
 
-# What the holder of a disk has declined, it cannot give a reason for.
+# Nothing holds the mapped device, so daxmf_stack declines with no_holder. The disk's event has only
+# not_supported, because a holder returns no reason.
 mapped_device() {
 	local page
 
@@ -110,7 +111,7 @@ notified $DISK 0xb000 0x1000 outcome=not_notified
 cleared $DISK 0xb000 0x1000"
 }
 
-# in_reader -- the rest of a program that has the log open as "log".
+# in_reader -- run the program on standard input, which has /dev/daxmf open as "log".
 in_reader() {
 	timeout $DEADLINE python3 -c "
 import errno, os, select, signal, sys, threading
@@ -140,7 +141,7 @@ def wait():
 $(cat)"
 }
 
-# A record for each read, whole, in order, for each reader.
+# Each read returns one whole record, in order. Each reader gets all records.
 reader() {
 	in_reader <<-END
 		all = [int(record["sequence"]) for record in rest()]
@@ -159,7 +160,7 @@ reader() {
 	END
 }
 
-# A read that waits is ended by an event, or by a signal.
+# An event or a signal ends a read that waits.
 waits() {
 	in_reader <<-END
 		rest()
@@ -182,7 +183,7 @@ waits() {
 	END
 }
 
-# missed -- a reader that is too slow is told how much it has missed, and goes on.
+# missed -- a slow reader gets the number of events that it missed, then the events that follow.
 missed() {
 	in_reader <<-END
 		rest()
@@ -215,7 +216,7 @@ closed_pipe() {
 	daxmf events 2>"$TMP/error" | head -n 1 >/dev/null && is cat "$TMP/error" ''
 }
 
-# The tracepoint has the same.
+# The tracepoint has the same events.
 traced() {
 	local tracing=/sys/kernel/tracing
 
@@ -230,12 +231,12 @@ event=notified disk=$DISK offset=$((21 * PAGE)) length=$PAGE source= flags=0x0 o
 		write 21 && write 23
 }
 
-# announced COUNT -- so many failures in all, on the disk.
+# announced COUNT -- udev got COUNT failures of the disk in all.
 announced() {
 	is eval "sed -n 's/^$DISK //p' '$TMP/announced' | paste -sd+ | bc" "$1"
 }
 
-# It may hear of several at once, and of what was before: there must be nothing.
+# One uevent can announce several failures, and earlier ones too. So this case runs first.
 udev_hears() {
 	mkdir -p /run/udev/rules.d
 	cat >/run/udev/rules.d/99-announced.rules <<-END
@@ -264,21 +265,21 @@ no_log() {
 begin 16
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
-require page_data
-check "udev hears of it" clean udev_hears
-check "a failure without a holder, and the write that clears it" nobody_holds_it
-check "errors that were found" found
-check "what a filesystem answers" clean holder_answers
-check "what a holder fails with" clean holder_fails
-check "the holder of a mapped device" clean mapped_device
-check "as a table" table
-check "a record for each read" reader
+require make_page_data
+check "udev gets the failures" with_undo udev_hears
+check "a failure without a holder, and the write that clears it" without_holder
+check "found errors" found
+check "a filesystem delivers a failure" with_undo holder_answers
+check "a holder fails with an errno" with_undo holder_fails
+check "the holder of a mapped device" with_undo mapped_device
+check "events as a table" table
+check "one record per read" reader
 check "a read waits for an event" waits
-check "events are followed" clean follows
-check "a closed pipe ends the list, without a word" closed_pipe
-check "as the schema of JSON says" eval "daxmf events --json | json_is events"
-check "a slow reader is told what it has missed" missed
-check "events are traced" clean traced
-check "an ordinary user reads nothing" ordinary_user
-check "the log lives as long as it is read" no_log
+check "--follow prints new events" with_undo follows
+check "a closed pipe ends the list without a message" closed_pipe
+check "events match the JSON schema" eval "daxmf events --json | json_is events"
+check "a slow reader gets the number of missed events" missed
+check "events are traced" with_undo traced
+check "an ordinary user cannot read events" ordinary_user
+check "the queue stays as long as it is open" no_log
 finish

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Where nobody can name the owners, the event is declined and the kernel's generic path goes on.
+# Without a holder that finds the owners, the failure is declined, and the kernel's generic path
+# handles it.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
@@ -9,30 +10,30 @@ KIND=${KIND:-virtio}
 
 OFFSET=0x100000
 
-# told_generically -- the owner gets its signal, and the driver says that it passed the event on.
-told_generically() {
+# signalled_generically -- the owner gets its signal, and the driver counts a declined failure.
+signalled_generically() {
 	local before
 
 	fill $MNT/file 16 || return
 	before=$(has_counters "$DISK" && counters "$DISK")
-	told corrupt-pfn $MNT/file,offset=8K && counters_moved "$DISK" "$before" 0 1 0
+	owners_signalled corrupt-pfn $MNT/file,offset=8K && counters_moved "$DISK" "$before" 0 1 0
 }
 
 on_ext4() {
-	ext4_on "$NS" && told_generically
+	ext4_on "$NS" && signalled_generically
 }
 
 on_xfs_without_rmap() {
 	mkfs.xfs -q -f -m rmapbt=0,reflink=0 "/dev/$DISK" && mount_dax "/dev/$DISK" &&
-		told_generically
+		signalled_generically
 }
 
-# Nobody maps the page and nobody holds the device.
+# No process maps the page, and the device has no holder.
 unused() {
 	local before
 
 	before=$(has_counters "$DISK" && counters "$DISK")
-	poison $((START + OFFSET)) && fail "the kernel says it could do something" &&
+	poison $((START + OFFSET)) && fail "memory_failure() succeeded" &&
 		return 1
 	counters_moved "$DISK" "$before" 0 1 0
 }
@@ -40,16 +41,16 @@ unused() {
 begin 6
 require_ns "$KIND"
 START=$(($(ns_get "$NS" resource)))
-check "an owner on ext4 is told by the generic path" \
+check "the generic path signals an owner on ext4" \
 	on_ext4
 require unmount
-check "so is one on XFS without a reverse map" \
+check "the generic path signals an owner on XFS without a reverse map" \
 	on_xfs_without_rmap
 require unmount
-check "a failure in a page that nobody uses is declined" \
+check "a failure in an unused page is declined" \
 	unused
-check_ours "its frame is flagged nevertheless" \
-	frame_flagged $((START + OFFSET)) $((START + OFFSET + PAGE))
+check_ours "its frame is poisoned" \
+	frame_poisoned $((START + OFFSET)) $((START + OFFSET + PAGE))
 check_ours "it is recorded as bad" \
 	bad_range "$DISK" $OFFSET $PAGE
 check_ours "the log says why it was declined" \

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Data written by many hands comes back: fio verifies every block.
+# fio writes and verifies every block, by system calls and through mappings.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh

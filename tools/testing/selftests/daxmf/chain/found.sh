@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Errors that were found, and that no process has hit: whoever finds them, the holder that wants to
-# know is notified, once, and all others are counted.
+# Found errors: the holder is notified of each once, if the policy allows it. Errors without a
+# notification are counted.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# bad_sectors FIRST COUNT -- root says so.
+# bad_sectors FIRST COUNT -- root adds them to the bad blocks.
 bad_sectors() {
 	echo "$@" >"/sys/block/$DISK/badblocks"
 }
@@ -18,19 +18,19 @@ bad() {
 	bad_sectors $(($1 * 8)) $((${2:-1} * 8))
 }
 
-# is_told PAGES PAGE [COUNT] -- and of nothing else since the last one.
-is_told() {
+# is_notified PAGE [COUNT] -- the holder gets one more notification, of these pages.
+is_notified() {
 	local want
 
 	want=$(printf 'offset 0x%x length 0x%x flags 0x0' $(($1 * PAGE)) $((${2:-1} * PAGE)))
-	TOLD=$((TOLD + 1))
-	wait_for is notified $TOLD && log_since "$MARK" |
-		sed -n 's/^rust_dax_holder: memory failure at //p' | tail -n +$TOLD >"$TMP/told"
-	is cat "$TMP/told" "$want" && wait_for is counters "$DISK" "$TOLD $TOLD 0 0"
+	NOTIFIED=$((NOTIFIED + 1))
+	wait_for is notified $NOTIFIED && log_since "$MARK" |
+		sed -n 's/^rust_dax_holder: memory failure at //p' | tail -n +$NOTIFIED >"$TMP/notified"
+	is cat "$TMP/notified" "$want" && wait_for is counters "$DISK" "$NOTIFIED $NOTIFIED 0 0"
 }
 
 written_to_sysfs() {
-	bad 10 && is_told 10 && bad 21 3 && is_told 21 3 && bad_range "$DISK" $((10 * PAGE)) $PAGE
+	bad 10 && is_notified 10 && bad 21 3 && is_notified 21 3 && bad_range "$DISK" $((10 * PAGE)) $PAGE
 }
 
 nonsense() {
@@ -41,33 +41,34 @@ nonsense() {
 	done
 }
 
-# The good pages among them; what comes behind them tells that nothing else does.
-known_is_no_news() {
-	bad 10 && bad 20 3 && is_told 20 && bad 30 && is_told 30
+# Only the pages that were good cause a notification. The next notification, of page 30, shows that
+# the known pages caused none.
+known_is_ignored() {
+	bad 10 && bad 20 3 && is_notified 20 && bad 30 && is_notified 30
 }
 
-# A page that fails in parts is bad once.
+# A page that fails in several sectors causes one notification.
 sectors() {
-	bad_sectors 321 1 && is_told 40 && bad_sectors 325 1 && bad 41 && is_told 41
+	bad_sectors 321 1 && is_notified 40 && bad_sectors 325 1 && bad 41 && is_notified 41
 }
 
-fails_anew() {
-	write_page "/dev/$DISK" 10 oflag=direct && bad 10 && is_told 10
+fails_again() {
+	write_page "/dev/$DISK" 10 oflag=direct && bad 10 && is_notified 10
 }
 
-# A process has hit it, and the holder knows.
-hit_before() {
-	machine_check $((START + 50 * PAGE)) && TOLD=$((TOLD + 1)) && bad 50 && bad 51 && is_told 51
+# A process consumed page 50 first, and the holder was notified then.
+consumed_before() {
+	raise_machine_check $((START + 50 * PAGE)) && NOTIFIED=$((NOTIFIED + 1)) && bad 50 && bad 51 && is_notified 51
 }
 
 cannot_be_read() {
 	modprobe daxmf_nospec address=$((START + 60 * PAGE)) &&
-		fails_with "Input/output error" dax_read "/dev/$DISK" 60 && is_told 60 &&
+		fails_with "Input/output error" dax_read "/dev/$DISK" 60 && is_notified 60 &&
 		write_page "/dev/$DISK" 60 oflag=direct && rmmod daxmf_nospec
 }
 
-# record STATUS ADDRESS -- of a machine check in a read of a cache line, as of a DAX file: nobody
-# calls memory_failure() for it.
+# record STATUS ADDRESS -- inject the record of a machine check in a read of a cache line, such as a
+# read of a DAX file. The kernel does not call memory_failure() for it.
 record() {
 	local file dir=/sys/kernel/debug/mce-inject
 
@@ -76,11 +77,12 @@ record() {
 	done
 }
 
-# A corrected one is none. The kernel lists the sector, as nfit does for its memory.
+# The record of a corrected error is ignored. The driver lists the sector, as nfit does for its
+# memory.
 recorded() {
 	modprobe mce-inject && on_exit rmmod mce_inject &&
 		record 0x9c0000000000009f $((START + 70 * PAGE)) &&
-		record 0xbc0000000000009f $((START + 71 * PAGE + 600)) && is_told 71 &&
+		record 0xbc0000000000009f $((START + 71 * PAGE + 600)) && is_notified 71 &&
 		grep -qx "$((71 * 8 + 1)) 1" "/sys/block/$DISK/badblocks" &&
 		fails_with "Input/output error" dax_read "/dev/$DISK" 71 && dax_read "/dev/$DISK" 70
 }
@@ -94,28 +96,28 @@ unnotified() {
 	cat "/sys/block/$DISK/memory_failure/found_unnotified"
 }
 
-nobody_is_told() {
+never_notified() {
 	is cat "/sys/block/$DISK/memory_failure/found" "[auto] always never" && policy never &&
-		is unnotified 0 && bad 80 2 && wait_for is unnotified 2 && is notified $TOLD &&
-		is counters "$DISK" "$TOLD $TOLD 0 0" && policy auto &&
+		is unnotified 0 && bad 80 2 && wait_for is unnotified 2 && is notified $NOTIFIED &&
+		is counters "$DISK" "$NOTIFIED $NOTIFIED 0 0" && policy auto &&
 		fails_with "Invalid argument" policy sometimes
 }
 
 without_holder() {
 	release && bad 90 && wait_for is unnotified 3 && policy always && bad 91 &&
-		wait_for is unnotified 4 && is counters "$DISK" "$TOLD $TOLD 0 0"
+		wait_for is unnotified 4 && is counters "$DISK" "$NOTIFIED $NOTIFIED 0 0"
 }
 
-# XFS is a filesystem in C.
-told_to_xfs() {
-	mend "$DISK" && make_xfs "/dev/$DISK" && policy auto && mount_dax "/dev/$DISK" &&
+# XFS is a holder in C, which "auto" does not notify.
+xfs_is_notified() {
+	clear_bad_blocks "$DISK" && make_xfs "/dev/$DISK" && policy auto && mount_dax "/dev/$DISK" &&
 		fill $MNT/file 16 || return
 	bad $(($(file_sector $MNT/file 2) / 8)) && wait_for is unnotified 5 && policy always &&
 		bad $(($(file_sector $MNT/file 3) / 8)) &&
-		wait_for is counters "$DISK" "$((TOLD + 1)) $((TOLD + 1)) 0 0" && is unnotified 5
+		wait_for is counters "$DISK" "$((NOTIFIED + 1)) $((NOTIFIED + 1)) 0 0" && is unnotified 5
 }
 
-# The holder is told of the removal when it is done with what was found.
+# The holder is notified of the removal after its callbacks for found errors have returned.
 removed_meanwhile() {
 	local order found="flags 0x0 dealt with"
 
@@ -128,14 +130,14 @@ removed_meanwhile() {
 	[[ $order =~ ^("$found ")+flags\ 0x[1-9a-f][0-9a-f]*\ dealt\ with$ ]]
 }
 
-# find_errors -- until told to stop, whether there is a disk or not.
+# find_errors -- add bad blocks until the file stop exists, whether the disk exists or not.
 find_errors() {
 	until [ -e "$TMP/stop" ]; do
 		bad $((RANDOM % 1000))
 	done 2>/dev/null
 }
 
-is_told_something() {
+any_notified() {
 	[ "$(notified)" -gt 0 ]
 }
 
@@ -143,7 +145,7 @@ comes_and_goes() {
 	local round=0
 
 	find_errors &
-	while [ $round -lt 3 ] && ns_bind "$NS" && hold "$DISK" && wait_for is_told_something &&
+	while [ $round -lt 3 ] && ns_bind "$NS" && hold "$DISK" && wait_for any_notified &&
 		ns_unbind "$NS" && release; do
 		round=$((round + 1))
 	done
@@ -155,27 +157,27 @@ comes_and_goes() {
 begin 14
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
-require page_data
+require make_page_data
 MARK=$LOG_MARK
-TOLD=0
+NOTIFIED=0
 require hold "$DISK"
-check "what is written to badblocks" written_to_sysfs
-check "what is no range is refused" nonsense
-check "the same once more is no news" known_is_no_news
-check "sectors of a page are a page" sectors
-check "a page that was written and fails anew" fails_anew
-check "a page that a process has hit is no news" hit_before
-check "a page that a bio cannot read" cannot_be_read
+check "a write to badblocks notifies the holder" written_to_sysfs
+check "an invalid range is refused" nonsense
+check "known pages cause no notification" known_is_ignored
+check "bad sectors notify of their page" sectors
+check "a repaired page fails again" fails_again
+check "a page that a process consumed causes no notification" consumed_before
+check "a bio cannot read a page" cannot_be_read
 check "the record of a machine check" recorded
-check "nobody is notified by choice" nobody_is_told
-check "nobody is there" without_holder
-check "XFS is notified by choice" told_to_xfs
-check "the device is removed meanwhile" removed_meanwhile
-check "the driver comes and goes" comes_and_goes
+check "policy never" never_notified
+check "no holder" without_holder
+check "XFS is notified with policy always" xfs_is_notified
+check "the device is removed during notifications" removed_meanwhile
+check "the driver is bound and unbound meanwhile" comes_and_goes
 require_disk virtio
-TOLD=0
+NOTIFIED=0
 MARK="$LOG_MARK virtio"
 log_mark "$MARK"
 require hold "$DISK"
-check "the record of a machine check on another kind of memory" recorded
+check "the record of a machine check on virtio memory" recorded
 finish

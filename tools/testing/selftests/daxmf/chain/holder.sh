@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A DAX device has one holder: the first comes, the second is refused, the first goes.
+# A DAX device has one holder at a time. A second one is refused.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
@@ -15,7 +15,7 @@ mounts_without_dax() {
 	is findmnt -no FSTYPE $MNT xfs && ! findmnt -no OPTIONS $MNT | grep -o dax=always
 }
 
-holder_is_told() {
+holder_is_notified() {
 	local before
 	before=$(counters "$DISK")
 
@@ -47,20 +47,20 @@ check "a mounted device is refused" \
 require unmount
 check "a free device can be held" \
 	hold "$DISK"
-check "XFS mounts a held device without DAX" \
+check "XFS mounts a held device, without DAX" \
 	mounts_without_dax
 require unmount
-check "the holder is told of a failure" \
-	holder_is_told
-check "a holder can go" \
+check "the holder is notified of a failure" \
+	holder_is_notified
+check "a holder can release the device" \
 	release
-check "a device that was let go can be held again" \
+check "a released device can be held again" \
 	holds_again
-check "and mounted with DAX again" \
+check "a released device can be mounted with DAX" \
 	mount_dax "/dev/$DISK"
 check "a device that does not exist is refused" \
 	hold_fails ENOENT /dev/pmem99
-check "a file that is no block device is refused" \
+check "a file that is not a block device is refused" \
 	hold_fails ENOTBLK /dev/null
 check "a device without DAX is refused" \
 	without_dax

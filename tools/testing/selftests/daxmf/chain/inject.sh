@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# "daxmf inject": a failure, or a bad block, where it was asked for, and nowhere else.
+# "daxmf inject" injects a failure or a bad block at the given offset, and nowhere else.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The holder is notified, and who has the page mapped is killed.
+# The holder is notified of the failure.
 failure() {
 	local offset
 
@@ -28,16 +28,16 @@ pages() {
 
 error() {
 	daxmf inject --yes --error "/dev/$DISK" 0x200200 512 && is bad_blocks "4097 1" &&
-		wait_for noted &&
+		wait_for found_event &&
 		write_page "/dev/$DISK" 512 oflag=direct && is bad_blocks ''
 }
 
-# The page that the sector is in.
-noted() {
+# The event has the whole page of the sector.
+found_event() {
 	daxmf events "$DISK" | grep -q "found .* 0x200000 .* 0x1000 .*source=user"
 }
 
-# Who does not agree changes nothing.
+# Without --yes it asks. Without a "yes" nothing is injected.
 asks() {
 	local events
 
@@ -64,17 +64,17 @@ refuses() {
 begin 6
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
-require page_data
-# As it is from the start.
+require make_page_data
+# The default of the driver.
 echo tell >"/sys/block/$DISK/memory_failure/simulated"
-check "what cannot be" clean refuses
-check "an error is listed" error
-check "it asks" asks
+check "invalid arguments are refused" with_undo refuses
+check "--error adds a bad block" error
+check "it asks for a confirmation" asks
 require make_xfs "/dev/$DISK"
 require mount_dax "/dev/$DISK"
 require cd $MNT
 on_exit cd /
 check "a failure is delivered" failure
-check "of several pages" pages
-check "nothing is listed" is bad_blocks ''
+check "a failure of several pages" pages
+check "a simulated failure adds no bad block" is bad_blocks ''
 finish

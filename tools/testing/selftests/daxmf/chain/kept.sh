@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A driver keeps the memory of a namespace when it is unbound: it stays bound until the memory is
-# given up.
+# A driver that keeps the memory of a namespace is unbound: unbind waits until the driver releases
+# the memory.
 #
-# Not on the debug kernel: what the driver's static has allocated is never freed, and kmemleak says so.
+# Not on the debug kernel, because kmemleak reports what the driver's static has allocated and never
+# frees.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -29,8 +30,8 @@ is_claimed() {
 	grep -q " : $NS\$" /proc/iomem
 }
 
-# The module gives the memory up when it goes.
-ends_when_given_up() {
+# The module releases the memory when it is unloaded.
+ends_when_released() {
 	rmmod daxmf_keep && wait $UNBIND && fails_with "" is_claimed
 }
 
@@ -40,7 +41,7 @@ require_ns "$KIND"
 
 check "a driver keeps memory" bind_keeper
 unbind_in_background
-check "unbinding waits for it" has_waited
-check "it ends when the memory is given up" ends_when_given_up
+check "unbind waits for the driver" has_waited
+check "unbind ends when the driver releases the memory" ends_when_released
 check "the memory can be claimed again" ns_bind "$NS"
 finish

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Failures from real machine checks: the memory scrubber reports pages of an NVDIMM.
+# Failures from real machine checks, which the memory scrubber raises for pages of an NVDIMM.
 
 KIND=${KIND:-nvdimm}
 # shellcheck source=../lib.sh

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Modules that are in use stay; those that are not can go, and come back.
+# A module in use cannot be unloaded. A module that is not in use can be unloaded and loaded again.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -11,7 +11,7 @@ data_is_there() {
 	ns_bind "$NS" && mount_dax "/dev/$(ns_disk "$NS")" && cmp "$TMP/file" $MNT/file
 }
 
-# A holder has no part in keeping the driver's module: it is told, and the device is gone.
+# A holder takes no reference to the driver's module. It is notified of the removal.
 unload_under_holder() {
 	local size
 
@@ -24,25 +24,25 @@ unload_under_holder() {
 begin 7
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_ns "$KIND"
-# One allocation group, for the same reason as in remove.sh, should the driver go after all.
+# One allocation group, see remove.sh, in case the driver is unloaded by mistake.
 require xfs_on "$NS" --unsupported -d agcount=1
 require fill $MNT/file 64
 cp $MNT/file "$TMP/file"
 
 check "the driver stays while a filesystem is mounted" \
 	fails_with "in use" rmmod "$DRIVER"
-check "the mounted filesystem works on" \
+check "the mounted filesystem still works" \
 	cmp "$TMP/file" $MNT/file
 check "the crate stays while the driver uses it" \
 	fails_with "in use by" rmmod daxmf
 require unmount
-check "the driver goes when nothing is mounted" \
+check "the driver is unloaded when nothing is mounted" \
 	unload "$DRIVER"
-check "its namespaces have no driver then" \
+check "its namespaces have no driver" \
 	fails_with "has no disk" ns_disk "$NS"
-check "loaded again, the data is there" \
+check "the driver is loaded again, and the data is there" \
 	data_is_there
 require unmount
-check "the driver goes under a holder, which is told" \
+check "the driver is unloaded under a holder, which is notified" \
 	unload_under_holder
 finish

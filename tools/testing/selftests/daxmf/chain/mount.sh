@@ -9,28 +9,28 @@ KIND=${KIND:-virtio}
 
 HUGE=$((2 << 20))
 
-# huge_file -- of one extent, aligned so that one entry of the page table can map it.
+# huge_file -- a file of one extent, aligned so that huge entries of the page table can map it.
 huge_file() {
 	xfs_io -f -c "extsize $HUGE" $MNT/file
 	fallocate -l $((2 * HUGE)) $MNT/file &&
 		dd if=/dev/zero of=$MNT/file bs=$HUGE count=2 conv=notrunc,fsync status=none
 }
 
-# si_addr_lsb tells the size of the mapping that was torn down.
-huge_mapping_is_told() {
-	huge_file && told corrupt-pfn "$MNT/file,write,length=$HUGE,lsb=21"
+# si_addr_lsb has the size of the entry that was unmapped.
+huge_mapping_is_signalled() {
+	huge_file && owners_signalled corrupt-pfn "$MNT/file,write,length=$HUGE,lsb=21"
 }
 
 xfs_huge() {
-	xfs_on "$NS" -d su=2m,sw=1 && huge_mapping_is_told
+	xfs_on "$NS" -d su=2m,sw=1 && huge_mapping_is_signalled
 }
 
 ext4_huge() {
 	ns_bind "$NS" && make_ext4 -E stride=512,stripe-width=512 "/dev/$DISK" &&
-		mount_dax "/dev/$DISK" && huge_mapping_is_told
+		mount_dax "/dev/$DISK" && huge_mapping_is_signalled
 }
 
-# What was written through a mapping is on media: it is there after the caches were dropped.
+# Data written through a mapping is on media: it is there after the caches are dropped.
 mapped_write_lasts() {
 	xfs_io -c "mmap -rw 0 1m" -c "mwrite -S 0x5a 0 1m" -c "msync -s 0 1m" $MNT/file &&
 		umount $MNT && echo 3 >/proc/sys/vm/drop_caches && mount_dax "/dev/$DISK" &&
@@ -39,16 +39,16 @@ mapped_write_lasts() {
 
 begin 3
 require_ns "$KIND"
-check "XFS: an owner of a mapping of 2 MiB is told" \
+check "XFS: the owner of a mapping of 2 MiB is signalled" \
 	xfs_huge
 require unmount
 require ns_unbind "$NS"
-check "ext4: an owner of a mapping of 2 MiB is told" \
+check "ext4: the owner of a mapping of 2 MiB is signalled" \
 	ext4_huge
 require unmount
 require ns_unbind "$NS"
 require xfs_on "$NS"
 require fill $MNT/file 512
-check "what was written through a mapping lasts" \
+check "data written through a mapping is on media" \
 	mapped_write_lasts
 finish

@@ -1,37 +1,37 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# daxmf owners: who has what is bad on a disk, from what it lists, and which processes have it mapped.
-# XFS on a volume of LVM, ext4 on a mapped device of two pieces, and mendfs on a partition.
+# "daxmf owners" lists the owners of the bad ranges of a disk, and the processes that map them.
+# Cases: XFS on a volume of LVM, ext4 on a mapped device of two extents, and mendfs on a partition.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# --- Where it is on the disk ---
+# --- Sectors on the disk ---
 
 in_volume() { # sector
 	echo $(($1 + FROM))
 }
 
-# place FILE PAGE -- its sector on the disk.
+# place FILE PAGE -- print the page's sector on the disk.
 place() {
 	local sector
 
 	sector=$(file_sector "$1" "$2") && "$IN_DISK" "$sector"
 }
 
-# goes_bad FILE PAGE
-goes_bad() {
+# add_bad FILE PAGE -- add the page to the bad blocks.
+add_bad() {
 	local sector
 
 	sector=$(place "$@") && echo "$sector 8" >"/sys/block/$DISK/badblocks"
 }
 
-# --- What is said of it ---
+# --- The output ---
 
-# owners [LINE...] -- of what is bad, or of RANGE, the table has these lines, with one space between
-# columns, and no addresses.
+# owners [LINE...] -- for the bad ranges, or for RANGE, the table has these lines, with one space
+# between columns and without addresses.
 owners() {
 	# shellcheck disable=SC2086 # two words
 	daxmf owners "$DISK" $RANGE >"$TMP/report" || return
@@ -40,21 +40,21 @@ owners() {
 	sed '1,/^KIND/d' "$TMP/report" | tr -s ' ' | sed 's/ at 0x.*//' | diff "$TMP/wanted" -
 }
 
-# owners_at FILE PAGE [LINE...] -- the same of a page that is not bad.
+# owners_at FILE PAGE [LINE...] -- the same for a page that is not bad.
 owners_at() {
 	local sector
 
 	sector=$(place "$1" "$2") && RANGE="$((sector * 512)) $PAGE" owners "${@:3}"
 }
 
-# in_json EXPRESSION -- of a report, r.
+# in_json EXPRESSION -- the expression is true for the JSON report, r.
 in_json() {
 	daxmf owners --json "$DISK" >"$TMP/json"
 	cat "$TMP/json" && json_is owners <"$TMP/json" || return
 	python3 -c "import json; r = json.load(open('$TMP/json')); assert ($1), r"
 }
 
-# maps FILE PAGE -- a process has this page of it mapped, and lives until the end of the case; sets PID.
+# maps FILE PAGE -- start a process that maps this page, until the end of the case; sets PID.
 maps() {
 	python3 - "$@" <<-'END' >"$TMP/mapped" &
 		import mmap, os, signal, sys
@@ -77,36 +77,37 @@ nothing_is_bad() {
 	daxmf owners "$DISK" | grep -F "$DISK: no bad ranges"
 }
 
-# Of a page that is shared, each file is named, and who has it mapped, whatever it is called.
+# All files that share a page are listed, and the processes that map it. A file has a newline in its
+# name.
 shared() {
 	local name=$'a\nb'
 
-	fill "$name" 16 && share "$name" clone && goes_bad clone 5 && maps clone 5 || return
+	fill "$name" 16 && share "$name" clone && add_bad clone 5 && maps clone 5 || return
 	owners "file 0x5000 0x1000 $MNT/a\\nb" "file 0x5000 0x1000 $MNT/clone" \
 		" mapped by $PID (python3)" &&
 		in_json "[(o['path'], o['offset'], o['length'], [p['pid'] for p in o['processes']])
 			for o in r['filesystems'][0]['owners']]
 			== [('$MNT/a\\nb', 0x5000, 0x1000, []), ('$MNT/clone', 0x5000, 0x1000, [$PID])]" &&
-		mend "$DISK"
+		clear_bad_blocks "$DISK"
 }
 
-# The last name is gone, but a process has it.
+# The file has no name any more, but a process maps it.
 deleted() {
 	local inode
 
-	fill deleted 16 && inode=$(stat -c %i deleted) && goes_bad deleted 3 && maps deleted 3 &&
+	fill deleted 16 && inode=$(stat -c %i deleted) && add_bad deleted 3 && maps deleted 3 &&
 		rm deleted && owners "file 0x3000 0x1000 inode $inode, without a name" \
-		" mapped by $PID (python3)" && mend "$DISK"
+		" mapped by $PID (python3)" && clear_bad_blocks "$DISK"
 }
 
-# Pages side by side are one range, holes between them are not.
+# Adjacent pages are one range. Pages with a gap between them are two.
 ranges() {
-	fill ranges 16 && goes_bad ranges 3 && goes_bad ranges 4 && goes_bad ranges 9 &&
+	fill ranges 16 && add_bad ranges 3 && add_bad ranges 4 && add_bad ranges 9 &&
 		owners "file 0x3000 0x2000 $MNT/ranges" "file 0x9000 0x1000 $MNT/ranges" &&
-		mend "$DISK" && owners_at ranges 7 "file 0x7000 0x1000 $MNT/ranges"
+		clear_bad_blocks "$DISK" && owners_at ranges 7 "file 0x7000 0x1000 $MNT/ranges"
 }
 
-# A page frame is that part of the disk.
+# --pfn lists the same as the offset of the page frame.
 page_frame() {
 	local offset
 
@@ -116,7 +117,7 @@ page_frame() {
 		grep -q "$MNT/frame" "$TMP/by-offset"
 }
 
-# A directory so long that it has blocks of its own: among all that is there.
+# A directory that is large enough to have its own blocks.
 directory() {
 	mkdir directory && touch directory/{1..300} && sync && echo text >file && sync file &&
 		daxmf owners "$DISK" 0 "$(blockdev --getsize64 "/dev/$DISK")" >"$TMP/report" &&
@@ -124,7 +125,7 @@ directory() {
 		grep "^file .* 0x0 .* $MNT/file$" "$TMP/report"
 }
 
-# others NOTE -- what the first page has, which is no file's, and free space.
+# others NOTE -- metadata in the first page is listed as NOTE, and free space as free.
 others() {
 	local at
 
@@ -150,9 +151,9 @@ refuses() {
 		fails_with "invalid value" daxmf owners "$DISK" -- -1 4096
 }
 
-nobody_is_mounted() {
+nothing_mounted() {
 	echo "64 8" >"/sys/block/$DISK/badblocks" &&
-		daxmf owners "$DISK" | grep -F "no mounted filesystem uses them" && mend "$DISK"
+		daxmf owners "$DISK" | grep -F "no mounted filesystem uses them" && clear_bad_blocks "$DISK"
 }
 
 # --- Filesystems ---
@@ -167,10 +168,10 @@ xfs_on_volume() {
 	require cd $MNT
 	on_exit cd /
 	check "xfs on a volume: nothing is bad" nothing_is_bad
-	check "xfs on a volume: every owner of a shared page" clean shared
-	check "xfs on a volume: a file without a name" clean deleted
+	check "xfs on a volume: all owners of a shared page" with_undo shared
+	check "xfs on a volume: a file without a name" with_undo deleted
 	check "xfs on a volume: ranges" ranges
-	check "xfs on a volume: a page frame" clean page_frame
+	check "xfs on a volume: a page frame" with_undo page_frame
 	check "xfs on a volume: a directory" directory
 	check "xfs on a volume: metadata and free space" others superblock
 }
@@ -182,7 +183,7 @@ ext4_on_mapped() {
 	require mount_dax "/dev/$DM"
 	require cd $MNT
 	on_exit cd /
-	check "ext4 on a mapped device: a file without a name" clean deleted
+	check "ext4 on a mapped device: a file without a name" with_undo deleted
 	check "ext4 on a mapped device: ranges" ranges
 	check "ext4 on a mapped device: a directory" directory
 	check "ext4 on a mapped device: metadata and free space" others superblock
@@ -195,16 +196,16 @@ mendfs_on_partition() {
 	require mount_mendfs "/dev/${DISK}p1"
 	require cd $MNT
 	on_exit cd /
-	check "mendfs on a partition: every owner of a shared page" clean shared
+	check "mendfs on a partition: all owners of a shared page" with_undo shared
 	check "mendfs on a partition: ranges" ranges
 	check "mendfs on a partition: metadata and free space" others metadata
 }
 
 begin 16
 require_disk "$KIND"
-clean xfs_on_volume
-clean ext4_on_mapped
-clean mendfs_on_partition
-check "nobody is mounted" nobody_is_mounted
-check "what cannot be" refuses
+with_undo xfs_on_volume
+with_undo ext4_on_mapped
+with_undo mendfs_on_partition
+check "no filesystem is mounted" nothing_mounted
+check "invalid arguments are refused" refuses
 finish

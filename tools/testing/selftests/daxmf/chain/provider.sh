@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The sample provider: a disk with DAX, on which holders sit and are told.
+# The sample provider makes a disk with DAX, whose holders are notified.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -9,31 +9,31 @@ KIND=${KIND:-memmap}
 
 OFFSET=0x100000
 
-xfs_is_told() {
+xfs_owners_signalled() {
 	xfs_on "$NS" && fill $MNT/file 16 && share $MNT/file $MNT/clone &&
-		told corrupt-pfn $MNT/file,offset=8K $MNT/clone,offset=8K
+		owners_signalled corrupt-pfn $MNT/file,offset=8K $MNT/clone,offset=8K
 }
 
-mendfs_is_told() {
+mendfs_owners_signalled() {
 	mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && fill $MNT/file 16 &&
-		told corrupt-pfn $MNT/file,offset=8K
+		owners_signalled corrupt-pfn $MNT/file,offset=8K
 }
 
-holder_is_told() {
+holder_is_notified() {
 	hold "$DISK" && poison $((START + OFFSET)) && is notified 1 &&
 		log_says "rust_dax_holder: memory failure at offset $OFFSET length 0x1000" && release
 }
 
-# What is written is there when another driver has the memory.
-data_stay() {
+# Another driver reads the data that was written.
+data_stays() {
 	seq 100000 | head -c 64k >"$TMP/data" &&
 		dd if="$TMP/data" of="/dev/$DISK" bs=64k seek=3 oflag=direct conv=fsync status=none &&
 		ns_bind "$NS" daxmf_pmem &&
 		dd if="/dev/$DISK" bs=64k skip=3 count=1 iflag=direct status=none | cmp - "$TMP/data"
 }
 
-# The mounted filesystem is told that the memory goes.
-removal_is_told() {
+# The mounted filesystem is notified of the removal.
+removal_is_notified() {
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") && mkfs.mendfs -q -f "/dev/$DISK" &&
 		mount_mendfs "/dev/$DISK" && ns_unbind "$NS" && fails_with "error" ls $MNT &&
 		log_says "mendfs: $DISK: device is about to be removed, shutting down"
@@ -45,14 +45,14 @@ DRIVER=rust_dax_provider
 require_ns "$KIND"
 START=$(($(ns_get "$NS" resource)))
 
-check "owners in XFS are told" xfs_is_told
+check "owners in XFS are signalled" xfs_owners_signalled
 require unmount
-check "a holder is told" holder_is_told
-check "owners in mendfs are told" mendfs_is_told
+check "a holder is notified" holder_is_notified
+check "owners in mendfs are signalled" mendfs_owners_signalled
 require unmount
-check "data stay" data_stay
+check "another driver reads the data" data_stays
 require ns_unbind "$NS"
-check "a filesystem is told of the removal" removal_is_told
+check "a filesystem is notified of the removal" removal_is_notified
 require unmount
-check "it can be bound again" ns_bind "$NS"
+check "the namespace can be bound again" ns_bind "$NS"
 finish

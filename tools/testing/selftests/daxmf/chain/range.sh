@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The edges of a device: its first page, its last, and what lies beyond.
+# The limits of a device: its first page, its last page, and the page after it.
 
 KIND=${KIND:-nvdimm}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# told_at OFFSET -- the holder is told of exactly this page.
-told_at() {
+# notified_at OFFSET -- the holder is notified of exactly this page.
+notified_at() {
 	local mark
 
 	mark=$(printf 'offset 0x%x' "$1")
@@ -18,17 +18,18 @@ told_at() {
 		bad_range "$DISK" "$1" $PAGE
 }
 
-# A page that is not the device's: whatever the kernel makes of it, nobody here is told.
-not_told_at() {
-	local before told
+# not_notified_at OFFSET -- the page is outside the device: the failure fails, and the holder is not
+# notified.
+not_notified_at() {
+	local before count
 
 	before=$(counters "$DISK")
-	told=$(notified)
-	poison $((START + $1)) && fail "there is no such page" && return 1
-	is notified "$told" && counters_moved "$DISK" "$before" 0 0 0
+	count=$(notified)
+	poison $((START + $1)) && fail "a failure outside the device succeeded" && return 1
+	is notified "$count" && counters_moved "$DISK" "$before" 0 0 0
 }
 
-# The list of bad blocks takes any sector; one beyond the end harms nothing.
+# The sector after the end in the list of bad blocks changes nothing else.
 bad_block_beyond() {
 	echo "$((SIZE / 512)) 8" >"/sys/block/$DISK/badblocks"
 	dax_read "/dev/$DISK" $((SIZE / PAGE - 2)) &&
@@ -44,15 +45,15 @@ require hold "$DISK"
 before=$(counters "$DISK")
 
 check "the first page" \
-	told_at 0
+	notified_at 0
 check "the last page" \
-	told_at $((SIZE - PAGE))
-check "the same page once more" \
-	told_at 0
-check "all were delivered" \
+	notified_at $((SIZE - PAGE))
+check "the same page again" \
+	notified_at 0
+check "all failures were delivered" \
 	counters_moved "$DISK" "$before" 3 0 0
-check "the page behind the last" \
-	not_told_at "$SIZE"
+check "the page after the last" \
+	not_notified_at "$SIZE"
 check "a bad block beyond the end" \
 	bad_block_beyond
 finish

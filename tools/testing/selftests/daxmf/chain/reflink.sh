@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Files that share all, a part or none of their blocks: exactly the owners of the failed block are
-# told.
+# Files share all, some or none of their blocks. Exactly the owners of the failed block are
+# signalled.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
@@ -21,7 +21,7 @@ make_files() {
 		cp --reflink=never whole stranger
 }
 
-# A copy that was written to has a block of its own.
+# rewrite OFFSET -- write a block of the copy, which gets its own block.
 rewrite() {
 	dd if=/dev/zero of=clone bs=$PAGE seek=$(($1 / PAGE)) count=1 conv=notrunc,fsync status=none
 }
@@ -35,7 +35,7 @@ many_copies() {
 		share many "many.$i" || return
 		owners+=("many.$i")
 	done
-	told corrupt-pfn "${owners[@]}"
+	owners_signalled corrupt-pfn "${owners[@]}"
 }
 
 begin 7
@@ -46,19 +46,19 @@ on_exit cd /
 require make_files
 
 check "a block of the shared half has three owners" \
-	told corrupt-pfn whole,offset=4K clone,offset=4K part,offset=4K stranger,offset=4K,quiet
+	owners_signalled corrupt-pfn whole,offset=4K clone,offset=4K part,offset=4K stranger,offset=4K,quiet
 check "a block of the other half has two" \
-	told corrupt-pfn whole,offset=160K clone,offset=160K part,offset=160K,quiet
-check "the partial copy's own block has one" \
-	told corrupt-pfn part,offset=164K whole,offset=164K,quiet
-check "a block that one file has at two offsets tells both" \
-	told corrupt-pfn whole,offset=$HALF twice,offset=0 twice,offset=64K
+	owners_signalled corrupt-pfn whole,offset=160K clone,offset=160K part,offset=160K,quiet
+check "a block that only the partial copy has, has one" \
+	owners_signalled corrupt-pfn part,offset=164K whole,offset=164K,quiet
+check "a block that a file has at two offsets has both as owners" \
+	owners_signalled corrupt-pfn whole,offset=$HALF twice,offset=0 twice,offset=64K
 require rewrite 8192
 check "a copy that was written to is no longer an owner" \
-	told corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
-# The kernel gives a shared page to the last process of a file that touches it.
-check_ours "a process that another one of the same file took the page from is told on touch" \
-	told corrupt-pfn whole,offset=12K,late whole,offset=12K clone,offset=12K
-check "thirty copies are all told" \
+	owners_signalled corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
+# The kernel maps a shared page only for the last process of a file that touches it.
+check_ours "a process whose page another process of the same file took is signalled on touch" \
+	owners_signalled corrupt-pfn whole,offset=12K,late whole,offset=12K clone,offset=12K
+check "the owners of thirty copies are signalled" \
 	many_copies
 finish

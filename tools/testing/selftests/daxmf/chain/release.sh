@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The holder goes while a notification is in flight: it must be waited for, and none is lost.
+# The holder is released while a notification is in flight: release must wait for the callback, and
+# every failure must be counted.
 #
-#   RUNTIME=SECONDS	how long holders come and go, in place of so many rounds
+#   RUNTIME=SECONDS	how long to hold and release, instead of ROUNDS times
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The holder takes this long to deal with a failure.
+# The duration of the holder's callback.
 DELAY_MS=2000
 ROUNDS=10
 
@@ -20,8 +21,8 @@ start_slow_failure() {
 	wait_for log_says "rust_dax_holder: memory failure at" "$1"
 }
 
-# dealt_with_before MARK -- the callback had ended when the mark was made.
-dealt_with_before() {
+# callback_ended MARK -- the callback ended before the mark.
+callback_ended() {
 	log_since "$1 start" | sed "/^$1 end/q" >"$TMP/log"
 	grep -q "^$1 end" "$TMP/log" || fail "no mark in the log" || return
 	grep -q "rust_dax_holder: memory failure handled" "$TMP/log" ||
@@ -37,10 +38,10 @@ in_flight() {
 	start_slow_failure "$name start" && "$@" || return
 	log_mark "$name end"
 	wait
-	dealt_with_before "$name"
+	callback_ended "$name"
 }
 
-# fail_pages -- one after the other, until told to stop; writes down how many.
+# fail_pages -- fail pages until the file stop exists; write their number to the file failures.
 fail_pages() {
 	local n=0
 
@@ -51,7 +52,7 @@ fail_pages() {
 	echo $n >"$TMP/failures"
 }
 
-# Failures all the time, while holders come and go.
+# Pages fail all the time, while holders hold and release the device.
 storm() {
 	local i failures status=0 start=$SECONDS
 	local -a was now
@@ -71,11 +72,11 @@ storm() {
 	failures=$(cat "$TMP/failures")
 	read -ra now <<<"$(counters "$DISK")"
 	echo "$failures failures; received delivered declined failed: ${was[*]}, then ${now[*]}"
-	[ $status = 0 ] || fail "a holder could not come" || return
+	[ $status = 0 ] || fail "a holder could not hold or release the device" || return
 	[ $((now[0] - was[0])) = "$failures" ] || fail "not all were received" || return
 	[ $((now[1] + now[2] + now[3])) = "${now[0]}" ] ||
 		fail "the counters do not add up" || return
-	[ "${now[1]}" -gt "${was[1]}" ] || fail "no holder was told of any"
+	[ "${now[1]}" -gt "${was[1]}" ] || fail "no holder was notified"
 }
 
 begin 3
@@ -86,10 +87,10 @@ require modprobe hwpoison-inject
 require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 
-check "a holder that goes waits for its callback" \
+check "release waits for the callback" \
 	in_flight "release" release
-check "every failure is counted while holders come and go" \
+check "every failure is counted during hold and release" \
 	storm
-check "a device that goes waits for the holder's callback" \
+check "removal of the device waits for the callback" \
 	in_flight "removal" ns_unbind "$NS"
 finish

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The device goes away under a mounted filesystem: whoever maps a file is told, nobody is killed,
-# and the filesystem lets go.
+# The device is removed under a mounted filesystem: processes that map a file are signalled, and the
+# filesystem can be unmounted.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -12,7 +12,7 @@ unmount_in_time() {
 	timeout $DEADLINE umount $MNT
 }
 
-whole_again() {
+data_is_there() {
 	ns_bind "$NS" && mount_dax "/dev/$(ns_disk "$NS")" && cmp "$TMP/shared" $MNT/shared
 }
 
@@ -26,14 +26,14 @@ require share $MNT/shared $MNT/clone
 require fill $MNT/other 16
 cp $MNT/shared "$TMP/shared"
 
-check "every process with a mapping is told" \
-	told unbind $MNT/shared,offset=8K $MNT/clone,offset=8K $MNT/other,late
-check "the filesystem was told before the device went" \
+check "every process with a mapping is signalled" \
+	owners_signalled unbind $MNT/shared,offset=8K $MNT/clone,offset=8K $MNT/other,late
+check "the filesystem was notified before the removal" \
 	log_says "XFS .*Device is about to be removed"
 check "the filesystem can be unmounted" \
 	unmount_in_time
 check "the namespace has no driver and no disk" \
 	fails_with "has no disk" ns_disk "$NS"
-check "bound again, the data is there" \
-	whole_again
+check "the namespace is bound again, and the data is there" \
+	data_is_there
 finish

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# daxmf repair: without DAX, what the page cache has is written back over bad blocks, and what it does
-# not have is listed. XFS on a partition, ext4 on a mapped device, and XFS with DAX on the disk.
+# "daxmf repair": without DAX, it writes cached pages back over bad blocks, and lists the pages that
+# are not cached. Cases: XFS on a partition, ext4 on a mapped device, and XFS with DAX on the disk.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# --- What goes bad ---
+# --- Bad pages ---
 
 in_disk() { # sector
 	echo "$1"
@@ -18,8 +18,8 @@ in_partition() { # sector
 	echo $(($1 + FROM))
 }
 
-# Other data are on the device before it is bad: only the page cache has the right ones.
-goes_bad() { # file, page
+# Overwrite the page on the device first, so that only the page cache has its data.
+add_bad() { # file, page
 	local sector
 
 	sector=$("$IN_DISK" "$(file_sector "$1" "$2")") &&
@@ -31,25 +31,25 @@ all_is_good() {
 	is bad_blocks ''
 }
 
-# new FILE PAGES -- on the device, and in the page cache.
+# new FILE PAGES -- make a file, on the device and in the page cache.
 new() {
 	fill "$1" "$2" && cat "$1" >/dev/null
 }
 
-# forget FILE -- it is not in the page cache any more.
-forget() {
+# drop_cache FILE -- drop it from the page cache.
+drop_cache() {
 	sync "$1" && dd if="$1" iflag=nocache count=0 status=none
 }
 
-# on_device FILE -- it is as fill() has written it, without the page cache.
+# on_device FILE -- the device has what fill() wrote.
 on_device() {
-	forget "$1" && same_but "$1" -1
+	drop_cache "$1" && same_except "$1" -1
 }
 
-# --- What is said of it ---
+# --- The output ---
 
-# repair STATUS [LINE...] -- it ends with this status, and its table has these lines, with one space
-# between columns.
+# repair STATUS [LINE...] -- "daxmf repair" exits with this status, and its table has these lines,
+# with one space between columns.
 repair() {
 	local wanted=$1 status=0
 
@@ -61,7 +61,7 @@ repair() {
 	sed '1{/^STATE/d};$d' "$TMP/report" | tr -s ' ' | diff "$TMP/wanted" -
 }
 
-# in_json EXPRESSION -- of a report, r.
+# in_json EXPRESSION -- the expression is true for the JSON report, r.
 in_json() {
 	daxmf repair --json $MNT >"$TMP/json"
 	cat "$TMP/json" && json_is repair <"$TMP/json" || return
@@ -77,16 +77,16 @@ nothing_is_bad() {
 cached() {
 	local before
 
-	new cached 16 && goes_bad cached 5 && goes_bad cached 6 && before=$(stat -c %Y.%Z cached) &&
+	new cached 16 && add_bad cached 5 && add_bad cached 6 && before=$(stat -c %Y.%Z cached) &&
 		OPTION=--dry-run repair 0 "repairable 0x5000 0x2000 $MNT/cached" &&
 		! all_is_good >/dev/null &&
 		repair 0 "repaired 0x5000 0x2000 $MNT/cached" && all_is_good && on_device cached &&
 		if [ "$FS" = xfs ]; then is stat -c %Y.%Z cached "$before"; fi
 }
 
-# A part of it is; a bad sector takes all of its page along.
+# Two pages of the file are cached, but not the bad ones.
 not_cached() {
-	new lost 16 && forget lost && goes_bad lost 5 && goes_bad lost 9 &&
+	new lost 16 && drop_cache lost && add_bad lost 5 && add_bad lost 9 &&
 		dd if=lost of=/dev/null bs=$PAGE count=2 status=none &&
 		repair 3 "lost 0x5000 0x1000 $MNT/lost (not in the page cache)" \
 			"lost 0x9000 0x1000 $MNT/lost (not in the page cache)" &&
@@ -96,23 +96,23 @@ not_cached() {
 		all_is_good
 }
 
-# The file does not grow, and its holes stay holes, though one folio has them and data.
+# The file does not grow, and its holes stay holes, although one folio contains holes and data.
 sparse() {
 	local before
 
 	fill piece 4 && dd if=piece of=sparse bs=$PAGE seek=20 status=none &&
-		truncate -s $((23 * PAGE + 100)) sparse && forget sparse && sha1sum sparse >"$TMP/sum" &&
-		before=$(stat -c '%b %s' sparse) && goes_bad sparse 21 && goes_bad sparse 23 &&
+		truncate -s $((23 * PAGE + 100)) sparse && drop_cache sparse && sha1sum sparse >"$TMP/sum" &&
+		before=$(stat -c '%b %s' sparse) && add_bad sparse 21 && add_bad sparse 23 &&
 		repair 0 "repaired 0x15000 0x1000 $MNT/sparse" \
-			"repaired 0x17000 0x1000 $MNT/sparse" && all_is_good && forget sparse &&
+			"repaired 0x17000 0x1000 $MNT/sparse" && all_is_good && drop_cache sparse &&
 		is stat -c '%b %s' sparse "$before" && sha1sum -c --quiet "$TMP/sum"
 }
 
-# The last name is gone, but the file is open.
+# The file has no name any more, but is open.
 deleted() {
 	local status=0 inode
 
-	new deleted 16 && inode=$(stat -c %i deleted) && goes_bad deleted 3 && exec 3<deleted &&
+	new deleted 16 && inode=$(stat -c %i deleted) && add_bad deleted 3 && exec 3<deleted &&
 		rm deleted || return
 	repair 0 "repaired 0x3000 0x1000 inode $inode" && all_is_good && on_device /proc/self/fd/3 ||
 		status=1
@@ -120,19 +120,19 @@ deleted() {
 	return $status
 }
 
-# Names that do not fit into a line, or into JSON.
+# A name with a newline, and with a byte that is not UTF-8.
 hostile_name() {
 	local name=$'a\nb\xff'
 
-	new "$name" 4 && goes_bad "$name" 1 &&
+	new "$name" 4 && add_bad "$name" 1 &&
 		in_json "bytes(r['ranges'][0]['path']) == b'$MNT/a\nb\xff'" && all_is_good &&
-		goes_bad "$name" 1 && repair 0 "repaired 0x1000 0x1000 $MNT/a\\nb\\xff" &&
+		add_bad "$name" 1 && repair 0 "repaired 0x1000 0x1000 $MNT/a\\nb\\xff" &&
 		on_device "$name" && rm "$name"
 }
 
-# It says why, and repairs the rest.
+# The repair of one file fails with a reason, and other files are repaired.
 cannot_write() {
-	new fixed 4 && new other 4 && goes_bad fixed 1 && goes_bad other 1 && chattr +i fixed &&
+	new fixed 4 && new other 4 && add_bad fixed 1 && add_bad other 1 && chattr +i fixed &&
 		repair 1 "failed 0x1000 0x1000 $MNT/fixed" "repaired 0x1000 0x1000 $MNT/other" &&
 		grep -qF "daxmf: $MNT/fixed: the file is immutable" "$TMP/errors" &&
 		chattr -i fixed && repair 0 "repaired 0x1000 0x1000 $MNT/fixed" && on_device fixed
@@ -142,22 +142,23 @@ executed() {
 	local status=0
 
 	cp /bin/sleep sleep && sync && { ./sleep 1000 & } && wait_for grep -q sleep /proc/$!/comm &&
-		goes_bad sleep 0 &&
+		add_bad sleep 0 &&
 		repair 1 "failed 0x0 0x1000 $MNT/sleep" &&
 		grep -qF "daxmf: $MNT/sleep: the file is executed" "$TMP/errors" || status=1
 	kill $! && wait $!
-	repair 0 "repaired 0x0 0x1000 $MNT/sleep" && forget sleep && cmp sleep /bin/sleep && return $status
+	repair 0 "repaired 0x0 0x1000 $MNT/sleep" && drop_cache sleep && cmp sleep /bin/sleep && return $status
 }
 
-# The page of each owner is written anew, to a place of its own.
+# The page of each owner is written to its own new block.
 reflink() {
-	new shared 16 && share shared clone && cat clone >/dev/null && goes_bad shared 5 &&
+	new shared 16 && share shared clone && cat clone >/dev/null && add_bad shared 5 &&
 		repair 0 "repaired 0x5000 0x1000 $MNT/clone" "repaired 0x5000 0x1000 $MNT/shared" &&
 		all_is_good && on_device shared && on_device clone
 }
 
-# What is no file's is listed, and left alone.
-others() { # what is in the first page
+# others NOTE -- metadata in the first page is listed as NOTE and not repaired, and free space is
+# listed as free.
+others() {
 	local sector
 
 	sector=$("$IN_DISK" 0)
@@ -166,9 +167,9 @@ others() { # what is in the first page
 		repair 3 "metadata 0x0 0x1000 $SOURCE ($1)" &&
 		disk_page if="$TMP/first" of="/dev/$DISK" seek="$sector" oflag=direct &&
 		all_is_good &&
-		new free 16 && goes_bad free 2 && rm free && sync &&
+		new free 16 && add_bad free 2 && rm free && sync &&
 		wait_for in_json "{x['state'] for x in r['ranges']} == {'free'}" &&
-		daxmf repair $MNT && mend "$DISK" && all_is_good
+		daxmf repair $MNT && clear_bad_blocks "$DISK" && all_is_good
 }
 
 disk_page() { # operand of dd...
@@ -179,9 +180,9 @@ not_root() {
 	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf repair $MNT
 }
 
-# Named by the device, and by another mount of a part of it.
+# The filesystem is given by its device, and by a bind mount of a folder.
 other_names() {
-	mkdir -p "$TMP/bind" part && new part/file 4 && goes_bad part/file 1 &&
+	mkdir -p "$TMP/bind" part && new part/file 4 && add_bad part/file 1 &&
 		daxmf repair --dry-run "$SOURCE" | grep -F "$MNT/part/file" &&
 		mount --bind -o ro part "$TMP/bind" && on_exit umount "$TMP/bind" &&
 		daxmf repair "$TMP/bind" | grep -F "$MNT/part/file" && all_is_good &&
@@ -197,14 +198,14 @@ mount_plain() {
 each_filesystem() {
 	check "$FS: nothing is bad" nothing_is_bad
 	check "$FS: cached pages are written back" cached
-	check "$FS: pages that are not cached are lost" not_cached
-	check "$FS: holes and the end of a file stay" sparse
+	check "$FS: pages that are not cached are listed as lost" not_cached
+	check "$FS: holes and the file size stay" sparse
 	check "$FS: an open file without a name" deleted
 	check "$FS: a hostile name" hostile_name
 	check "$FS: a file that must not be changed" cannot_write
-	check "$FS: a program that runs" executed
+	check "$FS: a running program" executed
 	check "$FS: metadata and free space" others superblock
-	check "$FS: the device, and another mount" other_names
+	check "$FS: the device, and a bind mount" other_names
 }
 
 xfs_on_partition() {
@@ -213,8 +214,8 @@ xfs_on_partition() {
 	require make_xfs "/dev/${DISK}p1"
 	require mount_plain "/dev/${DISK}p1"
 	each_filesystem
-	check "xfs: every owner of a shared page" reflink
-	check "xfs: not for everybody" not_root
+	check "xfs: all owners of a shared page" reflink
+	check "xfs: an ordinary user is refused" not_root
 }
 
 ext4_on_mapped() {
@@ -228,14 +229,14 @@ ext4_on_mapped() {
 with_dax() {
 	IN_DISK=in_disk
 	make_xfs "/dev/$DISK" && mount_dax "/dev/$DISK" && cd $MNT && on_exit cd / && fill dax 16 &&
-		goes_bad dax 5 &&
+		add_bad dax 5 &&
 		repair 3 "lost 0x5000 0x1000 $MNT/dax (a file with DAX is not in the page cache)" &&
-		mend "$DISK"
+		clear_bad_blocks "$DISK"
 }
 
 begin 23
 require_disk "$KIND"
-clean xfs_on_partition
-clean ext4_on_mapped
-check "xfs: a file with DAX" clean with_dax
+with_undo xfs_on_partition
+with_undo ext4_on_mapped
+check "xfs: a file with DAX" with_undo with_dax
 finish

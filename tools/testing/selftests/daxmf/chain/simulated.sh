@@ -1,41 +1,41 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A simulated failure is told like a real one, and leaves good memory good: the same page can fail
-# again, all data are there, and so is the filesystem.
+# A simulated failure signals owners as a real one does, and leaves the memory good: the same page
+# can fail again, and no data is lost.
 
 KIND=${KIND:-memmap}
 SIMULATED=tell
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# Twice, each time by another process; the second finds the page as good as the first did.
+# The page fails twice, each time with another process. The second process finds the page good, too.
 one_page_twice() {
-	fill one 16 && told "$1" one,offset=8K && told "$1" one,offset=8K && is_whole one
+	fill one 16 && owners_signalled "$1" one,offset=8K && owners_signalled "$1" one,offset=8K && is_whole one
 }
 
 two_pages() {
-	fill two 16 && told "$1" two,offset=8K && told "$1" two,offset=12K &&
-		told "$1" two,offset=8K && is_whole two
+	fill two 16 && owners_signalled "$1" two,offset=8K && owners_signalled "$1" two,offset=12K &&
+		owners_signalled "$1" two,offset=8K && is_whole two
 }
 
 reflinked() {
 	fill shared 16 && share shared clone &&
-		told "$1" shared,offset=8K clone,offset=8K &&
-		told "$1" clone,offset=8K shared,offset=8K && is_whole shared && is_whole clone
+		owners_signalled "$1" shared,offset=8K clone,offset=8K &&
+		owners_signalled "$1" clone,offset=8K shared,offset=8K && is_whole shared && is_whole clone
 }
 
 # The second half is shared, the first is not.
 partly_reflinked() {
 	fill part 16 && fill other 16 && share part other 32K 32K 32K &&
-		told "$1" part,offset=8K other,offset=8K,quiet &&
-		told "$1" part,offset=40K other,offset=40K &&
-		told "$1" other,offset=40K part,offset=40K && is_whole part && is_whole other
+		owners_signalled "$1" part,offset=8K other,offset=8K,quiet &&
+		owners_signalled "$1" part,offset=40K other,offset=40K &&
+		owners_signalled "$1" other,offset=40K part,offset=40K && is_whole part && is_whole other
 }
 
-# is_whole FILE -- every page can be read, by read(2) and through a mapping.
+# is_whole FILE -- read(2) reads every page, and a mapping reads page 2.
 is_whole() {
-	same_but "$1" -1 && is_touched "$1" 2
+	same_except "$1" -1 && can_touch "$1" 2
 }
 
 filesystem_is_whole() {
@@ -46,11 +46,11 @@ nothing_is_listed() {
 	is cat "/sys/block/$DISK/badblocks" ''
 }
 
-# Now as if it were real.
+# The policy "list" adds the page to the bad blocks, as for a real failure.
 can_be_listed() {
-	mount_dax "/dev/$DISK" && is simulated_attribute "[tell] list" && simulated "$NS" list &&
+	mount_dax "/dev/$DISK" && is simulated_attribute "[tell] list" && set_simulated "$NS" list &&
 		is simulated_attribute "tell [list]" && fill $MNT/listed 16 &&
-		told madvise $MNT/listed,offset=8K && file_page_bad $MNT/listed 2 &&
+		owners_signalled madvise $MNT/listed,offset=8K && file_page_bad $MNT/listed 2 &&
 		fails_with "Input/output error" dax_read $MNT/listed 2
 }
 
@@ -76,9 +76,9 @@ for source in madvise corrupt-pfn; do
 	check "$source: reflinked pages" reflinked $source
 	check "$source: partly reflinked pages" partly_reflinked $source
 done
-check_ours "each is counted" counters_moved "$DISK" "$BEFORE" 20 0 0
+check_ours "each failure is counted" counters_moved "$DISK" "$BEFORE" 20 0 0
 check "no page is listed as bad" nothing_is_listed
-check "the filesystem is whole" filesystem_is_whole
-check_ours "a failure can be listed as if it were real" can_be_listed
-check_ours "no other word is taken" bad_word
+check "the filesystem has no damage" filesystem_is_whole
+check_ours "with list, a failure is listed as bad" can_be_listed
+check_ours "other policies are refused" bad_word
 finish

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A write over a bad page may take as long to read its source as the process likes. Others repair
-# theirs meanwhile.
+# A process can make the write that repairs its page wait for the source of the data as long as it
+# likes. Other processes repair their pages meanwhile.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# write_slowly FILE PAGE -- from memory that is not there until $TMP/go is, or for half of the time that
-# may be waited. Makes $TMP/waits when the write waits for it, and $TMP/answered when it is there. A
-# userfaultfd stands for a FUSE filesystem, which any user may have.
+# write_slowly FILE PAGE -- write from memory whose page fault waits until $TMP/go exists, for
+# DEADLINE / 2 seconds at most. Makes $TMP/waits when the write waits, and $TMP/answered when the
+# page fault ends. The userfaultfd takes the place of a FUSE filesystem, which any user can mount.
 write_slowly() {
 	python3 - "$1" "$2" "$TMP" $((DEADLINE / 2)) <<-'END'
 		import ctypes, fcntl, mmap, os, struct, sys, threading, time
@@ -44,14 +44,14 @@ write_slowly() {
 another_repairs() {
 	local slow status=0
 
-	fill $MNT/slow 16 && spoil $MNT/slow 5 && fill $MNT/other 16 && spoil $MNT/other 5 || return
+	fill $MNT/slow 16 && poison_page $MNT/slow 5 && fill $MNT/other 16 && poison_page $MNT/other 5 || return
 	write_slowly $MNT/slow 5 &
 	slow=$!
-	page_data
+	make_page_data
 	wait_for test -e "$TMP/waits" && write_page $MNT/other 5 && has_page $MNT/other 5 || status=1
-	[ ! -e "$TMP/answered" ] || fail "it was repaired only after that" || status=1
+	[ ! -e "$TMP/answered" ] || fail "the other page was repaired only after that" || status=1
 	touch "$TMP/go"
-	wait $slow && dax_read $MNT/slow 5 && same_but $MNT/other 5 && [ $status = 0 ] && mended
+	wait $slow && dax_read $MNT/slow 5 && same_except $MNT/other 5 && [ $status = 0 ] && wait_repaired
 }
 
 begin 1

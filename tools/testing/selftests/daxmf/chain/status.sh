@@ -1,18 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# "daxmf status": who drives and who holds the disks with DAX, what is bad, and what to do next.
+# "daxmf status" prints the driver, the holder and the bad bytes of each disk with DAX, and what to
+# do next.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# shows DEVICE WORD... -- the line of the device has these words, and no others.
+# shows DEVICE WORD... -- the line of the device has exactly these words.
 shows() {
 	is eval "daxmf status | sed -n '/^$/q; s/  */ /g; s/^$1 //p'" "${*:2}"
 }
 
-# next -- what somebody should do about the disk.
+# next -- print the advice about DISK and DM.
 next() {
 	daxmf status | sed '1,/^$/d' | grep "$DISK\\b\|$DM\\b" || :
 }
@@ -29,7 +30,7 @@ mounted() {
 }
 
 failed() {
-	spoil $MNT/file 3 || return
+	poison_page $MNT/file 3 || return
 	shows "$DISK" daxmf_pmem "xfs on $MNT" 0x1000 1 1 0 0 &&
 		is next "$DISK has bad memory: 'daxmf owners $DISK' lists the affected files" &&
 		write_page $MNT/file 3 oflag=direct && is next ''
@@ -47,7 +48,7 @@ mapped() {
 		is next "$DM is not attached to $DISK, so its holder is not notified of failures: 'daxmf stack attach $DM' attaches it"
 }
 
-# A bad page of the disk is one of the mapped device; who is not told declines.
+# A bad page of the disk is a bad page of the attached device.
 attached() {
 	modprobe daxmf_stack && daxmf stack attach "$DM" && on_exit daxmf stack detach "$DM" &&
 		fill $MNT/file 16 && is next '' || return
@@ -88,16 +89,16 @@ refused() {
 begin 10
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_ns "$KIND"
-require page_data
-check "another driver" clean other_driver
+require make_page_data
+check "another driver" with_undo other_driver
 require_disk "$KIND"
-check "a disk that nobody holds" nothing
+check "a disk without a holder" nothing
 check "a filesystem" mounted
-check "bad memory, until it is written" failed
+check "bad memory until it is written" failed
 check "a filesystem on a partition" partition
 check "a mapped device that is not attached" mapped
-check "one that is" attached
+check "a mapped device that is attached" attached
 check "failures that were declined" declined
 check "as JSON" as_json
-check "what is refused" refused
+check "ordinary users and wrong arguments are refused" refused
 finish

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# nd_pmem and daxmf_pmem take turns on one namespace, and find each other's data.
+# nd_pmem and daxmf_pmem drive one namespace in turn, and each reads the data of the other.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -9,7 +9,7 @@ KIND=${KIND:-memmap}
 
 ROUNDS=4
 
-# One turn of a driver: all that the last one wrote is there, and new data is added.
+# turn DRIVER FILE -- the driver reads all earlier files, and adds one.
 turn() {
 	ns_bind "$NS" "$1" && mount_dax "/dev/$(ns_disk "$NS")" || return
 	(cd $MNT && [ ! -s sums ] || sha256sum --quiet -c sums) || return
@@ -24,7 +24,7 @@ take_turns() {
 	done
 }
 
-# The raw disk is the same, whoever drives it.
+# The raw disk is the same with both drivers.
 same_disk() {
 	local ns
 
@@ -47,8 +47,8 @@ require xfs_on "$NS"
 touch $MNT/sums
 require unmount
 
-check "a filesystem passes from one driver to the other" \
+check "each driver reads the other's filesystem" \
 	take_turns
-check "so does the raw disk" \
+check "each driver reads the other's raw disk" \
 	same_disk
 finish

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory that cannot be read, and that nobody has listed: the read fails, and the kernel lives. Our
-# driver remembers the page.
+# Memory that cannot be read and is not listed as bad: the read fails, and the kernel survives.
+# daxmf_pmem lists the page.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -10,12 +10,12 @@ KIND=${KIND:-memmap}
 
 PAGE_NUMBER=1000
 
-# unreadable -- the page, until the module goes.
+# unreadable -- make the page unreadable until the module is unloaded.
 unreadable() {
 	modprobe daxmf_nospec address=$((START + PAGE_NUMBER * PAGE))
 }
 
-# A part of a larger read, too: none of it is returned.
+# A larger read that includes the page fails and returns no data.
 read_fails() {
 	unreadable && fails_with "Input/output error" dax_read "/dev/$DISK" $PAGE_NUMBER &&
 		fails_with "Input/output error" dd if="/dev/$DISK" of=/dev/null bs=64k \
@@ -30,16 +30,16 @@ can_be_read_again() {
 	rmmod daxmf_nospec && dax_read "/dev/$DISK" $PAGE_NUMBER
 }
 
-# After one read, with one line in the log; nobody runs into it again.
+# One read lists the page and logs one line. Later reads do not reach the memory.
 is_listed() {
 	local said
 
 	is bad_blocks "$((PAGE_NUMBER * 8)) 8" || return
 	said=$(log_since | grep -c "daxmf_pmem $NS: read failed at offset")
-	[ "$said" = 1 ] || fail "the log has $said lines of it"
+	[ "$said" = 1 ] || fail "the log has $said lines for the page"
 }
 
-write_mends() {
+write_repairs() {
 	write_page "/dev/$DISK" $PAGE_NUMBER oflag=direct && is bad_blocks "" &&
 		has_page "/dev/$DISK" $PAGE_NUMBER iflag=direct && rmmod daxmf_nospec &&
 		has_page "/dev/$DISK" $PAGE_NUMBER iflag=direct
@@ -47,18 +47,18 @@ write_mends() {
 
 begin 7
 require_ns "$KIND"
-require page_data
+require make_page_data
 START=$(($(ns_get "$NS" resource)))
 for DRIVER in nd_pmem daxmf_pmem; do
 	require ns_bind "$NS" $DRIVER
 	DISK=$(ns_disk "$NS")
 	check "$DRIVER: a read fails" read_fails
-	check "$DRIVER: reads of its neighbours do not" others_are_read
+	check "$DRIVER: reads of the pages beside it succeed" others_are_read
 	case $DRIVER in
-	nd_pmem) check "$DRIVER: when the memory can be read, it is" can_be_read_again ;;
+	nd_pmem) check "$DRIVER: a read succeeds when the memory is readable" can_be_read_again ;;
 	daxmf_pmem)
 		check "$DRIVER: it is listed as bad" is_listed
-		check "$DRIVER: a write mends it" write_mends
+		check "$DRIVER: a write repairs it" write_repairs
 		;;
 	esac
 done

@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A security module knows what is in mendfs by labels: an inode has one from the moment when it is created.
+# SELinux labels on mendfs: an inode has its label from its creation.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 LABELLED=u:object_r:labelled
 
-# policy -- the smallest one that SELinux takes, of the oldest format. All that tasks of type "domain" create
-# in a directory of type "plain" is "labelled". A file of mendfs without a label is "plain".
+# policy -- print the smallest policy that SELinux accepts, in the oldest format. A file that a task
+# of type "domain" creates in a directory of type "plain" gets the type "labelled". A file of mendfs
+# without a label is "plain".
 policy() {
 	python3 - <<-END
 		import struct, sys
@@ -31,7 +32,7 @@ policy() {
 		process = named(b"process", 0, 1, 2, 2, 0) + named(b"transition", 1) + named(b"dyntransition", 2)
 		domain, plain, labelled = 1, 2, 3
 		out = words(0xf97cff8c) + named(b"SE Linux") + words(15, 4, 5, 6)
-		# commons, classes, roles (object_r goes without saying), types, users
+		# commons, classes, roles (object_r is implicit), types, users
 		out += table(0)
 		out += table(1 + len(kinds), process, *(named(kind, 0, 2 + i, 0, 0, 0) for i, kind in enumerate(kinds)))
 		out += table(2, named(b"r", 2) + bits(1) + bits(0, 1, 2))
@@ -43,11 +44,11 @@ policy() {
 		    out += words(5, domain, plain, 2 + i, 0x10, labelled)
 		# transitions between roles, and which are allowed
 		out += words(0, 0)
-		# what the kernel knows by itself: kernel, security, unlabeled, file and so on
+		# initial security identifiers: kernel, security, unlabeled, file and so on
 		out += words(27) + words(1, 1, 2, domain)
 		for known in range(2, 28):
 		    out += words(known, 1, 1, plain)
-		# filesystems of old, ports, interfaces, nodes
+		# old filesystem contexts, ports, interfaces, nodes
 		out += words(0, 0, 0, 0)
 		out += words(1, 1) + named(b"mendfs") + words(1, 1, plain)
 		# filesystems by path
@@ -70,7 +71,7 @@ makes() {
 		xfs_io -T -c 'flink unnamed' . && is label file $LABELLED
 }
 
-# What the security module remembers is gone.
+# After a mount, SELinux reads the labels from the media.
 has_labels() {
 	local name status=0
 
@@ -81,12 +82,12 @@ has_labels() {
 	is label . u:object_r:plain && [ $status = 0 ]
 }
 
-# The label of a directory that it is made in counts.
+# A file gets its label from the directory that it is created in.
 below() {
 	touch dir/file && remount && is label dir/file $LABELLED
 }
 
-goes() {
+freed() {
 	local free
 
 	free=$(stat -f -c %d .) && makes_many && remount && [ "$(stat -f -c %d .)" -lt "$free" ] &&
@@ -106,8 +107,8 @@ begin 4
 require_ns memmap
 require load_policy
 require use_mendfs "$NS"
-check "what is created has a label" makes
-check "it has it on the media" has_labels
-check "so has what is created in it" below
-check "labels go with what has them" goes
+check "new inodes have a label" makes
+check "the labels are on the media" has_labels
+check "a file in a labelled directory has a label" below
+check "labels are freed with their inodes" freed
 finish

@@ -7,12 +7,12 @@ KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# as UID COMMAND... -- of no group but the one of its number.
+# as UID COMMAND... -- run the command as this user, with the group of the same number only.
 as() {
 	setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"
 }
 
-# acl FILE -- in one line.
+# acl FILE -- print its access control list in one line.
 acl() {
 	getfacl -cnp "$1" | paste -sd, | sed 's/,*$//'
 }
@@ -29,7 +29,7 @@ granted() {
 		fails_with "Operation not permitted" as 1000 setfacl -m u:1000:r file
 }
 
-# The mask is the mode's group, and follows it.
+# The mask is the group part of the mode. A change of one changes the other.
 masked() {
 	touch masked && setfacl -m u:1000:rwx masked && chmod 640 masked && is stat -c %a masked 640 &&
 		is acl masked "user::rw-,user:1000:rwx	#effective:r--,group::r--,mask::r--,other::---" &&
@@ -37,7 +37,7 @@ masked() {
 		is acl masked "user::rw-,user:1000:rwx	#effective:--x,group::r--	#effective:---,mask::--x,other::---"
 }
 
-# A list that says no more than the mode is none.
+# A list that is equivalent to the mode is not stored.
 plain() {
 	touch plain && setfacl -m u::rw,g::r,o::- plain && is stat -c %a plain 640 &&
 		is getfattr -m - plain "" && setfacl -m u:1000:r plain &&
@@ -63,7 +63,7 @@ inherited() {
 	return $status
 }
 
-# A file without a name inherits, too.
+# A file that O_TMPFILE creates inherits the default list.
 nameless() {
 	mkdir nameless && setfacl -d -m u:1000:rw,g::r nameless && python3 - <<-'END' &&
 		import os
@@ -73,12 +73,13 @@ nameless() {
 		is acl nameless/named "user::rw-,user:1000:rw-,group::r--,mask::rw-,other::r--"
 }
 
-# entries N -- so many users.
+# entries N -- print N entries for users.
 entries() {
 	seq -f 'u:%.0f:r' 2000 $((1999 + $1)) | paste -sd,
 }
 
-# The value of an attribute is limited. Four entries are those that the mode has, and the mask's.
+# A list is limited by the size of an attribute value. Four of its entries are for the mode and the
+# mask.
 long() {
 	touch long && setfacl -m "$(entries 400)" long && is sh -c "getfacl -n long | grep -c user:2" 400 && remount &&
 		is sh -c "getfacl -n long | grep -c user:2" 400 && as 2399 cat long &&
@@ -97,10 +98,10 @@ require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
 on_exit cd /
-check "users and groups are granted what the list says" granted
+check "users and groups have the access that the list grants" granted
 check "the mask" masked
-check "a list that the mode says as much as" plain
-check "what is created inherits" inherited
+check "a list that is equivalent to the mode" plain
+check "new inodes inherit the list" inherited
 check "a file without a name inherits" nameless
 check "long lists" long
 check "copies have the list" copied

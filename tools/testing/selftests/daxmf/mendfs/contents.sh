@@ -39,7 +39,7 @@ fallocated() {
 	END
 }
 
-# Less than all is no use to anybody, and what is taken others lack.
+# A fallocate() that fails for lack of space keeps no block.
 fallocated_too_much() {
 	local free
 
@@ -50,7 +50,7 @@ fallocated_too_much() {
 		is stat -f -c %f . $((free - 1)) && rm much
 }
 
-# It stays when the file grows, and goes when it is truncated to the size that it has.
+# Blocks after the end stay when the file grows. A truncate to the current size frees them.
 allocated_behind() {
 	xfs_io -f -c 'falloc -k 0 1m' -c 'pwrite -q 0 6000' behind && is stat -c %b behind 2048 &&
 		truncate -s 7000 behind && is stat -c %b behind 2048 &&
@@ -65,7 +65,7 @@ mapped() {
 		xfs_io -c 'mmap -S 0 4m' -c 'mwrite -S 8 2m 1' m
 }
 
-# flushes COMMAND... -- how often the device was flushed meanwhile.
+# flushes COMMAND... -- print how often the command flushes the device.
 flushes() {
 	local tracing=/sys/kernel/tracing
 
@@ -80,23 +80,24 @@ stores_synchronously() {
 	xfs_io -c "mmap -S 0 $2" -c "mwrite -S 8 0 $2" "$1"
 }
 
-# What a fault has changed is durable when it returns. A page that it copies belongs to the file only then.
+# The changes of a page fault are durable when it returns. A page that it copies belongs to the file
+# only then.
 mapped_synchronously() {
 	truncate -s 256k synchronous && is flushes stores_synchronously synchronous 256k 0 &&
 		is sh -c 'tr -d "\0" <synchronous | wc -c' 262144 && share synchronous copied &&
 		is flushes stores_synchronously copied 12k 3
 }
 
-# Copies differ from then on, whichever is written, by write() or through a mapping.
+# A write to one copy changes this copy only, by write() and through a mapping.
 shared() {
 	fill s 600 && share s t && share s u && is sum t "$(sum s)" &&
 		xfs_io -c 'pwrite -q -S 1 5000 10' t && ! cmp -s s t &&
 		xfs_io -c 'mmap 0 1m' -c 'mwrite -S 2 9000 10' -c 'msync -s' u && ! cmp -s s u &&
-		same_but s -1 &&
+		same_except s -1 &&
 		is sh -c 'cmp -l s t | wc -l' 10 && is sh -c 'cmp -l s u | wc -l' 10
 }
 
-# A block after the other, in any order: in the end the copies lie in a row.
+# Blocks are copied one by one, in random order. The copies form few extents.
 copied_in_any_order() {
 	fill original 2048 && share original shuffled && python3 - shuffled <<-END &&
 		import os, random, sys
@@ -106,7 +107,7 @@ copied_in_any_order() {
 		for block in blocks:
 		    os.pwrite(file, b"%d" % block, block * $PAGE)
 	END
-		[ "$(piece_count shuffled)" -le 8 ] && same_but original -1 && rm original shuffled
+		[ "$(extent_count shuffled)" -le 8 ] && same_except original -1 && rm original shuffled
 }
 
 part_shared() {
@@ -117,8 +118,8 @@ part_shared() {
 	rm p
 }
 
-# Who must not wait writes to blocks that are there, and to those alone. Nor does he wait for new times
-# of the file: another write sets them just before.
+# RWF_NOWAIT writes only to blocks that are allocated and not shared. Another write sets the times
+# of the file just before, so that this write need not.
 nowait() {
 	fill nowait 64 && share nowait other && truncate -s 1M nowait && python3 - <<-END
 		import os
@@ -135,7 +136,7 @@ nowait() {
 		os.pwrite(file, page, 768 << 10)
 		blocks = os.fstat(file).st_blocks
 		for _ in range(10):
-		    # Shared, a hole, and behind the end.
+		    # Shared, a hole, and after the end.
 		    assert not written(0) and not written(512 << 10) and not written(2 << 20)
 		assert os.fstat(file).st_blocks == blocks and os.fstat(file).st_size == 1 << 20
 		assert any(written(768 << 10) for _ in range(100))
@@ -169,7 +170,7 @@ full() {
 		rm full more none && is stat -f -c %f . "$free"
 }
 
-# picture -- of all files; the hole of a gigabyte is not read.
+# picture -- print sizes and checksums of all files. The hole of 1 GiB is not read.
 picture() {
 	(
 		cd $MNT && stat -c '%n %s %b' ./* && find . -type f ! -name sparse | sort | xargs sha256sum &&
@@ -180,10 +181,10 @@ picture() {
 stays() {
 	local before
 
-	cd / && before=$(picture) && again && cd $MNT && is picture "$before"
+	cd / && before=$(picture) && check_and_mount && cd $MNT && is picture "$before"
 }
 
-# A mount finds what is shared: parts that overlap, and one within a file.
+# A mount finds shared blocks: ranges that overlap, and a range within one file.
 shared_before() {
 	local file page
 
@@ -207,22 +208,22 @@ require mendfs_on "$NS"
 cd $MNT || exit
 on_exit cd /
 
-check "what is written is read" written
+check "written data is read back" written
 check "sparse files, truncation" sparse
 check "fallocate" fallocated
-check "fallocate of more than there is" fallocated_too_much
-check "what is allocated behind the end" allocated_behind
+check "fallocate of more than the free space" fallocated_too_much
+check "blocks after the end" allocated_behind
 check "mappings, with and without MAP_SYNC" mapped
-check "MAP_SYNC flushes nothing but where it copies" mapped_synchronously
+check "MAP_SYNC flushes only when it copies" mapped_synchronously
 check "copies share their blocks until they are written to" shared
-check "copies of blocks in any order lie in a row" copied_in_any_order
-check "copies of a part" part_shared
-check "who must not wait allocates nothing" nowait
+check "blocks copied in random order form few extents" copied_in_any_order
+check "copies of a range" part_shared
+check "RWF_NOWAIT allocates nothing" nowait
 check "huge pages" mapped_huge
 check "fio, write()" fio_runs psync 0
 check "fio, O_DIRECT" fio_runs psync 1
 check "fio, mappings" fio_runs mmap 0
 check "a full device" full
-check "all of it is there after a mount" stays
+check "all files are unchanged after a mount" stays
 check "copies made before a mount share their blocks until they are written to" shared_before
 finish

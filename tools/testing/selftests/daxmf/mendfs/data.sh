@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Contents of files in memory that has failed: who is told of it, what can be read, and what heals.
+# Contents of files in failed memory: who is notified, which pages can be read, and how pages are
+# repaired.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# --- Who is told ---
+# --- Notification ---
 
 listen() {
 	mfchain errors $MNT >"$TMP/errors" &
@@ -16,7 +17,7 @@ listen() {
 	wait_for grep -q listening "$TMP/errors"
 }
 
-# reported COUNT FILE... -- as many errors have come, the first one of one of the files.
+# reported COUNT FILE... -- the listener got COUNT errors, the first one for one of the files.
 reported() {
 	local count=$1 file inodes=()
 
@@ -33,17 +34,17 @@ counted() {
 	[ "$(awk 'NR > 1 { n += $(NF - 2) } END { print n + 0 }' "$TMP/errors")" = "$1" ]
 }
 
-tells_listeners() {
-	fill one 16 && listen && told corrupt-pfn one,offset=8K && reported 1 one
+listeners_notified() {
+	fill one 16 && listen && owners_signalled corrupt-pfn one,offset=8K && reported 1 one
 }
 
-tells_of_all_owners() {
+all_owners_notified() {
 	fill some 16 && share some other && listen &&
-		told corrupt-pfn some,offset=8K other,offset=8K && reported 2 some other
+		owners_signalled corrupt-pfn some,offset=8K other,offset=8K && reported 2 some other
 }
 
-# Not even its inode is in memory.
-tells_of_unused() {
+# The inode of the file is not in memory.
+unused_notified() {
 	local where
 
 	fill unused 16 && where=$(address unused 3) && stat -c %i unused >"$TMP/inode" &&
@@ -54,56 +55,57 @@ tells_of_unused() {
 # --- Reading ---
 
 reads_up_to_it() {
-	fill across 16 && spoil across 2 &&
+	fill across 16 && poison_page across 2 &&
 		is sh -c 'head -c 64K across 2>/dev/null | wc -c' $((2 * PAGE)) &&
 		is sh -c 'dd if=across bs=64K skip=12K iflag=skip_bytes status=none | wc -c' \
-			$((13 * PAGE)) && same_but across 2 && cannot_touch across 2 &&
-		is_touched across 3
+			$((13 * PAGE)) && same_except across 2 && cannot_touch across 2 &&
+		can_touch across 3
 }
 
 # The list of bad blocks is empty when a device of RAM is bound again.
 stays_bad_elsewhere() {
 	cd / && unmount && fsck_clean "/dev/$DISK" && ns_unbind "$NS" && ns_bind "$NS" &&
 		is cat "/sys/block/$DISK/badblocks" '' && mount_mendfs "/dev/$DISK" && cd $MNT &&
-		on_exit cd / && cannot_read stays 5 && same_but stays 5 && write_page stays 5 && has_page stays 5
+		on_exit cd / && cannot_read stays 5 && same_except stays 5 && write_page stays 5 && has_page stays 5
 }
 
-# --- Healing ---
+# --- Repair ---
 
-# What is written in part would be zeroes for the rest.
+# A write of a part of a bad page fails, because the rest of the page has no data.
 written_in_part() {
-	fill part 16 && spoil part 5 || return
+	fill part 16 && poison_page part 5 || return
 	fails_with "Input/output error" xfs_io -c "pwrite $((5 * PAGE)) 100" part &&
 		fails_with "Input/output error" xfs_io -c "pwrite $((5 * PAGE + 1)) $((PAGE - 1))" part &&
 		cannot_read part 5 || return
-	# The page before it is written, and a part of this one is not.
+	# A larger write stores the good page before, and not the part of the bad page.
 	is sh -c "xfs_io -c 'pwrite -b 1m $((4 * PAGE)) $((PAGE + 100))' part 2>&1 |
 		sed -n 's,^wrote \([0-9]*\)/.*,\1,p'" $PAGE && cannot_read part 5 &&
 		write_page part 4 && write_page part 5 && has_page part 5
 }
 
-# The last page of a file is whole with what the file has of it.
+# A write of the last page up to the end of the file repairs it.
 end_of_file() {
-	fill end 3 && truncate -s 9000 end && spoil end 2 && cannot_read end 2 &&
+	fill end 3 && truncate -s 9000 end && poison_page end 2 && cannot_read end 2 &&
 		fails_with "Input/output error" xfs_io -c 'pwrite 8192 807' end &&
 		xfs_io -c 'pwrite -q -S 9 8192 808' end && truncate -s 12K end &&
 		is sh -c "tail -c $PAGE end | tr -d '\\11' | wc -c" $((PAGE - 808)) &&
-		is sh -c "tail -c $PAGE end | tr -d '\\0' | wc -c" 808 && mended
+		is sh -c "tail -c $PAGE end | tr -d '\\0' | wc -c" 808 && wait_repaired
 }
 
 punched() {
-	fill punched 16 && spoil punched 5 && fallocate -p -o $((5 * PAGE)) -l $PAGE punched &&
+	fill punched 16 && poison_page punched 5 && fallocate -p -o $((5 * PAGE)) -l $PAGE punched &&
 		is sh -c "dd if=punched bs=$PAGE skip=5 count=1 status=none | tr -d '\\0' | wc -c" 0 &&
-		same_but punched 5 && mended
+		same_except punched 5 && wait_repaired
 }
 
 zeroed() {
-	fill zeroed 16 && spoil zeroed 5 && fallocate -z -o $((5 * PAGE)) -l $PAGE zeroed &&
+	fill zeroed 16 && poison_page zeroed 5 && fallocate -z -o $((5 * PAGE)) -l $PAGE zeroed &&
 		is sh -c "dd if=zeroed bs=$PAGE skip=5 count=1 status=none | tr -d '\\0' | wc -c" 0 &&
-		is_touched zeroed 5 write && mended
+		can_touch zeroed 5 write && wait_repaired
 }
 
-# stores_by_mapping FILE PAGE -- and has it written back; prints how many pages were.
+# stores_by_mapping FILE PAGE -- store through a mapping and sync; print how many pages were written
+# back.
 stores_by_mapping() {
 	local tracing=/sys/kernel/tracing
 
@@ -113,7 +115,7 @@ stores_by_mapping() {
 	echo 0 >$tracing/events/fs_dax/dax_writeback_one/enable
 }
 
-# At once, before the failure has been settled.
+# Write at once, before mendfs has handled the failure.
 stored_after_it_was_written() {
 	fill anew 16 && poison "$(address anew 5)" && write_page anew 5 &&
 		is stores_by_mapping anew 5 1 && poison "$(address anew 6)" &&
@@ -121,11 +123,11 @@ stored_after_it_was_written() {
 		is stores_by_mapping anew 6 1
 }
 
-# What is not zeroed of a block would be lost. Nothing is changed then.
+# Zeroing a part of a bad page fails and changes nothing, because the rest of the page has no data.
 zeroed_in_part() {
 	local way
 
-	fill zero-part 16 && spoil zero-part 5 || return
+	fill zero-part 16 && poison_page zero-part 5 || return
 	for way in -p -z; do
 		fails_with "Input/output error" fallocate $way -o $((5 * PAGE + 100)) -l 200 zero-part &&
 			fails_with "Input/output error" \
@@ -133,41 +135,41 @@ zeroed_in_part() {
 			fails_with "Input/output error" \
 				fallocate $way -o $((5 * PAGE + 1)) -l $((2 * PAGE)) zero-part || return
 	done
-	cannot_read zero-part 5 && same_but zero-part 5 && truncate -s $((5 * PAGE + 1)) zero-part &&
+	cannot_read zero-part 5 && same_except zero-part 5 && truncate -s $((5 * PAGE + 1)) zero-part &&
 		write_page zero-part 5
 }
 
 truncated() {
-	fill short 16 && spoil short 5 && truncate -s $((5 * PAGE + 100)) short && cannot_read short 5 &&
+	fill short 16 && poison_page short 5 && truncate -s $((5 * PAGE + 100)) short && cannot_read short 5 &&
 		truncate -s $((6 * PAGE + 100)) short && cannot_read short 5 && echo more >>short &&
-		is tail -c 5 short more && truncate -s $((5 * PAGE)) short && same_but short -1 && mended
+		is tail -c 5 short more && truncate -s $((5 * PAGE)) short && same_except short -1 && wait_repaired
 }
 
 removed() {
-	fill gone 16 && spoil gone 5 && rm gone && mended
+	fill gone 16 && poison_page gone 5 && rm gone && wait_repaired
 }
 
-# Each copy is healed by itself.
+# A write repairs the page of one file. Other files that share the page keep a bad page.
 shared() {
-	fill first 16 && share first second && spoil first 5 && cannot_read second 5 &&
+	fill first 16 && share first second && poison_page first 5 && cannot_read second 5 &&
 		cannot_touch second 5 write && write_page first 5 && has_page first 5 &&
-		cannot_read second 5 && same_but second 5 && [ -s "/sys/block/$DISK/badblocks" ] &&
+		cannot_read second 5 && same_except second 5 && [ -s "/sys/block/$DISK/badblocks" ] &&
 		share second third && cannot_read third 5 && rm second &&
-		fallocate -p -o $((5 * PAGE)) -l $PAGE third && mended && has_page first 5
+		fallocate -p -o $((5 * PAGE)) -l $PAGE third && wait_repaired && has_page first 5
 }
 
-# A copy of its neighbours does not need it.
+# Pages beside a bad shared page can be written and copied.
 shared_neighbours() {
-	fill near 16 && share near far && spoil near 5 && write_page far 4 && write_page far 6 &&
-		is_touched far 7 write && cannot_read far 5 && has_page far 4 && has_page far 6 &&
-		same_but near 5 && rm near far && mended
+	fill near 16 && share near far && poison_page near 5 && write_page far 4 && write_page far 6 &&
+		can_touch far 7 write && cannot_read far 5 && has_page far 4 && has_page far 6 &&
+		same_except near 5 && rm near far && wait_repaired
 }
 
 # --- Huge pages ---
 
 HUGE=$((2 << 20))
 
-# hold_huge -- have the first huge page of the file mapped, by a process that is told late.
+# hold_huge -- a process without early signals maps the first huge page of the file.
 hold_huge() {
 	python3 - >"$TMP/held" <<-END &
 		import mmap, os, signal
@@ -180,33 +182,34 @@ hold_huge() {
 	wait_for grep -q ready "$TMP/held"
 }
 
-let_go() {
+end_holder() {
 	kill "$HOLDER"
 	wait "$HOLDER"
 	is echo $? $((128 + 15))
 }
 
 huge() {
-	fallocate -l $((2 * HUGE)) huge && told corrupt-pfn "huge,write,length=$HUGE,lsb=21" &&
-		cannot_touch huge 0 && is_touched huge 1 && is_touched huge 511 write &&
-		write_page huge 0 && has_page huge 0 && mended
+	fallocate -l $((2 * HUGE)) huge && owners_signalled corrupt-pfn "huge,write,length=$HUGE,lsb=21" &&
+		cannot_touch huge 0 && can_touch huge 1 && can_touch huge 511 write &&
+		write_page huge 0 && has_page huge 0 && wait_repaired
 }
 
-# The kernel marks the first frame of a huge page, but not the one that has failed.
+# mf_dax_kill_procs() poisons the first frame of a huge page. rust/fs corrects this, so that only
+# the failed frame is poisoned.
 huge_marks() {
 	local head failed before after bit
 
 	rm huge && fallocate -l $HUGE huge && hold_huge &&
 		head=$(address huge 0) && failed=$(address huge 7) &&
-		frame_flags "$head" "$failed" && before=${FLAGS[*]} && poison "$failed" &&
-		frame_flags "$head" "$failed" && after=${FLAGS[*]} && let_go || return
+		read_frame_flags "$head" "$failed" && before=${FLAGS[*]} && poison "$failed" &&
+		read_frame_flags "$head" "$failed" && after=${FLAGS[*]} && end_holder || return
 	echo "flags of first and failed frame: $before, then $after"
 	bit=$((${after#* } ^ ${before#* }))
-	[ $bit != 0 ] && [ $((bit & (bit - 1))) = 0 ] || fail "the failed one lacks its mark" || return
-	[ $((${after% *} & bit)) = 0 ] || fail "the first one is marked"
+	[ $bit != 0 ] && [ $((bit & (bit - 1))) = 0 ] || fail "the failed frame is not poisoned" || return
+	[ $((${after% *} & bit)) = 0 ] || fail "the first frame is poisoned"
 }
 
-# What was written through the mapping is there, but for the page that failed.
+# The data written through the mapping is there, except in the failed page.
 huge_contents() {
 	cannot_touch huge 7 write && is sh -c "head -c $((7 * PAGE)) huge | tr -d '\\5' | wc -c" 0 &&
 		xfs_io -c fsync huge && remount && cannot_read huge 7 &&
@@ -215,7 +218,7 @@ huge_contents() {
 
 # --- Copies ---
 
-# bad_sectors FIRST COUNT -- without anybody telling the filesystem.
+# bad_sectors FIRST COUNT -- add bad blocks without a notification of the filesystem.
 bad_sectors() {
 	echo never >"/sys/block/$DISK/memory_failure/found" && echo "$1 $2" >"/sys/block/$DISK/badblocks"
 }
@@ -225,43 +228,44 @@ mark_bad() {
 	bad_sectors "$(file_sector "$1" "$2")" 8
 }
 
-# The copy fails half-way; the file is as it was.
+# The copy of the page fails half-way, and the file stays unchanged.
 copy_fails() {
 	fill source 16 && share source copy && mark_bad copy 5 &&
-		fails_with "BUS" is_touched copy 5 write && cannot_read copy 5 &&
-		fails_with "BUS" is_touched copy 5 write && is_touched copy 6 write &&
-		same_but source 5 && rm source && write_page copy 5 && has_page copy 5 &&
-		is_touched copy 5 write && has_page copy 5 && mended
+		fails_with "BUS" can_touch copy 5 write && cannot_read copy 5 &&
+		fails_with "BUS" can_touch copy 5 write && can_touch copy 6 write &&
+		same_except source 5 && rm source && write_page copy 5 && has_page copy 5 &&
+		can_touch copy 5 write && has_page copy 5 && wait_repaired
 }
 
-# What cannot be compared is not shared, whatever a kernel before 7.3 says of it.
+# Pages that cannot be compared are not shared, although kernels before 7.3 return 1 for them
+# instead of an errno.
 not_compared() {
 	fill left 16 && fill right 16 && write_page right 5 && mark_bad left 5 || return
 	xfs_io -c "dedupe left $((5 * PAGE)) $((5 * PAGE)) $((11 * PAGE))" right
-	has_page right 5 && same_but right 5 && cannot_read left 5 && write_page left 5 && mended
+	has_page right 5 && same_except right 5 && cannot_read left 5 && write_page left 5 && wait_repaired
 }
 
-# Written whole, it need not be copied.
+# A write of the whole page does not copy it.
 copy_is_written() {
 	fill source 16 && share source whole && mark_bad whole 5 && write_page whole 5 &&
-		has_page whole 5 && cannot_read source 5 && write_page source 5 && mended
+		has_page whole 5 && cannot_read source 5 && write_page source 5 && wait_repaired
 }
 
-# Bad blocks that the filesystem does not know of are in the way of nobody who wants a new one.
+# An allocation skips bad blocks of which the filesystem was not notified.
 target_is_bad() {
 	local sector
 
 	fill source 16 && share source copy && fill behind 1 && sector=$(file_sector behind 0) &&
 		rm behind && bad_sectors $((sector + 8)) $((32 * 8)) &&
-		is_touched copy 5 write && write_page copy 6 && fill new 300 && same_but copy 6 &&
-		same_but new -1 && mended
+		can_touch copy 5 write && write_page copy 6 && fill new 300 && same_except copy 6 &&
+		same_except new -1 && wait_repaired
 }
 
 # --- Machine checks ---
 
 dirty_huge_fails() {
 	fallocate -l $((2 * HUGE)) dirty && xfs_io -c "mmap 0 4m" -c "mwrite -S 5 0 4m" dirty &&
-		machine_check "$(address dirty 777)" &&
+		raise_machine_check "$(address dirty 777)" &&
 		xfs_io -c fsync dirty && cannot_read dirty 777 && write_page dirty 777 &&
 		has_page dirty 777
 }
@@ -272,32 +276,32 @@ require modprobe hwpoison-inject
 require_ns "$KIND"
 require use_mendfs "$NS"
 
-check "fanotify is told of the file" clean tells_listeners
-check "fanotify is told of all files that share the page" clean tells_of_all_owners
-check "fanotify is told of a file that nobody uses" clean tells_of_unused
-check "a read ends in front of a bad page, and begins behind it" reads_up_to_it
-check "a bad page is bad after a mount" stays_bad
-check "a bad page is bad where the device does not know of it" stays_bad_elsewhere
-check "a bad page that is written whole is good" written_whole
-check "a store to it is written back then" stored_after_it_was_written
-check "a bad page that is written in part stays bad" written_in_part
-check "the end of a file is written whole" end_of_file
-check "a bad page that is punched is a hole" punched
-check "a bad page that is zeroed is zeroes" zeroed
+check "fanotify reports the file" with_undo listeners_notified
+check "fanotify reports all files that share the page" with_undo all_owners_notified
+check "fanotify reports a file that no process uses" with_undo unused_notified
+check "a read ends before a bad page, and starts after it" reads_up_to_it
+check "a bad page stays bad after a mount" stays_bad
+check "a bad page stays bad when the device does not list it" stays_bad_elsewhere
+check "a write of the whole page repairs it" written_whole
+check "a store to the repaired page is written back" stored_after_it_was_written
+check "a write of a part of a bad page fails" written_in_part
+check "a write up to the end of the file repairs the last page" end_of_file
+check "punching a bad page makes a hole" punched
+check "zeroing a bad page repairs it" zeroed
 check "a bad page cannot be zeroed or punched in part" zeroed_in_part
 check "a file is truncated to a bad page" truncated
 check "a file with a bad page is removed" removed
-check "files that share a bad page are healed one by one" shared
-check "pages near a shared one that is bad are copied" shared_neighbours
+check "files that share a bad page are repaired one by one" shared
+check "pages beside a bad shared page are copied" shared_neighbours
 check "a page of a huge page" huge
-check "only the frame that failed is marked" huge_marks
-check "the others of the huge page have their contents" huge_contents
+check "only the failed frame is poisoned" huge_marks
+check "the other pages of the huge page have their contents" huge_contents
 check "a copy of a page fails" copy_fails
 check "contents that cannot be compared are not shared" not_compared
-check "a shared page that is bad is written whole" copy_is_written
-check "new pages are not bad ones" target_is_bad
-check "a free page that fails is used again when it was mended" free_fails
-check "a page that was written to fails, by a machine check" dirty_fails
-check "a page of a huge page that was written to fails" dirty_huge_fails
-check "all is well on the media" remount
+check "a bad shared page is written whole" copy_is_written
+check "new pages are good" target_is_bad
+check "a free page that fails is used again after its repair" free_fails
+check "a dirty page fails by a machine check" dirty_fails
+check "a page of a dirty huge page fails" dirty_huge_fails
+check "fsck finds no damage" remount
 finish

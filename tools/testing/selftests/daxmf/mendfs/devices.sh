@@ -1,22 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Devices that are too small, read-only, in use, or without DAX; options that there are not.
+# Devices that are too small, read-only, in use, or without DAX; unknown options.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The least that mkfs makes of a device by itself: 512 blocks to where data starts, one of data, and
-# the second copy of superblock, journal and metadata.
+# The smallest device that mkfs accepts without options, in blocks: 512 before the data, one of
+# data, and the second copies of superblock, journal and metadata.
 LEAST=$((512 + 1 + 1 + 64 + 16))
 
-# resize SECTORS [FROM] -- the mapped device "small".
+# resize SECTORS [FROM] -- set the size of the mapped device "small".
 resize() {
 	echo 0 "$1" linear "/dev/$DISK" "${2:-0}" | reload small
 }
 
-# blocks N [FROM]
+# blocks N [FROM] -- the same in blocks.
 blocks() {
 	resize $(($1 * 8)) "$2"
 }
@@ -25,13 +25,13 @@ make() {
 	mkfs.mendfs -q -f "$@" "/dev/$DM"
 }
 
-# mounts -- and holds what is written to it.
+# mounts -- it can be mounted and written.
 mounts() {
 	mount_mendfs "/dev/$DM" "$@" && echo text >$MNT/file && sync && is cat $MNT/file text &&
 		rm $MNT/file && unmount && fsck_clean "/dev/$DM"
 }
 
-# refuses WORDS [OPTION...] -- neither is it mounted, nor is anything left of the try.
+# refuses WORDS [OPTION...] -- mount fails with these words, and leaves no mount.
 refuses() {
 	local words=$1
 
@@ -50,19 +50,19 @@ largest() {
 		fails_with "too few or too many" mkfs.mendfs "$TMP/image" && rm "$TMP/image"
 }
 
-# A filesystem that is smaller than its device, on which a larger one was before.
+# A filesystem that is smaller than its device, which had a larger one earlier.
 shorter() {
 	blocks 4096 && make && fails_with "it has 4096 blocks" make --blocks 4097 &&
 		make --blocks 1024 && mounts && geometry_is 1024 && fsck_clean "/dev/$DM" &&
 		is sh -c "tail -c $PAGE '/dev/$DM' | tr -d '\0' | wc -c" 0
 }
 
-# geometry_is BLOCKS -- what the superblock says.
+# geometry_is BLOCKS -- the superblock has this number of blocks.
 geometry_is() {
 	is od -A n -t u8 -j 48 -N 8 "/dev/$DM" "$(printf %21d "$1")"
 }
 
-# Huge pages cannot map it.
+# The partition is not aligned, so huge pages cannot map it.
 unaligned() {
 	local output
 
@@ -136,7 +136,7 @@ in_use() {
 		unmount
 }
 
-# Both are the same filesystem.
+# Two mounts of a device are the same filesystem.
 twice() {
 	mkdir -p "$TMP/second" && make && mount_mendfs "/dev/$DM" &&
 		fails_with "already mounted" mount -t mendfs -o ro "/dev/$DM" "$TMP/second" &&
@@ -145,7 +145,7 @@ twice() {
 		umount "$TMP/second" && fsck_clean "/dev/$DM"
 }
 
-# zero_ends -- of 400 MiB, so that nobody finds what was there.
+# zero_ends -- zero both ends of 400 MiB, so that mkfs finds no old filesystem.
 zero_ends() {
 	local mib
 
@@ -155,7 +155,7 @@ zero_ends() {
 	done
 }
 
-# keeps WORDS COMMAND... -- mkfs leaves what the command makes alone, unless it is told not to.
+# keeps WORDS COMMAND... -- mkfs overwrites what the command made only with -f.
 keeps() {
 	local words=$1
 
@@ -195,7 +195,7 @@ bad_arguments() {
 		make -j 8 -m 1 && mounts
 }
 
-# What is no filesystem, or not quite one.
+# A device without a mendfs superblock.
 nothing_there() {
 	dd if=/dev/zero "of=/dev/$DM" bs=1M count=16 oflag=direct status=none &&
 		refuses "wrong fs type" &&
@@ -203,7 +203,7 @@ nothing_there() {
 		fails_with "no superblock" fsck.mendfs -y "/dev/$DM"
 }
 
-# set_in_superblock OFFSET NUMBER -- 4 bytes, in both copies, with a checksum that is right.
+# set_in_superblock OFFSET NUMBER -- write 4 bytes in both copies, and correct the checksum.
 set_in_superblock() {
 	python3 - "/dev/$DM" "$@" <<-'END'
 		import os, struct, sys
@@ -223,7 +223,7 @@ set_in_superblock() {
 	END
 }
 
-# What is of another version, or has a feature, is left alone, with advice.
+# A filesystem of another version or with unknown features is refused, and not changed.
 other_formats() {
 	local advice="copy the files with the mendfs of that version, and make the filesystem anew"
 	local before version
@@ -244,7 +244,7 @@ other_formats() {
 		set_in_superblock 124 0 && mounts
 }
 
-# image NAME OPTION... -- a small one of a time that is over.
+# image NAME OPTION... -- make a small image with a fixed time and UUID.
 image() {
 	truncate -s 16M "$TMP/$1" &&
 		SOURCE_DATE_EPOCH=1700000000 mkfs.mendfs -q -U 12345678-1234-1234-1234-123456789abc \
@@ -257,9 +257,9 @@ same_image() {
 	image one --secret $secret && image other --secret $secret && image third &&
 		cmp "$TMP/one" "$TMP/other" && ! cmp -s "$TMP/one" "$TMP/third" &&
 		fsck_clean "$TMP/one" && fsck_clean "$TMP/third" || return
-	! fsck.mendfs -nv --json "$TMP/one" | grep -i 0123456789abcdef || fail "it tells the secret" ||
+	! fsck.mendfs -nv --json "$TMP/one" | grep -i 0123456789abcdef || fail "it prints the secret" ||
 		return
-	! fsck.mendfs --list "$TMP/one" | grep -i 0123456789abcdef || fail "it tells the secret" ||
+	! fsck.mendfs --list "$TMP/one" | grep -i 0123456789abcdef || fail "it prints the secret" ||
 		return
 	fails_with "invalid value" image one -f --secret 0123 && rm "$TMP/"{one,other,third}
 }
@@ -269,24 +269,24 @@ require_ns "$KIND"
 require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 require modprobe loop
-check "one that huge pages cannot map" clean unaligned
+check "a device that huge pages cannot map" with_undo unaligned
 require map small 0 $((LEAST * 8)) linear "/dev/$DISK" 0
 
-check "the smallest device" clean smallest
-check "one that is too large" clean largest
-check "a filesystem that is smaller than its device" clean shorter
-check "one that is no whole pages is refused" clean odd_sizes
-check "one that was truncated is refused, one that has grown is not" clean truncated
-check "one without DAX is refused" clean without_dax
+check "the smallest device" with_undo smallest
+check "a device that is too large" with_undo largest
+check "a filesystem that is smaller than its device" with_undo shorter
+check "a device that does not lie on whole pages is refused" with_undo odd_sizes
+check "a truncated device is refused, a grown one is mounted" with_undo truncated
+check "a device without DAX is refused" with_undo without_dax
 require blocks 4096
-check "a read-only device is read, and not written" clean read_only_device
-check "a read-only mount can become another one, and back" clean read_only_mount
-check "mkfs and fsck leave a mounted device alone" clean in_use
-check "two mounts are one filesystem" clean twice
-check "mkfs leaves other contents alone" clean keeps_others
-check "options of mount" clean bad_options
-check "arguments of mkfs and fsck" clean bad_arguments
-check "a device without a filesystem" clean nothing_there
-check "other versions and features are refused, with advice" clean other_formats
-check "an image that is the same each time" clean same_image
+check "a read-only device is read, and not written" with_undo read_only_device
+check "a mount can be changed between read-only and read-write" with_undo read_only_mount
+check "mkfs and fsck leave a mounted device alone" with_undo in_use
+check "two mounts are one filesystem" with_undo twice
+check "mkfs overwrites other contents only with -f" with_undo keeps_others
+check "mount options" with_undo bad_options
+check "arguments of mkfs and fsck" with_undo bad_arguments
+check "a device without a filesystem" with_undo nothing_there
+check "other versions and features are refused with advice" with_undo other_formats
+check "images are reproducible" with_undo same_image
 finish

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Bad pages of files where the driver does not know of them, where it does, and where nobody can
-# mend them.
+# Bad pages of files: with nd_pmem, which does not list them; with daxmf_pmem, which does; and on an
+# NVDIMM, where they cannot be repaired.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 remembers() {
-	stays_bad && write_page stays 5 && has_page stays 5 && mended
+	stays_bad && write_page stays 5 && has_page stays 5 && wait_repaired
 }
 
 # --- Memory that cannot be repaired ---
@@ -16,8 +16,8 @@ remembers() {
 nvdimm_moves() {
 	local before after
 
-	fill moved 16 && before=$(address moved 5) && spoil moved 5 && write_page moved 5 &&
-		has_page moved 5 && same_but moved 5 && after=$(address moved 5) &&
+	fill moved 16 && before=$(address moved 5) && poison_page moved 5 && write_page moved 5 &&
+		has_page moved 5 && same_except moved 5 && after=$(address moved 5) &&
 		[ "$before" != "$after" ] && [ -s "/sys/block/$DISK/badblocks" ]
 }
 
@@ -46,15 +46,15 @@ memmap=$NS
 
 for driver in nd_pmem daxmf_pmem; do
 	require use_mendfs "$memmap" $driver
-	check "$driver: a bad page is bad after a mount" remembers
-	check "$driver: a bad page that is written whole is good" written_whole
-	check "$driver: a free page that fails is used again when it was mended" free_fails
-	check "$driver: a page that was written to fails, by a machine check" dirty_fails
+	check "$driver: a bad page stays bad after a mount" remembers
+	check "$driver: a write of the whole page repairs it" written_whole
+	check "$driver: a free page that fails is used again after its repair" free_fails
+	check "$driver: a dirty page fails by a machine check" dirty_fails
 done
 
-on_exit forget_poison
+on_exit reset_nfit
 require use_mendfs "$nvdimm"
-check "nvdimm: a page that is written whole is elsewhere" nvdimm_moves
+check "nvdimm: a write of the whole page moves it to another block" nvdimm_moves
 check "nvdimm: a free page that fails is not used again" nvdimm_retires
-check "nvdimm: nor after a mount" nvdimm_remembers
+check "nvdimm: it is not used after a mount either" nvdimm_remembers
 finish

@@ -9,7 +9,7 @@ KIND=${KIND:-memmap}
 
 DENIED="Operation not permitted"
 
-# flags FILE -- without what is not set.
+# flags FILE -- print the flags that are set.
 flags() {
 	lsattr -d "$1" | sed 's/ .*//; s/-//g'
 }
@@ -21,10 +21,11 @@ kept() {
 		touch folder/new && is flags folder/new ""
 }
 
-# Changes to the file itself are refused, and so are names; then all of it goes.
+# Changes of the file and of its names are refused. After the flag is cleared, the file can be
+# removed.
 immutable() {
 	mkdir full && fill full/file 4 && touch full/other && chattr +i full/file &&
-		is flags full/file i && remount && same_but full/file -1 || return
+		is flags full/file i && remount && same_except full/file -1 || return
 	fails_with "$DENIED" dd if=/dev/zero of=full/file count=1 conv=notrunc &&
 		fails_with "$DENIED" truncate -s 0 full/file && fails_with "$DENIED" rm -f full/file &&
 		fails_with "$DENIED" mv full/file full/moved && fails_with "$DENIED" ln full/file full/link &&
@@ -44,7 +45,7 @@ append_only() {
 		chattr -a log drop && rm -r log drop
 }
 
-# age FILE -- its time of access, after it was read.
+# age FILE -- set an old access time, read the file, and print the access time.
 age() {
 	touch -a -d @1000000000 "$1" && cat "$1" >/dev/null && stat -c %X "$1"
 }
@@ -55,13 +56,13 @@ access_times() {
 		[ "$(age read)" -gt 1000000000 ] && mount -o remount,relatime $MNT
 }
 
-# attributes FILE -- of statx(): those that there are, and those that are set.
+# attributes FILE -- print the attributes of statx(): the set ones, and the mask of supported ones.
 attributes() {
 	xfs_io -r -c 'statx -r' "$1" |
 		sed -n 's/stat.attributes_mask = //p; s/stat.attributes = //p' | paste -sd' '
 }
 
-# bits MASK VALUE FILE -- of its attributes.
+# bits MASK VALUE FILE -- the attributes in MASK are supported, and have this value.
 bits() {
 	local set mask
 
@@ -94,9 +95,9 @@ require mendfs_on "$NS"
 cd $MNT || exit
 on_exit cd /
 check "flags are kept" kept
-check "what is immutable" immutable
-check "what can only become longer" append_only
-check "times of access that are not kept" access_times
+check "immutable files" immutable
+check "append-only files" append_only
+check "access times that are not updated" access_times
 check "flags in statx()" shown
-check "others are refused, and so is who must not set them" refused
+check "other flags are refused, and users without permission too" refused
 finish

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A filesystem that is frozen writes nothing, not even what it would do by itself, and goes on when it
-# is thawed.
+# A frozen filesystem writes nothing, and starts no repair or eviction by itself. It continues when
+# it is thawed.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -14,7 +14,7 @@ sum() {
 	dd if="/dev/$DISK" bs=1M count=$SIZE iflag=direct status=none | sha256sum
 }
 
-# keep_open FILE -- removed, but open in a process; sets KEEPER.
+# keep_open FILE -- make and remove a file that a process has open; sets KEEPER.
 keep_open() {
 	fill "$1" 300 && exec 9<"$1" || return
 	sleep 1000 &
@@ -23,7 +23,7 @@ keep_open() {
 	rm "$1" && sync
 }
 
-# Its last user goes meanwhile, and waits.
+# The process with the removed file ends meanwhile, and waits in the eviction.
 suspended() {
 	local before
 
@@ -44,14 +44,14 @@ thaw() {
 	fsfreeze --unfreeze $MNT 2>/dev/null || true
 }
 
-# The delay after which it would be repaired passes.
+# No repair starts after its delay of one second, because the filesystem is frozen.
 fails_while_frozen() {
 	local block
 
-	mendfs_on "$NS" && cd $MNT && on_exit cd / && geometry && fsfreeze --freeze $MNT &&
+	mendfs_on "$NS" && cd $MNT && on_exit cd / && read_geometry && fsfreeze --freeze $MNT &&
 		on_exit thaw && block=$(metadata 0 0) &&
 		poison $((START + block * PAGE)) && is counters "$DISK" "1 1 0 0" && sleep 2 &&
-		bad_range "$DISK" $((block * PAGE)) $PAGE && fsfreeze --unfreeze $MNT && mended &&
+		bad_range "$DISK" $((block * PAGE)) $PAGE && fsfreeze --unfreeze $MNT && wait_repaired &&
 		touch after && cd / && unmount && fsck_clean "/dev/$DISK"
 }
 
@@ -69,8 +69,8 @@ is_waiting() {
 	grep -q percpu_rwsem "/proc/$1/stack"
 }
 
-# hold_removed FILE -- have a page of it in a pipe, and remove it. It is closed, and then the page let
-# go, when a line comes from file descriptor 8.
+# hold_removed FILE -- a process keeps a page of the file in a pipe, and removes the file. The first
+# line on file descriptor 8 has it close the file, the second line has it release the page.
 hold_removed() {
 	mkfifo "$TMP/orders" && python3 - "$1" "$TMP/orders" >"$TMP/held" <<-END &
 		import ctypes, mmap, os, signal, sys
@@ -103,7 +103,8 @@ is_revoking() {
 	grep -qE 'revoke|fsleep|notify_failure' "/proc/$1/stack"
 }
 
-# The removal has the last reference to a file, whose eviction waits until the filesystem is thawed.
+# The removal of the device has the last reference to a file, whose eviction waits until the
+# filesystem is thawed.
 removed_while_frozen() {
 	local unbind
 
@@ -117,7 +118,7 @@ removed_while_frozen() {
 		mount_mendfs "/dev/$DISK" && [ ! -e $MNT/gone ] && unmount && fsck_clean "/dev/$DISK"
 }
 
-# fsfreeze looks at the mount point first, and gets EIO.
+# fsfreeze cannot do this, because it calls stat() on the mount point first and gets EIO.
 thaw_removed() {
 	python3 -c "import fcntl, os; fcntl.ioctl(os.open('$MNT', os.O_RDONLY), 0xc0045878, 0)" # FITHAW
 }
@@ -134,12 +135,12 @@ require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 START=$(($(ns_get "$NS" resource)))
 
-check "a mapped device that is suspended is not written to" \
-	clean suspended
-check "what fails while it is frozen is repaired when it is thawed" \
-	clean fails_while_frozen
-check "who writes waits until it is thawed" \
-	clean waits_to_write
-check "its device can be removed" \
-	clean removed_while_frozen
+check "a suspended mapped device is not written" \
+	with_undo suspended
+check "failed memory is repaired when the filesystem is thawed" \
+	with_undo fails_while_frozen
+check "a write waits until the filesystem is thawed" \
+	with_undo waits_to_write
+check "the device can be removed" \
+	with_undo removed_while_frozen
 finish

@@ -1,20 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Full devices, metadata that is full and cannot grow, and changes larger than the journal: what cannot be done fails and
-# leaves no trace, what makes room goes on working, and all room comes back.
+# Full devices, full metadata that cannot grow, and changes larger than the journal. Operations that
+# need space fail and change nothing, operations that free space succeed, and all space is free
+# again at the end.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# make OPTION... -- a filesystem on the mapped device, mounted; sets EMPTY.
+# make OPTION... -- make a filesystem on the mapped device and mount it; sets EMPTY.
 make() {
 	mkfs.mendfs -q -f "$@" "/dev/$DM" && mount_mendfs "/dev/$DM" && cd $MNT &&
 		on_exit cd / && EMPTY=$(room)
 }
 
-# room -- free blocks and inodes.
+# room -- print the numbers of free blocks and inodes.
 room() {
 	stat -f -c '%f %d' $MNT
 }
@@ -23,19 +24,19 @@ no_room() {
 	fails_with "No space left" "$@"
 }
 
-# checked -- all is well on the media, and after a mount there is what there was.
+# checked -- fsck finds no damage, and the free space is the same after a mount.
 checked() {
 	local before DISK=$DM
 
-	before=$(room) && cd / && again && cd $MNT && is room "$before"
+	before=$(room) && cd / && check_and_mount && cd $MNT && is room "$before"
 }
 
-# emptied -- without files, all room is back.
+# emptied -- after all files are removed, the free space is the same as at the start.
 emptied() {
 	rm -rf ./* && sync -f . && is room "$EMPTY" && checked
 }
 
-# until_full CALL -- a call of Python's, with n from 0 on, until it fails for lack of room.
+# until_full CALL -- evaluate a Python call with n = 0, 1, ... until it fails with ENOSPC.
 until_full() {
 	python3 - "$1" <<-'END'
 		import errno, os, sys
@@ -45,7 +46,7 @@ until_full() {
 		        eval(call)
 		    except OSError as error:
 		        assert error.errno == errno.ENOSPC, error
-		        assert n > 0, "there was no room at all"
+		        assert n > 0, "the first call failed"
 		        break
 		else:
 		    sys.exit(f"'{sys.argv[1]}' never fails")
@@ -73,8 +74,8 @@ full_of_data() {
 
 # --- Metadata ---
 
-# make_narrow [BLOCKS] -- a filesystem whose metadata cannot grow: a file has the room for that, and
-# there are only so many other blocks, which no two copies of more metadata fit.
+# make_narrow [BLOCKS] -- make a filesystem whose metadata cannot grow: the file room takes the free
+# space, and the remaining BLOCKS are too few for two copies of a chunk.
 make_narrow() {
 	make -m 1 && touch room && fallocate -l $((($(stat -f -c %f .) - ${1:-0}) * PAGE)) room &&
 		is stat -f -c %f . "${1:-0}"
@@ -87,7 +88,7 @@ full_of_inodes() {
 		rmdir directory && emptied
 }
 
-# turnover -- the room of a file that is removed is there for the next at once, each time.
+# turnover -- the space of a removed file is free at once for the next file.
 turnover() {
 	python3 - <<-'END'
 		import os
@@ -113,7 +114,7 @@ full_of_attributes() {
 		setfattr -x user.0 file && attribute 0 && emptied
 }
 
-# block NUMBER -- it is followed by a hole, and so an extent of its own.
+# block NUMBER -- write a block that a hole follows, so that it becomes its own extent.
 block() {
 	xfs_io -c "pwrite -q $((2 * $1 * PAGE)) 1" file
 }
@@ -134,7 +135,7 @@ full_of_extents() {
 
 # --- The journal ---
 
-# holes FILE BLOCKS -- every other block is one.
+# holes FILE BLOCKS -- make a file in which every other block is a hole.
 holes() {
 	python3 - "$@" <<-'END'
 		import os, sys
@@ -158,19 +159,19 @@ larger_than_journal() {
 	emptied
 }
 
-# copy_media -- what is on the media at this moment.
+# copy_media -- copy the device as a crash would leave it.
 copy_media() {
 	dd "if=/dev/$DM" "of=/dev/$COPY" bs=1M oflag=direct status=none
 }
 
-# has_orphans -- the copy has inodes without a link.
+# has_orphans -- the copy has inodes without a name.
 has_orphans() {
 	fsck.mendfs -nv "/dev/$COPY" | grep -q "removed while open"
 }
 
-# What was removed while it was open is gone after a crash, however much there is of it.
+# After a crash, a mount evicts files that were removed while open, however large they are.
 orphans() {
-	make -m 300 && make_many many 4096 && touch file && setfattr -n user.a -v b file &&
+	make -m 300 && make_self_shared many 4096 && touch file && setfattr -n user.a -v b file &&
 		exec 8<file 9<many && rm file many && sync -f . && copy_media
 	local status=$?
 
@@ -183,7 +184,7 @@ no_orphans() {
 	copy_media && ! has_orphans
 }
 
-# The inode of an empty file goes with the next change, when the filesystem is synced, and by itself.
+# The inode of a removed empty file is freed with the next change, with a sync, and after a while.
 removed_later() {
 	make && touch a b c d && mkdir e && rm a && touch f && no_orphans &&
 		rm b && sync -f . && no_orphans && rm c d && rmdir e && wait_for no_orphans &&
@@ -197,12 +198,12 @@ require map copy 0 65536 linear "/dev/$(ns_disk "$NS")" 65536
 COPY=$DM
 require map small 0 65536 linear "/dev/$(ns_disk "$NS")" 0
 
-check "full of data" clean full_of_data
-check "full of inodes" clean full_of_inodes
-check "full of names" clean full_of_names
-check "full of attributes" clean full_of_attributes
-check "full of extents" clean full_of_extents
-check "changes larger than the journal" clean larger_than_journal
-check "files without a name at a mount" clean orphans
-check "inodes of empty files" clean removed_later
+check "full of data" with_undo full_of_data
+check "full of inodes" with_undo full_of_inodes
+check "full of names" with_undo full_of_names
+check "full of attributes" with_undo full_of_attributes
+check "full of extents" with_undo full_of_extents
+check "changes larger than the journal" with_undo larger_than_journal
+check "orphans at a mount" with_undo orphans
+check "inodes of empty files" with_undo removed_later
 finish

@@ -1,28 +1,29 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Metadata that grows: it takes blocks from the data when it is short of room, and gives them back.
-# A mount reads what there is of it, however large the device is.
+# Metadata grows: it takes blocks from the data when it is full, and frees them when they are empty.
+# The time of a mount depends on the size of the metadata, not of the device.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# Most milliseconds that a mount of an empty device takes.
+# The longest time of a mount of an empty device, in milliseconds.
 SOON=2000
 
-# go DEVICE [OPTION...] -- to a filesystem on it; sets EMPTY.
+# go DEVICE [OPTION...] -- make and mount a filesystem, and change to it; sets EMPTY.
 go() {
 	mkfs.mendfs -q -f "${@:2}" "/dev/$1" && mount_mendfs "/dev/$1" && cd $MNT && on_exit cd / &&
 		EMPTY=$(room)
 }
 
-# room -- free blocks and inodes.
+# room -- print the numbers of free blocks and inodes.
 room() {
 	stat -f -c '%f %d' $MNT
 }
 
-# files make|check [COUNT] -- files of a block each, until there is no room; as many are there.
+# files make|check [COUNT] -- make files of a block until ENOSPC, at most COUNT, and print their
+# number; or check the contents of COUNT files.
 files() {
 	python3 - "$@" <<-'END'
 		import errno, os, sys
@@ -57,19 +58,19 @@ files() {
 	END
 }
 
-# checked -- all is well on the media, and after a mount there is what there was.
+# checked -- fsck finds no damage, and the free space is the same after a mount.
 checked() {
 	local before DISK=$DM
 
-	before=$(room) && cd / && again && cd $MNT && is room "$before"
+	before=$(room) && cd / && check_and_mount && cd $MNT && is room "$before"
 }
 
-# chunks -- number and copies of each but the first.
+# chunks -- print the number and the copies of each chunk except the first.
 chunks() {
 	fsck.mendfs --list "/dev/$DM" | sed -n 's/.* chunk number=\([0-9]*\) copies=\(.*\),/\1 \2 /p'
 }
 
-# apart -- the copies of all chunks lie in different halves of the device.
+# apart -- the two copies of each chunk are in different halves of the device.
 apart() {
 	local n first second half
 
@@ -80,22 +81,23 @@ apart() {
 	done <<<"$(chunks)"
 }
 
-# At least 95 % of the device are in use then, and it works on: what is needed to remove, to
-# truncate and to write over is there.
+# Small files use at least 95 % of the device. Then there is still space to remove, truncate and
+# overwrite files.
 fills_up() {
 	local count blocks free
 
 	go "$DM" && count=$(files make) && read -r blocks free <<<"$(stat -f -c '%b %f' .)" || return
 	echo "$count files: $free of $blocks blocks are free"
-	[ $((20 * free)) -le "$blocks" ] || fail "less than 95 % are in use" || return
-	[ $((10 * count)) -ge $((8 * blocks)) ] || fail "these are few files" || return
+	[ $((20 * free)) -le "$blocks" ] || fail "less than 95 % is in use" || return
+	[ $((10 * count)) -ge $((8 * blocks)) ] || fail "too few files" || return
 	apart && files check "$count" && checked && files check "$count" || return
 	truncate -s 0 dir.0/file.7 && echo new >dir.0/file.7 && rm dir.1/file.1500 &&
 		echo text >other && mv other dir.0 && checked && rm -rf ./* && sync -f . &&
 		is room "$EMPTY" && checked
 }
 
-# All but every eighth file goes, so that chunks become empty here and there; then the rest.
+# Of each 1024 files all but the first 128 are removed, so that some chunks become empty. Then the
+# rest is removed.
 gives_back() {
 	local count=4000 free n
 
@@ -103,45 +105,46 @@ gives_back() {
 	for ((n = 0; n < count; n++)); do
 		[ $((n % 1024 / 128)) = 0 ] || echo "dir.$((n / 1000))/file.$n"
 	done | xargs rm && [ $(($(stat -f -c %f .) - free)) -gt $((count * 7 / 8)) ] ||
-		fail "only what the files had is free" || return
+		fail "only the blocks of the files are free" || return
 	checked && mkdir new && cd new && is files make 1000 1000 && cd .. && checked &&
 		cat dir.*/* | wc -c && rm -rf ./* && sync -f . && is room "$EMPTY" && checked
 }
 
-# spoil BLOCK COUNT -- what is there is lost.
-spoil() {
+# overwrite BLOCK COUNT -- destroy these blocks.
+overwrite() {
 	tr '\0' x </dev/zero | dd of="/dev/$DM" bs=$PAGE seek="$1" count="$2" iflag=fullblock \
 		oflag=direct conv=notrunc status=none
 }
 
-# What one copy of a chunk has lost, a mount mends from the other, and fsck too.
-lost_copies() {
+# A mount repairs a damaged copy of a chunk from the other copy, and so does fsck.
+damaged_copies() {
 	local count=3000 n first second
 
 	go "$DM" && is files make $count $count && cd / && unmount && chunks >"$TMP/chunks" || return
 	[ "$(wc -l <"$TMP/chunks")" -ge $((count * 4 / 1007 - 4)) ] || fail "it has not grown" || return
 	while read -r n first second; do
 		if [ $((n % 2)) = 0 ]; then
-			spoil "$first" 16
+			overwrite "$first" 16
 		else
-			spoil "$second" 16
+			overwrite "$second" 16
 		fi || return
 	done <"$TMP/chunks"
 	! fsck_clean "/dev/$DM" || fail "fsck finds nothing" || return
 	mount_mendfs "/dev/$DM" && cd $MNT && files check $count && checked && files check $count &&
 		cd / && unmount || return
 	read -r n first second <"$TMP/chunks"
-	spoil "$first" 15 && fails_with "not a structure" fsck.mendfs -p "/dev/$DM" &&
+	overwrite "$first" 15 && fails_with "not a structure" fsck.mendfs -p "/dev/$DM" &&
 		fsck_clean "/dev/$DM" || return
-	# The records of all other chunks are behind that one.
-	spoil $((first + 15)) 1 && spoil $((second + 15)) 1 &&
+	# This block has the records of all other chunks.
+	overwrite $((first + 15)) 1 && overwrite $((second + 15)) 1 &&
 		fails_with "Structure needs cleaning" mount -t mendfs "/dev/$DM" $MNT &&
 		fails_with "metadata chunk 2 is found" fsck.mendfs -y "/dev/$DM" &&
 		fsck_clean "/dev/$DM" && mount_mendfs "/dev/$DM" && cd $MNT && on_exit cd / &&
 		files check 200 && [ "$(find . -type f | wc -l)" -gt $((count - 64)) ]
 }
 
-# A TiB whose ends are all there is of it: what lies between is the same 256 MiB over and over.
+# Print a table of 1 TiB. Only its ends have their own memory; the rest is the same 256 MiB many
+# times.
 tebibyte() {
 	local at
 
@@ -168,9 +171,9 @@ require_ns "$KIND"
 require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 
-check "a TiB" clean mounts_soon
+check "mount time of 1 TiB" with_undo mounts_soon
 require map small 0 65536 linear "/dev/$DISK" 0
-check "small files fill the device" clean fills_up
-check "what is empty is given back" clean gives_back
-check "copies that are lost" clean lost_copies
+check "small files fill the device" with_undo fills_up
+check "empty chunks are freed" with_undo gives_back
+check "damaged copies" with_undo damaged_copies
 finish

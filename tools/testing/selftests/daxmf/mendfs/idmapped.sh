@@ -9,12 +9,13 @@ KIND=${KIND:-memmap}
 
 MAPPED=/mnt/mapped
 
-# as UID COMMAND... -- of no group but the one of its number.
+# as UID COMMAND... -- run the command as this user, with the group of the same number only.
 as() {
 	setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"
 }
 
-# owned OWNERS FILE... -- as the filesystem has it, and the mount.
+# owned ID FILE... -- the user and the group have this ID in the filesystem, and the mapped ID in
+# the idmapped mount.
 owned() {
 	local file
 
@@ -30,7 +31,7 @@ shown() {
 		as 100007 sh -c "echo >>$MAPPED/old"
 }
 
-# All kinds of inodes, with a name and without one.
+# All kinds of inodes, with O_TMPFILE too.
 created() {
 	as 100005 sh -c "cd $MAPPED && touch file && mkdir folder && ln -s file link && mkfifo fifo" &&
 		owned 5 file folder link fifo && as 100005 python3 - <<-END &&
@@ -64,7 +65,7 @@ on_exit sh -c "umount $MAPPED 2>/dev/null || :"
 cd $MNT || exit
 on_exit cd /
 check "owners are mapped" shown
-check "owners of what is created" created
-check "owners and lists that are changed" changed
-check "all of it is on the media" kept
+check "owners of new inodes" created
+check "changes of owners and access control lists" changed
+check "owners are on the media" kept
 finish

@@ -1,22 +1,22 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Damaged images: each is mounted, or refused with a reason, and fsck agrees.
+# Damaged images: each is mounted or refused with a reason, and fsck finds the same.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin [0], and how long to go on instead of to the last image
+#   SEED=N RUNTIME=SECONDS	seed of the images [0], and how long to try images, instead of COUNT images
 #
-# It is in part a wait for RCU: several devices are used side by side.
+# A part of the time is spent waiting for RCU, so several devices are used at the same time.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 SEED=${SEED:-0}
-# Images of one seed.
+# The number of images of one seed.
 ALL=1000000
 COUNT=200
 [ -z "${RUNTIME-}" ] || COUNT=$ALL
-# Sectors of an image, see mfmend.
+# Size of an image in sectors, see mfmend.
 SECTORS=8320
 WORKERS=4
 
@@ -30,7 +30,7 @@ make_devices() {
 	done
 }
 
-# try_images WORKER -- its share of them.
+# try_images WORKER -- try the images of this worker.
 try_images() {
 	mfmend images --first $((SEED * ALL + $1)) --step $WORKERS \
 		--count $((COUNT / WORKERS)) ${RUNTIME:+--seconds "$RUNTIME"} \
@@ -41,7 +41,7 @@ try_all_images() {
 	local -a workers
 
 	mapfile -t workers < <(seq 0 $((WORKERS - 1)))
-	each try_images "${workers[@]}"
+	in_parallel try_images "${workers[@]}"
 }
 
 begin 1
@@ -50,6 +50,6 @@ require make_devices
 require modprobe mendfs
 
 check "damaged images" try_all_images
-# The mark may have gone from the log; mfmend has looked at what was in it.
+# The mark can have been overwritten in the log. mfmend has checked the log up to here.
 log_mark "$LOG_MARK"
 finish

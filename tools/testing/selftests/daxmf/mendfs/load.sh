@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory that fails while a filesystem is being mounted or unmounted: none of it is lost.
+# Memory fails while a filesystem is mounted or unmounted. Every failure is handled.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
@@ -9,7 +9,7 @@ KIND=${KIND:-virtio}
 
 ROUNDS=5
 
-# middle COPY -- the address of the metadata block in the middle of a copy.
+# middle COPY -- print the address of the metadata block in the middle of a copy.
 middle() {
 	echo $((START + $(metadata "$1" $((METADATA / 2))) * PAGE))
 }
@@ -19,73 +19,76 @@ start_mount() {
 	MOUNT=$!
 }
 
-# fails_meanwhile ADDRESS -- the filesystem takes the failure, and is not mounted yet.
+# fails_meanwhile ADDRESS -- the page fails, and the filesystem handles the failure before the mount
+# ends.
 fails_meanwhile() {
 	until poison "$1" 2>/dev/null; do
 		kill -0 "$MOUNT" || return
 	done
 	if mountpoint -q $MNT || ! kill -0 "$MOUNT"; then
-		fail "it was mounted already"
+		fail "the mount has already ended"
 	fi
 }
 
-# mounts -- and does what it has to.
+# mounts -- wait until the mount succeeds, and change to MNT.
 mounts() {
 	wait "$MOUNT" && cd $MNT || return
 }
 
-leaves() {
+unmounts() {
 	cd / && unmount && fsck_clean "/dev/$DISK"
 }
 
-# heals -- page 5 of the file, which may move.
-heals() {
-	write_page file 5 && has_page file 5 && address file 5 >"$TMP/file" && mended
+# repairs -- repair page 5 of the file by a write, which can move the page.
+repairs() {
+	write_page file 5 && has_page file 5 && address file 5 >"$TMP/file" && wait_repaired
 }
 
 data_fails() {
 	start_mount && fails_meanwhile "$(cat "$TMP/file")" && mounts && cannot_read file 5 &&
-		cannot_touch file 5 && same_but file 5 && heals && leaves
+		cannot_touch file 5 && same_except file 5 && repairs && unmounts
 }
 
 # metadata_fails COPY
 metadata_fails() {
-	start_mount && fails_meanwhile "$(middle "$1")" && mounts && mended && touch new &&
-		rm new && leaves
+	start_mount && fails_meanwhile "$(middle "$1")" && mounts && wait_repaired && touch new &&
+		rm new && unmounts
 }
 
 free_fails_meanwhile() {
-	start_mount && fails_meanwhile "$(cat "$TMP/unused")" && mounts && mended &&
-		is free_pages "$(cat "$TMP/free")" && leaves
+	start_mount && fails_meanwhile "$(cat "$TMP/unused")" && mounts && wait_repaired &&
+		is free_pages "$(cat "$TMP/free")" && unmounts
 }
 
-# The device goes: there is nothing to mount.
+# The device is removed during the mount, which fails.
 removed() {
 	start_mount && fails_meanwhile "$(cat "$TMP/unused")" && ns_unbind "$NS" || return
 	! wait $MOUNT || fail "it was mounted" || return
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") && fsck_clean "/dev/$DISK" && start_mount && mounts &&
-		leaves
+		unmounts
 }
 
-# What fails before an unmount is mended and written down by it.
+# Memory that failed before an unmount is repaired by it. Bad pages of files are recorded on the
+# media.
 before_unmount() {
 	start_mount && mounts && poison "$(cat "$TMP/file")" && poison "$(middle 0)" &&
-		poison "$(cat "$TMP/unused")" && leaves || return
+		poison "$(cat "$TMP/unused")" && unmounts || return
 	is sh -c "wc -l <'/sys/block/$DISK/badblocks'" 1 && start_mount && mounts &&
-		cannot_read file 5 && heals && leaves
+		cannot_read file 5 && repairs && unmounts
 }
 
-# What fails afterwards is nobody's, until the next mount.
+# Failures after the unmount are declined. The next mount finds the bad memory.
 after_unmount() {
 	local before
 
 	before=$(counters "$DISK")
 	fails_with busy poison "$(cat "$TMP/file")" && fails_with busy poison "$(cat "$TMP/unused")" &&
 		counters_moved "$DISK" "$before" 0 2 0 && start_mount && mounts &&
-		cannot_read file 5 && heals && is free_pages "$(cat "$TMP/free")" && leaves
+		cannot_read file 5 && repairs && is free_pages "$(cat "$TMP/free")" && unmounts
 }
 
-# fail_pages ADDRESS... -- one after the other, until told to stop; writes down how many.
+# fail_pages ADDRESS... -- fail the pages in turn until the file stop exists; write the number to
+# the file failures.
 fail_pages() {
 	local n=0 address
 
@@ -115,18 +118,18 @@ storm() {
 	echo "received delivered declined failed: ${was[*]}, then ${now[*]}"
 	[ $i = $ROUNDS ] || fail "it could not be mounted or unmounted" || return
 	[ $((now[0] - was[0])) = "$(cat "$TMP/failures")" ] || fail "not all were received" || return
-	[ $((now[1] + now[2])) = "${now[0]}" ] || fail "some have failed, or were lost" || return
+	[ $((now[1] + now[2])) = "${now[0]}" ] || fail "some failures were neither delivered nor declined" || return
 	[ "${now[1]}" -gt "${was[1]}" ] || fail "none was delivered" || return
 	[ "${now[2]}" -gt "${was[2]}" ] || fail "none was declined" || return
-	start_mount && mounts && cannot_read file 5 && heals &&
-		is sh -c 'ls -d dir.* | wc -l' $ROUNDS && rmdir dir.* && leaves && mend "$DISK"
+	start_mount && mounts && cannot_read file 5 && repairs &&
+		is sh -c 'ls -d dir.* | wc -l' $ROUNDS && rmdir dir.* && unmounts && clear_bad_blocks "$DISK"
 }
 
-# make BLOCKS -- a filesystem with so many blocks of metadata.
+# make BLOCKS -- make a filesystem with this number of metadata blocks, and two files.
 make() {
-	mkfs.mendfs -q -f -m "$1" "/dev/$DISK" && geometry && start_mount && mounts && fill file 16 &&
+	mkfs.mendfs -q -f -m "$1" "/dev/$DISK" && read_geometry && start_mount && mounts && fill file 16 &&
 		fill unused 64 && address file 5 >"$TMP/file" && address unused 63 >"$TMP/unused" &&
-		rm unused && free_pages >"$TMP/free" && leaves
+		rm unused && free_pages >"$TMP/free" && unmounts
 }
 
 begin 8
@@ -137,15 +140,15 @@ require use_mendfs "$NS"
 require cd /
 require unmount
 
-# So many that a mount takes a while.
+# Enough metadata that a mount takes a while.
 require make 10000
-check "a page of a file fails while it is mounted" data_fails
-check "the first copy of metadata fails while it is mounted" metadata_fails 0
-check "the second copy of metadata fails while it is mounted" metadata_fails 1
-check "a free page fails while it is mounted" free_fails_meanwhile
-check "the device is removed while it is mounted" removed
-check "memory fails just before it is unmounted" before_unmount
-check "memory fails after it was unmounted" after_unmount
+check "a page of a file fails during a mount" data_fails
+check "the first copy of metadata fails during a mount" metadata_fails 0
+check "the second copy of metadata fails during a mount" metadata_fails 1
+check "a free page fails during a mount" free_fails_meanwhile
+check "the device is removed during a mount" removed
+check "memory fails just before an unmount" before_unmount
+check "memory fails after an unmount" after_unmount
 require make 100
-check "memory fails all the time" storm
+check "memory fails all the time during mounts and unmounts" storm
 finish

@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Random operations on files, compared with a model in memory: at each read, all of it now and then,
-# and after a mount.
+# Random operations on files, compared with a model in memory: each read, all files from time to
+# time, and all files after a mount.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes in all [1, 16]
+#   SEED=N RUNTIME=SECONDS	seed of the random numbers, and the duration of the test [1, 16]
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -13,7 +13,7 @@ KIND=${KIND:-memmap}
 SEED=${SEED:-1}
 RUNTIME=${RUNTIME:-16}
 
-# run SEED [OPTION...] -- in a directory of its own.
+# run SEED [OPTION...] -- run fsmodel in the directory SEED.
 run() {
 	local seed=$1
 
@@ -23,30 +23,30 @@ run() {
 			"$MNT/$seed"
 }
 
-# is_left SEED -- its directory is as it was.
-is_left() {
+# is_unchanged SEED -- the directory SEED has the contents that the model has.
+is_unchanged() {
 	fsmodel check --ended --seed "$1" --progress "$TMP/$1" "$MNT/$1"
 }
 
-# as_left SEED... -- after a mount all is as it was.
-as_left() {
-	again && each is_left "$@"
+# unchanged SEED... -- the same for several directories, after a mount.
+unchanged() {
+	check_and_mount && in_parallel is_unchanged "$@"
 }
 
-nothing_left() {
+all_blocks_free() {
 	rm -rf "${MNT:?}"/* && sync && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)"
 }
 
 begin 5
 require_ns "$KIND"
 require mendfs_on "$NS"
-# For the command that a run mounts again with.
+# For check_and_mount, which fsmodel runs with --remount.
 export DISK MNT
-export -f again fail fsck_clean unmount
+export -f check_and_mount fail fsck_clean unmount
 
-check "a run alone, with mounts in between" run "$SEED" --remount again
-check "it has left its files for the next mount" as_left "$SEED"
-check "two runs side by side" each run $((SEED + 1)) $((SEED + 2))
-check "they have left their files for the next mount" as_left $((SEED + 1)) $((SEED + 2))
-check "what is removed leaves no block behind" nothing_left
+check "a run alone, with mounts in between" run "$SEED" --remount check_and_mount
+check "its files are unchanged after a mount" unchanged "$SEED"
+check "two runs at the same time" in_parallel run $((SEED + 1)) $((SEED + 2))
+check "their files are unchanged after a mount" unchanged $((SEED + 1)) $((SEED + 2))
+check "removed files leave no block allocated" all_blocks_free
 finish

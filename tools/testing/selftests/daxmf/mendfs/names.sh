@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Directories, links, attributes: what POSIX says of names, before and after a mount.
+# Directories, links and attributes as POSIX specifies them, before and after a mount.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The secret of the filesystem here, with which some names are known to have the same hash.
+# With this secret of the filesystem, the names in COLLIDING have the same hash.
 SECRET=000102030405060708090a0b0c0d0e0f
 COLLIDING=(11517 22854)
 COLLIDING_ATTRIBUTES=(user.35695 user.42055)
@@ -24,7 +24,7 @@ renameat2() {
 	END
 }
 
-# picture -- all that can be seen of the files, in an order.
+# picture -- print metadata, checksums and attributes of all files, sorted.
 picture() {
 	(
 		cd $MNT || exit
@@ -37,7 +37,7 @@ picture() {
 stays() {
 	local before
 
-	cd / && before=$(picture) && again && cd $MNT || return
+	cd / && before=$(picture) && check_and_mount && cd $MNT || return
 	is picture "$before"
 }
 
@@ -57,7 +57,7 @@ many_names() {
 		rm many/*[02468] && is sh -c 'ls many | wc -l' 1500
 }
 
-# positions DIRECTORY [START] -- names and where the directory goes on behind each, from a position
+# positions DIRECTORY [START] -- print each name, and the position after it, from the position START
 # on.
 positions() {
 	python3 - "$@" <<-'END'
@@ -79,11 +79,11 @@ positions() {
 	END
 }
 
-# Whoever reads a directory goes on where he was, also behind a mount.
+# A directory can be read on from a position, also after a mount.
 keeps_positions() {
 	local middle
 
-	positions many >"$TMP/before" && cd / && again && cd $MNT &&
+	positions many >"$TMP/before" && cd / && check_and_mount && cd $MNT &&
 		positions many | diff - "$TMP/before" || return
 	middle=$(sed -n 700p "$TMP/before") && [ "$(wc -l <"$TMP/before")" = 1500 ] &&
 		positions many "${middle% a *}" | diff - <(sed 1,700d "$TMP/before")
@@ -106,7 +106,7 @@ make_names() {
 		        found = found >> 8 ^ table[(found ^ byte) & 255]
 		    return found
 
-		# Four bytes make it any.
+		# Four more bytes give a text any CRC.
 		def made(text, wanted):
 		    steps = []
 		    for _ in range(4):
@@ -130,7 +130,7 @@ make_names() {
 	END
 }
 
-# Nobody can choose names that are next to each other in the order of a directory.
+# The hash is keyed: names with the same CRC are spread over the directory.
 spread() {
 	local hashes
 
@@ -141,7 +141,7 @@ spread() {
 	[ "$hashes" -ge 999 ] || fail "1000 names have $hashes hashes"
 }
 
-# hash_of NAME DIRECTORY -- the part of its position that names with the same hash share.
+# hash_of NAME DIRECTORY -- print the part of its position that is the hash.
 hash_of() {
 	positions "$2" | while read -r position name; do
 		[ "$name" != "$1" ] || echo $((position >> 32))
@@ -152,13 +152,13 @@ same_hash() {
 	local one=${COLLIDING[0]} other=${COLLIDING[1]} first
 
 	mkdir same && echo one >"same/$one" && echo other >"same/$other" &&
-		[ "$(hash_of "$one" same)" = "$(hash_of "$other" same)" ] ||
+		[ "$(hash_of "$one" same)" = "$(hash_of "$other" drivers_agree_on_disk)" ] ||
 		fail "they have different hashes" || return
-	# One is behind the other, and is found there.
+	# A read from the position after the first name returns the second one.
 	first=$(positions same | head -n 1)
 	positions same "${first%% *}" | diff - <(positions same | tail -n 1) || return
 	setfattr -n "${COLLIDING_ATTRIBUTES[0]}" -v one same &&
-		setfattr -n "${COLLIDING_ATTRIBUTES[1]}" -v other same && cd / && again && cd $MNT &&
+		setfattr -n "${COLLIDING_ATTRIBUTES[1]}" -v other same && cd / && check_and_mount && cd $MNT &&
 		is cat "same/$one" one && is cat "same/$other" other &&
 		is getfattr --only-values -n "${COLLIDING_ATTRIBUTES[0]}" same one &&
 		is getfattr --only-values -n "${COLLIDING_ATTRIBUTES[1]}" same other &&
@@ -188,7 +188,8 @@ renames() {
 		mv -T r/to r/full && is cat r/full from
 }
 
-# What overlayfs does to hide a name of its lower layer: the old name becomes a device.
+# RENAME_WHITEOUT, with which overlayfs hides a name of its lower layer: the old name becomes a
+# device.
 whiteouts() {
 	local whiteout="character special file 0:0 1"
 
@@ -203,7 +204,7 @@ whiteouts() {
 		is stat -c '%F %t:%T %h' w/a "$whiteout"
 }
 
-# overlay COMMAND -- run it where a filesystem of two layers on ours is.
+# overlay COMMAND -- run the command in an overlay of two layers on mendfs.
 overlay() {
 	local status=0
 
@@ -231,8 +232,9 @@ layers() {
 		! log_says "overlayfs: upper fs does not support" >/dev/null
 }
 
-# The VFS does not lock a directory that gets another name where it is. On one CPU, the one who
-# renames is stopped anywhere by the other, who looks after he went on.
+# The VFS does not lock a directory that is renamed within its parent. Both processes run on one
+# CPU. The one with the real-time priority interrupts the renaming one at a random point, and checks
+# the link count later.
 renamed_meanwhile() {
 	python3 - <<-'END'
 		import os, random, time
@@ -287,8 +289,8 @@ attributes() {
 		fails_with "No space left" setfattr -n user.big -v "$(printf 'z%.0s' {1..5000})" a/one
 }
 
-# It takes no longer to find one of many attributes than one of few. What else the machine does
-# meanwhile is in both; the shortest time is that without.
+# Finding one of many attributes takes as long as finding one of few. The shortest time of 20 is
+# compared, because other work of the machine makes single times longer.
 many_attributes() {
 	python3 - <<-'END'
 		import os, time
@@ -309,7 +311,8 @@ many_attributes() {
 	END
 }
 
-# A directory that was read has a new time of access, which the filesystem is told later.
+# The new access time of a directory reaches the filesystem after the read, and must not overwrite
+# later times.
 times() {
 	local future=4102444800
 
@@ -327,7 +330,7 @@ unlinked() {
 	return $status
 }
 
-# with_handles -- run a program on standard input, which may call handle().
+# with_handles -- run the Python program on standard input, which can call handle().
 with_handles() {
 	{
 		cat <<-'END'
@@ -348,7 +351,7 @@ with_handles() {
 	} | python3 -
 }
 
-# A handle finds its file until that is gone, whether or not it has a name.
+# A handle finds its file until the inode is evicted, with or without a name.
 handles() {
 	touch handled && with_handles <<-'END'
 		estale = 116
@@ -371,7 +374,7 @@ handles() {
 	END
 }
 
-# A handle that has the directory, too, finds the file by its name, if nobody has it in memory.
+# A handle with the directory finds the file and its path when neither is cached.
 connected_handles() {
 	mkdir -p deep/er && touch deep/er/file && ln deep/er/file deep/other && with_handles <<-'END'
 		def place(handle):
@@ -416,22 +419,22 @@ on_exit cd /
 
 check "directories, files, links and devices" make_tree
 check "thousands of names in a directory" many_names
-check "the order of a directory stays, also over a mount" keeps_positions
-check "nobody chooses where names are in the order" spread
+check "the order of a directory stays, also after a mount" keeps_positions
+check "names with one CRC are spread over the directory" spread
 check "names and attributes that have the same hash" same_hash
 check "names of 255 bytes" long_names
 check "renames, with NOREPLACE and EXCHANGE" renames
 check "renames with WHITEOUT" whiteouts
 check "the upper layer of overlayfs" layers
-check "the links of a directory that is renamed meanwhile" renamed_meanwhile
+check "the link count of a directory during a rename" renamed_meanwhile
 check "symbolic links, O_TMPFILE" links
 check "extended attributes" attributes
-check "thousands of attributes of a file" many_attributes
+check "a file with thousands of attributes" many_attributes
 check "times of changes" times
-check "a file without a name lives as long as it is open" unlinked
+check "a file without a name stays while it is open" unlinked
 check "handles of files" handles
 check "handles of files with their directories" connected_handles
 check "leases" leases
-check "all of it is there after a mount" stays
-check "what is removed leaves no block behind" all_free
+check "all files are unchanged after a mount" stays
+check "removed files leave no block allocated" all_free
 finish

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Each allocation of an operation fails once: the operation fails with ENOMEM and leaves all as it
-# was, or succeeds all the same.
+# Each allocation of an operation fails once: the operation fails with ENOMEM and changes nothing,
+# or it succeeds.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Failures of a page of a file: exactly its owners are told. And a block that very many own.
+# Exactly the owners of a failed page are signalled. And a block with very many owners.
 #
-#   RUNTIME=SECONDS	from a minute on, a million of them, whatever time it takes
+#   RUNTIME=SECONDS	with 60 or more, the block has a million owners; the duration does not depend on it
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 HALF=$((32 * PAGE))
-# Owners of one block, and blocks of metadata for two records of each.
+# The number of owners of one block, and the metadata blocks for two records of each.
 MANY=$((1 << 15))
 [ "${RUNTIME:-0}" -lt 60 ] || MANY=$((1 << 20))
 METADATA=$((2 * MANY / 63 + 500))
@@ -30,18 +30,18 @@ rewrite() {
 	dd if=/dev/zero of=clone bs=$PAGE seek=$(($1 / PAGE)) count=1 conv=notrunc,fsync status=none
 }
 
-heals() {
+repairs() {
 	fails_with "Input/output error" dax_read alone 2 &&
 		dd if=/dev/zero of=alone bs=$PAGE seek=2 count=1 conv=notrunc,fsync status=none &&
 		dax_read alone 2
 }
 
-# One block is written, punched, truncated and removed however many own it, also at a mount: it goes
-# with the last one.
+# Files with a block that very many own are written, punched, truncated, mounted and removed. The
+# block is freed with its last owner.
 many_owners() {
 	local free
 
-	free=$(stat -f -c %f .) && make_many many $MANY && is stat -f -c %f . $((free - 1)) &&
+	free=$(stat -f -c %f .) && make_self_shared many $MANY && is stat -f -c %f . $((free - 1)) &&
 		is stat -c %b many $((8 * MANY)) || return
 	share many other && rewrite_many other && xfs_io -c 'fpunch 40k 4k' many &&
 		has_many other 7 && has_many many 9 && is stat -f -c %f . $((free - 2)) || return
@@ -55,7 +55,7 @@ rewrite_many() {
 	dd if=/dev/zero of="$1" bs=$PAGE seek=5 count=1 conv=notrunc,fsync status=none
 }
 
-# has_many FILE BLOCK
+# has_many FILE BLOCK -- the block has the data of make_self_shared().
 has_many() {
 	is dax_word "$1" "$2" many
 }
@@ -65,7 +65,7 @@ dax_word() {
 }
 
 stays() {
-	cd / && again && cd $MNT || return
+	cd / && check_and_mount && cd $MNT || return
 }
 
 begin 10
@@ -76,24 +76,24 @@ on_exit cd /
 require make_files
 require fill alone 16
 
-# Before any fails: what is mended then becomes free at its own time.
-check "a block that very many own" many_owners
+# Before any page fails, because repaired blocks become free later.
+check "a block with very many owners" many_owners
 for source in madvise corrupt-pfn; do
-	check "an owner of an unshared page is told ($source)" \
-		told "$source" "alone,offset=$([ $source = madvise ] && echo 8K || echo 16K)" \
+	check "the owner of an unshared page is signalled ($source)" \
+		owners_signalled "$source" "alone,offset=$([ $source = madvise ] && echo 8K || echo 16K)" \
 		stranger,offset=8K,quiet
 done
-check_ours "a page that failed cannot be read until it is written whole" heals
+check_ours "a page that failed cannot be read until it is written whole" repairs
 check "a block of the shared half has three owners" \
-	told corrupt-pfn whole,offset=4K clone,offset=4K part,offset=4K stranger,offset=4K,quiet
+	owners_signalled corrupt-pfn whole,offset=4K clone,offset=4K part,offset=4K stranger,offset=4K,quiet
 check "a block of the other half has two" \
-	told corrupt-pfn whole,offset=160K clone,offset=160K part,offset=160K,quiet
-check "the partial copy's own block has one" \
-	told corrupt-pfn part,offset=164K whole,offset=164K,quiet
-check "a block that one file has at two offsets tells both" \
-	told corrupt-pfn whole,offset=$HALF twice,offset=0 twice,offset=64K
+	owners_signalled corrupt-pfn whole,offset=160K clone,offset=160K part,offset=160K,quiet
+check "a block that only the partial copy has, has one" \
+	owners_signalled corrupt-pfn part,offset=164K whole,offset=164K,quiet
+check "a block that a file has at two offsets has both as owners" \
+	owners_signalled corrupt-pfn whole,offset=$HALF twice,offset=0 twice,offset=64K
 require rewrite 8192
 check "a copy that was written to is no longer an owner" \
-	told corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
-check "all is well on the media" stays
+	owners_signalled corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
+check "fsck finds no damage" stays
 finish

@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A read() that sleeps in the middle of a copy, while page faults give its file another place: it reads what
-# the file had, and not what others write where that was.
+# A read() sleeps in the middle of a copy, while page faults move its file to other blocks. It must
+# read the data of the file, and not what other files write to the old blocks.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# reads_own WHAT -- a file of 4 pages of "a", whose copy is "other", is read to memory where a page fault waits
-# for userfaultfd. Its pages are stored to, then WHAT happens, then the reader goes on.
+# reads_own WHAT -- a file of 4 pages of "a", whose copy is "other", is read into memory where a
+# page fault waits for userfaultfd. Its pages are stored to, WHAT is called, and then the reader
+# continues.
 reads_own() {
 	python3 - "$1" <<-END
 		import ctypes, fcntl, mmap, os, struct, sys, threading
@@ -39,7 +40,7 @@ reads_own() {
 		    is_stored()
 		    is_freed()
 
-		# Memory that is not there yet
+		# Memory that is not present yet
 		libc = ctypes.CDLL(None, use_errno=True)
 		memory = mmap.mmap(-1, SIZE)
 		address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
@@ -54,18 +55,18 @@ reads_own() {
 		reader = threading.Thread(target=lambda: done.append(libc.pread(file, ctypes.c_void_p(address), SIZE, 0)))
 		reader.start()
 		os.read(uffd, 32)
-		# It sleeps in the first page.
+		# The reader sleeps in the first page.
 		store[:] = b"b" * SIZE
 		globals()[sys.argv[1]]()
 		fcntl.ioctl(uffd, UFFDIO_ZEROPAGE, bytearray(struct.pack("QQQQ", address, SIZE, 0, 0)))
 		reader.join()
 		assert done == [SIZE], done
-		assert set(memory[:]) <= set(b"ab"), "it has read %r" % set(memory[:])
+		assert set(memory[:]) <= set(b"ab"), "it read %r" % set(memory[:])
 		assert store[:] == b"b" * SIZE
 	END
 }
 
-# case_of WHAT -- and all blocks are free again in the end.
+# case_of WHAT -- make the files, call reads_own, and check that all blocks are free afterwards.
 case_of() {
 	local free
 
@@ -81,7 +82,7 @@ remount_small() {
 begin 4
 [ -e /proc/sys/vm/unprivileged_userfaultfd ] || skip_all "needs userfaultfd()"
 require_disk "$KIND"
-# So small that one can write to all of it.
+# So small that is_freed() can write to all of it.
 # shellcheck disable=SC2046 # these are words
 require map small $(linear 0 16 "$DISK" 0)
 require mkfs.mendfs -q -f "/dev/$DM"
@@ -89,8 +90,8 @@ require mount_mendfs "/dev/$DM"
 cd $MNT || exit
 on_exit cd /
 
-check "what is read is freed, and used again" case_of is_freed
-check "what is read is another file's alone, which is written to" case_of is_written
-check "the same, through a mapping" case_of is_stored
-check "the same, and then it is freed" case_of is_swapped
+check "the blocks that are read are freed and used again" case_of is_freed
+check "the blocks that are read belong only to another file, which is written" case_of is_written
+check "the same, with stores through a mapping" case_of is_stored
+check "the same, and then the blocks are freed" case_of is_swapped
 finish

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The device goes away under a mounted filesystem: whoever maps a file is told, nothing can be read
-# or changed any more, and the filesystem lets go.
+# The device is removed under a mounted filesystem: processes that map a file are signalled, files
+# can be neither read nor changed, and the filesystem can be unmounted.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -32,7 +32,7 @@ comes_back() {
 		mount_mendfs "/dev/$DISK" && (cd $MNT && sha256sum --quiet -c sums)
 }
 
-# work -- change and map files until that fails.
+# work -- change and map files until that fails; print the number of rounds.
 work() {
 	local i
 
@@ -57,7 +57,7 @@ under_load() {
 		unmount_in_time && comes_back && cat "$TMP"/done.*
 }
 
-# hold_page -- have a page of a file in a pipe, until somebody opens the FIFO.
+# hold_page -- a process keeps a page of a file in a pipe until the FIFO is opened.
 hold_page() {
 	mkfifo "$TMP/let-go" && python3 - "$MNT/other" "$TMP/let-go" >"$TMP/held" <<-END &
 		import ctypes, mmap, os, signal, sys
@@ -82,7 +82,7 @@ is_waiting() {
 	grep -q . "/proc/$1/stack" && grep -qE 'revoke|fsleep|notify_failure' "/proc/$1/stack"
 }
 
-# Memory that somebody uses must not go.
+# The removal waits for memory that is in use.
 waits_for_users() {
 	local job
 
@@ -102,14 +102,14 @@ cd $MNT || exit
 require make_files
 require cd /
 
-check "every process with a mapping is told" \
-	told unbind $MNT/shared,offset=8K $MNT/clone,offset=8K \
+check "every process with a mapping is signalled" \
+	owners_signalled unbind $MNT/shared,offset=8K $MNT/clone,offset=8K \
 	$MNT/huge,write,length=$HUGE,lsb=21 $MNT/other,late
-check "nothing can be read or changed any more" is_over
+check "files can be neither read nor changed" is_over
 check "the filesystem can be unmounted" unmount_in_time
 check "the namespace has no driver and no disk" fails_with "has no disk" ns_disk "$NS"
-check "bound again, all is there, also what was only written to memory" comes_back
-check "under load" under_load
-check "a page that somebody uses is waited for" waits_for_users
-check "once more" under_load
+check "the namespace is bound again, and all data is there, also unsynced data" comes_back
+check "removal under load" under_load
+check "removal waits for a page that is in use" waits_for_users
+check "removal under load again" under_load
 finish

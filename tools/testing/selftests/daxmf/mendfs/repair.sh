@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Superblock, journal and metadata in memory that has failed: mended from memory, or done without,
-# or the end of it.
+# Superblock, journal and metadata in failed memory: they are repaired, one good copy is used, or
+# the filesystem shuts down.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# fails BLOCK...
+# fails BLOCK... -- the blocks fail.
 fails() {
 	local block
 
@@ -16,14 +16,14 @@ fails() {
 	done
 }
 
-# goes_on -- what there is can be read, and changed.
-goes_on() {
+# works -- files can be read and changed.
+works() {
 	COUNT=$((${COUNT:-0} + 1))
 	mkdir dir.$COUNT && echo text >dir.$COUNT/file && ln dir.$COUNT/file link.$COUNT &&
 		is cat link.$COUNT text && has_all
 }
 
-# has_all -- all that goes_on() has made.
+# has_all -- all files of works() are there.
 has_all() {
 	local file text count=0
 
@@ -34,7 +34,7 @@ has_all() {
 	[ $count = $((2 * COUNT)) ] || fail "$count of $((2 * COUNT)) are there"
 }
 
-# has_grown -- there is more metadata, from the data.
+# has_grown -- make so many files that the metadata grows.
 has_grown() {
 	mkdir many && python3 - <<-END && is sh -c 'ls many | wc -l' 3000 && chunk 0 0 >/dev/null
 		import os
@@ -43,7 +43,7 @@ has_grown() {
 	END
 }
 
-# chunk COPY BLOCK -- of the third chunk of the metadata, its block on the device.
+# chunk COPY BLOCK -- print the block number on the device of a block of the third metadata chunk.
 chunk() {
 	local -a copies
 
@@ -52,7 +52,7 @@ chunk() {
 	[ ${#copies[@]} = 2 ] && echo $((copies[$1] + $2))
 }
 
-# is_good BLOCK... -- it can be read, and written.
+# is_good BLOCK... -- the blocks can be read.
 is_good() {
 	local block
 
@@ -62,12 +62,12 @@ is_good() {
 	done
 }
 
-# mends BLOCK... -- all of them fail at once.
-mends() {
-	fails "$@" && goes_on && mended && is_good "$@" && goes_on && remount && has_all
+# repairs BLOCK... -- the blocks fail at once, and are repaired.
+repairs() {
+	fails "$@" && works && wait_repaired && is_good "$@" && works && remount && has_all
 }
 
-# until_stopped COMMAND... -- again and again.
+# until_stopped COMMAND... -- repeat the command until the file stop exists.
 until_stopped() {
 	while [ ! -e "$TMP/stop" ]; do
 		"$@" || return
@@ -93,81 +93,81 @@ both_copies_fail() {
 	fails "${blocks[@]}"
 }
 
-# Both copies of a bit of everything fail, and a page of a file, while that file grows and others
-# come and go.
-mends_under_load() {
+# Both copies of some blocks of each kind fail, and a page of a file, while that file grows and
+# others are made and removed.
+repairs_under_load() {
 	local job page status=0
 
 	fill lost 1 && page=$(address lost 0) || return
-	each until_stopped comes_and_goes grows &
+	in_parallel until_stopped comes_and_goes grows &
 	job=$!
-	both_copies_fail && poison "$page" && goes_on && cannot_read lost 0 && write_page lost 0 &&
-		mended && goes_on || status=1
+	both_copies_fail && poison "$page" && works && cannot_read lost 0 && write_page lost 0 &&
+		wait_repaired && works || status=1
 	touch "$TMP/stop"
 	wait $job && rm "$TMP/stop" && [ $status = 0 ] && remount && has_all
 }
 
-mends_machine_check() {
+repairs_machine_check() {
 	local block
 
 	for block; do
-		machine_check $((START + block * PAGE)) || return
+		raise_machine_check $((START + block * PAGE)) || return
 	done
-	goes_on && mended && is_good "$@" && goes_on && remount && has_all
+	works && wait_repaired && is_good "$@" && works && remount && has_all
 }
 
-# The driver does not know of it, so the list of bad blocks says nothing. What was mended is written
-# with each change.
-mends_unknown() {
+# The driver does not list the bad memory, so the list of bad blocks does not show the repair.
+# Repaired blocks are written with each change.
+repairs_unknown() {
 	local block end
 
 	for block; do
-		machine_check $((START + block * PAGE)) || return
+		raise_machine_check $((START + block * PAGE)) || return
 	done
 	end=$((SECONDS + 5))
 	while [ $SECONDS -lt $end ]; do
-		goes_on || return
+		works || return
 	done
 	remount && has_all
 }
 
 # --- Memory that cannot be repaired ---
 
-# One copy is enough, also for a mount.
-does_without() {
-	fails "$(metadata 0 0)" "$(journal 1 0)" "$(superblock 0)" && goes_on &&
-		wait_for log_says "mendfs: $DISK: .* cannot be repaired" && goes_on &&
+# One good copy is enough, also for a mount.
+uses_one_copy() {
+	fails "$(metadata 0 0)" "$(journal 1 0)" "$(superblock 0)" && works &&
+		wait_for log_says "mendfs: $DISK: .* cannot be repaired" && works &&
 		cd / && unmount && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd / && has_all &&
-		goes_on
+		works
 }
 
-# Of some blocks one copy is bad, and lies beside the good copy of another. The device is so small that
-# the kernel, if it is asked to, reads ahead over all of that.
+# Some blocks have one bad copy, next to the good copy of another block. The device is so small that
+# the kernel's readahead, if it is used, reads over all of them.
 side_by_side() {
 	local below=$DISK DISK block found
 
 	cd / && unmount && map small 0 $((192 << 11)) linear "/dev/$below" 0 && DISK=$DM &&
 		mkfs.mendfs -q -f "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT && on_exit cd / &&
-		COUNT=0 && goes_on && geometry && cd / && unmount || return
+		COUNT=0 && works && read_geometry && cd / && unmount || return
 	for block in "$(superblock 1)" "$(metadata 0 2)" "$(metadata 0 6)" "$(metadata 0 20)" \
 		"$(metadata 1 5)" "$(metadata 1 7)" "$(metadata 1 9)" "$(metadata 1 15)"; do
 		echo "$((block * PAGE / 512)) 8" >"/sys/block/$below/badblocks" || return
 	done
-	# There is something to be repaired.
+	# fsck finds damage, and no loss.
 	found=$(fsck.mendfs -n --json "/dev/$DISK")
 	echo "$found"
 	[[ $found == *'"errors":8,'*'"losses":0,'* ]] && mount_mendfs "/dev/$DISK" && cd $MNT && has_all
 }
 
-# is_over -- nothing can be read or changed any more.
+# is_over -- files can be neither read nor changed.
 is_over() {
 	fails_with "Input/output error" ls . && fails_with "Input/output error" cat open &&
 		fails_with "Input/output error" touch open &&
 		fails_with "Input/output error" mkdir other &&
-		fails_with "Input/output error" sync open && fails_with "BUS" is_touched open 0
+		fails_with "Input/output error" sync open && fails_with "BUS" can_touch open 0
 }
 
-# ends BLOCK... -- and the log has one line.
+# ends BLOCK... -- the blocks fail, and the filesystem shuts down with one line in the log.
 ends() {
 	echo text >open && log_mark "ends $*" && fails "$@" &&
 		wait_for log_says "mendfs: $DISK: .* its other copy, shutting down" "ends $*" &&
@@ -180,59 +180,59 @@ cannot_mount() {
 		log_says "mendfs: $DISK: $1" "ends"
 }
 
-# afresh KIND -- a filesystem on memory that is good.
-afresh() {
+# start_on KIND [DRIVER] -- make a filesystem on a namespace of this kind.
+start_on() {
 	require_ns "$1"
 	require use_mendfs "$NS" "${2:-daxmf_pmem}"
-	require geometry
+	require read_geometry
 	COUNT=0
-	require goes_on
+	require works
 }
 
 begin 19
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
-on_exit forget_poison
+on_exit reset_nfit
 
-afresh virtio
+start_on virtio
 for copy in 0 1; do
-	check "superblock, copy $copy" mends "$(superblock $copy)"
-	check "journal, copy $copy" mends "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
+	check "superblock, copy $copy" repairs "$(superblock $copy)"
+	check "journal, copy $copy" repairs "$(journal $copy 0)" "$(journal $copy $((JOURNAL / 2)))" \
 		"$(journal $copy $((JOURNAL - 1)))"
-	check "metadata, copy $copy" mends "$(metadata $copy 0)" "$(metadata $copy $((METADATA - 1)))"
+	check "metadata, copy $copy" repairs "$(metadata $copy 0)" "$(metadata $copy $((METADATA - 1)))"
 done
 require has_grown
 for copy in 0 1; do
-	check "metadata that has grown, copy $copy" mends "$(chunk $copy 0)" "$(chunk $copy 9)" \
+	check "metadata that has grown, copy $copy" repairs "$(chunk $copy 0)" "$(chunk $copy 9)" \
 		"$(chunk $copy 15)"
 done
-check "metadata that has grown, both copies" mends \
+check "metadata that has grown, both copies" repairs \
 	"$(chunk 0 0)" "$(chunk 1 0)" "$(chunk 0 5)" "$(chunk 1 5)" "$(chunk 0 15)" "$(chunk 1 15)"
-check "both copies of all three" mends \
+check "both copies of superblock, journal and metadata" repairs \
 	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 0 5)" \
 	"$(superblock 1)" "$(journal 1 0)" "$(metadata 1 0)" "$(metadata 1 5)"
-check "both copies of all three, under load" mends_under_load
-check "machine checks" mends_machine_check \
+check "both copies of superblock, journal and metadata, under load" repairs_under_load
+check "machine checks" repairs_machine_check \
 	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 1 0)"
-afresh memmap nd_pmem
-check "machine checks that the driver does not know of" mends_unknown \
+start_on memmap nd_pmem
+check "machine checks that the driver does not record" repairs_unknown \
 	"$(superblock 0)" "$(journal 0 0)" "$(metadata 0 0)" "$(metadata 1 0)"
 
-afresh nvdimm
-check "one copy that cannot be repaired is done without" does_without
-check "both copies that cannot be repaired are the end" ends "$(metadata 0 0)" "$(metadata 1 0)"
-check "what is lost cannot be mounted" cannot_mount "metadata block 0: both copies are bad"
+start_on nvdimm
+check "the filesystem works with one copy of blocks that cannot be repaired" uses_one_copy
+check "it shuts down when both copies cannot be repaired" ends "$(metadata 0 0)" "$(metadata 1 0)"
+check "it cannot be mounted when both copies are bad" cannot_mount "metadata block 0: both copies are bad"
 require cd /
-require forget_poison
-afresh nvdimm
-check "so are those of the journal" ends "$(journal 0 1)" "$(journal 1 1)"
+require reset_nfit
+start_on nvdimm
+check "it shuts down when both copies of the journal are bad" ends "$(journal 0 1)" "$(journal 1 1)"
 require cd /
-require forget_poison
-afresh nvdimm
+require reset_nfit
+start_on nvdimm
 require has_grown
-check "so are those of metadata that has grown" ends "$(chunk 0 3)" "$(chunk 1 3)"
+check "it shuts down when both copies of metadata that has grown are bad" ends "$(chunk 0 3)" "$(chunk 1 3)"
 require cd /
-require forget_poison
-afresh nvdimm
-check "fsck loses nothing that lies beside what is bad" clean side_by_side
+require reset_nfit
+start_on nvdimm
+check "fsck keeps good copies that lie beside bad ones" with_undo side_by_side
 finish

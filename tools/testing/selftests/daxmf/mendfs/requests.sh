@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What programs ask of a filesystem: its label, who owns its blocks, how direct I/O must be aligned.
+# Requests of programs: the label, the owners of blocks (GETFSMAP), and the alignment of direct I/O.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# label [NEW] -- what it is, or set it.
+# label [NEW] -- print the label, or set it.
 label() {
 	python3 - $MNT "$@" <<-'END'
 		import fcntl, os, sys
@@ -20,7 +20,7 @@ label() {
 	END
 }
 
-# label_on_media LABEL
+# label_on_media LABEL -- the label is on the media.
 label_on_media() {
 	fsck.mendfs -n --json "/dev/$DISK" | grep -q "\"label\":\"$1\""
 }
@@ -37,7 +37,7 @@ labels() {
 		fsck_clean "/dev/$DISK" && label_on_media last
 }
 
-# as_user COMMAND... -- as an ordinary one; a function, too.
+# as_user COMMAND... -- run a command or a function as an ordinary user.
 as_user() {
 	# shellcheck disable=SC2163 # it has the name
 	export -f "$1"
@@ -54,9 +54,9 @@ restore_superblock() {
 		status=none
 }
 
-# The machine stops when the first copy has the new label and the second the old one.
+# The machine stopped when the first copy had the new label and the second copy the old one.
 label_interrupted() {
-	mendfs_on "$NS" -L old && geometry && save_superblock 1 "$TMP/old" && label new && unmount &&
+	mendfs_on "$NS" -L old && read_geometry && save_superblock 1 "$TMP/old" && label new && unmount &&
 		restore_superblock 1 "$TMP/old" && fsck_clean "/dev/$DISK" && label_on_media new &&
 		mount_mendfs "/dev/$DISK" && is label new && unmount &&
 		save_superblock 0 "$TMP/first" && save_superblock 1 "$TMP/second" &&
@@ -66,8 +66,8 @@ label_interrupted() {
 	save_superblock 1 "$TMP/second" && cmp "$TMP/first" "$TMP/second"
 }
 
-# Of the whole device, with as many records a call as you like; then who owns what is compared with what
-# the files say.
+# The map of the whole device is the same with any number of records per call. Its owners are
+# compared with the fiemap of the files.
 map_is_right() {
 	python3 - $MNT <<-'END'
 		import errno, fcntl, os, re, struct, subprocess, sys
@@ -109,7 +109,7 @@ map_is_right() {
 		key = lambda r: (r[2], 0 if r[1] & SPECIAL else r[3], r[4])
 		assert sorted(whole, key=key) == whole
 
-		# No byte is missing, and what nobody shares is there once.
+		# No byte is missing, and unshared bytes are there once.
 		end = 0
 		for r in whole:
 		    assert r[2] == end or r[2] < end and r[1] & SHARED, (r, end)
@@ -120,7 +120,7 @@ map_is_right() {
 		assert end == int(open(f"/sys/dev/block/{os.major(os.fstat(directory).st_dev)}:{os.minor(os.fstat(directory).st_dev)}/size").read()) * 512
 		assert whole[0][3] == whole[-1][3] == METADATA
 
-		# What the files say.
+		# The extents of the files.
 		owned = {}
 		for name in os.listdir(sys.argv[1]):
 		    path = os.path.join(sys.argv[1], name)
@@ -137,14 +137,14 @@ map_is_right() {
 		    assert blocks(mine) == blocks(extents), number
 		assert {r[3] for r in whole if not r[1] & SPECIAL} == set(owned)
 
-		# Up to a limit.
+		# Records up to a limit.
 		middle = whole[len(whole) // 2]
 		limit = record(device, middle[1], middle[2], middle[3], middle[4], 0)
 		upto = [r for r in whole if key(r) <= key(middle)]
 		found = everything(3, limit)
 		assert [r[2:] for r in found] == [r[2:] for r in upto], (found[-1], middle)
 
-		# Whatever has a byte, wherever it begins.
+		# All records that have a byte, wherever they begin.
 		for r in whole[::max(1, len(whole) // 20)]:
 		    byte = r[2] + r[5] // 2
 		    limit = record(device, 0xffffffff, byte, TOP, TOP, 0)
@@ -177,11 +177,11 @@ map_is_right() {
 maps() {
 	mendfs_on "$NS" && cd $MNT && on_exit cd / && map_is_right && fill alone 100 && fill holes 100 &&
 		fallocate -p -o 40960 -l 40960 holes && share alone copy && share alone part 8192 0 16384 &&
-		share alone part 8192 65536 16384 && rm alone && make_many many 3000 && touch empty &&
+		share alone part 8192 65536 16384 && rm alone && make_self_shared many 3000 && touch empty &&
 		mkdir folder && map_is_right && remount && map_is_right
 }
 
-# The program that the suite of XFS has for it knows our answers.
+# The fsmap command of xfs_io prints the map.
 mapped_by_xfs_io() {
 	xfs_io -c fsmap $MNT | grep -c . | grep -qv "^0$"
 }
@@ -207,7 +207,7 @@ alignment() {
 	END
 }
 
-# What Documentation/mendfs.rst says that there is not.
+# Features that Documentation/mendfs.rst lists as missing are refused.
 absent() {
 	fallocate -l 1M absent && mkswap -q absent && fails_with "Invalid argument" swapon absent &&
 		python3 - "/dev/$DISK" <<-'END'
@@ -243,15 +243,15 @@ absent() {
 
 begin 6
 require_ns "$KIND"
-check "labels" clean labels
-check "who owns what" clean maps
+check "labels" with_undo labels
+check "owners of blocks" with_undo maps
 require mendfs_on "$NS"
 cd $MNT || exit
 on_exit cd /
-check "who owns what, as xfs_io shows it" mapped_by_xfs_io
-check "direct I/O of any bytes" alignment
-check "what there is not" absent
+check "owners of blocks in xfs_io" mapped_by_xfs_io
+check "direct I/O with any alignment" alignment
+check "missing features" absent
 cd / || exit
 require unmount
-check "a label that was set halfway" clean label_interrupted
+check "an interrupted change of the label" with_undo label_interrupted
 finish

@@ -1,21 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A filesystem that grows with its device while it is in use: a volume of LVM, a mapped device, a
-# partition.
+# A mounted filesystem grows with its device: a volume of LVM, a mapped device, a partition.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# Blocks of a filesystem before and after, where a case does not need others.
+# The default numbers of blocks before and after.
 OLD=4096 NEW=8192
 
-# blocks N -- so long is the mapped device.
+# blocks N -- set the length of the mapped device.
 blocks() {
 	echo 0 $(($1 * 8)) linear "/dev/$A" 0 | reload resized
 }
 
-# go -- to a filesystem of OLD blocks on a device that is longer then, as far as DEVICE or NEW.
+# go -- make and mount a filesystem of OLD blocks, extend the device to DEVICE or NEW blocks, and
+# change to MNT.
 go() {
 	blocks $OLD && mkfs.mendfs -q -f "/dev/$DM" && mount_mendfs "/dev/$DM" &&
 		blocks "${DEVICE:-$NEW}" && cd $MNT && on_exit cd /
@@ -25,13 +25,13 @@ grow() {
 	mendfs grow $MNT "$@"
 }
 
-# resize BLOCKS -- by the kernel alone.
+# resize BLOCKS -- call the ioctl directly.
 resize() {
 	python3 -c "import fcntl, os, struct
 fcntl.ioctl(os.open('$MNT', os.O_RDONLY), 0x40086610, struct.pack('Q', $1))"
 }
 
-# size_is BLOCKS -- what the superblock and statfs() say.
+# size_is BLOCKS -- the superblock and statfs() have this size.
 size_is() {
 	local shown data free
 
@@ -41,16 +41,16 @@ size_is() {
 	fi
 }
 
-# checked -- all is well on the media, and after a mount there is what there was.
+# checked -- fsck finds no damage, and size and free space are the same after a mount.
 checked() {
 	local before DISK=$DM
 
-	before=$(stat -f -c '%b %f' $MNT) && cd / && again && cd $MNT &&
+	before=$(stat -f -c '%b %f' $MNT) && cd / && check_and_mount && cd $MNT &&
 		is stat -f -c '%b %f' $MNT "$before"
 }
 
-# write_on -- files with an fsync() each, one after the other, until there is the file stop; prints how
-# many. Says so when it has begun.
+# write_on -- write files with an fsync() each until the file stop exists; print their number. Makes
+# the file begun after ten files.
 write_on() {
 	python3 - <<-'END'
 		import os
@@ -70,7 +70,7 @@ write_on() {
 	END
 }
 
-# Twice, the second time to where another disk is, while files are written.
+# The filesystem grows twice, the second time onto another disk, while files are written.
 on_lvm() {
 	local writer
 
@@ -86,22 +86,23 @@ on_lvm() {
 
 	touch stop
 	wait $writer && cat "$TMP/written" && [ $status = 0 ] || return
-	same_but before -1 && fallocate -l 520M gap && owners_told 512 && same_but before -1 &&
-		cat during.* >/dev/null && checked && same_but before -1
+	same_except before -1 && fallocate -l 520M gap && owners_notified 512 && same_except before -1 &&
+		cat during.* >/dev/null && checked && same_except before -1
 }
 
-# owners_told MIB -- of a failure there, or behind that; what has failed is repaired.
-owners_told() {
+# owners_notified MIB -- owners are signalled of a failure at or after this offset, and the page is
+# repaired.
+owners_notified() {
 	fill last 16 && share last copy && [ "$(file_sector last 2)" -ge $(($1 * 2048)) ] &&
-		told corrupt-pfn last,offset=8K copy,offset=8K && rm last copy && mends
+		owners_signalled corrupt-pfn last,offset=8K copy,offset=8K && rm last copy && repairs
 }
 
-# What is bad of the free blocks is repaired.
-mends() {
-	DISK=$A mended && DISK=$B mended
+# Bad free blocks are repaired.
+repairs() {
+	DISK=$A wait_repaired && DISK=$B wait_repaired
 }
 
-# fill_up FILE -- until there is no room.
+# fill_up FILE -- write until there is no space.
 fill_up() {
 	dd if=/dev/zero of="$1" bs=64K status=none oflag=direct && return 1
 	while dd if=/dev/zero of="$1" bs=4K count=1 oflag=append,direct conv=notrunc status=none; do :; done
@@ -111,16 +112,16 @@ fill_up() {
 when_full() {
 	go && fill before 16 && fill_up full && fails_with "No space left" fill after 16 &&
 		is grow "$MNT: from $OLD to $NEW blocks of 4 KiB" && size_is $NEW &&
-		is stat -f -c %f $MNT $((NEW - OLD)) && fill after 300 && same_but after -1 &&
-		checked && same_but after -1 && same_but before -1 && rm full after before &&
+		is stat -f -c %f $MNT $((NEW - OLD)) && fill after 300 && same_except after -1 &&
+		checked && same_except after -1 && same_except before -1 && rm full after before &&
 		is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && checked
 }
 
-# To a part of the device, then to the rest.
+# It grows to a part of the device, then to the rest.
 to_a_size() {
 	DEVICE=$((NEW + 1000)) go && grow 5000 && size_is 5000 && checked && size_is 5000 &&
 		grow 28M && size_is 7168 && grow && size_is $((NEW + 1000)) && fill one 3900 &&
-		fill other 3900 && checked && same_but one -1 && same_but other -1
+		fill other 3900 && checked && same_except one -1 && same_except other -1
 }
 
 refused() {
@@ -147,7 +148,7 @@ refused() {
 		cd / && unmount && fsck_clean "/dev/$DM"
 }
 
-# resize_shut_down BLOCKS -- the same when it was just shut down.
+# resize_shut_down BLOCKS -- the same after a shutdown of the filesystem.
 resize_shut_down() {
 	python3 -c "import fcntl, os, struct
 directory = os.open('$MNT', os.O_RDONLY)
@@ -162,20 +163,20 @@ if libc.ioctl(os.open('$MNT', os.O_RDONLY), ctypes.c_ulong(0x40086610), ctypes.c
     raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))"
 }
 
-# as_user COMMAND... -- as an ordinary one; a function, too.
+# as_user COMMAND... -- run a command or a function as an ordinary user.
 as_user() {
 	# shellcheck disable=SC2163 # it has the name
 	export -f "$1"
 	MNT=$MNT setpriv --reuid 1000 --regid 1000 --clear-groups bash -c '"$@"' bash "$@"
 }
 
-# A device that has become longer by what is no whole block.
+# The new length of the device is not a whole number of blocks.
 odd_device() {
 	go && echo 0 $((NEW * 8 + 3)) linear "/dev/$A" 0 | reload resized && grow && size_is $NEW &&
 		blocks $NEW && checked
 }
 
-# Who grows it waits while it is frozen; several may at once.
+# A resize waits while the filesystem is frozen. Several resizes at the same time succeed.
 at_once() {
 	local grower
 
@@ -183,7 +184,7 @@ at_once() {
 	grow &
 	grower=$!
 	wait_for is_waiting && size_is $OLD && fsfreeze --unfreeze $MNT && wait $grower && size_is $NEW &&
-		blocks $((2 * NEW)) && each resize $((2 * NEW)) $((2 * NEW)) $((2 * NEW)) &&
+		blocks $((2 * NEW)) && in_parallel resize $((2 * NEW)) $((2 * NEW)) $((2 * NEW)) &&
 		size_is $((2 * NEW)) && checked
 }
 
@@ -195,8 +196,8 @@ thaw() {
 	fsfreeze --unfreeze $MNT 2>/dev/null || true
 }
 
-# fail_and_resize BLOCK... SIZE -- these fail, and it becomes so long, both at once: what fails is repaired a
-# second later.
+# fail_and_resize BLOCK... SIZE -- fail these blocks and resize at once, within the second before
+# the blocks are repaired.
 fail_and_resize() {
 	python3 - $MNT "$@" <<-END
 		import fcntl, os, struct, sys
@@ -212,12 +213,13 @@ fail_and_resize() {
 	END
 }
 
-# grown_clean -- it has grown, and what has failed is repaired and can be used.
+# grown_clean -- it has grown, and all failed blocks are repaired and free.
 grown_clean() {
-	size_is $NEW && mends && wait_for is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && checked
+	size_is $NEW && repairs && wait_for is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && checked
 }
 
-# Where nobody was told of it before; where the second copies were; where they come.
+# Blocks fail in the new part, which no holder covered; where the second copies were; and where the
+# new second copies are written.
 bad_memory() {
 	go && fail_and_resize $((OLD + 1000)) $((NEW - 200)) $NEW && grown_clean && cd / && unmount &&
 		go && fail_and_resize $((OLD - 1)) $((OLD - 3)) $((OLD - 100)) $NEW && grown_clean &&
@@ -225,13 +227,13 @@ bad_memory() {
 		go && fail_and_resize $((NEW - 1)) $((NEW - 3)) $((NEW - 100)) $NEW && grown_clean
 }
 
-# It says which size counts, so it must be good.
+# The first superblock decides which size is valid, so it must be good.
 first_superblock_bad() {
 	go && fails_with "Input/output error" fail_and_resize 0 $NEW && log_says "first superblock is bad" &&
-		mends && size_is $OLD && grow && grown_clean
+		repairs && size_is $OLD && grow && grown_clean
 }
 
-# In what it grows by, and in the first copies, over and over.
+# Blocks fail again and again, in the new part and in the first copies.
 while_memory_fails() {
 	local failing size last=$((4 * NEW))
 
@@ -243,43 +245,45 @@ while_memory_fails() {
 	failing=$!
 	for ((size = OLD + 3000; size < last; size += 3000)); do
 		wait_for grow $size || break
-		# That may fail, too.
+		# The write can fail, too.
 		fill "during.$size" 20
 	done
 	touch "$TMP/stop"
 	wait $failing
 	rm "$TMP/stop" && [ "$size" -ge $last ] && wait_for grow $last && size_is $last &&
-		rm -f during.* && mends && same_but before -1 && checked && same_but before -1
+		rm -f during.* && repairs && same_except before -1 && checked && same_except before -1
 }
 
-# What is behind a filesystem may be anything.
+# Fill the device after the filesystem with garbage.
 scribble() {
 	tr '\0' x </dev/zero | dd of="/dev/$DM" bs=1M seek=$((OLD * PAGE)) count=$(((DEVICE - OLD) * PAGE)) \
 		iflag=fullblock,count_bytes oflag=direct,seek_bytes status=none
 }
 
-# put IMAGE BLOCK COUNT [TO] -- write blocks of an image to where they are, or to another block.
+# put IMAGE BLOCK COUNT [TO] -- write blocks of an image to the same blocks of the device, or to
+# block TO.
 put() {
 	dd if="$1" of="/dev/$DM" bs=1M skip=$(($2 * PAGE)) seek=$((${4:-$2} * PAGE)) count=$(($3 * PAGE)) \
 		iflag=fullblock,skip_bytes,count_bytes oflag=direct,seek_bytes conv=notrunc status=none
 }
 
-# left SIZE -- what a crash has left has this size, with the files, and can grow.
+# left SIZE -- after a crash the filesystem has this size and its files, and can grow.
 left() {
 	[ "${TORN-}" ] || fsck_clean "/dev/$DM" || return
-	mount_mendfs "/dev/$DM" -o noatime && size_is "$1" && same_but $MNT/before -1 &&
+	mount_mendfs "/dev/$DM" -o noatime && size_is "$1" && same_except $MNT/before -1 &&
 		[ "$(find $MNT/many -type f | wc -l)" = 300 ] && unmount && ! has_rest && fsck_clean "/dev/$DM" ||
 		return
 	[ "$1" = "$NEW" ] || { mount_mendfs "/dev/$DM" -o noatime && grow "$NEW" && size_is "$NEW" &&
-		same_but $MNT/before -1 && unmount && fsck_clean "/dev/$DM"; }
+		same_except $MNT/before -1 && unmount && fsck_clean "/dev/$DM"; }
 }
 
-# has_rest -- of a growth that was interrupted.
+# has_rest -- fsck finds blocks of an interrupted growth.
 has_rest() {
 	fsck.mendfs -nv "/dev/$DM" | grep 'interrupted growth'
 }
 
-# interrupted BEHIND -- the machine stops at each step; the device is by so many blocks longer still.
+# interrupted BLOCKS -- the machine stops at each step of a growth. The device is longer than the
+# new size by BLOCKS.
 interrupted() {
 	local OLD=1024 NEW=2048 copies=81 n
 	local DEVICE=$((NEW + $1)) new=$((NEW - copies)) last=$((NEW + $1 - 1))
@@ -297,34 +301,35 @@ interrupted() {
 	but_the_first && tear "$TMP/old" $last && left $OLD || return
 	echo "all but the first superblock"
 	but_the_first && has_rest && left $OLD || return
-	echo "that, and fsck comes first"
+	echo "all but the first superblock, and fsck runs first"
 	but_the_first && fsck.mendfs -y "/dev/$DM" && ! has_rest && left $OLD || return
 	echo "the first superblock is torn"
 	but_the_first && tear "$TMP/new" 0 && TORN=1 left $NEW || return
-	echo "that, and fsck comes first"
+	echo "the first superblock is torn, and fsck runs first"
 	but_the_first && tear "$TMP/new" 0 &&
 		fails_with "superblock 0: wrong checksum" fsck.mendfs -p "/dev/$DM" && left $NEW || return
-	echo "all but what is to be cleared"
+	echo "all but the blocks that are cleared at the end"
 	put "$TMP/new" 0 $DEVICE && put "$TMP/new" $((NEW - 1)) 1 $last && left $NEW || return
-	echo "a size whose second superblock is gone is not believed"
+	echo "a size without its second superblock is refused"
 	but_the_first && put "$TMP/old" $((OLD + 1)) 1 $((OLD - 1)) &&
 		fails_with "Structure needs cleaning" mount -t mendfs "/dev/$DM" $MNT
 }
 
-# but_the_first -- what there is before the first superblock is written, which says which size counts.
+# but_the_first -- write all blocks of the growth except the first superblock, which decides which
+# size is valid.
 but_the_first() {
 	put "$TMP/old" 0 "$DEVICE" && put "$TMP/new" "$new" "$copies" &&
 		put "$TMP/new" $((NEW - 1)) 1 "$last"
 }
 
-# tear IMAGE BLOCK -- 32 bytes of what is in its place in an image.
+# tear IMAGE BLOCK -- overwrite 32 bytes of a block with those of the image, as a torn write does.
 tear() {
 	dd if="/dev/$DM" of="$TMP/torn" bs=$PAGE skip="$2" count=1 iflag=direct status=none &&
 		dd if="$1" of="$TMP/torn" bs=32 skip=$(($2 * PAGE / 32)) count=1 conv=notrunc status=none &&
 		dd if="$TMP/torn" of="/dev/$DM" bs=$PAGE seek="$2" oflag=direct conv=notrunc status=none
 }
 
-# The partition is in use, so that its size is all that can change.
+# The partition is in use, so only its size can change.
 on_partition() {
 	local DM=${A}p1
 
@@ -333,7 +338,7 @@ on_partition() {
 		cd $MNT && on_exit cd / && fill before 100 && fails_with "busy" blockdev --rereadpt "/dev/$A" &&
 		echo size=128M | sfdisk -q --no-reread --no-tell-kernel -N 1 "/dev/$A" && settle &&
 		partx -u -n 1 "/dev/$A" && grow && size_is 32768 && fallocate -l 100M gap &&
-		owners_told 64 && checked && same_but before -1
+		owners_notified 64 && checked && same_except before -1
 }
 
 begin 12
@@ -342,19 +347,19 @@ require modprobe hwpoison-inject
 require_disks
 require modprobe daxmf_stack
 
-check "a volume of LVM, twice, while files are written" clean on_lvm
-check "a partition" clean on_partition
+check "a volume of LVM grows twice while files are written" with_undo on_lvm
+check "a partition" with_undo on_partition
 require map resized 0 $((OLD * 8)) linear "/dev/$A" 0
 require daxmf stack attach "/dev/$DM"
 on_exit daxmf stack detach "$DM"
-check "when it is full" clean when_full
-check "to a size" clean to_a_size
-check "who may, and how far" clean refused
-check "a device of no whole blocks" clean odd_device
-check "a freeze, and several at once" clean at_once
-check "memory that is bad" clean bad_memory
-check "the first superblock is bad" clean first_superblock_bad
-check "while memory fails" clean while_memory_fails
-check "interrupted" clean interrupted 0
-check "interrupted, on a longer device" clean interrupted 500
+check "a full filesystem grows" with_undo when_full
+check "growth to a given size" with_undo to_a_size
+check "invalid sizes and ordinary users are refused" with_undo refused
+check "a device that is not a whole number of blocks" with_undo odd_device
+check "growth during a freeze, and several at once" with_undo at_once
+check "growth over bad memory" with_undo bad_memory
+check "the first superblock is bad" with_undo first_superblock_bad
+check "growth while memory fails" with_undo while_memory_fails
+check "growth is interrupted" with_undo interrupted 0
+check "growth is interrupted on a longer device" with_undo interrupted 500
 finish

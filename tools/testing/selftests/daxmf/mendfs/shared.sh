@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Processes fault the same page by way of several files that share it, while other such files come
-# and go.
+# Processes fault the same page through several files that share it, while other such files are made
+# and removed.
 #
-#   RUNTIME=SECONDS	how long [10]
+#   RUNTIME=SECONDS	duration [10]
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -12,7 +12,7 @@ KIND=${KIND:-memmap}
 
 RUNTIME=${RUNTIME:-10}
 
-# Two processes fault the page of a file of their own again and again; two clone the page, map the
+# Two processes fault the page of their own files again and again. Two more clone the page, map the
 # clone and remove it.
 fault_shared() {
 	python3 - $MNT "$RUNTIME" <<-'END'
@@ -55,7 +55,7 @@ fault_shared() {
 	END
 }
 
-# Stock fs/dax.c warns when it believes that nobody has a page mapped any more, and somebody has.
+# Stock fs/dax.c warns when it considers a page unmapped that a process still maps.
 shared() {
 	mendfs_on "$NS" && fault_shared && rm $MNT/* && sync -f $MNT &&
 		is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && unmount && fsck_clean "/dev/$DISK"
@@ -63,5 +63,5 @@ shared() {
 
 begin 1
 require_ns "$KIND"
-check "files that share a page" clean shared
+check "files that share a page" with_undo shared
 finish

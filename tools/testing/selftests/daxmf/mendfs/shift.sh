@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Files that parts are taken out of, and holes are inserted into (FALLOC_FL_COLLAPSE_RANGE and
-# FALLOC_FL_INSERT_RANGE).
+# Ranges are removed from files (FALLOC_FL_COLLAPSE_RANGE), and holes are inserted
+# (FALLOC_FL_INSERT_RANGE).
 #
-#   SEED=N	where the random one begins [1]
+#   SEED=N	seed of the random numbers [1]
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -28,19 +28,19 @@ edges() {
 		is sh -c "tail -c 100 f | tr -d '\\3' | wc -c" 0
 }
 
-# What was stored behind the end through a mapping is not seen when the end moves.
+# Bytes that were stored after the end through a mapping read as zeroes when the end moves.
 hidden() {
 	xfs_io -f -c "pwrite -q -S 1 0 5000" -c "mmap 0 8k" -c "mwrite -S 9 5000 3192" -c "finsert 0 4k" \
 		-c "truncate 12k" g && is sh -c "tail -c 3192 g | tr -d '\\0' | wc -c" 0
 }
 
-# What is allocated behind the end must not come too far.
+# Blocks after the end must not move beyond the largest offset.
 far() {
 	xfs_io -f -c "pwrite -q 0 8k" -c "falloc -k 0x7fffffffffffe000 4k" h &&
 		fails_with "File too large" xfs_io -c "finsert 0 4k" h && is stat -c '%s %b' h '8192 24' && rm h
 }
 
-# shifts SEED -- as many as take a while, of a file of many pieces, some of them shared, which is mapped.
+# shifts SEED -- shift ranges of a mapped file of many extents, some of them shared, 40 times.
 shifts() {
 	python3 - "$1" <<-'END'
 		import ctypes, fcntl, mmap, os, random, struct, sys
@@ -91,13 +91,13 @@ shifts() {
 	END
 }
 
-# Of a journal that has room for a few pieces only.
-many_pieces() {
+# The journal has room for a few extents only.
+many_extents() {
 	mendfs_on "$NS" --journal 8 && cd $MNT && on_exit cd / && on_exit rm -f /tmp/wanted &&
 		shifts "$SEED" && remount && cmp shifted /tmp/wanted
 }
 
-# Pieces that lie in a row again become one.
+# Extents that are contiguous again become one.
 joined() {
 	local n
 
@@ -105,48 +105,48 @@ joined() {
 	for n in {0..24}; do
 		xfs_io -c "finsert $((2 * n * PAGE)) 4k" apart || return
 	done
-	is piece_count apart 25 && remount || return
+	is extent_count apart 25 && remount || return
 	for n in {0..24}; do
 		xfs_io -c "fcollapse $((n * PAGE)) 4k" apart || return
 	done
-	is piece_count apart 1 && cmp whole apart && rm whole apart
+	is extent_count apart 1 && cmp whole apart && rm whole apart
 }
 
-# Who owns a page is known by its new place.
+# The owners of a page are found after it was shifted.
 owners_follow() {
 	cd $MNT && fill told 16 && share told clone && xfs_io -c "fcollapse 0 8k" told &&
 		xfs_io -c "finsert 4k 4k" clone &&
 		mfchain run --source madvise told,offset=8K clone,offset=20K told,offset=12K,quiet &&
-		rm told clone && mended
+		rm told clone && wait_repaired
 }
 
-# same_as_before FILE -- what is left of fill(): blocks 0, 3, 4 and 6 on, behind a hole.
-same_as_before() {
+# has_rest FILE -- the file has a hole, then blocks 0, 3, 4 and 6 to 15 of fill().
+has_rest() {
 	cmp <(head -c $PAGE /dev/zero; fill "$TMP/filled" 16; for page in 0 3 4 {6..15}; do
 		dd if="$TMP/filled" bs=$PAGE skip="$page" count=1 status=none
 	done) "$1"
 }
 
-# Data that is lost stays so, wherever it is.
-lost_follows() {
-	fill lost 16 && spoil lost 5 && cannot_read lost 5 && xfs_io -c "fcollapse 4k 8k" lost &&
+# A bad page stays bad when it is shifted.
+bad_page_follows() {
+	fill lost 16 && poison_page lost 5 && cannot_read lost 5 && xfs_io -c "fcollapse 4k 8k" lost &&
 		cannot_read lost 3 && dax_read lost 5 && remount && cannot_read lost 3 &&
 		xfs_io -c "finsert 0 4k" lost && cannot_read lost 4 && cannot_touch lost 4 &&
 		xfs_io -c "fcollapse 16k 4k" lost && is stat -c %b lost 104 &&
-		same_as_before lost && mended
+		has_rest lost && wait_repaired
 }
 
 begin 7
 require_ns "$KIND"
-check "a file of many pieces, and a small journal" clean many_pieces
+check "a file of many extents, and a small journal" with_undo many_extents
 require mendfs_on "$NS"
 START=$(ns_start "$NS")
 cd $MNT || exit
 on_exit cd /
-check "where it may begin and end" edges
-check "what was hidden behind the end stays hidden" hidden
-check "what is allocated far behind the end" far
-check "pieces that lie in a row again are one" joined
-check "owners are told of pages that were shifted" owners_follow
-check "pages that were lost, and shifted" lost_follows
+check "invalid ranges are refused" edges
+check "bytes stored after the end stay hidden" hidden
+check "blocks far after the end" far
+check "extents that are contiguous again become one" joined
+check "owners of shifted pages are signalled" owners_follow
+check "bad pages that were shifted" bad_page_follows
 finish

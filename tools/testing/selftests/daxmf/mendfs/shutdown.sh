@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# FS_IOC_SHUTDOWN: from then on nothing is read or changed, and what was durable is there after the
-# next mount.
+# FS_IOC_SHUTDOWN: files can be neither read nor changed afterwards, and durable data is there after
+# the next mount.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# shutdown HOW [COMMAND...] -- by a file of the filesystem; a command may change who asks.
+# shutdown HOW [COMMAND...] -- shut down with these flags. COMMAND can change the user of the
+# caller.
 shutdown() {
 	"${@:2}" python3 - "$1" $MNT <<-'END'
 		import fcntl, os, struct, sys
@@ -18,7 +19,7 @@ shutdown() {
 	END
 }
 
-# all_fail COMMAND... -- each of the lines.
+# all_fail -- each line of standard input is a command that fails.
 all_fail() {
 	local line
 
@@ -27,9 +28,9 @@ all_fail() {
 	done
 }
 
-# All that asks the filesystem. Who has the file open has it mapped, too.
+# Every operation that calls the filesystem fails, and so does an access through a mapping.
 nothing_works() {
-	all_fail <<-'END' && fails_with BUS_ADRERR is_touched open 1 &&
+	all_fail <<-'END' && fails_with BUS_ADRERR can_touch open 1 &&
 		ls .
 		cat open
 		cat other
@@ -46,7 +47,7 @@ nothing_works() {
 		sync open
 		stat open
 	END
-		fails_with BUS_ADRERR is_touched open 1 write
+		fails_with BUS_ADRERR can_touch open 1 write
 }
 
 shut_down() {
@@ -57,7 +58,7 @@ shut_down() {
 
 	exec 9<&-
 	[ $status = 0 ] && cd / && unmount && fsck_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" && cd $MNT &&
-		same_but open -1 && same_but other -1 && is sh -c 'echo *' "open other" && cd / && unmount
+		same_except open -1 && same_except other -1 && is sh -c 'echo *' "open other" && cd / && unmount
 }
 
 refused() {
@@ -66,7 +67,7 @@ refused() {
 		touch $MNT/works && unmount
 }
 
-# What was synced before is there, and the filesystem is whole, however many work on it.
+# Synced data is there, and the filesystem has no damage, when it is shut down under load.
 under_load() {
 	local how=$1 seed job status=0
 	local -a jobs=()
@@ -77,12 +78,12 @@ under_load() {
 		jobs+=($!)
 	done
 	wait_for has_worked && shutdown "$how" || status=1
-	# They end by errors.
+	# The processes end with errors.
 	for job in "${jobs[@]}"; do
 		! wait "$job" || status=1
 	done
 	[ $status = 0 ] && unmount && fsck_clean "/dev/$DISK" && mount_mendfs "/dev/$DISK" &&
-		cd $MNT && same_but synced -1 && touch new
+		cd $MNT && same_except synced -1 && touch new
 	status=$?
 	cd / && unmount && return $status
 }
@@ -91,12 +92,12 @@ has_worked() {
 	[ "$(find $MNT | wc -l)" -gt 20 ]
 }
 
-# thaw -- fsfreeze would look at the directory, and that fails.
+# thaw -- fsfreeze cannot do this, because it calls stat() on the directory first, which fails.
 thaw() {
 	python3 -c 'import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0xc0045878)' $MNT
 }
 
-# Who froze it may thaw it.
+# A frozen filesystem that was shut down can be thawed.
 frozen() {
 	mendfs_on "$NS" && fsfreeze --freeze $MNT && shutdown 0 && thaw &&
 		fails_with "Input/output error" touch $MNT/new && unmount && fsck_clean "/dev/$DISK"
@@ -104,11 +105,11 @@ frozen() {
 
 begin 7
 require_ns "$KIND"
-check "all that was written is made durable before" clean shut_down 0
-check "all that was done is" clean shut_down 1
-check "nothing is" clean shut_down 2
-check "other ways, and ordinary users, are refused" clean refused
-check "under load, with all made durable" clean under_load 0
-check "under load, with nothing made durable" clean under_load 2
-check "while it is frozen" clean frozen
+check "shutdown makes all writes durable" with_undo shut_down 0
+check "shutdown makes all metadata changes durable" with_undo shut_down 1
+check "shutdown makes nothing durable" with_undo shut_down 2
+check "other flags and ordinary users are refused" with_undo refused
+check "shutdown under load, with all made durable" with_undo under_load 0
+check "shutdown under load, with nothing made durable" with_undo under_load 2
+check "shutdown of a frozen filesystem" with_undo frozen
 finish

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory that fails again and again, while changes wait for what must be mended before them.
+# Memory fails again and again, while changes wait for repairs that must come first.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# storm ADDRESS... -- one after the other fails, again and again, twenty of them in a second, until there is
-# $TMP/stop. Says in $TMP/pause how many ms nothing failed at most.
+# storm ADDRESS... -- fail these pages in turn, twenty in a second, until $TMP/stop exists. Write
+# the longest pause between two failures to $TMP/pause, in ms.
 storm() {
 	python3 - "$TMP" "$@" <<-END
 		import itertools, os, sys, time
@@ -30,9 +30,9 @@ received() {
 	cat "/sys/block/$DISK/memory_failure/received"
 }
 
-# during "ADDRESS..." COMMAND... -- these fail again and again while the command runs, and so have both copies of
-# a block of metadata: nothing can be changed before they are mended. That they are in the end. If the machine
-# was too busy for a storm, once more.
+# during "ADDRESS..." COMMAND... -- these pages fail again and again while the command runs. Both
+# copies of a metadata block fail first, so that no change can be made before their repair. At the
+# end they are repaired. Try again if the machine was too busy for a storm.
 during() {
 	local try
 
@@ -54,14 +54,14 @@ during_once() {
 	job=$!
 	wait_for is_storming "$before" && poison "$COPY" && poison "$OTHER_COPY" && "$@" || status=1
 	touch "$TMP/stop"
-	wait $job && [ $status = 0 ] && mended && mkdir "after.$RANDOM"
+	wait $job && [ $status = 0 ] && wait_repaired && mkdir "after.$RANDOM"
 }
 
 is_storming() {
 	[ "$(received)" -gt $(($1 + 2)) ]
 }
 
-# ends JOB SECONDS -- it does, within so many.
+# ends JOB SECONDS -- the job ends within this time.
 ends() {
 	local end=$((SECONDS + $2))
 
@@ -75,14 +75,14 @@ sleeps() {
 	grep -q '^State:.*D' "/proc/$1/status"
 }
 
-# elsewhere -- blocks that no file has.
+# elsewhere -- print addresses of free blocks.
 elsewhere() {
 	local middle=$((BLOCKS / 2))
 
 	seq $((START + middle * PAGE)) $((2 * PAGE)) $((START + (middle + 800) * PAGE))
 }
 
-goes_on() {
+change_succeeds() {
 	mkdir "dir.$RANDOM" &
 	ends $! 25 && wait $!
 }
@@ -94,7 +94,7 @@ can_be_killed() {
 	wait_for sleeps $! && kill $! && ends $! 10 && fails_with "No such file" stat "$name"
 }
 
-# A page that lies where it lay needs no change; its time does.
+# Writing a page in place needs no change of metadata. The new time of the file does.
 gives_up() {
 	local start=$SECONDS waited
 
@@ -109,7 +109,7 @@ has_time() {
 	remount && is stat -c %y kept "$(cat "$TMP/time")" && has_page kept 0
 }
 
-# hold_removed -- a process has a file open that is removed; sets HOLDER.
+# hold_removed -- remove a file that a process has open; sets HOLDER.
 hold_removed() {
 	fill gone 64 && exec 9<gone || return
 	sleep 1000 &
@@ -118,12 +118,12 @@ hold_removed() {
 	rm gone
 }
 
-# Nobody waits for a file that goes.
+# The process that closes a removed file does not wait.
 closes() {
 	kill "$HOLDER" && ends "$HOLDER" 10
 }
 
-file_goes() {
+removed_file_freed() {
 	local free
 
 	free=$(free_pages) && hold_removed && during_once "$COPY $OTHER_COPY" closes &&
@@ -135,14 +135,14 @@ begin 5
 require_ns virtio
 require modprobe hwpoison-inject
 require use_mendfs "$NS"
-require geometry
+require read_geometry
 COPY=$((START + $(metadata 0 0) * PAGE))
 OTHER_COPY=$((START + $(metadata 1 0) * PAGE))
 require fill kept 1
 
-check "a change waits for what it needs, whatever else fails" during "$(elsewhere)" goes_on
-check "what waits can be killed" during "$COPY $OTHER_COPY" can_be_killed
-check "it waits for half a minute at most" during "$COPY $OTHER_COPY" gives_up
+check "a change waits for the repair that it needs, while other pages fail" during "$(elsewhere)" change_succeeds
+check "a waiting process can be killed" during "$COPY $OTHER_COPY" can_be_killed
+check "a change waits for half a minute at most" during "$COPY $OTHER_COPY" gives_up
 check "the time of a store is kept" has_time
-check "a file that goes waits for nothing, and is gone afterwards" file_goes
+check "a removed file is closed without a wait, and freed afterwards" removed_file_freed
 finish

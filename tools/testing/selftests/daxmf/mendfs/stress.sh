@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Several processes work on the same files, until nobody knows what must be there. The filesystem
-# must stay whole, and the kernel quiet.
+# Several processes change the same files, so that the contents are not predictable. The filesystem
+# must have no damage, and the kernel must not warn.
 #
-#   SEED=N RUNTIME=SECONDS	where to begin, and how long it takes in all [1, 24]
+#   SEED=N RUNTIME=SECONDS	seed of the random numbers, and the duration of the test [1, 24]
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
@@ -13,19 +13,19 @@ KIND=${KIND:-virtio}
 SEED=${SEED:-1}
 RUNTIME=${RUNTIME:-24}
 
-# stress_one SEED -- with the options of stress.
+# stress_one SEED -- one process, with the options of stress().
 stress_one() {
 	fsmodel stress --seed "$1" --seconds $((RUNTIME / 3)) "${options[@]}" $MNT
 }
 
-# stress [OPTION...] -- four processes.
+# stress [OPTION...] -- run four processes.
 stress() {
 	local -a options=("$@")
 
-	each stress_one $((SEED++)) $((SEED++)) $((SEED++)) $((SEED++))
+	in_parallel stress_one $((SEED++)) $((SEED++)) $((SEED++)) $((SEED++))
 }
 
-# while_doing COMMAND... -- the same, with this beside it, over and over.
+# while_doing COMMAND... -- the same, while the command is repeated.
 while_doing() {
 	local status=0 loop
 
@@ -38,12 +38,12 @@ while_doing() {
 	return $status
 }
 
-# Whoever has a file open goes on, everybody else must read it anew.
-forget() {
+# drop_inodes -- open files stay in memory, all others must be read again.
+drop_inodes() {
 	sync -f $MNT && echo 3 >/proc/sys/vm/drop_caches
 }
 
-# A filesystem with the smallest journal, of which all is in use but for some blocks at the end.
+# A filesystem with the smallest journal. All blocks but ROOM at the end are allocated.
 METADATA=16 JOURNAL=8 ROOM=1000
 make_narrow() {
 	unmount && mkfs.mendfs -q -f --metadata $METADATA --journal $JOURNAL "/dev/$DISK" &&
@@ -51,16 +51,17 @@ make_narrow() {
 		fallocate -l $((($(stat -f -c %f $MNT) - ROOM) * PAGE)) $MNT/full
 }
 
-# fail_block BLOCK
+# fail_block BLOCK -- the block fails.
 fail_block() {
 	poison $(($(ns_get "$NS" resource) + $1 * PAGE))
 }
 
-is_mended() {
+is_repaired() {
 	! bad_range "$DISK" $(($1 * PAGE)) $PAGE >/dev/null
 }
 
-# copy_of COPY N -- a block of superblock, journal or metadata.
+# copy_of COPY N -- print the block number of the Nth block of a copy: superblock, journal,
+# metadata.
 copy_of() {
 	if [ "$2" = 0 ]; then
 		superblock "$1"
@@ -71,7 +72,7 @@ copy_of() {
 	fi
 }
 
-# Blocks that files may have fail, then one copy of something, or both, which must be mended.
+# Six data blocks fail, then one copy or both copies of another block, which must be repaired.
 fail_some() {
 	local size=$((1 + JOURNAL + METADATA)) copies=(0 1) n copy
 
@@ -84,11 +85,11 @@ fail_some() {
 		fail_block "$(copy_of "$copy" $n)" || return
 	done
 	for copy in "${copies[@]}"; do
-		wait_for is_mended "$(copy_of "$copy" $n)" || return
+		wait_for is_repaired "$(copy_of "$copy" $n)" || return
 	done
 }
 
-# all_delivered BEFORE -- of the failures since, of which there were some.
+# all_delivered BEFORE -- there were failures since, and all were delivered.
 all_delivered() {
 	local -a was now
 
@@ -98,13 +99,13 @@ all_delivered() {
 	[ "${now[0]}" -gt "${was[0]}" ] && counters_moved "$DISK" "$1" $((now[0] - was[0])) 0 0
 }
 
-nothing_left() {
-	rm -rf "${MNT:?}"/* && sync && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && again
+all_blocks_free() {
+	rm -rf "${MNT:?}"/* && sync && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && check_and_mount
 }
 
-# What was lost with a file is mended when that is removed.
-all_mended() {
-	rm -rf "${MNT:?}"/* && again && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" &&
+# Bad pages of a file are repaired when the file is removed.
+all_repaired() {
+	rm -rf "${MNT:?}"/* && check_and_mount && is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" &&
 		is cat "/sys/block/$DISK/badblocks" ""
 }
 
@@ -112,20 +113,20 @@ begin 9
 require_ns "$KIND"
 require mendfs_on "$NS"
 RANDOM=$SEED
-# Do not say so each time.
+# Writes to drop_caches log nothing from now on.
 require eval 'echo 4 >/proc/sys/vm/drop_caches'
 
-check "processes on the same files, which are forgotten again and again" while_doing forget
-check "the filesystem is whole" again
-check "what is removed leaves no block behind" nothing_left
+check "processes on the same files, while inodes are dropped" while_doing drop_inodes
+check "fsck finds no damage" check_and_mount
+check "removed files leave no block allocated" all_blocks_free
 require make_narrow
-require geometry
-check "processes on the same files, with little room" stress
-check "the filesystem is whole" again
+require read_geometry
+check "processes on the same files, with little free space" stress
+check "fsck finds no damage" check_and_mount
 before=$(has_counters "$DISK" && counters "$DISK")
 OPTIONS=(--failures)
 check "processes on the same files, while memory fails" while_doing fail_some
-check_ours "all failures were dealt with" all_delivered "$before"
-check "the filesystem is whole" again
-check "all that failed is mended" all_mended
+check_ours "all failures were delivered" all_delivered "$before"
+check "fsck finds no damage" check_and_mount
+check "all failed blocks are repaired" all_repaired
 finish

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# With the udev rule, a filesystem is found by its UUID and its label, also after these were changed.
+# With the udev rule, a filesystem is mounted by its UUID and by its label, also after a change of
+# these.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -25,8 +26,8 @@ make() {
 	mkfs.mendfs -q -f -U $FIRST -L 'my data' "/dev/$DISK" && settle
 }
 
-# mounts TAG -- the device that a link of udev's leads to. udev sees a while later that somebody has written
-# to a device: settling alone may come before that.
+# mounts TAG -- mount by a tag, and check the device. udev notices a write to the device only some
+# time later, so wait for its link: "udevadm settle" alone can return too early.
 mounts() {
 	local link
 
@@ -48,8 +49,8 @@ renamed() {
 		fsck_clean "/dev/$DISK"
 }
 
-# A crash came between the two copies of the superblock: the first one counts, and the next mount
-# writes the other one. udev does not see a write while it deals with one before: it is asked to look.
+# A crash between the writes of the two superblocks: the first one is valid, and the next mount
+# writes the second one. udev can miss a write while it handles an earlier one, so trigger it.
 interrupted() {
 	make && dd if="/dev/$DISK" of="$TMP/first" bs=$PAGE count=1 iflag=direct status=none &&
 		mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" '' &&
@@ -60,7 +61,7 @@ interrupted() {
 		is same_copies 0 && fsck_clean "/dev/$DISK"
 }
 
-# What differs between the superblocks.
+# Print the status of a comparison of the two superblocks; the differences go to standard error.
 same_copies() {
 	local last=$(($(blockdev --getsize64 "/dev/$DISK") / PAGE - 1))
 
@@ -68,7 +69,7 @@ same_copies() {
 	echo $?
 }
 
-# Whoever makes the label does not write udev's database.
+# A label cannot add properties to udev's database.
 hostile() {
 	mkfs.mendfs -q -f -U $FIRST -L $'x\nID_FS_TYPE=ext4\n../y' "/dev/$DISK" &&
 		udevadm wait --timeout=60 --settle '/dev/disk/by-label/x\x0aID_FS_TYPE=ext4\x0a..\x2fy' &&
@@ -101,14 +102,14 @@ require install_rule
 
 check "it is mounted by UUID and label" \
 	found
-check "others are found as soon as they are set" \
+check "a new UUID and label are found at once" \
 	renamed
-check "the first superblock counts where a change was interrupted" \
+check "the first superblock is valid after an interrupted change" \
 	interrupted
-check "a hostile label is a label" \
+check "a hostile label is escaped" \
 	hostile
-check "while it is mounted only the label can be set" \
+check "only the label of a mounted filesystem can be set" \
 	in_use
-check "a device without a filesystem is left alone" \
+check "a device without a filesystem is refused" \
 	nothing_there
 finish

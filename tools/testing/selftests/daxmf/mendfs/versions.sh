@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The change counters of files and directories, which NFS goes by, are greater after each change. No
-# program can ask for them, so the media is looked at.
+# The change counters of files and directories, which NFS uses, increase with each change. No system
+# call returns them, so they are read from the media.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# version FILE -- as it is on the media.
+# version FILE -- print the change counter on the media.
 version() {
 	local number
 
@@ -16,13 +16,14 @@ version() {
 		fsck.mendfs --list "/dev/$DISK" | sed -n "s/^$number .*inode .*version=\([0-9]*\).*/\1/p"
 }
 
-# counts FILE COMMAND... -- the command changes it.
+# counts FILE COMMAND... -- the command increases the counter of the file.
 counts() {
 	local file=$1 before after
 
-	# The kernel counts several changes as one while nobody asks; who reads the inode has asked.
+	# The kernel counts several changes as one until the counter is queried. Reading the inode
+	# after a mount counts as a query.
 	remount && before=$(version "$file") && "${@:2}" && after=$(version "$file") || return
-	[ "$after" -gt "$before" ] || fail "'${*:2}': $after, and $before before"
+	[ "$after" -gt "$before" ] || fail "'${*:2}': $after, and $before earlier"
 }
 
 store() {
@@ -51,7 +52,7 @@ names() {
 		counts folder rmdir folder/in
 }
 
-# To read changes nothing, nor does a mount.
+# Neither a read nor a mount changes a counter.
 reads() {
 	local before
 
@@ -67,5 +68,5 @@ on_exit cd /
 check "contents" contents
 check "attributes" attributes
 check "names" names
-check "what is only read" reads
+check "reads change nothing" reads
 finish

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# While blocks are zeroed or copied for one file, or it is changed, nobody who reads another, stores to it,
-# looks it up or asks for its attributes waits for that. How long it waits for locks that sleep the tracepoints
-# of contention tell.
+# While blocks of one file are zeroed or copied, or the file is changed, a process that reads
+# another file, stores to it, looks it up or gets its attributes does not wait. The tracepoints of
+# lock contention have the time that it waits for sleeping locks.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# hardly_waits WHAT -- one process does WHAT to its file over and over, another uses other files meanwhile,
-# and waits less than a quarter of the time.
+# hardly_waits WHAT -- one process repeats WHAT on its file, while this one uses other files, and
+# waits for less than a quarter of the time.
 hardly_waits() {
 	python3 - "$1" <<-END
 		import fcntl, glob, mmap, os, re, signal, sys, time
@@ -41,7 +41,7 @@ hardly_waits() {
 		        os.rename(f"names/{number}", f"names/new{number}")
 		        os.unlink(f"names/new{number}")
 
-		# Of single blocks, so that there is much to change.
+		# A file of single blocks, so that there are many extents to change.
 		def cut():
 		    with open("pieces", "rb") as pieces, open("busy", "wb", 0) as busy:
 		        fcntl.ioctl(busy.fileno(), FICLONE, pieces.fileno())
@@ -67,12 +67,12 @@ hardly_waits() {
 		    os.stat("other")
 		    os.path.exists(f"none{number}")
 
-		# Seconds that the trace, which must be whole, says were waited.
+		# The seconds of waiting in the trace, which must be complete.
 		def waited():
 		    for path in glob.glob(TRACING + "per_cpu/cpu*/stats"):
 		        with open(path) as stats:
 		            if not re.search(r"^overrun: 0$", stats.read(), re.M):
-		                sys.exit("the trace is not whole")
+		                sys.exit("the trace is not complete")
 		    line = re.compile(r" (\d+\.\d+): contention_(begin|end): (\S+)")
 		    total, since = 0, {}
 		    with open(TRACING + "trace") as events:
@@ -83,7 +83,8 @@ hardly_waits() {
 		                total += float(at) - since.pop(lock)
 		    return total
 
-		# What we wait for: mutexes, also while they spin, and what does not spin. The end does not say of what.
+		# Trace mutexes, also while they spin, and all other locks that sleep. The end event
+		# has no flags.
 		def trace(is_on):
 		    for event, kind in ("contention_begin", " && (flags & 32 || !(flags & 1))"), ("contention_end", ""):
 		        own = f"common_pid == {os.getpid()}{kind}"
@@ -118,14 +119,16 @@ hardly_waits() {
 	END
 }
 
-# trace CLOCK KIBIBYTES -- what its times are those of, and how much is kept for each processor.
+# trace CLOCK KIBIBYTES -- set the clock of the trace, and the size of its buffer for each
+# processor.
 trace() {
 	echo "$1" >/sys/kernel/tracing/trace_clock && echo "$2" >/sys/kernel/tracing/buffer_size_kb
 }
 
 begin 5
 [ -e /sys/kernel/tracing/events/lock/contention_begin ] || skip_all "needs the tracepoint contention_begin"
-# Who waits may go on on another processor: one clock for all. The defaults come back.
+# A process can wait on one processor and continue on another, so use one clock for all. The
+# defaults are restored at the end.
 on_exit trace local 1408
 trace mono 32768
 require_ns "$KIND"

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What becomes of a namespace whose info block is not as it should be: the same as with nd_pmem.
+# Namespaces with an unusual or wrong info block: daxmf_pmem does the same as nd_pmem.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# make_blocks CHANGES... -- of the info block in $TMP/good; a file for each. Changes are FIELD=VALUE, with
-# commas. The checksum is right, unless it is among them.
+# make_blocks CHANGES... -- for each argument, make a file with a changed copy of the info block in
+# $TMP/good. CHANGES are FIELD=VALUE, separated by commas. The checksum is right, unless CHANGES set
+# it.
 make_blocks() {
 	python3 - "$TMP" "$@" <<-'END'
 		import struct, sys
@@ -34,7 +35,8 @@ make_blocks() {
 	END
 }
 
-# The info block lies in the second page of the namespace, which /dev/mem gives if no driver has it.
+# The info block is in the second page of the namespace. /dev/mem can read it while no driver is
+# bound.
 get_block() {
 	dd if=/dev/mem of="$TMP/$1" bs=$PAGE skip=$(($(ns_get "$NS" resource) / PAGE + 1)) count=1 status=none
 }
@@ -44,36 +46,37 @@ put_block() {
 		status=none && get_block now && cmp "$TMP/$1" "$TMP/now"
 }
 
-# report -- what has become of the namespace.
+# report -- print the mode of the namespace, its size, and whether it has DAX.
 report() {
 	local disk
 
 	if ! disk=$(ns_disk "$NS"); then
 		echo refused
 	elif [ "$(ns_device "$NS")" = "$NS" ]; then
-		# DAX on a raw namespace is not asked for.
+		# DAX of a raw namespace is not compared.
 		echo "raw, $(<"/sys/block/$disk/size") sectors"
 	else
 		echo "fsdax, $(<"/sys/block/$disk/size") sectors, DAX $(<"/sys/block/$disk/queue/dax")"
 	fi
 }
 
-# found CHANGES -- what DRIVER makes of a namespace with such a block.
+# found CHANGES -- bind DRIVER to the namespace with this info block, and report.
 found() {
 	local device
 
-	disclaim "$NS" && put_block "$1" && echo 0 >$ND/drivers_autoprobe || return
-	# What the namespace's probe makes of it, and then what the probe of that does.
+	drop_claim "$NS" && put_block "$1" && echo 0 >$ND/drivers_autoprobe || return
+	# The first probe makes a pfn device of the namespace. The second one probes that device.
 	echo "$NS" >"$ND/drivers/$DRIVER/bind"
 	device=$(ns_device "$NS")
-	# The bus adds that one in its own time, and no other driver may have it then.
+	# The bus adds it asynchronously. Autoprobe is off, so that no other driver binds it.
 	[ "$device" = "$NS" ] || { wait_for test -e "$ND/devices/$device" &&
 		echo "$device" >"$ND/drivers/$DRIVER/bind"; }
 	echo 1 >$ND/drivers_autoprobe
 	report
 }
 
-# claimed CHANGES -- what DRIVER makes of it where the device was made for the block as it was.
+# claimed CHANGES -- bind DRIVER to the pfn device, which was made before the info block changed,
+# and report.
 claimed() {
 	ns_unbind "$NS"
 	put_block "$1" || return
@@ -81,7 +84,8 @@ claimed() {
 	report
 }
 
-# changed ATTRIBUTE VALUE -- the device says something else than the info block.
+# changed ATTRIBUTE VALUE -- set an attribute of the pfn device that contradicts the info block, and
+# report.
 changed() {
 	local was
 
@@ -92,15 +96,16 @@ changed() {
 	echo "$was" >"$ND/devices/$PFN/$1"
 }
 
-# DAX of a padded namespace is wrong with nd_pmem, not given by ours, and refused to any driver.
+# On a padded namespace nd_pmem offers DAX, which is wrong. daxmf_pmem offers none, and the sample
+# provider refuses the namespace.
 padded() {
-	! alike found "$1" || return
+	! drivers_agree found "$1" || return
 	grep -q "DAX 1" "$TMP/nd_pmem" && sed s/1$/0/ "$TMP/nd_pmem" | diff - "$TMP/daxmf_pmem" &&
 		log_says "daxmf_pmem pfn.*: padded at its start" && ns_unbind "$NS" &&
 		fails_with "Invalid argument" ns_bind "$NS" rust_dax_provider
 }
 
-# With nd_pmem the kernel warns of it, and leaves half of the memory mapped.
+# With nd_pmem the kernel warns, and leaves half of the memory mapped. So only daxmf_pmem is tested.
 refused() {
 	is found "$1" refused && log_says "daxmf_pmem pfn.*: info block cannot be used: EINVAL"
 }
@@ -109,7 +114,7 @@ CHECKSUM=checksum=1
 NO_ROOM=dataoff=$((2 << 20))
 CUT_OFF=end_trunc=0xfff00000
 OLDER=version_minor=1,dataoff=$((32 << 20))
-# Its page map in memory: that of nd_pmem on the device does not fit.
+# The page map is in RAM, because with padding nd_pmem's page map does not fit on the device.
 PADDED=mode=1,start_pad=$((2 << 20))
 
 begin 9
@@ -125,22 +130,22 @@ PFN=$(ns_device "$NS")
 require ns_unbind "$NS"
 require get_block good
 require make_blocks $CHECKSUM "$NO_DATA" $NO_ROOM $CUT_OFF $OLDER $PADDED
-check "a device that was set to something else" \
-	alike changed mode ram
-check "moved data, under a device that was made before" \
-	alike claimed $OLDER
-check "a wrong checksum, under a device that was made before" \
-	alike claimed $CHECKSUM
+check "an attribute of the device contradicts the info block" \
+	drivers_agree changed mode ram
+check "the data offset of an existing device changed" \
+	drivers_agree claimed $OLDER
+check "the checksum of an existing device is wrong" \
+	drivers_agree claimed $CHECKSUM
 check "a wrong checksum" \
-	alike found $CHECKSUM
+	drivers_agree found $CHECKSUM
 check "no data" \
-	alike found "$NO_DATA"
+	drivers_agree found "$NO_DATA"
 check "no room for the page map" \
 	refused $NO_ROOM
-check "more cut off the end than there is" \
-	alike found $CUT_OFF
+check "end_trunc is larger than the namespace" \
+	drivers_agree found $CUT_OFF
 check "an older version" \
-	alike found $OLDER
+	drivers_agree found $OLDER
 check "padding at the start" \
 	padded $PADDED
 finish

@@ -1,24 +1,25 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# udev loads the driver where nd_pmem is blacklisted, and modprobe in its place by the file that we
-# ship; where there is no daxmf_pmem, nd_pmem is loaded.
+# udev loads daxmf_pmem if nd_pmem is blacklisted. With our modprobe configuration, modprobe loads
+# it instead of nd_pmem. Without the daxmf_pmem module, nd_pmem is loaded.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 CONF=/etc/modprobe.d/daxmf_pmem.conf
 
-# configure FILE -- of modprobe; without the blacklist that the guest was booted with.
+# configure FILE -- install a configuration of modprobe, and hide the blacklist on the kernel's
+# command line.
 configure() {
 	sed 's/modprobe\.blacklist=[^ ]*//' /proc/cmdline >"$TMP/cmdline"
 	mountpoint -q /proc/cmdline || mount --bind "$TMP/cmdline" /proc/cmdline || return
-	# udev looks at the time of the folder.
+	# Changes the time of the folder, which udev checks.
 	rm -f $CONF
 	cp "$1" $CONF && udevadm control --reload
 }
 
-# loads DRIVER -- when devices appear; every namespace that has a size is bound to it then.
+# loads DRIVER -- udev loads it when devices appear, and it binds every namespace with a size.
 loads() {
 	local ns
 
@@ -54,13 +55,13 @@ require_ns memmap
 on_exit restore
 echo blacklist nd_pmem >"$TMP/blacklist"
 require configure "$TMP/blacklist"
-check "udev loads it where nd_pmem is blacklisted" \
+check "udev loads daxmf_pmem if nd_pmem is blacklisted" \
 	loads daxmf_pmem
 require configure /daxmf/tools/daxmf/daxmf_pmem.conf
-check "udev loads it in place of nd_pmem" \
+check "udev loads daxmf_pmem instead of nd_pmem" \
 	loads daxmf_pmem
-check "so does modprobe" \
+check "modprobe loads daxmf_pmem instead of nd_pmem" \
 	modprobe_loads daxmf_pmem
-check "without it, nd_pmem is loaded" \
+check "without the module, nd_pmem is loaded" \
 	without_our_module
 finish

@@ -1,26 +1,28 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# XFS with its log and its realtime section on other namespaces: a failure in one of them comes to the
-# same as with nd_pmem.
+# XFS with its log and its realtime section on other namespaces: a failure in one of them has the
+# same result as with nd_pmem.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# xfs -- its parts on three namespaces of DRIVER.
+# xfs -- make and mount XFS on three namespaces with DRIVER.
 xfs() {
 	local data log rt
 
 	ns_bind "$NS" && ns_bind "$LOG" && ns_bind "$RT" && data=/dev/$(ns_disk "$NS") &&
 		log=/dev/$(ns_disk "$LOG") && rt=/dev/$(ns_disk "$RT") || return
 	mkdir -p $MNT
-	# Owners are known with realtime groups only, which an older mkfs does not make.
+	# XFS finds owners in the realtime section only with realtime groups, which an older mkfs
+	# does not support.
 	set -- mkfs.xfs -q -f -m reflink=0 -l "logdev=$log,size=64m" -r "rtdev=$rt"
 	"$@" -m metadir=1,rmapbt=1 "$data" 2>/dev/null || "$@" -m rmapbt=0 "$data" || return
 	mount -o "dax=always,logdev=$log,rtdev=$rt" "$data" $MNT
 }
 
-# fails_in NAME NS -- what the kernel makes of a failure there, and whether the filesystem is up afterwards.
+# fails_in NAME NS -- print what the kernel logs for a failure there, and whether the filesystem
+# still works.
 fails_in() {
 	local status=0 mark="failure in $1 $RANDOM"
 
@@ -47,5 +49,5 @@ require_ns memmap
 on_exit make_raw "$RT"
 require make_fsdax "$RT" pmem
 check "failures in the log and in the realtime section" \
-	alike failures
+	drivers_agree failures
 finish

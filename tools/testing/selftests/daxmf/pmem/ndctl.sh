@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# ndctl makes, lists and destroys namespaces of every mode with our driver as with nd_pmem.
+# ndctl creates, lists and destroys namespaces of every mode. It prints the same with both drivers.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# only_driver -- have ndctl find no other driver than DRIVER.
+# only_driver -- load DRIVER, and unload the other driver, so that ndctl finds one only.
 only_driver() {
 	local other
 
@@ -16,7 +16,7 @@ only_driver() {
 	load_driver "$DRIVER"
 }
 
-# without_names -- what ndctl says of a namespace, but for its UUIDs and number.
+# without_names -- remove the UUIDs and numbers from ndctl's output.
 without_names() {
 	grep -vE '"(raw_)?uuid"' |
 		sed -E 's/"(dev|chardev|daxregion)":.*/"\1"/; s/(pmem[0-9]+)(\.[0-9]+)/\1/'
@@ -26,7 +26,7 @@ list() {
 	ndctl list -Ni -r "$REGION" | without_names
 }
 
-# life_of_devdax -- none of it is ours, nor when the region comes anew, as after a boot.
+# A devdax namespace has no disk, not even after the region is enabled again, as after a boot.
 life_of_devdax() {
 	only_driver && ndctl create-namespace -r "$REGION" -s 128M -m devdax | without_names &&
 		ndctl disable-region "$REGION" && ndctl enable-region "$REGION" && list || return
@@ -35,7 +35,7 @@ life_of_devdax() {
 		ndctl destroy-namespace -f "$NS"
 }
 
-# life MODE [OPTION...] -- of a namespace, from its creation to its end.
+# life MODE [OPTION...] -- create a namespace, disable, enable, reconfigure and destroy it.
 life() {
 	only_driver && ndctl create-namespace -r "$REGION" -s 128M -m "$@" >"$TMP/created" || return
 	NS=$(sed -n 's/.*"dev":"\(.*\)",/\1/p' "$TMP/created")
@@ -52,9 +52,9 @@ begin 3
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_labels
 check "fsdax" \
-	alike life fsdax --map=dev --align=4K
+	drivers_agree life fsdax --map=dev --align=4K
 check "sector" \
-	alike life sector
+	drivers_agree life sector
 check "devdax" \
-	alike life_of_devdax
+	drivers_agree life_of_devdax
 finish

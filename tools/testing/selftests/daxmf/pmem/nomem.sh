@@ -1,14 +1,15 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory is short for a page map: a raw namespace becomes a disk without DAX, an fsdax one is refused.
+# The allocation of a page map fails: a raw namespace becomes a disk without DAX, and an fsdax one
+# is refused.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 FAULTS=/sys/kernel/debug/failslab
 
-# fail_in FUNCTION -- from now on, all allocations that a process makes in it which asks for that.
+# fail_in FUNCTION -- fail all allocations in the function, for processes that set make-it-fail.
 fail_in() {
 	local start end
 
@@ -20,7 +21,7 @@ fail_in() {
 		echo Y >$FAULTS/task-filter && echo N >$FAULTS/ignore-gfp-wait
 }
 
-# bind_short -- of memory for the page map.
+# bind_short -- bind while allocations fail.
 bind_short() {
 	(echo 1 >/proc/self/make-it-fail && ns_device "$NS" >"$ND/drivers/daxmf_pmem/bind")
 }
@@ -39,7 +40,7 @@ fsdax() {
 	fails_with "Cannot allocate memory" bind_short && fails_with "has no disk" ns_disk "$NS"
 }
 
-# has_dax -- when there is memory.
+# has_dax -- bind while allocations succeed: the disk has DAX.
 has_dax() {
 	ns_unbind "$NS"
 	ns_bind "$NS" && is cat "/sys/block/$(ns_disk "$NS")/queue/dax" 1

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What is not about failures is as with nd_pmem, on every kind of namespace: attributes, bad blocks,
-# partitions, and what is on media.
+# Apart from failures, the disk is the same as with nd_pmem on every kind of namespace: attributes,
+# bad blocks, partitions, and the data on the media.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# io read|write SIZE NUMBER -- the block with this number, and the list of bad blocks after it.
+# io read|write SIZE NUMBER -- read or write the block with this number; print the status and the
+# bad blocks.
 io() {
 	local status=0 bad
 
@@ -45,27 +46,27 @@ bad_sectors() {
 	io read 1M 3
 }
 
-# A filesystem on the second partition: is an owner told? XFS wants a whole disk for DAX with reflink, so
-# every page has one owner here.
+# An owner of a file on the second partition is signalled. XFS supports DAX with reflink only on a
+# whole disk, so each page has one owner.
 partition() {
 	local part="/dev/${DISK}p2"
 
 	printf 'label: gpt\nsize=64M\nsize=320M\n' | sfdisk -q "/dev/$DISK" && settle &&
 		mkfs.xfs -q -f -m rmapbt=1,reflink=0 "$part" && mount_dax "$part" || return
 	fallocate -l 200M $MNT/file || return
-	told corrupt-pfn $MNT/file,offset=190M,write | tail -n 1
+	owners_signalled corrupt-pfn $MNT/file,offset=190M,write | tail -n 1
 	unmount
 	sfdisk -q --delete "/dev/$DISK"
 }
 
-# What tools see of it, and what comes of bad sectors.
+# The attributes of the disk, and I/O on bad sectors.
 disk() {
-	attributes && bad_sectors
+	print_attributes && bad_sectors
 }
 
-# aligned_disk ALIGN -- of which as much lies in front of the data.
+# aligned_disk ALIGN -- the first ALIGN bytes of the namespace are not part of the disk.
 aligned_disk() {
-	make_fsdax "$NS" pmem "$1" && same attributes &&
+	make_fsdax "$NS" pmem "$1" && drivers_agree_on_disk print_attributes &&
 		is cat "/sys/block/$DISK/size" $((($(ns_get "$NS" size) - $1) / 512))
 }
 
@@ -73,19 +74,19 @@ begin 6
 require_ns memmap
 on_exit make_raw "$NS"
 check "raw" \
-	same disk
+	drivers_agree_on_disk disk
 require make_fsdax "$NS" ram
 check "fsdax, its map in memory" \
-	same attributes
+	drivers_agree_on_disk print_attributes
 require make_fsdax "$NS" pmem
 check "fsdax, its map on the device" \
-	same disk
-check "an owner on a partition of that" \
-	same partition
+	drivers_agree_on_disk disk
+check "fsdax, an owner on a partition" \
+	drivers_agree_on_disk partition
 # The disk of nd_btt, which has neither DAX nor bad blocks of its own.
 require make_sector "$NS"
 check "sector" \
-	same attributes
+	drivers_agree_on_disk print_attributes
 require_ns nvdimm
 on_exit make_raw "$NS"
 check "fsdax, aligned to 1 GiB" \

@@ -1,22 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A namespace is removed while a page fault has got its frame and has not entered it into the file yet: it
-# was preempted there. If nobody waits for it, it enters a page that is gone, and the kernel dies.
+# A namespace is removed while a page fault is preempted: the fault has its frame, but has not yet
+# entered it into the file's mapping. If the removal does not wait, the fault enters a page that is
+# gone, and the kernel crashes.
 #
-#   RUNTIME=SECONDS	how long to go on [a few rounds]
+#   RUNTIME=SECONDS	how long to repeat it [4 rounds]
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# A round hits the moment now and then only.
+# Not every round hits the moment.
 ROUNDS=${RUNTIME:+1000000}
 ROUNDS=${ROUNDS:-4}
-# How long a fault is kept from going on, in seconds.
+# How long a fault is held, in seconds.
 HELD=2
 TRACING=/sys/kernel/tracing
 
-# What tells when a fault has got its frame, on which a process can wait.
+# A kprobe event that fires when a fault has its frame. A process can poll it.
 make_event() {
 	echo 'r:daxmf_frame dax_read_unlock' >$TRACING/kprobe_events && on_exit remove_event
 }
@@ -25,9 +26,10 @@ remove_event() {
 	echo >$TRACING/kprobe_events
 }
 
-# hold_fault FILE -- a process with the least weight touches the file's pages, until a kprobe in its first
-# page fault wakes one of the same processor at once, which then computes: the first one does not
-# go on. "held" is there from then on, for so long, and the other one has ended when this has.
+# hold_fault FILE -- a process with the lowest priority touches the pages of the file. The kprobe in
+# its first page fault wakes this process, which runs on the same processor and then spins for HELD
+# seconds, so that the fault does not continue. The file held exists meanwhile. The first process
+# has ended when this one ends.
 hold_fault() {
 	python3 - "$1" "$TMP" "$(cat $TRACING/events/kprobes/daxmf_frame/id)" $HELD <<-END
 		import ctypes, mmap, os, select, signal, struct, sys, time
@@ -45,7 +47,7 @@ hold_fault() {
 		        for page in range(0, len(memory), $PAGE):
 		            memory[page]
 		        memory.madvise(mmap.MADV_DONTNEED)
-		# A tracepoint, each time, with the address, and a reader is woken by each.
+		# perf_event_attr: the tracepoint, with a sample and a wakeup for each event.
 		attr = struct.pack("IIQQQQQI", 2, 112, event, 1, 1, 0, 0, 1).ljust(112, b"\0")
 		counter = libc.syscall(298, attr, toucher, -1, -1, 0)
 		assert counter >= 0, os.strerror(ctypes.get_errno())
@@ -79,7 +81,7 @@ round() {
 	hold_fault $MNT/file &
 	holder=$!
 	wait_for test -e "$TMP/held" && taskset 2 bash -c "echo $NS >$ND/drivers/$DRIVER/unbind" || return
-	# It was waited for.
+	# The removal waited for the fault.
 	[ -e "$TMP/held" ] || WAITED=$((WAITED + 1))
 	wait $holder && unmount
 }
@@ -103,5 +105,5 @@ require_ns memmap
 require make_event
 
 check "page faults that are preempted" \
-	clean rounds
+	with_undo rounds
 finish

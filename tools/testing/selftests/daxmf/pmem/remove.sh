@@ -1,20 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A namespace of every kind goes away with a mounted filesystem, files mapped and I/O in flight; bound
-# again, what was synced is there.
+# Namespaces of several kinds are removed under a mounted filesystem, with mapped files and I/O in
+# flight. After they are bound again, synced data is there.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# mounted [OPTION...] -- XFS of one allocation group, as in chain/remove, with a file.
+# mounted [OPTION...] -- make and mount XFS with one allocation group, see chain/remove, and write a
+# file.
 mounted() {
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") || return
 	make_xfs --unsupported -d agcount=1 "/dev/$DISK" && mkdir -p $MNT && mount "$@" "/dev/$DISK" $MNT &&
 		on_exit unmount && fill $MNT/file 16 && cp $MNT/file "$TMP/file"
 }
 
-# busy -- write to the filesystem and to the disk until they go.
+# busy -- write to the filesystem and read from the disk until that fails.
 busy() {
 	while dd if=/dev/zero of=$MNT/busy bs=64K count=64 oflag=direct status=none; do :; done 2>/dev/null &
 	WRITER=$!
@@ -31,15 +32,15 @@ survives() {
 
 with_dax() {
 	mounted -o dax=always && fill $MNT/mapped 16 && busy &&
-		told unbind $MNT/file,offset=8K $MNT/mapped,late && survives -o dax=always
+		owners_signalled unbind $MNT/file,offset=8K $MNT/mapped,late && survives -o dax=always
 }
 
 without_dax() {
 	mounted && busy && ns_unbind "$NS" && survives
 }
 
-# keep FILE -- a process has its first page mapped, which it writes to when it starts and when a file
-# says so, and the second one in a pipe, until another file says so.
+# keep FILE -- a process maps the first page, and keeps the second one in a pipe until the file
+# release exists. It writes to the first page at its start, and when the file write exists.
 keep() {
 	rm -f "$TMP"/{kept,write,release}
 	python3 - "$1" "$TMP" <<-END &
@@ -66,8 +67,8 @@ keep() {
 	wait_for test -e "$TMP/kept"
 }
 
-# ext4 is no holder, and a page is in a pipe.
-not_told() {
+# ext4 is not a holder. The removal waits for the page in the pipe.
+without_holder() {
 	local unbinder
 
 	ext4_on "$NS" && fill $MNT/file 16 && cp $MNT/file "$TMP/file" && keep $MNT/file || return
@@ -84,18 +85,18 @@ not_told() {
 begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_labels
-require label $((128 << 20)) $((16 << 20))
-on_exit unlabel
+require create_labelled $((128 << 20)) $((16 << 20))
+on_exit delete_labelled
 require make_fsdax "$NS" pmem
 check "fsdax" \
-	clean with_dax
-check "fsdax, whose pages ext4 and a pipe have" \
-	clean not_told
+	with_undo with_dax
+check "fsdax, with pages in ext4 and in a pipe" \
+	with_undo without_holder
 require make_sector "$NS"
 check "sector" \
-	clean without_dax
-require unlabel
-require label $(((128 << 20) - PAGE)) $PAGE
+	with_undo without_dax
+require delete_labelled
+require create_labelled $(((128 << 20) - PAGE)) $PAGE
 check "raw, not aligned" \
-	clean without_dax
+	with_undo without_dax
 finish

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What the platform finds bad reaches the block translation table of a sector namespace.
+# Errors that the platform recorded reach the block translation table of a sector namespace.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -10,7 +10,7 @@ read_all() {
 	dd if="/dev/$DISK" of=/dev/null bs=1M count=8 iflag=direct status=none
 }
 
-# A machine check in blocks that were written, which nfit enters in its list: they read as errors.
+# nfit records a machine check in written blocks. Reads of these blocks fail.
 platform_record() {
 	DISK=$(ns_disk "$NS") && write_zeroes && read_all &&
 		host-mce $(($(ns_get "$NS" resource) + (4 << 20))) &&
@@ -21,8 +21,8 @@ platform_record() {
 begin 1
 require_ns nvdimm
 on_exit make_raw "$NS"
-on_exit forget_poison
+on_exit reset_nfit
 require make_sector "$NS"
-check "a machine check is known to the disk" \
+check "reads fail after a machine check" \
 	platform_record
 finish

@@ -1,22 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Errors that were found on a disk: of two volumes on it, the filesystem is notified that wants them.
+# Errors found on a disk with two volumes: mendfs is notified always, XFS with the policy "always".
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 OTHER=$MNT.xfs
-# Where the volumes begin on the disk, in MiB.
+# Start of the volumes on the disk, in MiB.
 FIRST=16
 SECOND=300
 
-# found START FILE PAGE -- an error in a page of a file on the volume that begins there.
+# found START FILE PAGE -- add the page of a file to the bad blocks. The file is on the volume that
+# starts at START.
 found() {
 	echo $(($1 * 2048 + $(file_sector "$2" "$3"))) 8 >"/sys/block/$A/badblocks"
 }
 
-# state -- of the disk and of both volumes.
+# state -- print the counters of the disk and of both volumes.
 state() {
 	echo "$(counters "$A"), $(cat "/sys/block/$A/memory_failure/found_unnotified");" \
 		"$(stack_counters "$A/$MENDFS"); $(stack_counters "$A/$XFS")"
@@ -31,15 +32,15 @@ mount_both() {
 		fill "$OTHER/file" 16
 }
 
-mendfs_is_told() {
+mendfs_is_notified() {
 	found $FIRST $MNT/file 2 && wait_for is state "1 1 0 0, 0; 1 1 0 0; 0 0 0 0" && cannot_read $MNT/file 2
 }
 
-xfs_is_not_told() {
+xfs_is_not_notified() {
 	found $SECOND "$OTHER/file" 2 && wait_for is state "1 1 0 0, 1; 1 1 0 0; 0 0 0 0"
 }
 
-xfs_is_told_by_choice() {
+xfs_is_notified() {
 	echo always >"/sys/block/$A/memory_failure/found" && found $SECOND "$OTHER/file" 3 &&
 		wait_for is state "2 2 0 0, 1; 1 1 0 0; 1 1 0 0"
 }
@@ -49,7 +50,7 @@ begin 3
 require_disk memmap
 A=$DISK
 require mount_both
-check "mendfs is notified" mendfs_is_told
-check "XFS is not notified" xfs_is_not_told
-check "XFS is notified by choice" xfs_is_told_by_choice
+check "mendfs is notified" mendfs_is_notified
+check "XFS is not notified" xfs_is_not_notified
+check "XFS is notified with policy always" xfs_is_notified
 finish

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A failure is found where the memory is, not where the one before has found it.
+# The offset of a failure follows the current table, also after earlier failures in other places.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# told_at PAGE OFFSET... -- the holder on top is told of a page of A at these offsets of the device,
-# and at no others.
-told_at() {
+# notified_at PAGE OFFSET... -- the page of A fails, and the holder of the mapped device is notified
+# of exactly these offsets of the device.
+notified_at() {
 	local mark=layout.$RANDOM before offset page=$1
 
 	shift
@@ -29,24 +29,24 @@ moves() {
 		$(linear 0 10 "$A" 100)
 		$(linear 10 10 "$A" 200)
 	EOF
-	told_at $((100 * 256)) 0x0 && told_at $((201 * 256)) 0xb00000 && reload one <<-EOF || return
+	notified_at $((100 * 256)) 0x0 && notified_at $((201 * 256)) 0xb00000 && reload one <<-EOF || return
 		$(linear 0 10 "$A" 200)
 		$(linear 10 10 "$A" 100)
 	EOF
-	told_at $((100 * 256 + 1)) 0xa01000 && told_at $((200 * 256 + 1)) 0x1000
+	notified_at $((100 * 256 + 1)) 0xa01000 && notified_at $((200 * 256 + 1)) 0x1000
 }
 
-# The table has memory that it did not have, and has lost some.
+# The new table maps new memory, and does not map the old memory any more.
 is_exchanged() {
-	held <<<"$(linear 0 10 "$A" 100)" && told_at $((101 * 256)) 0x100000 &&
-		reload one <<<"$(linear 0 10 "$A" 50)" && told_at $((50 * 256)) 0x0 &&
-		told_at $((51 * 256)) 0x100000 || return
+	held <<<"$(linear 0 10 "$A" 100)" && notified_at $((101 * 256)) 0x100000 &&
+		reload one <<<"$(linear 0 10 "$A" 50)" && notified_at $((50 * 256)) 0x0 &&
+		notified_at $((51 * 256)) 0x100000 || return
 	poison $((START + 102 * 256 * PAGE))
 	is notified 3
 }
 
-is_there_twice() {
-	held <<-EOF && told_at $((103 * 256)) 0x300000 0xd00000 && told_at $((104 * 256)) 0x400000 0xe00000
+is_mapped_twice() {
+	held <<-EOF && notified_at $((103 * 256)) 0x300000 0xd00000 && notified_at $((104 * 256)) 0x400000 0xe00000
 		$(linear 0 10 "$A" 100)
 		$(linear 10 10 "$A" 100)
 	EOF
@@ -55,7 +55,7 @@ is_there_twice() {
 stripes() {
 	map one 0 $((256 * 2048)) striped 2 128 "/dev/$A" 0 "/dev/$A" $((256 * 2048)) &&
 		attach "$A" "$DM" && hold "$DM" && on_exit release || return
-	told_at 0 0x0 && told_at 16 0x20000 && told_at $((256 * 256 + 17)) 0x31000
+	notified_at 0 0x0 && notified_at 16 0x20000 && notified_at $((256 * 256 + 17)) 0x31000
 }
 
 begin 4
@@ -63,12 +63,12 @@ begin 4
 require_disks
 require modprobe daxmf_stack
 
-check "memory that moves in the device" \
-	clean moves
-check "memory that comes and goes" \
-	clean is_exchanged
-check "memory that is there twice" \
-	clean is_there_twice
+check "memory that moves within the device" \
+	with_undo moves
+check "memory that is mapped and unmapped" \
+	with_undo is_exchanged
+check "memory that is mapped twice" \
+	with_undo is_mapped_twice
 check "memory in stripes" \
-	clean stripes
+	with_undo stripes
 finish

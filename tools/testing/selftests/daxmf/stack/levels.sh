@@ -1,21 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Mapped devices above one another, as many as can be attached.
+# Mapped devices on top of each other, with the largest number of levels that can be attached.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 LEVELS=64
-# On the debug kernel each takes seconds, and with lockdep a task can hold 48 locks: device-mapper holds
-# one for each level.
+# On the debug kernel a level takes seconds. Lockdep allows a task to hold 48 locks, and
+# device-mapper holds one for each level.
 [ "${KERNEL:-stock}" = stock ] || LEVELS=6
 
-# pile -- linear devices above one another, the lowest one on A; sets TOP, of 400 MiB.
-pile() {
+# make_levels -- linear devices on top of each other, the lowest one on A; sets TOP, of 400 MiB.
+make_levels() {
 	local i below=/dev/$A from=$((16 * 2048))
 
-	on_exit unpile
+	on_exit remove_levels
 	for ((i = 1; i <= LEVELS; i++)); do
 		dmsetup create --noudevsync "l$i" \
 			--table "0 $((400 * 2048)) linear $below $from" || return
@@ -25,7 +25,7 @@ pile() {
 	dm_name "l$LEVELS" && TOP=$DM
 }
 
-unpile() {
+remove_levels() {
 	local i
 
 	settle
@@ -35,7 +35,7 @@ unpile() {
 	settle
 }
 
-attach_pile() {
+attach_top() {
 	daxmf stack attach "$TOP" && on_exit daxmf stack detach --all
 }
 
@@ -43,7 +43,7 @@ held() {
 	hold "$TOP" && on_exit release
 }
 
-# all_counted COUNT -- so many failures were delivered, on each level.
+# all_counted COUNT -- each level delivered COUNT failures.
 all_counted() {
 	local folder levels=0
 
@@ -57,25 +57,25 @@ all_counted() {
 }
 
 failed_page() {
-	attach_pile && held && poison $((START + (100 << 20))) && is notified 1 && all_counted 1
+	attach_top && held && poison $((START + (100 << 20))) && is notified 1 && all_counted 1
 }
 
 owners() {
 	local DM=$TOP
 
-	attach_pile && told_on_dm corrupt-pfn
+	attach_top && dm_owners_signalled corrupt-pfn
 }
 
-# Of the whole device, as one range.
+# The removal is one range, the whole device.
 removed() {
-	attach_pile && held && log_mark levels && ns_unbind "$NS" &&
+	attach_top && held && log_mark levels && ns_unbind "$NS" &&
 		log_says "memory failure at offset 0x0 length 0x19000000 flags 0x80" levels &&
 		is notified 1 && all_counted 1
 }
 
-# The one that is too many does no harm to the others.
+# One level too many is refused, and the others still work.
 one_more() {
-	attach_pile && map more <<<"$(linear 0 100 "$TOP" 0)" && log_mark levels &&
+	attach_top && map more <<<"$(linear 0 100 "$TOP" 0)" && log_mark levels &&
 		fails_with "$DM above $TOP" daxmf stack attach "$DM" &&
 		log_says "\"$DM\" cannot be attached above .*: ELOOP\$" levels || return
 	[ ! -e "$STACK/$TOP" ] && held && poison $((START + (101 << 20))) && is notified 1
@@ -85,18 +85,18 @@ begin 4
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disks
 require modprobe daxmf_stack
-require pile
+require make_levels
 
-check "a failed page is taken up all levels" \
-	clean failed_page
-check "owners on top of all levels are told" \
-	clean owners
+check "a failed page is forwarded through all levels" \
+	with_undo failed_page
+check "owners on top of all levels are signalled" \
+	with_undo owners
 if [ $LEVELS = 64 ]; then
-	check "one level more is refused" \
-		clean one_more
+	check "one more level is refused" \
+		with_undo one_more
 else
-	ktap_test_skip "one level more is refused"
+	ktap_test_skip "one more level is refused"
 fi
-check "a removal is taken up all levels" \
-	clean removed
+check "a removal is forwarded through all levels" \
+	with_undo removed
 finish

@@ -1,18 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What is attached follows the device, not its name.
+# An attachment belongs to a device, not to the device's name.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# volume_to_remove -- on A; sets DM.
+# volume_to_remove -- make a volume on A that the case can remove; sets DM.
 volume_to_remove() {
-	on_exit removed one
+	on_exit remove_if_there one
 	dmsetup create one --table "$(linear 0 100 "$A" 16)" && dm_name one
 }
 
-removed() {
+remove_if_there() {
 	[ ! -e "/dev/mapper/$1" ] || unmap "$1"
 }
 
@@ -20,8 +20,8 @@ attach_dm() {
 	daxmf stack attach "$DM" && on_exit daxmf stack detach --all
 }
 
-# told_once -- the holder of the device DM, of a page of A.
-told_once() {
+# notified_once -- a page of A fails, and the holder of DM is notified once.
+notified_once() {
 	hold "$DM" && on_exit release && poison $((START + (100 << 20))) && is notified 1
 }
 
@@ -29,44 +29,45 @@ is_state() {
 	is cat "$STACK/$A/$DM/state" "$1"
 }
 
-# A volume goes, and another one gets its name.
-volume_anew() {
+# A volume is removed, and another one gets its name.
+new_volume() {
 	local before
 
 	volume_to_remove && attach_dm && is_state attached && dmsetup remove one && is_state stale &&
 		settle && before=$DM && map two <<<"$(linear 0 200 "$A" 16)" || return
 	[ "$DM" = "$before" ] || fail "$DM is not $before" || return
 	is_state stale && daxmf stack list | grep -q "$DM (stale)" && attach_dm && is_state attached &&
-		told_once
+		notified_once
 }
 
-# The same by hand: it is seen that the folder is not that of the new one.
-volume_anew_by_hand() {
+# The same with mkdir: the folder in configfs belongs to the old volume, and is stale.
+new_volume_by_hand() {
 	volume_to_remove && attach "$A" "$DM" && dmsetup remove one && settle &&
 		map two <<<"$(linear 0 200 "$A" 16)" || return
 	fails_with "File exists" mkdir "$STACK/$A/$DM" && is_state stale &&
-		rmdir "$STACK/$A/$DM" && mkdir "$STACK/$A/$DM" && is_state attached && told_once
+		rmdir "$STACK/$A/$DM" && mkdir "$STACK/$A/$DM" && is_state attached && notified_once
 }
 
-bind_anew() {
+bind_again() {
 	ns_unbind "$NS" && echo "$NS" >"$ND/drivers/$DRIVER/bind" && settle &&
 		is ns_disk "$NS" "$A"
 }
 
-# A disk goes and comes, while the volume that was on it stays.
-disk_anew() {
-	map old <<<"$(linear 0 100 "$A" 16)" && attach_dm && bind_anew && is_state stale &&
-		map new <<<"$(linear 0 200 "$A" 16)" && attach_dm && is_state attached && told_once
+# A disk is unbound and bound again, while the volume on the old disk stays.
+new_disk() {
+	map old <<<"$(linear 0 100 "$A" 16)" && attach_dm && bind_again && is_state stale &&
+		map new <<<"$(linear 0 200 "$A" 16)" && attach_dm && is_state attached && notified_once
 }
 
-# The volume itself gets the new disk, after it has let go of the old one of that name.
-disk_anew_below() {
-	map old <<<"$(linear 0 100 "$A" 16)" && attach_dm && bind_anew &&
+# The volume's table is loaded with the new disk, after a table without the old disk of the same
+# name.
+new_disk_below() {
+	map old <<<"$(linear 0 100 "$A" 16)" && attach_dm && bind_again &&
 		reload old <<<"0 $((100 * 2048)) error" && reload old <<<"$(linear 0 100 "$A" 16)" &&
-		is_state stale && attach_dm && is_state attached && told_once
+		is_state stale && attach_dm && is_state attached && notified_once
 }
 
-# A file, and a node of a device by another's name.
+# A file with the name of a device, and a device node with the name of another device.
 by_path() {
 	map one <<<"$(linear 0 100 "$A" 16)" && touch "$TMP/$DM" &&
 		fails_with "not a block device" daxmf stack attach "$TMP/$DM" &&
@@ -75,7 +76,7 @@ by_path() {
 		on_exit daxmf stack detach --all && is_state attached
 }
 
-# What is left of a disk when its driver's module is gone.
+# The attachment is still there after the driver's module was unloaded, and can be detached.
 driver_is_removed() {
 	volume_to_remove && attach_dm && dmsetup remove one && unload daxmf_pmem && is_state stale &&
 		daxmf stack detach "$DM" && is daxmf stack list --json '[]'
@@ -92,7 +93,8 @@ not_there() {
 		fails_with "/dev/mapper/one: not attached" daxmf stack detach /dev/mapper/one
 }
 
-# other_in_place NAME OTHER COMMAND... -- in a mount namespace where NAME is the node of OTHER.
+# other_in_place NAME OTHER COMMAND... -- run the command in a mount namespace where /dev/NAME is
+# the node of OTHER.
 other_in_place() {
 	# shellcheck disable=SC2016 # for the other shell
 	unshare -m sh -c 'mount -c --bind "/dev/$2" "/dev/$1" && shift 2 && exec "$@"' sh "$@"
@@ -113,20 +115,20 @@ begin 8
 require_disks
 require modprobe daxmf_stack
 
-check "another volume has the name of the one that was attached" \
-	clean volume_anew
+check "another volume gets the name of an attached one" \
+	with_undo new_volume
 check "the same, attached by hand" \
-	clean volume_anew_by_hand
-check "a disk that goes and comes below one volume can have another" \
-	clean disk_anew
-check "a volume that gets the disk anew" \
-	clean disk_anew_below
-check "a path is what it leads to" \
-	clean by_path
-check "what is not there is not attached or detached" \
-	clean not_there
-check "a name is not that of another device in the caller's namespace" \
-	clean other_namespace
-check "what is attached can be detached when the driver of its disk is gone" \
-	clean driver_is_removed
+	with_undo new_volume_by_hand
+check "a disk that was bound again can have another volume" \
+	with_undo new_disk
+check "a volume gets the disk that was bound again" \
+	with_undo new_disk_below
+check "a path stands for the device of its node" \
+	with_undo by_path
+check "unknown names are not attached or detached" \
+	with_undo not_there
+check "a name must be the same device in the caller's mount namespace" \
+	with_undo other_namespace
+check "a volume can be detached after the disk's driver was unloaded" \
+	with_undo driver_is_removed
 finish

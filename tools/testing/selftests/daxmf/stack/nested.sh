@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Stacks of stacks, and tables that change.
+# Mapped devices on mapped devices, and tables that change.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# A stripe over two linear devices, and a linear one over that.
+# A linear device on a striped device on two linear devices.
 three_deep() {
 	local a b stripe
 
@@ -15,43 +15,43 @@ three_deep() {
 		map stripe 0 $((600 * 2048)) striped 2 32 "/dev/$a" 0 "/dev/$b" 0 &&
 		stripe=$DM && map top <<<"$(linear 0 500 "$stripe" 50)" &&
 		daxmf stack attach "$DM" && on_exit daxmf stack detach --all &&
-		told_on_dm corrupt-pfn
+		dm_owners_signalled corrupt-pfn
 }
 
-# The blocks of a filesystem move to other memory, as pvmove does it.
+# The blocks of a filesystem move to other memory, as with pvmove.
 moved() {
 	local status=0
 
-	mend "$B" && map one <<<"$(linear 0 320 "$B" 16)" && attach "$B" "$DM" &&
+	clear_bad_blocks "$B" && map one <<<"$(linear 0 320 "$B" 16)" && attach "$B" "$DM" &&
 		make_xfs "/dev/$DM" && mount_dax "/dev/$DM" && fill $MNT/first 16 &&
 		share $MNT/first $MNT/clone && unmount || return
 	dd if="/dev/$B" of="/dev/$B" bs=1M skip=16 seek=500 count=320 iflag=direct oflag=direct \
 		status=none && reload one <<<"$(linear 0 320 "$B" 500)" && mount_dax "/dev/$DM" || return
-	told corrupt-pfn $MNT/first,offset=8K $MNT/clone,offset=8K || status=1
+	owners_signalled corrupt-pfn $MNT/first,offset=8K $MNT/clone,offset=8K || status=1
 	unmount
 	return $status
 }
 
-# While it is suspended, the old table is in place.
+# While the device is suspended, its table stays in use.
 suspended() {
 	local status
 
 	map one <<<"$(linear 0 320 "$A" 16)" && attach "$A" "$DM" && make_xfs "/dev/$DM" &&
 		mount_dax "/dev/$DM" && fill $MNT/first 16 && share $MNT/first $MNT/clone || return
-	dmsetup suspend --noflush --nolockfs one && told corrupt-pfn $MNT/first,offset=8K \
+	dmsetup suspend --noflush --nolockfs one && owners_signalled corrupt-pfn $MNT/first,offset=8K \
 		$MNT/clone,offset=8K
 	status=$?
 	dmsetup resume one && unmount
 	return $status
 }
 
-# told_once ADDRESS FOLDER... -- the holder on top is told once, and these count it.
-told_once() {
+# notified_once ADDRESS FOLDER... -- the holder of DM is notified once, and these folders count it.
+notified_once() {
 	hold "$DM" && on_exit release && poison "$1" && is notified 1 && shift &&
 		is_counted "$@"
 }
 
-# is_counted FOLDER... -- one failure each, delivered.
+# is_counted FOLDER... -- each folder counts one failure, delivered.
 is_counted() {
 	local folder
 
@@ -60,16 +60,16 @@ is_counted() {
 	done
 }
 
-# Attached above the disk, and above a device between.
+# A device is attached above the disk, and above another device on the disk.
 shortcut() {
 	local low
 
 	map low <<<"$(linear 0 200 "$A" 16)" && low=$DM && map high <<<"$(linear 0 200 "$low" 0)" &&
 		attach "$A" "$low" && attach "$low" "$DM" && attach "$A" "$DM" &&
-		told_once $((START + (100 << 20))) "$A" "$A/$low" "$low" "$low/$DM" "$A/$DM"
+		notified_once $((START + (100 << 20))) "$A" "$A/$low" "$low" "$low/$DM" "$A/$DM"
 }
 
-# On two devices side by side, of which one has the failed page.
+# On two devices side by side, one of which maps the failed page.
 side_by_side() {
 	local left right
 
@@ -79,11 +79,11 @@ side_by_side() {
 			$(linear 100 100 "$right" 0)
 		EOF
 	daxmf stack attach "$DM" && on_exit daxmf stack detach --all &&
-		told_once $((START + (230 << 20))) "$A" "$A/$right" "$right" "$right/$DM" &&
+		notified_once $((START + (230 << 20))) "$A" "$A/$right" "$right" "$right/$DM" &&
 		is stack_counters "$A/$left" "0 0 0 0" && is stack_counters "$left/$DM" "0 0 0 0"
 }
 
-# A device between has the failed page, and the one on top does not.
+# The lower device maps the failed page, and the upper device does not.
 unused_between() {
 	local low
 
@@ -100,15 +100,15 @@ require_disks
 require modprobe daxmf_stack
 
 check "three levels" \
-	clean three_deep
+	with_undo three_deep
 check "a table that was reloaded" \
-	clean moved
+	with_undo moved
 check "a device that is suspended" \
-	clean suspended
-check "attached over two ways, it is told once" \
-	clean shortcut
-check "what lies beside counts nothing" \
-	clean side_by_side
-check "a page that only a device between has is declined" \
-	clean unused_between
+	with_undo suspended
+check "the holder of a device that is attached twice is notified once" \
+	with_undo shortcut
+check "a device without the failed page counts nothing" \
+	with_undo side_by_side
+check "a failure that the upper device does not map is declined" \
+	with_undo unused_between
 finish

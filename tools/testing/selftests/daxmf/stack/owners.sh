@@ -1,17 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# XFS on a mapped device is told of failures of the persistent memory below, whatever the mapping.
+# XFS on a mapped device signals the owners of failed persistent memory below, with every kind of
+# table.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 one_segment() {
-	map one <<<"$(linear 0 400 "$A" 16)" && attach "$A" "$DM" && told_on_dm "$1"
+	map one <<<"$(linear 0 400 "$A" 16)" && attach "$A" "$DM" && dm_owners_signalled "$1"
 }
 
 out_of_order() {
-	map segments <<-EOF && attach "$A" "$DM" && told_on_dm corrupt-pfn
+	map segments <<-EOF && attach "$A" "$DM" && dm_owners_signalled corrupt-pfn
 		$(linear 0 100 "$A" 300)
 		$(linear 100 7 "$A" 1)
 		$(linear 107 193 "$A" 100)
@@ -20,30 +21,30 @@ out_of_order() {
 }
 
 two_disks() {
-	map two <<-EOF && attach "$A" "$DM" && attach "$B" "$DM" && told_on_dm corrupt-pfn
+	map two <<-EOF && attach "$A" "$DM" && attach "$B" "$DM" && dm_owners_signalled corrupt-pfn
 		$(linear 0 200 "$B" 300)
 		$(linear 200 200 "$A" 64)
 	EOF
 }
 
-# stripes CHUNK -- in sectors.
+# stripes CHUNK -- the chunk size is in sectors.
 stripes() {
 	map stripes 0 $((800 * 2048)) striped 2 "$1" "/dev/$A" 2048 "/dev/$B" 4096 &&
-		attach "$A" "$DM" && attach "$B" "$DM" && told_on_dm corrupt-pfn
+		attach "$A" "$DM" && attach "$B" "$DM" && dm_owners_signalled corrupt-pfn
 }
 
-# Two volumes side by side: only the owner's is told.
+# Two volumes side by side: only the volume with the failed page is notified.
 two_volumes() {
 	local other
 
 	map other <<<"$(linear 0 64 "$A" 432)" && other=$DM && attach "$A" "$other" || return
-	map one <<<"$(linear 0 400 "$A" 16)" && attach "$A" "$DM" && told_on_dm corrupt-pfn || return
+	map one <<<"$(linear 0 400 "$A" 16)" && attach "$A" "$DM" && dm_owners_signalled corrupt-pfn || return
 	is stack_counters "$A/$DM" "2 2 0 0" && is stack_counters "$A/$other" "0 0 0 0" &&
 		is daxmf stack list --json "[$(listed "$A" 2 "$(listed "$other" 0),$(listed "$DM" 2)")]" &&
 		daxmf stack list --json | json_is stack
 }
 
-# listed DEVICE COUNT [UPPER...] -- in JSON, with as many failures, all delivered.
+# listed DEVICE COUNT [UPPERS] -- print the JSON of a device with COUNT failures, all delivered.
 listed() {
 	printf '{"device":"%s","memory_failures":' "$1"
 	printf '{"declined":0,"delivered":%s,"failed":0,"received":%s}' "$2" "$2"
@@ -54,7 +55,7 @@ listed() {
 	printf '}'
 }
 
-# The disk has the kernel's own driver.
+# The driver of the disk is nd_pmem.
 on_nd_pmem() {
 	local A
 
@@ -66,19 +67,19 @@ begin 8
 require_disks
 
 check "one segment" \
-	clean one_segment corrupt-pfn
+	with_undo one_segment corrupt-pfn
 check "a machine check" \
-	clean one_segment mce
+	with_undo one_segment mce
 check "segments out of order" \
-	clean out_of_order
+	with_undo out_of_order
 check "two disks in a volume" \
-	clean two_disks
+	with_undo two_disks
 check "stripes of 64 KiB" \
-	clean stripes 128
+	with_undo stripes 128
 check "stripes of a page" \
-	clean stripes 8
+	with_undo stripes 8
 check "two volumes on a disk" \
-	clean two_volumes
+	with_undo two_volumes
 check "one segment on a disk of nd_pmem" \
-	clean on_nd_pmem
+	with_undo on_nd_pmem
 finish

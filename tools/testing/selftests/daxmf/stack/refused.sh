@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# What cannot be attached is refused with a reason, and nothing changes.
+# Invalid attachments are refused with a reason, and nothing changes.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# refused WHY LOWER UPPER -- by the kernel, in one line of its log.
+# refused WHY LOWER UPPER -- the kernel refuses to attach UPPER above LOWER, and logs WHY.
 refused() {
 	local mark="attach $RANDOM" why=$1
 
@@ -17,7 +17,7 @@ refused() {
 	log_says "^daxmf_stack: .*\"$3\" cannot be attached above .*\"$2\": $why\$" "$mark"
 }
 
-# refused_below WHY LOWER -- nothing can be above it.
+# refused_below WHY LOWER -- the kernel refuses LOWER itself, and logs WHY.
 refused_below() {
 	local mark="attach $RANDOM"
 
@@ -33,16 +33,16 @@ without_dax_below() {
 		on_exit losetup -d "$loop" && refused_below EOPNOTSUPP "${loop#/dev/}"
 }
 
-# The slot is free for a filesystem on the bare disk.
-slot_is_free() {
-	mend "$A" && make_xfs "/dev/$A" && mount_dax "/dev/$A" && cd $MNT || return
-	fill first 16 && share first clone && told corrupt-pfn first,offset=8K clone,offset=8K
+# After all attachments are gone, a filesystem on the disk itself can become its holder.
+holder_is_free() {
+	clear_bad_blocks "$A" && make_xfs "/dev/$A" && mount_dax "/dev/$A" && cd $MNT || return
+	fill first 16 && share first clone && owners_signalled corrupt-pfn first,offset=8K clone,offset=8K
 	local status=$?
 	cd / && unmount
 	return $status
 }
 
-# A filesystem on one partition has the slot of the whole disk.
+# A filesystem on one partition is the holder of the whole disk.
 held_by_filesystem() {
 	printf 'label: gpt\nsize=400M\nsize=200M\n' | sfdisk -q "/dev/$B" && settle &&
 		on_exit sfdisk -q --delete "/dev/$B" &&
@@ -72,7 +72,7 @@ module_stays() {
 		fails_with "in use" rmmod daxmf_stack
 }
 
-# What is attached keeps the disk from no one: it can be removed, and so can the mapped device.
+# An attached mapped device can be removed.
 not_pinned() {
 	map one <<<"$(linear 0 100 "$A" 16)" && attach "$A" "$DM" && unmap one &&
 		! poison "$(ns_get "$NS" resource)" || return
@@ -89,21 +89,21 @@ check "a device that does not exist" \
 check "a disk that does not exist" \
 	refused_below ENOENT pmem77
 check "a disk without DAX" \
-	clean without_dax_below
-check "a disk that has no memory of the other" \
+	with_undo without_dax_below
+check "a device without memory of the lower disk" \
 	refused ENODEV "$A" "$B"
 check "a device without DAX" \
-	clean without_dax
+	with_undo without_dax
 check "a loop" \
-	clean looped
-check "nothing above" \
+	with_undo looped
+check "a disk with nothing below it" \
 	fails_with "no disk is below it" daxmf stack attach "/dev/$A"
 check "a mapped device can be removed while it is attached" \
-	clean not_pinned
+	with_undo not_pinned
 check "the module stays while something is attached" \
-	clean module_stays
+	with_undo module_stays
 check "a disk that a filesystem holds" \
-	clean held_by_filesystem
-check "a filesystem finds the slot free afterwards" \
-	slot_is_free
+	with_undo held_by_filesystem
+check "a filesystem can hold the disk afterwards" \
+	holder_is_free
 finish

@@ -1,14 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# One of several disks goes away under a mapped device: its ranges are told, not the whole.
+# One of several disks is removed under a mapped device: the holder is notified of the disk's
+# ranges, not of the whole device.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# told_of_removal NS OFFSET LENGTH -- what the holder of the device on top is told when the disk goes,
-# and nothing else. The driver of a disk in use can be unbound, as a device can be pulled.
-told_of_removal() {
+# notified_of_removal NS OFFSET LENGTH -- the disk is removed, and the holder of DM gets one
+# notification, of this range. The driver of a disk in use can be unbound, as a device can be
+# pulled.
+notified_of_removal() {
 	local mark=remove.$RANDOM before
 
 	before=$(notified) && log_mark $mark && ns_unbind "$1" &&
@@ -26,17 +28,17 @@ one_of_two() {
 		$(linear 100 200 "$A" 64)
 		$(linear 300 50 "$B" 0)
 	EOF
-	told_of_removal "$NS" 0x6400000 0xc800000
+	notified_of_removal "$NS" 0x6400000 0xc800000
 }
 
-# All of the device on top lies on the disk, in 4096 pieces.
+# The upper device is on one disk completely, in 4096 pieces.
 in_pieces() {
 	ns_bind "$NS" && map stripes 0 $((256 * 2048)) striped 2 128 "/dev/$A" 2048 "/dev/$A" 409600 &&
 		map top <<<"$(linear 0 250 "$DM" 2)" && daxmf stack attach "$DM" &&
-		on_exit daxmf stack detach --all && held && told_of_removal "$NS" 0x0 0xfa00000
+		on_exit daxmf stack detach --all && held && notified_of_removal "$NS" 0x0 0xfa00000
 }
 
-# The first leaves a hole, over a level in between, and what is behind it is told as before.
+# There is a level in between. After the first removal the rest of the device keeps its offsets.
 one_after_the_other() {
 	ns_bind "$NS" && map two <<-EOF && map top <<<"$(linear 0 340 "$DM" 10)" || return
 		$(linear 0 100 "$A" 64)
@@ -45,11 +47,11 @@ one_after_the_other() {
 		$(linear 300 50 "$B" 0)
 	EOF
 	daxmf stack attach "$DM" && on_exit daxmf stack detach --all && held &&
-		told_of_removals "$NS" "$BACK"
+		notified_of_removals "$NS" "$BACK"
 }
 
-# told_of_removals FIRST SECOND -- of two ranges each, the second one behind the hole of the first.
-told_of_removals() {
+# notified_of_removals FIRST SECOND -- the removal of each disk causes notifications of two ranges.
+notified_of_removals() {
 	local mark=removals.$RANDOM
 
 	log_mark $mark && ns_unbind "$1" && is notified 2 &&
@@ -60,8 +62,8 @@ told_of_removals() {
 		log_says "memory failure at offset 0x12200000 length 0x3200000 flags 0x80" $mark
 }
 
-# XFS shuts down when the first disk goes. Who has memory of the second one mapped is told in time.
-# It has one allocation group, see chain/remove.
+# XFS shuts down when the first disk is removed. A process that maps memory of the second disk is
+# signalled before that disk is removed. XFS has one allocation group, see chain/remove.
 xfs_on_both() {
 	local owner status=0
 
@@ -83,7 +85,7 @@ time.sleep(1000)
 	wait_for test -e "$TMP/mapped" && ns_unbind "$NS" && ns_unbind "$BACK" || status=1
 	wait_for killed $owner || kill $owner
 	wait $owner
-	[ $? = $((128 + 7)) ] || fail "the owner had no SIGBUS" || return
+	[ $? = $((128 + 7)) ] || fail "the owner did not get SIGBUS" || return
 	[ $status = 0 ] && unmount
 }
 
@@ -97,12 +99,12 @@ require_disks
 BACK=$(ns_find virtio)
 require modprobe daxmf_stack
 
-check "only the ranges that lie on it are told" \
-	clean one_of_two
-check "what lies on it in pieces is told as one" \
-	clean in_pieces
-check "a disk that goes after another is told, too" \
-	clean one_after_the_other
-check "owners of what XFS has on a second disk are told in time" \
-	clean xfs_on_both
+check "only the ranges on the disk are notified" \
+	with_undo one_of_two
+check "adjacent pieces are notified as one range" \
+	with_undo in_pieces
+check "the removal of a second disk is notified, too" \
+	with_undo one_after_the_other
+check "owners of XFS files on a second disk are signalled" \
+	with_undo xfs_on_both
 finish

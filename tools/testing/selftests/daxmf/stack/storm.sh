@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Many failures, and devices that are attached and detached under them: none is lost.
+# Many failures while devices are attached and detached: every failure is counted.
 #
-#   RUNTIME=SECONDS	how long all of it takes, in place of so many rounds
+#   RUNTIME=SECONDS	how long the test takes, instead of fixed numbers of rounds
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -11,11 +11,12 @@
 IN_A_ROW=1000
 MEANWHILE=3
 ROUNDS=6
-# What comes between two failures is the same in each round, and takes seconds.
+# On the debug kernel one round takes seconds.
 [ "${KERNEL:-stock}" = stock ] || IN_A_ROW=300 MEANWHILE=1 ROUNDS=2
 CASES=4
 
-# has_ended ROUND COUNT -- so many rounds, or this case's part of RUNTIME. A case sets START.
+# has_ended ROUND COUNT -- after COUNT rounds, or after the case's share of RUNTIME. A case sets
+# START.
 has_ended() {
 	if [ -n "${RUNTIME-}" ]; then
 		[ $((SECONDS - START)) -ge $((RUNTIME / CASES)) ]
@@ -24,7 +25,7 @@ has_ended() {
 	fi
 }
 
-# page_of DISK -- the number of the page frame that fails.
+# page_of DISK -- print the number of the page frame that fails.
 page_of() {
 	local address
 
@@ -32,12 +33,12 @@ page_of() {
 		printf '%#x' $(((address + (100 << 20)) / PAGE))
 }
 
-# fail_page NUMBER -- what the kernel makes of it is counted.
+# fail_page NUMBER -- ignores the result, which the counters have.
 fail_page() {
 	echo "$1" >/sys/kernel/debug/hwpoison/corrupt-pfn || true
 } 2>/dev/null
 
-# failures DISK COUNT -- of the same page, in a row; sets FAILURES.
+# failures DISK COUNT -- fail the same page again and again; sets FAILURES to the number of times.
 failures() {
 	local page
 
@@ -48,7 +49,7 @@ failures() {
 	done
 }
 
-# failures_while FILE DISK -- as long as the file is there; prints how many.
+# failures_while FILE DISK -- fail a page while the file exists; print how often.
 failures_while() {
 	local page count
 
@@ -77,10 +78,10 @@ all_counted() {
 	read -ra now <<<"$(counters "$1")"
 	echo "$1: received, delivered, declined, failed: ${was[*]}, then ${now[*]}"
 	[ $((now[0] - was[0])) = "$2" ] || fail "not all were received" || return
-	[ $((now[1] + now[2] - was[1] - was[2])) = "$2" ] || fail "some were lost"
+	[ $((now[1] + now[2] - was[1] - was[2])) = "$2" ] || fail "some failed"
 }
 
-# some_delivered DISK BEFORE
+# some_delivered DISK BEFORE -- at least one failure was delivered.
 some_delivered() {
 	local -a was now
 
@@ -89,7 +90,8 @@ some_delivered() {
 	[ "${now[1]}" -gt "${was[1]}" ] || fail "none was delivered"
 }
 
-# meanwhile COMMAND... -- do it some times while failures come on A, and see that none is lost.
+# meanwhile COMMAND... -- run the command several times while a page of A fails, and check that all
+# failures are counted.
 meanwhile() {
 	local before i job status=0 START=$SECONDS
 
@@ -107,7 +109,7 @@ meanwhile() {
 	all_counted "$A" "$(cat "$TMP/count")" "$before" && some_delivered "$A" "$before"
 }
 
-# table FIRST SECOND -- segments of 100 MiB of A, in place of what is there.
+# table FIRST SECOND -- reload the table with two segments of A, of 100 MiB each.
 table() {
 	reload one <<-EOF
 		$(linear 0 100 "$A" "$1")
@@ -115,7 +117,7 @@ table() {
 	EOF
 }
 
-# The failed page is in the first segment, then in the second, then gone.
+# The failed page is in the second segment, then in the first, then not mapped.
 swap_tables() {
 	table 216 16 && table 16 216 && table 150 260
 }
@@ -125,7 +127,7 @@ swapped() {
 		on_exit release && meanwhile swap_tables
 }
 
-# Removed while it is attached, which nothing prevents; the other volume stays.
+# A second volume is removed while it is attached. The first volume stays.
 come_and_go() {
 	local DM
 
@@ -142,7 +144,7 @@ reload_module() {
 	rmmod daxmf_stack && modprobe daxmf_stack
 }
 
-# Failures on both disks at once, while the volume above is attached and detached.
+# Pages of both disks fail while the volume on them is attached and detached.
 at_once() {
 	local before_a before_b i jobs status=0 START=$SECONDS
 
@@ -177,12 +179,12 @@ require_disks
 require modprobe daxmf_stack
 require modprobe hwpoison-inject
 
-check "failures in a row are all told" \
-	clean in_a_row
-check "none is lost while the table of the volume is swapped" \
-	clean swapped
-check "none is lost while another volume comes and goes" \
-	clean removed
-check "none is lost while the volume is attached and detached" \
-	clean at_once
+check "the holder is notified of all failures in a row" \
+	with_undo in_a_row
+check "all failures are counted while the table is reloaded" \
+	with_undo swapped
+check "all failures are counted while another volume is made and removed" \
+	with_undo removed
+check "all failures are counted while the volume is attached and detached" \
+	with_undo at_once
 finish

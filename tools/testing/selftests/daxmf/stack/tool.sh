@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Several programs attach and detach at the same time, as udev does with devices that come and go.
+# Two programs attach and detach at the same time, as udev does.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 TURNS=40
 
-# attach_and_detach VOLUME -- in turn; each time, it is attached.
+# attach_and_detach VOLUME -- attach and detach the volume repeatedly.
 attach_and_detach() {
 	local i DM
 
@@ -19,10 +19,11 @@ attach_and_detach() {
 	done
 }
 
-# What is the last one above a disk for one program is not for the other.
+# One program detaches its volume, the last one that it finds above the disk, while the other
+# program attaches another one there.
 at_the_same_time() {
 	map one <<<"$(linear 0 100 "$A" 16)" && map two <<<"$(linear 0 100 "$A" 200)" &&
-		on_exit daxmf stack detach --all && each attach_and_detach one two
+		on_exit daxmf stack detach --all && in_parallel attach_and_detach one two
 }
 
 begin 1
@@ -31,5 +32,5 @@ require_disks
 require modprobe daxmf_stack
 
 check "two programs attach and detach volumes on one disk" \
-	clean at_the_same_time
+	with_undo at_the_same_time
 finish

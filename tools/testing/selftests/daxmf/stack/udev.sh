@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# With the udev rule, nobody need attach anything.
+# The udev rule attaches volumes.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -26,12 +26,12 @@ detached() {
 
 made_before() {
 	map one <<<"$(linear 0 400 "$A" 16)" && modprobe daxmf_stack && wait_for attached &&
-		told_on_dm corrupt-pfn
+		dm_owners_signalled corrupt-pfn
 }
 
 made_after() {
 	modprobe daxmf_stack && map one <<<"$(linear 0 400 "$A" 16)" && wait_for attached &&
-		told_on_dm corrupt-pfn
+		dm_owners_signalled corrupt-pfn
 }
 
 removed() {
@@ -49,12 +49,12 @@ begin 4
 require_disks
 require install_rule
 
-check "a volume that was there before the module" \
-	clean made_before
-check "a volume that comes later" \
-	clean made_after
-check "a volume that goes" \
-	clean removed
+check "a volume made before the module is loaded" \
+	with_undo made_before
+check "a volume made after the module is loaded" \
+	with_undo made_after
+check "a removed volume is detached" \
+	with_undo removed
 check "a volume that moves to another disk" \
-	clean reloaded
+	with_undo reloaded
 finish

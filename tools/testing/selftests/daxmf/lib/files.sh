@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+#
+# Files: their contents, shared extents, and where a page is on the disk.
+
+# pattern [PAGE] -- print data that differs in each page, starting with this page; up to 64 MiB.
+pattern() {
+	seq $((1000000 + ${1:-0} * PAGE / 8)) 9999999 2>/dev/null
+}
+
+# fill FILE PAGES -- write the pattern, and sync.
+fill() {
+	pattern | head -c $(($2 * PAGE)) >"$1" && sync "$1"
+}
+
+# share SOURCE FILE [SOURCE_OFFSET FILE_OFFSET LENGTH] -- reflink the whole file or a part.
+share() {
+	if [ $# = 2 ]; then
+		cp --reflink=always "$1" "$2"
+	else
+		xfs_io -f -c "reflink $1 $3 $4 $5" "$2"
+	fi
+	sync "$2"
+}
+
+# make_self_shared FILE COUNT -- a file of COUNT blocks that all share one block of the disk.
+make_self_shared() {
+	python3 - "$@" <<-'END'
+		import fcntl, os, struct, sys
+		FICLONERANGE = 0x4020940d
+		file = os.open(sys.argv[1], os.O_CREAT | os.O_RDWR)
+		os.pwrite(file, b"many" * 1024, 0)
+		os.fsync(file)
+		count, wanted = 1, int(sys.argv[2])
+		while count < wanted:
+		    more = min(count, wanted - count)
+		    fcntl.ioctl(file, FICLONERANGE, struct.pack("qQQQ", file, 0, more * 4096, count * 4096))
+		    count += more
+	END
+}
+
+# file_sector FILE PAGE -- the first sector of the page on the disk.
+file_sector() {
+	xfs_io -r -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p'
+}
+
+# address FILE PAGE -- the physical address of the page.
+address() {
+	echo $((START + $(file_sector "$1" "$2") * 512))
+}
+
+# extent_count FILE -- the number of its extents.
+extent_count() {
+	xfs_io -r -c fiemap "$1" | grep -c '\.\.[0-9]*$'
+}
+
+# dax_read FILE PAGE -- read one page with O_DIRECT.
+dax_read() {
+	dd if="$1" of=/dev/null bs="$PAGE" skip="$2" count=1 iflag=direct status=none
+}
+
+# make_page_data -- the page that write_page() writes and has_page() expects.
+make_page_data() {
+	pattern 10000 | head -c "$PAGE" >"$TMP/page"
+}
+
+# write_page FILE PAGE [OPERAND...] -- write the whole page. The operands are for dd.
+write_page() {
+	dd if="$TMP/page" of="$1" bs="$PAGE" seek="$2" count=1 conv=notrunc status=none "${@:3}"
+}
+
+# has_page FILE PAGE [OPERAND...]
+has_page() {
+	dd if="$1" bs="$PAGE" skip="$2" count=1 status=none "${@:3}" | cmp - "$TMP/page"
+}
+
+# same_except FILE PAGE -- all other pages hold what fill() wrote; with PAGE -1, all pages.
+same_except() {
+	local after=$(($2 + 1)) size
+
+	size=$(stat -c %s "$1") || return
+	{ [ "$2" -le 0 ] || pattern | cmp -n $(($2 * PAGE)) - "$1"; } &&
+		pattern $after | cmp -n $((size - after * PAGE)) -i 0:$((after * PAGE)) - "$1"
+}
