@@ -119,15 +119,15 @@ xfs_is_notified() {
 
 # The holder is notified of the removal after its callbacks for found errors have returned.
 removed_meanwhile() {
-	local order found="flags 0x0 dealt with"
+	local order found="flags 0x0 memory failure handled"
 
 	unmount && hold "$DISK" delay_ms=500 && log_mark removed && bad 5000 &&
 		wait_for log_says "rust_dax_holder: memory failure at .* flags 0x0" removed &&
 		bad 5001 && ns_unbind "$NS" && release || return
 	order=$(log_since removed |
-		sed -nE 's/^rust_dax_holder: .*(flags .*|dealt with)$/\1/p' | paste -sd' ')
+		sed -nE 's/^rust_dax_holder: .*(flags .*|memory failure handled)$/\1/p' | paste -sd' ')
 	echo "$order"
-	[[ $order =~ ^("$found ")+flags\ 0x[1-9a-f][0-9a-f]*\ dealt\ with$ ]]
+	[[ $order =~ ^("$found ")+flags\ 0x[1-9a-f][0-9a-f]*\ memory\ failure\ handled$ ]]
 }
 
 # find_errors -- add bad blocks until the file stop exists, whether the disk exists or not.
