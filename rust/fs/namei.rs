@@ -99,7 +99,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// - `dentry` must be valid, and must keep its name, as [`name()`] requires.
     /// - `idmap` must be the ID mapping of a mount, as the VFS passes it.
-    unsafe fn create_inode(
+    unsafe fn new_inode(
         idmap: *mut bindings::mnt_idmap,
         directory: &LockedInode<T>,
         dentry: Option<*const bindings::dentry>,
@@ -146,12 +146,11 @@ impl<T: FileSystem> VTable<T> {
 
         // SAFETY: `dir` is locked, so `dentry` keeps its name. `idmap` is valid by the safety
         // requirements.
-        let inode =
-            unsafe { Self::create_inode(idmap, directory, Some(dentry), mode, device, target) }?;
+        let new = unsafe { Self::new_inode(idmap, directory, Some(dentry), mode, device, target) }?;
 
         // SAFETY: The dentry has no inode, and the inode is new. The dentry takes over the
         // reference.
-        unsafe { bindings::d_instantiate_new(dentry, inode) };
+        unsafe { bindings::d_instantiate_new(dentry, new) };
         Ok(())
     }
 
@@ -226,7 +225,7 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: `vfs_tmpfile()` passes a locked directory of type `T`.
             let directory = unsafe { locked::<T>(dir) };
             // SAFETY: There is no dentry, and `vfs_tmpfile()` passes the ID mapping of a mount.
-            let inode = unsafe { Self::create_inode(idmap, directory, None, mode, 0, None) }?;
+            let inode = unsafe { Self::new_inode(idmap, directory, None, mode, 0, None) }?;
 
             // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` sets the links to 0
             // again, and passes the reference to the dentry of `file`.
