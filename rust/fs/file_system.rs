@@ -125,7 +125,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// and within about one second after [`notify_failure()`](Self::notify_failure) and
     /// [`RepairWork::schedule()`]. While the filesystem is frozen, the call is delayed until it is
     /// thawed. The implementation leaves a page alone whose failure is not
-    /// [over](super::FailedAt::is_over), and schedules another call for it.
+    /// [over](super::FailedAt::is_delay_over), and schedules another call for it.
     fn repair(&self, super_block: &SuperBlock<Self>);
 
     /// Returns the space and the inodes of the filesystem.

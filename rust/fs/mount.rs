@@ -92,8 +92,8 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// Called by `vfs_get_tree()` only.
     unsafe extern "C" fn get_tree(fc: *mut bindings::fs_context) -> c_int {
-        // SAFETY: `vfs_get_tree()` passes a valid context. `get_tree_bdev()` calls `fill_super()` as
-        // that requires.
+        // SAFETY: `vfs_get_tree()` passes a valid context. `get_tree_bdev()` calls `fill_super()`
+        // as that requires.
         unsafe { bindings::get_tree_bdev(fc, Some(Self::fill_super)) }
     }
 

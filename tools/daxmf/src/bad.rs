@@ -11,8 +11,8 @@ use crate::block;
 use crate::sys::mapper;
 use crate::table::{self, SECTOR};
 
-/// The longest text of a sysfs file, in bytes: a page without its final zero. `nd_pmem` cuts a longer
-/// list there, `daxmf_pmem` after the last line that fits.
+/// The longest text of a sysfs file, in bytes: a page without its final zero. `nd_pmem` cuts a
+/// longer list there, `daxmf_pmem` after the last line that fits.
 const ROOM: usize = 4095;
 
 /// The longest line of a list, in bytes: a `sector_t`, a space, an `int` and a line break.

@@ -36,7 +36,8 @@ pub struct Options {
     /// A disk, a partition or a mapped device: a path, or a name in the kernel, such as pmem0.
     #[arg(required_unless_present = "pfn")]
     device: Option<String>,
-    /// First byte of the device, decimal or 0x…. Default: all ranges that the device lists as bad.
+    /// First byte of the device, decimal or 0x…. Default: all ranges that the device lists as
+    /// bad.
     #[arg(value_parser = number, requires = "length")]
     offset: Option<u64>,
     /// Number of bytes.

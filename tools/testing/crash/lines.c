@@ -352,7 +352,7 @@ static void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vad
 {
 	uint64_t at;
 
-	/* The kernel's linear map is checked first: most stores are the kernel's, to other memory. */
+	/* The kernel's linear map comes first: most stores are the kernel's, to other memory. */
 	if (vaddr >= DIRECT_MAP) {
 		at = vaddr - DIRECT_MAP - base;
 	} else if (vaddr < USER_END) {
@@ -600,7 +600,7 @@ qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 			die("unknown argument", argv[i]);
 	}
 	if (!file || !base || (!record && (!progress || !images || !moments)))
-		die("memory and base are needed, and record or progress, images and moments", "arguments");
+		die("need memory, base, and record or progress, images, moments", "arguments");
 	map_file();
 	if (record) {
 		log_file = fopen(record, "w");

@@ -133,7 +133,7 @@ lists_releases()
 {
 	"$top/scripts/kernel" inside inside_with_network pick_releases "$mirror" >"$work/releases" || return
 	cat "$work/releases"
-	grep -qxE "$OLDEST[0-9.]*\+deb13-amd64" "$work/releases" &&
+	grep -qxE "${OLDEST}[0-9.]*\+deb13-amd64" "$work/releases" &&
 		grep -qxE '[0-9.]+\+deb14-amd64' "$work/releases" &&
 		! grep -E 'cloud|rt|^[0-6]\.|^7\.[01]\.' "$work/releases"
 }

@@ -31,8 +31,8 @@ fn time_of(text: &str) -> Option<Time> {
 }
 
 impl State {
-    /// Reads the state from `file`, if there is one. The state of another boot is ignored: all events
-    /// of this boot are newer, even if their times are not.
+    /// Reads the state from `file`, if there is one. The state of another boot is ignored: all
+    /// events of this boot are newer, even if their times are not.
     pub fn read(file: Option<&Path>) -> Self {
         let boot = fs::read_to_string(BOOT_ID).unwrap_or_default();
         let boot = boot.trim();

@@ -19,8 +19,8 @@ pub fn run_alone() -> io::Result<()> {
     }
 }
 
-/// Sleeps, so that ordinary threads run now. Otherwise the kernel runs them in the middle of a count,
-/// in the processor time that it reserves for them.
+/// Sleeps, so that ordinary threads run now. Otherwise the kernel runs them in the middle of a
+/// count, in the processor time that it reserves for them.
 pub fn let_others_run() {
     thread::sleep(Duration::from_millis(10));
 }

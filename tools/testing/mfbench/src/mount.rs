@@ -111,8 +111,8 @@ impl Table {
 
 /// Makes a filesystem with this number of files.
 fn make_files(media: &mut FileMedia, files: u64) -> io::Result<()> {
-    // A file takes at most one block more than its extents fill. The last unit of the chunk is a link,
-    // not a record.
+    // A file takes at most one block more than its extents fill. The last unit of the chunk is a
+    // link, not a record.
     let metadata = files * (EXTENTS / (UNITS - 1) + 2) + 2;
     let superblock = Superblock {
         uuid: [1; 16],
