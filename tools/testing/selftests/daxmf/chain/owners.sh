@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # "daxmf owners" lists the owners of the bad ranges of a disk, and the processes that map them.
-# Cases: XFS on a volume of LVM, ext4 on a mapped device of two extents, and mendfs on a partition.
+# Cases: XFS on a volume of LVM, XFS without a reverse map, ext4 on a mapped device of two extents, and
+# mendfs on a partition.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -107,6 +108,12 @@ ranges() {
 		clear_bad_blocks "$DISK" && owners_at ranges 7 "file 0x7000 0x1000 $MNT/ranges"
 }
 
+# A file with two names is listed once.
+two_names() {
+	fill first 16 && ln first second && add_bad first 3 && daxmf owners "$DISK" >"$TMP/report" &&
+		is grep -c "^file " "$TMP/report" 1 && clear_bad_blocks "$DISK"
+}
+
 # --pfn lists the same as the offset of the page frame.
 page_frame() {
 	local offset
@@ -189,6 +196,18 @@ ext4_on_mapped() {
 	check "ext4 on a mapped device: metadata and free space" others superblock
 }
 
+# All files are searched.
+xfs_without_map() {
+	IN_DISK=in_volume
+	FROM=0
+	require mkfs.xfs -q -f -m rmapbt=0,reflink=1 "/dev/$DISK"
+	require mount_dax "/dev/$DISK"
+	require cd $MNT
+	on_exit cd /
+	check "xfs without a reverse map: all owners of a shared page" with_undo shared
+	check "xfs without a reverse map: a file with two names" two_names
+}
+
 mendfs_on_partition() {
 	IN_DISK=in_volume
 	require make_partition
@@ -201,9 +220,10 @@ mendfs_on_partition() {
 	check "mendfs on a partition: metadata and free space" others metadata
 }
 
-begin 16
+begin 18
 require_disk "$KIND"
 with_undo xfs_on_volume
+with_undo xfs_without_map
 with_undo ext4_on_mapped
 with_undo mendfs_on_partition
 check "no filesystem is mounted" nothing_mounted
