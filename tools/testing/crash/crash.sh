@@ -12,7 +12,7 @@
 # First, a guest runs all short sequences of operations, while the plugin records what it stores.
 # From this record, fsmodel makes the states that a power failure can leave, and checks them.
 #
-# Then come rounds of random load. In each, a plugin of QEMU (lines.c) makes images of what several
+# Then come rounds of random load. In each, a plugin of QEMU (lines.c, operand.c and record.c) makes images of what several
 # power failures would leave; QEMU exits after the last one. There are three kinds of rounds, in
 # turn:
 #
@@ -273,8 +273,8 @@ check_space()
 
 build()
 {
-	in_root gcc -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -shared -fPIC \
-		-o "$work/lines.so" "$here/lines.c"
+	in_root gcc -std=gnu11 -O2 -Wall -Wextra -Wno-unused-parameter -shared -fPIC -fvisibility=hidden \
+		-o "$work/lines.so" "$here"/{lines,operand,record}.c
 }
 
 # The memory is filled with U and not with zeroes, so that old contents of a block are not mistaken

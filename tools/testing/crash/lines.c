@@ -46,15 +46,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lines.h"
 #include "plugin.h"
 
-#define LINE		64
 #define WORD		8
 #define DIRECT_MAP	0xffff888000000000ULL
 #define USER_END	0x0000800000000000ULL
 #define RANDOM		~0ULL
 
-int qemu_plugin_version = 4;
+int qemu_plugin_version __attribute__((visibility("default"))) = 4;
 
 /* A line that the next fence makes durable, with the contents that it has then. */
 struct pending {
@@ -77,97 +77,13 @@ static size_t pending_count, pending_room;
 static uint64_t fences_done, stores_left;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* The index is the number of the register in an instruction. */
-static const char *const register_names[16] = {
-	"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
-	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
-};
-
-static struct qemu_plugin_register *registers[16];
-
-/* The entries of a record. Only the first two are followed by bytes, len of them. */
-enum kind {
-	/* A store to the cache, and one that bypasses it. */
-	STORE, STREAM,
-	/* A write-back of the line at a place. */
-	WRITE_BACK,
-	FENCE,
-	/* A mark of a program. The place is its number. */
-	MARK,
-};
-
-struct entry {
-	uint64_t place;
-	uint16_t kind, is_program, len, zero;
-};
-
 /* A program makes a mark with the number in RAX by NOP DWORD PTR [RAX + "mark"]. */
 static const uint8_t mark[] = { 0x0f, 0x1f, 0x80, 'm', 'a', 'r', 'k' };
 
-static FILE *log_file;
-/* The last entry and its bytes, while more bytes can follow. There is none if its length is 0. */
-static struct entry run;
-static uint8_t run_bytes[LINE];
-/* The last entry is a fence of the kernel, or there is none. */
-static bool is_fenced = true;
-
-static _Noreturn void die(const char *what, const char *of)
+_Noreturn void die(const char *what, const char *of)
 {
 	fprintf(stderr, "lines: %s: %s\n", of, what);
 	_exit(1);
-}
-
-static void write_entry(const struct entry *entry, const uint8_t *bytes)
-{
-	if (fwrite(entry, sizeof(*entry), 1, log_file) != 1 ||
-	    fwrite(bytes, 1, entry->len, log_file) != entry->len)
-		die("cannot be written", record);
-}
-
-/* Records an event without bytes. */
-static void log_event(enum kind kind, uint64_t place, bool is_program)
-{
-	struct entry entry = { .place = place, .kind = kind, .is_program = is_program };
-
-	if (run.len)
-		write_entry(&run, run_bytes);
-	run.len = 0;
-	write_entry(&entry, run_bytes);
-	if (kind == WRITE_BACK)
-		is_fenced = false;
-	else if (kind == FENCE && !is_program)
-		is_fenced = true;
-}
-
-/* Records a store within a line. Stores to adjacent bytes become one entry. */
-static void log_store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
-{
-	struct entry entry = {
-		.place = at,
-		.kind = bypasses ? STREAM : STORE,
-		.is_program = is_program,
-	};
-
-	bool is_adjacent = run.len && run.place + run.len == at && at % LINE &&
-		       run.kind == entry.kind && run.is_program == is_program;
-
-	if (run.len && !is_adjacent) {
-		write_entry(&run, run_bytes);
-		run.len = 0;
-	}
-	if (!run.len)
-		run = entry;
-	memcpy(run_bytes + run.len, memory + at, len);
-	run.len += len;
-	is_fenced = false;
-}
-
-static void end_log(qemu_plugin_id_t id, void *data)
-{
-	if (run.len)
-		write_entry(&run, run_bytes);
-	if (fclose(log_file))
-		die("cannot be written", record);
 }
 
 /* splitmix64 */
@@ -332,11 +248,12 @@ static void store(uint64_t at, uint64_t len, bool bypasses, bool is_program)
 
 	pthread_mutex_lock(&lock);
 	for (line = at / LINE; line <= (at + len - 1) / LINE && line < size / LINE; line++) {
-		if (log_file) {
+		if (record) {
 			uint64_t start = at > line * LINE ? at : line * LINE;
 			uint64_t end = at + len < (line + 1) * LINE ? at + len : (line + 1) * LINE;
 
-			log_store(start, end - start, bypasses, is_program);
+			record_store(start, memory + start, end - start, bypasses,
+				     is_program);
 		} else if (bypasses) {
 			add_pending(line, is_program);
 		} else {
@@ -384,9 +301,8 @@ static void on_fence(unsigned int vcpu, void *is_program)
 	size_t i, left = 0;
 
 	pthread_mutex_lock(&lock);
-	if (log_file) {
-		if (!is_fenced)
-			log_event(FENCE, 0, is_program);
+	if (record) {
+		record_event(FENCE, 0, is_program);
 	} else if (has_effect(is_program)) {
 		bool is_chosen = ++fences_done == fences;
 
@@ -405,60 +321,6 @@ static void on_fence(unsigned int vcpu, void *is_program)
 	pthread_mutex_unlock(&lock);
 }
 
-static uint64_t read_register(unsigned int which)
-{
-	static __thread struct g_array *bytes;
-	uint64_t value = 0;
-
-	if (!bytes)
-		bytes = g_byte_array_new();
-	g_byte_array_set_size(bytes, 0);
-	if (qemu_plugin_read_register(registers[which], bytes) != sizeof(value))
-		die("cannot be read", register_names[which]);
-	memcpy(&value, bytes->data, sizeof(value));
-	return value;
-}
-
-/*
- * The operand in memory of an instruction: the bytes from the ModRM byte on, and
- * the bits of the REX prefix.
- */
-struct operand {
-	uint8_t rex;
-	uint8_t bytes[6];
-};
-
-static uint64_t address_of(const struct operand *op)
-{
-	uint8_t mod = op->bytes[0] >> 6, rm = op->bytes[0] & 7;
-	const uint8_t *displacement = op->bytes + 1;
-	uint64_t address;
-
-	if (mod == 0 && rm == 5)
-		die("unknown mode", "address relative to the instruction");
-	if (rm == 4) {
-		uint8_t sib = op->bytes[1], index = (sib >> 3 & 7) | (op->rex & 2) << 2;
-
-		displacement++;
-		if (mod == 0 && (sib & 7) == 5)
-			die("unknown mode", "address without a base");
-		address = read_register((sib & 7) | (op->rex & 1) << 3);
-		if (index != 4)
-			address += read_register(index) << (sib >> 6);
-	} else {
-		address = read_register(rm | (op->rex & 1) << 3);
-	}
-	if (mod == 1) {
-		address += (int8_t)*displacement;
-	} else if (mod == 2) {
-		int32_t offset;
-
-		memcpy(&offset, displacement, sizeof(offset));
-		address += offset;
-	}
-	return address;
-}
-
 static void on_write_back(unsigned int vcpu, void *data)
 {
 	uint64_t at = address_of(data) - DIRECT_MAP - base;
@@ -466,8 +328,8 @@ static void on_write_back(unsigned int vcpu, void *data)
 	if (at >= size)
 		return;
 	pthread_mutex_lock(&lock);
-	if (log_file) {
-		log_event(WRITE_BACK, at / LINE * LINE, false);
+	if (record) {
+		record_event(WRITE_BACK, at / LINE * LINE, false);
 	} else if (dirty[at / LINE]) {
 		dirty[at / LINE] = false;
 		add_pending(at / LINE, false);
@@ -480,7 +342,7 @@ static void on_mark(unsigned int vcpu, void *data)
 	uint64_t value = read_register(0);
 
 	pthread_mutex_lock(&lock);
-	log_event(MARK, value, true);
+	record_event(MARK, value, true);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -493,7 +355,7 @@ static void instrument(struct qemu_plugin_insn *insn)
 	size_t i = 0;
 
 	qemu_plugin_insn_data(insn, bytes, sizeof(bytes));
-	if (log_file && !memcmp(bytes, mark, sizeof(mark))) {
+	if (record && !memcmp(bytes, mark, sizeof(mark))) {
 		qemu_plugin_register_vcpu_insn_exec_cb(insn, on_mark, CB_R_REGS, NULL);
 		return;
 	}
@@ -540,17 +402,12 @@ static void on_translation(qemu_plugin_id_t id, struct qemu_plugin_tb *tb)
 
 static void on_vcpu(qemu_plugin_id_t id, unsigned int vcpu)
 {
-	struct g_array *all = qemu_plugin_get_registers();
-	struct qemu_plugin_reg_descriptor *reg = (void *)all->data;
-	unsigned int i, j;
+	find_registers();
+}
 
-	for (i = 0; i < all->len; i++)
-		for (j = 0; j < 16; j++)
-			if (!strcmp(reg[i].name, register_names[j]))
-				registers[j] = reg[i].handle;
-	for (j = 0; j < 16; j++)
-		if (!registers[j])
-			die("no such register", register_names[j]);
+static void on_exit_of_qemu(qemu_plugin_id_t id, void *data)
+{
+	end_record();
 }
 
 static void map_file(void)
@@ -603,10 +460,8 @@ qemu_plugin_install(qemu_plugin_id_t id, const struct qemu_info *info, int argc,
 		die("need memory, base, and record or progress, images, moments", "arguments");
 	map_file();
 	if (record) {
-		log_file = fopen(record, "w");
-		if (!log_file)
-			die("cannot be written", record);
-		qemu_plugin_register_atexit_cb(id, end_log, NULL);
+		begin_record(record);
+		qemu_plugin_register_atexit_cb(id, on_exit_of_qemu, NULL);
 	} else {
 		choose_moment();
 	}
