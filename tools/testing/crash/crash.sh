@@ -12,9 +12,9 @@
 # First, a guest runs all short sequences of operations, while the plugin records what it stores.
 # From this record, fsmodel makes the states that a power failure can leave, and checks them.
 #
-# Then come rounds of random load. In each, a plugin of QEMU (lines.c, operand.c and record.c) makes images of what several
-# power failures would leave; QEMU exits after the last one. There are three kinds of rounds, in
-# turn:
+# Then come rounds of random load. In each, a plugin of QEMU (lines.c, operand.c and record.c) makes
+# images of what several power failures would leave; QEMU exits after the last one. There are three
+# kinds of rounds, in turn:
 #
 # - The image has all that the guest has stored, also what is only in a cache.
 # - The lines of the caches that were not written back are discarded.

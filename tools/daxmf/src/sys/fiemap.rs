@@ -25,6 +25,9 @@ pub struct Extent {
     pub reserved_too: [u32; 3],
 }
 
+/// `FIEMAP_EXTENT_UNWRITTEN`: the extent is allocated, and reads as zeroes.
+pub const UNWRITTEN: u32 = 0x800;
+
 /// Number of extents that one call of `FS_IOC_FIEMAP` returns, at most.
 const EXTENTS: usize = 128;
 
