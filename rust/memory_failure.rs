@@ -50,6 +50,8 @@ use crate::{
 /// assert!(!flags.contains(Flags::MEM_PRE_REMOVE));
 /// assert_eq!(Flags::from_raw(flags.as_raw()), flags);
 /// ```
+// Not by `impl_flags!`: the kernel also passes flags that have no name here, such as
+// `MF_NO_RETRY`, and a type made by the macro has no value for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flags(c_int);
 
