@@ -228,8 +228,10 @@ impl State {
         let previous = node
             .piece_before(file.start)
             .filter(|previous| previous.extent.is_followed_by(&extent));
+        // An extent that reaches from `file` beyond its end is cut there, so it cannot be merged.
         let next = node
             .piece_from(file.end)
+            .filter(|next| next.extent.file_block >= file.end)
             .filter(|next| extent.is_followed_by(&next.extent));
 
         for piece in [previous, next].into_iter().flatten() {

@@ -118,6 +118,16 @@ part_shared() {
 	rm p
 }
 
+# The copied blocks lie right before those of the extent that they cut, in the file and on the device, but
+# a hole comes between them.
+cut_by_copy() {
+	fill cut 8 && cp cut "$TMP/cut" && share cut head 0 0 $((2 * PAGE)) &&
+		truncate -s $((3 * PAGE)) head && fallocate -p -l $((2 * PAGE)) cut &&
+		share head cut 0 0 $((3 * PAGE)) || return
+	fallocate -p -o $((2 * PAGE)) -l $PAGE "$TMP/cut" && cmp cut "$TMP/cut" && is extent_count cut 2 &&
+		remount && cmp cut "$TMP/cut"
+}
+
 # RWF_NOWAIT writes only to blocks that are allocated and not shared. Another write sets the times
 # of the file just before, so that this write need not.
 nowait() {
@@ -202,7 +212,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 18
+begin 19
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -218,6 +228,7 @@ check "MAP_SYNC flushes only when it copies" mapped_synchronously
 check "copies share their blocks until they are written to" shared
 check "blocks copied in random order form few extents" copied_in_any_order
 check "copies of a range" part_shared
+check "a copy with a hole at its end" cut_by_copy
 check "RWF_NOWAIT allocates nothing" nowait
 check "huge pages" mapped_huge
 check "fio, write()" fio_runs psync 0
