@@ -111,7 +111,7 @@ fill_up() {
 
 when_full() {
 	go && fill before 16 && fill_up full && fails_with "No space left" fill after 16 &&
-		is grow "$MNT: from $OLD to $NEW blocks of 4 KiB" && size_is $NEW &&
+		is grow "$MNT: grown from $OLD to $NEW blocks of 4 KiB" && size_is $NEW &&
 		is stat -f -c %f $MNT $((NEW - OLD)) && fill after 300 && same_except after -1 &&
 		checked && same_except after -1 && same_except before -1 && rm full after before &&
 		is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && checked
@@ -143,7 +143,7 @@ refused() {
 		mount -o remount,ro $MNT && fails_with "Read-only" resize $NEW &&
 		fails_with "mounted read-only" grow && mount -o remount,rw $MNT && size_is $OLD &&
 		checked && is grow --json "{\"blocks\":$NEW,\"blocks_before\":$OLD,\"directory\":\"$MNT\"}" &&
-		is grow "$MNT: $NEW blocks of 4 KiB already, nothing to do" && size_is $NEW && checked || return
+		is grow "$MNT: already has $NEW blocks of 4 KiB, nothing to do" && size_is $NEW && checked || return
 	blocks $((NEW + 1000)) && fails_with "Input/output error" resize_shut_down $((NEW + 1000)) &&
 		cd / && unmount && fsck_clean "/dev/$DM"
 }
