@@ -119,13 +119,12 @@ part_shared() {
 }
 
 # The copied blocks lie right before those of the extent that they cut, in the file and on the device, but
-# a hole comes between them.
+# a hole comes between them. A later case compares the file with what a mount finds.
 cut_by_copy() {
 	fill cut 8 && cp cut "$TMP/cut" && share cut head 0 0 $((2 * PAGE)) &&
 		truncate -s $((3 * PAGE)) head && fallocate -p -l $((2 * PAGE)) cut &&
 		share head cut 0 0 $((3 * PAGE)) || return
-	fallocate -p -o $((2 * PAGE)) -l $PAGE "$TMP/cut" && cmp cut "$TMP/cut" && remount &&
-		cmp cut "$TMP/cut"
+	fallocate -p -o $((2 * PAGE)) -l $PAGE "$TMP/cut" && cmp cut "$TMP/cut"
 }
 
 # RWF_NOWAIT writes only to blocks that are allocated and not shared. Another write sets the times
