@@ -31,7 +31,8 @@ impl FreeSpace {
     }
 
     /// Allocates a run of up to `count` blocks. It starts at `goal` if that block is free. If
-    /// `align` is set and `count` is at least a huge page, it prefers to start at a free huge page.
+    /// `align` is set and `count` is at least a huge page, it prefers to start at a free huge page,
+    /// and ends with a huge page, so that the next run can start at one.
     ///
     /// # Errors
     ///
@@ -54,7 +55,11 @@ impl FreeSpace {
             .find_map(|area| Some((self.find(&area, count, goal, align)?, area)))
             .ok_or(ENOSPC)?;
         let end = start.saturating_add(count).min(area.end);
-        let found = start..self.end_of_free(start..end);
+        let end = self.end_of_free(start..end);
+        let found = match end.saturating_sub(start) {
+            length if align && length >= HUGE => start..end.saturating_sub(length % HUGE),
+            _ => start..end,
+        };
 
         self.uncommitted.reserve(1, GFP_KERNEL)?;
         self.mark_used(found.clone())?;
@@ -354,6 +359,13 @@ mod tests {
         assert_eq!(space.allocate(HUGE, Some(HUGE), true)?, HUGE..2 * HUGE - 1);
         assert_eq!(space.allocate(HUGE, Some(0), true)?, 3 * HUGE - 1..3 * HUGE);
         assert_eq!(space.free_blocks(), 0);
+        // A run does not end inside a huge page.
+        space.free(PART..PART + 2 * HUGE + 7);
+        assert_eq!(
+            space.allocate(4 * HUGE, Some(PART), true)?,
+            PART..PART + 2 * HUGE
+        );
+        assert_eq!(space.free_blocks(), 7);
         Ok(())
     }
 }
