@@ -35,3 +35,11 @@ fails_with()
 	echo "$output"
 	[ "$(grep -vc '^==>' <<<"$output")" -le 1 ] && [[ $output == *"$words"* ]]
 }
+
+# is COMMAND... OUTPUT: check that the command succeeds, and prints this.
+is()
+{
+	local output
+	output=$("${@:1:$#-1}") || return
+	[ "$output" = "${*: -1}" ] || { diff <(echo "${*: -1}") <(echo "$output"); return 1; }
+}

@@ -55,8 +55,8 @@ as_recorded() {
 	done
 }
 
-# fsck_clean DISK -- fsck finds nothing. If memory has failed, it can find damage, but no loss.
-fsck_clean() {
+# fsck_finds_no_loss DISK -- fsck finds nothing, or damage without loss if memory has failed.
+fsck_finds_no_loss() {
 	if [ -s "$FAILED" ]; then
 		fsck.mendfs -n --json "$1" | grep -q '"losses":0,'
 	else
@@ -111,7 +111,7 @@ check_image() {
 	FAILED=/host/$1/failed
 	NS=$(nvdimm "$1") && ns_bind "$NS" && DISK=$(ns_disk "$NS") && fail_again "$(ns_start "$NS")" &&
 		mount_mendfs "/dev/$DISK" && as_recorded "/host/$1" "${seeds[@]}" && unmount &&
-		fsck_clean "/dev/$DISK" && ns_unbind "$NS"
+		fsck_finds_no_loss "/dev/$DISK" && ns_unbind "$NS"
 }
 
 # remove_all -- remove all files. The filesystem is empty then, also after it is mounted again.

@@ -9,14 +9,6 @@
 # Run in the root, because the host may not have kmod.
 root_options+=(--bind "$work" "$work")
 
-# is COMMAND... OUTPUT: check the output of a command.
-is()
-{
-	local output
-	output=$("${@:1:$#-1}") || return
-	[ "$output" = "${*: -1}" ] || { diff <(echo "${*: -1}") <(echo "$output"); return 1; }
-}
-
 install_to() # folder, prefix
 {
 	in_root make install "DESTDIR=$1" "PREFIX=$2"

@@ -97,16 +97,6 @@ reboot()
 	boot
 }
 
-is() # expected, command...
-{
-	local expected=$1 output
-	output=$("${@:2}")
-	[ "$output" = "$expected" ] || {
-		echo "'${*:2}' is '$output', not '$expected'"
-		return 1
-	}
-}
-
 # prints WORDS COMMAND...
 prints()
 {
@@ -145,22 +135,22 @@ set_up_server()
 		systemctl daemon-reload
 		mount /srv
 		head -c 65536 /dev/urandom >/srv/table
-		sync' && is nd_pmem driver && files_of_machine >"$work/before"
+		sync' && is driver nd_pmem && files_of_machine >"$work/before"
 }
 
 install_packages()
 {
 	prints "daxmf: nd_pmem drives the persistent memory until the next boot" \
 		sh_in_machine "mount -o ro /dev/vdb /mnt && apt-get install -y /mnt/1/*.deb 2>&1" &&
-		is "$modules" in_machine cat /run/reboot-required.pkgs && is nd_pmem driver &&
+		is in_machine cat /run/reboot-required.pkgs "$modules" && is driver nd_pmem &&
 		sh_in_machine 'echo "TRIGGER_DIR=/usr/share/daxmf" >>/etc/default/rasdaemon
 			echo "MEM_FAIL_TRIGGER=mem_fail_trigger" >>/etc/default/rasdaemon'
 }
 
 reboot_with_daxmf()
 {
-	reboot && is daxmf_pmem driver && is "xfs" in_machine findmnt -no FSTYPE /srv &&
-		is active in_machine systemctl is-active daxmf-monitor &&
+	reboot && is driver daxmf_pmem && is in_machine findmnt -no FSTYPE /srv xfs &&
+		is in_machine systemctl is-active daxmf-monitor active &&
 		prints "dm-0" in_machine daxmf stack list && in_machine daxmf status
 }
 
@@ -226,17 +216,17 @@ upgrade_packages()
 	failures=$(failures_in_journal) &&
 		prints "daxmf: the loaded modules stay in use until the next boot" \
 			sh_in_machine "mount -o ro /dev/vdb /mnt && apt-get install -y /mnt/2/*.deb 2>&1" &&
-		is "$modules" in_machine cat /run/reboot-required.pkgs &&
-		is owner in_machine modinfo -F signer daxmf_pmem &&
-		until_true is active in_machine systemctl is-active daxmf-monitor &&
-		is "$failures" failures_in_journal
+		is in_machine cat /run/reboot-required.pkgs "$modules" &&
+		is in_machine modinfo -F signer daxmf_pmem owner &&
+		until_true is in_machine systemctl is-active daxmf-monitor active &&
+		is failures_in_journal "$failures"
 }
 
 purge_packages()
 {
 	prints "daxmf: the loaded modules stay in use until the next boot" \
-		in_machine apt-get purge -y daxmf "$modules" && reboot && is nd_pmem driver &&
-		is xfs in_machine findmnt -no FSTYPE /srv
+		in_machine apt-get purge -y daxmf "$modules" && reboot && is driver nd_pmem &&
+		is in_machine findmnt -no FSTYPE /srv xfs
 }
 
 leaves_no_files()

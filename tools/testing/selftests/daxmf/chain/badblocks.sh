@@ -32,20 +32,20 @@ beyond_is_refused() {
 	[ "$1" = nvdimm ] || { store "$((size - 1)) 1" && is bad "$((size - 1)) 1" && clear_bad_blocks "$DISK"; }
 }
 
-write_page() {
+write_bad_page() {
 	seq 100000 | head -c $PAGE >"$TMP/page"
 	dd if="$TMP/page" of="/dev/$DISK" bs=$PAGE seek=$BAD oflag=direct conv=notrunc status=none
 }
 
 write_repairs() {
-	write_page || return
+	write_bad_page || return
 	dd if="/dev/$DISK" bs=$PAGE skip=$BAD count=1 iflag=direct status=none |
 		cmp - "$TMP/page" &&
 		is cat "/sys/block/$DISK/badblocks" ''
 }
 
 write_fails() {
-	fails_with "Input/output error" write_page && bad_range "$DISK" $((SECTOR * 512)) $PAGE
+	fails_with "Input/output error" write_bad_page && bad_range "$DISK" $((SECTOR * 512)) $PAGE
 }
 
 # The bad page of a file: read(2) fails, an access through a mapping is signalled, and write(2) of

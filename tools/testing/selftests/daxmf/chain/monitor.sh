@@ -73,7 +73,7 @@ full_disk() {
 }
 
 # A socket with the protocol of journald, because the guest has no journald.
-journal() {
+records_in_journal() {
 	mkdir -p /run/systemd/journal && python3 - >"$TMP/journal" <<-END &
 		import os, socket
 		journal = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -126,7 +126,7 @@ check "the state of another boot is ignored" new_boot
 check "a command is run for each event" command_runs
 check "metrics" metrics
 check "metrics on a full disk" with_undo full_disk
-check "messages in the journal" with_undo journal
+check "messages in the journal" with_undo records_in_journal
 check "it reports events until it is stopped" with_undo runs_until_stopped
 check "XFS reports the file with the error" with_undo xfs_verifies
 check "an ordinary user is refused" fails_with "needs root" setpriv --reuid=1000 --clear-groups daxmf monitor

@@ -69,9 +69,9 @@ all_fail() {
 		ln -f a dir/a && fail_range "$1" "$2" && is bad_pages a "0..63 64" &&
 		is bad_pages b "0..63 64" && is stat -c %h a 2 &&
 		wait_for is free_pages $((before - 128)) && fill new 64 && is bad_pages new "none 0" &&
-		remount && is bad_pages a "0..63 64" && repair b 0 63 && rm a dir/a new &&
+		remount_volume && is bad_pages a "0..63 64" && repair b 0 63 && rm a dir/a new &&
 		wait_for is free_pages $((before - 64)) && is bad_pages b "none 0" && rm b &&
-		wait_for is free_pages "$before" && remount
+		wait_for is free_pages "$before" && remount_volume
 }
 
 # not_ours START SIZE -- a failure elsewhere on the disk is declined.
@@ -89,7 +89,7 @@ on_partition() {
 	FROM=$(($(cat "/sys/class/block/${DISK}p2/start") * 512))
 }
 
-remount() {
+remount_volume() {
 	cd / && unmount && fsck_clean "/dev/$VOLUME" && mount -t mendfs "/dev/$VOLUME" $MNT && cd $MNT ||
 		return
 }
@@ -97,7 +97,7 @@ remount() {
 borders() {
 	not_ours $((FROM - MIB)) $MIB && not_ours $((FROM + 128 * MIB)) $((MIB * MIB)) &&
 		fail_range $((FROM - 1)) 2 && wait_repaired && fail_range $((FROM + 128 * MIB - 1)) 2 &&
-		wait_repaired && fill a 16 && remount && same_except a -1
+		wait_repaired && fill a 16 && remount_volume && same_except a -1
 }
 
 # --- Mapped devices ---
