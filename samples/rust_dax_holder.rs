@@ -2,15 +2,16 @@
 
 //! The smallest holder of a DAX device.
 //!
-//! It claims the device that the parameter `device` names, a disk or a partition, until it is
-//! unloaded. The kernel notifies it of memory failures there:
+//! The module claims the device that the parameter `device` names, a disk or a partition, until the
+//! module is unloaded. The kernel notifies the module of memory failures in that disk or partition:
 //!
 //! ```sh
 //! insmod rust_dax_holder.ko device=/dev/pmem0p1
 //! cat /sys/kernel/debug/rust_dax_holder/notified
 //! ```
 //!
-//! A real holder finds the owners of the failed range, and declines the failure where it cannot.
+//! A real holder finds the owners of the failed range, and declines the failure if it cannot find
+//! them.
 
 use daxmf::{
     block::DeviceFile,

@@ -2,8 +2,8 @@
 
 //! The smallest provider of a DAX device.
 //!
-//! It makes a disk with DAX out of a namespace, which a filesystem or another holder can use, and
-//! notifies the holder of memory failures of its page frames:
+//! It makes a disk with DAX of a namespace. A filesystem or another holder can use the disk. The
+//! provider notifies the holder of memory failures of its page frames:
 //!
 //! ```sh
 //! echo 0 > /sys/bus/nd/drivers_autoprobe
@@ -68,7 +68,7 @@ daxmf::module_nvdimm_driver! {
     license: "GPL",
 }
 
-/// Forwards memory failures from the page frames to the holder of the device.
+/// Notifies the holder of the device of memory failures in the page frames.
 struct Failures {
     namespace: Arc<Namespace>,
     control: Control,

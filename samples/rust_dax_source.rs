@@ -3,16 +3,16 @@
 //! The smallest source of memory failures.
 //!
 //! When it is loaded, it notifies the holder of a DAX device that a range of the device failed. The
-//! range can have any start and length in bytes, while the kernel's own sources have pages only.
-//! The failure is simulated, so the memory stays good:
+//! range can have any start and length in bytes, while the kernel's own sources report whole pages
+//! only. The failure is simulated, so the memory stays good:
 //!
 //! ```sh
 //! insmod rust_dax_source.ko device=/dev/pmem0 start=0x200000 size=0x300000
 //! rmmod rust_dax_source
 //! ```
 //!
-//! It stays loaded if the holder handled the failure. Otherwise loading fails with the errno of the
-//! outcome.
+//! The module stays loaded if the outcome is delivered. Otherwise loading fails with the errno of
+//! the outcome.
 
 use daxmf::{
     block::DeviceFile,

@@ -25,8 +25,8 @@ use kernel::{
     },
 };
 
-/// The delay of a uevent after a failure, in milliseconds. Later failures within it share the
-/// uevent.
+/// The delay of a uevent after a failure, in milliseconds. Later failures within the delay share
+/// the uevent.
 const DELAY: i64 = 1000;
 
 /// The minimum time between two uevents, in milliseconds. A steady stream of failures must leave

@@ -29,8 +29,8 @@ use crate::page_set::PageSet;
 /// The bad ranges of a namespace.
 ///
 /// `list` is the disk's list of bad blocks, which has room for 512 ranges. If a range does not fit,
-/// `unlisted` gets its pages, and `list` gets them when it has room again. Listed and unlisted
-/// ranges are equally bad.
+/// its pages are added to `unlisted`. They move to `list` when it has room again. Listed and
+/// unlisted ranges are equally bad.
 #[pin_data]
 pub(crate) struct BadMemory {
     range: ByteRange<space::Device>,
@@ -63,7 +63,7 @@ impl RunningRepair {
 }
 
 impl BadMemory {
-    /// Creates the bad ranges of a namespace of `len` bytes. There are none yet.
+    /// Creates the state of a namespace of `len` bytes that has no bad range yet.
     ///
     /// # Errors
     ///
@@ -241,9 +241,9 @@ impl BadMemory {
         Ok(())
     }
 
-    /// Returns `range` together with the listed range that follows it directly, and adds the pages
-    /// of the latter to `unlisted`. Returns [`None`] if there is no such range, or if it starts
-    /// within a page.
+    /// Returns `range` extended by the listed range that follows it directly. Adds the pages of
+    /// that listed range to `unlisted`. Returns [`None`] if no listed range follows directly, or if
+    /// the listed range starts within a page.
     fn with_following(&self, range: ByteRange<space::Device>) -> Option<ByteRange<space::Device>> {
         let after = ByteRange::between(range.end(), self.range.end())?;
         let rest = self.list.first_in(after)?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A driver for persistent memory that forwards memory failures to the filesystem on it.
+//! A driver for persistent memory that notifies the filesystem on it of memory failures.
 //!
 //! It replaces `nd_pmem` for every namespace: see `Documentation/daxmf_pmem.rst`.
 
@@ -78,8 +78,8 @@ struct Pmem {
 enum PmemDisk {
     // The fields are dropped in this order:
     //
-    // 1. The machine check handler and the workers. Neither the holder is notified of found errors
-    //    afterwards, nor udev of failures.
+    // 1. The machine check handler and the workers. Afterwards the driver notifies neither the
+    //    holder of found errors nor udev of failures.
     // 2. The DAX device. Its holder is notified of the removal while the disk still works.
     // 3. The disk. The last reference to the `Media` drops the page map, and then the `Failures`
     //    that receive the memory failures of its pages.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Forwards memory failures from the page frames of a namespace to the holder.
+//! Notifies the holder of memory failures in the page frames of a namespace.
 
 use daxmf::{
     dax::device::Control,
@@ -102,10 +102,11 @@ impl Failures {
     /// Adds `range`, which failed, to the bad ranges, then notifies the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
         if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
-            // The machine check handler removes the frame from the linear map after this returns.
-            // If the driver is unbound before a repair, the page map puts the marked frames back.
+            // The machine check handler removes the frame from the linear map after this method has
+            // returned. So mark the frame: if the driver is unbound before a repair, the page map
+            // puts the marked frames back.
             //
-            // The platform can report the same failure, but only later.
+            // Do not wait for the platform, which can report the same failure only later.
             let is_listed = self.bad.add_failed(range, || {
                 frames.set_poisoned();
                 self.found.remove_pending(range.pages());

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Notifies the holder of found errors: those that no process has consumed yet.
+//! Notifies the holder of found errors, which no process has consumed yet.
 //!
-//! A scrub of the platform, a failed read or root finds an error, and the finder can hold locks
-//! that the holder waits for. So the finder only adds the error to the pending ones, and a work
-//! item notifies the holder.
+//! A scrub of the platform, a failed read, root, or a machine check in the kernel finds an error.
+//! The code that adds the error can hold locks that the holder waits for. So that code only adds
+//! the error to the pending errors, and a work item notifies the holder.
 
 use core::ops::Deref;
 
@@ -101,9 +101,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
-    /// Which holders are notified: those with a `notify_found()` of their own, all, or none.
+    /// The policies: notify the holders with a `notify_found()` of their own, all holders, or none.
     pub(crate) const POLICIES: &'static [&'static CStr] = &[c"auto", c"always", c"never"];
 
+    /// Creates the notifier of a namespace, without a pending page.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
@@ -148,8 +150,9 @@ impl Found {
         self.pending.add(pages);
     }
 
-    /// Removes `pages` from the pages of which the holder must be notified: they failed, which is
-    /// notified separately, or they are good. Called under the lock of [`BadMemory`].
+    /// Removes `pages` from the pages of which the holder must be notified: either they have
+    /// failed, of which [`Failures`](crate::failures::Failures) notifies the holder, or they are
+    /// good again. Called under the lock of [`BadMemory`].
     pub(crate) fn remove_pending(&self, pages: PageRange<space::Device>) {
         self.pending.remove(pages);
     }
@@ -179,8 +182,8 @@ impl work::Item for Found {
         // A finder that adds pages before `rest` queues the item again.
         while let Some((all, pages)) = rest.and_then(|all| Some((all, self.pending.first_in(all)?)))
         {
-            // Removed before the notification, so that an error that is found during it stays
-            // pending.
+            // Remove the pages before the notification, so that an error that is found during the
+            // notification stays pending.
             self.pending.remove(pages);
 
             let outcome = self.notify(pages);
@@ -206,8 +209,7 @@ impl Finder {
         Self(found)
     }
 
-    /// Adds `range` to the bad ranges, and queues the notification of those of its pages that were
-    /// good.
+    /// Adds `range` to the bad ranges, and queues a notification of the pages in it that were good.
     pub(crate) fn add(&self, range: ByteRange<space::Device>, source: Source) {
         let is_listed = self
             .bad
@@ -217,8 +219,8 @@ impl Finder {
         warn_if_unlisted(&self.namespace, is_listed, range);
     }
 
-    /// Adds the bad ranges of the platform, and queues the notification of those of their pages
-    /// that were good.
+    /// Adds the bad ranges of the platform, and queues a notification of the pages in them that
+    /// were good.
     ///
     /// # Errors
     ///
@@ -229,7 +231,7 @@ impl Finder {
             |pages| self.add_pending(pages, Source::Platform),
         );
 
-        // Also after an error, before which some pages can have been added.
+        // Queue the item after an error, too: some pages can have been added before the error.
         self.0.queue();
         result
     }

@@ -62,10 +62,16 @@ pub(crate) trait Memory: Deref<Target = Mapped> + Send + Sync + Sized + 'static 
     /// The groups of attributes of the disk in sysfs.
     const GROUPS: &'static [Group<Media<Self>>];
 
-    /// Called after the platform has cleared `pages`, before they are written.
+    /// Puts the frames of `pages` back into the linear map. Called after the platform has cleared
+    /// `pages`, before they are written.
+    ///
+    /// # Errors
+    ///
+    /// - `ENXIO` if none of `pages` lies in the page map.
     fn make_present(&self, pages: PageRange<space::Device>) -> Result;
 
-    /// Called after a write of `page`, when the page has no bad sector any more.
+    /// Removes the poison mark of `page`. Called after a write of `page`, when the page has no bad
+    /// sector any more.
     fn unmark(&self, page: PageRange<space::Device>);
 
     /// Adds `range` of the disk, in which errors were found, to the bad ranges, and notifies the
@@ -248,7 +254,8 @@ impl<M: Memory> Media<M> {
         from: &mut IovIterSource<'_>,
     ) -> Result<usize> {
         // An unprivileged user can make the read of the source take any time, for example with a
-        // file of a FUSE filesystem. So it is read before the repair, for which other writes wait.
+        // file of a FUSE filesystem. So read the source before the repair, because other writes
+        // wait for the repair.
         //
         // CAST: A `usize` has 64 bits on the supported architecture.
         let mut data = KVVec::from_elem(0, range.len() as usize, GFP_KERNEL)?;
@@ -272,7 +279,7 @@ impl<M: Memory> Media<M> {
     }
 
     /// Adds a page that could not be read to the bad ranges. The kernel does not call
-    /// `memory_failure()` for it.
+    /// `memory_failure()` for such a page.
     fn read_failed(&self, page: ByteRange<space::Device>) {
         dev_warn!(
             self.namespace.device(),

@@ -76,9 +76,9 @@ impl Disk {
     /// Notifies the holder of each range that has some of `frames`. Returns [`None`] if there is no
     /// such range.
     ///
-    /// A filesystem in C takes the removal of some memory as the removal of its device: XFS shuts
-    /// down, and cannot find owners afterwards. So it is notified once, of the removal of the whole
-    /// disk, while it can still find them.
+    /// A filesystem in C handles the removal of some memory as the removal of its device: XFS shuts
+    /// down, and cannot find owners afterwards. So this method notifies a holder in C only once, of
+    /// the removal of the whole disk, while the holder can still find owners.
     pub(crate) fn notify(&self, frames: &Frames, flags: Flags) -> Option<Outcome> {
         let device = self.mapping.device();
 
@@ -102,7 +102,7 @@ impl Disk {
         events::record(self.mapping.disk().name(), range, event);
     }
 
-    /// Notifies the holder of found errors in `frames`, if it is one of `recipients`.
+    /// Notifies the holder of found errors in `frames`, if the holder is one of `recipients`.
     pub(crate) fn notify_found(&self, frames: &Frames, recipients: Recipients) -> Option<Outcome> {
         let device = self.mapping.device();
 

@@ -2,9 +2,9 @@
 
 //! The graph of the attached devices: which device is directly above which.
 //!
-//! A device and all devices above it share their page frames. So each device above is searched for
-//! the failed frames directly, and one loop forwards a failure through all levels. The loop follows
-//! a list of these devices, a [`Plan`], which is made when a device is attached.
+//! A device and all devices above it share their page frames. So one loop forwards a failure
+//! through all levels, and searches each device above directly for the failed frames. The loop
+//! follows a list of these devices, a [`Plan`], which is made when a device is attached.
 
 use kernel::{
     alloc::KVVec,
@@ -83,7 +83,7 @@ impl<D: PartialEq> Graph<D> {
     /// # Errors
     ///
     /// - `ELOOP` if the lower device is the upper one or is above it, or if there would be more
-    ///   than [`MAX_LEVELS`].
+    ///   than [`MAX_LEVELS`] levels.
     /// - `EEXIST` if the graph already has this edge.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn add(self: &Arc<Self>, edge: Edge<D>) -> Result<Attached<D>> {
@@ -116,7 +116,7 @@ impl<D: PartialEq> Graph<D> {
     }
 }
 
-/// An edge of the graph. It is removed when this is dropped.
+/// An edge of the graph. Dropping this value removes the edge.
 pub(crate) struct Attached<D> {
     graph: Arc<Graph<D>>,
     lower: Arc<Node<D>>,
@@ -134,11 +134,12 @@ impl<D> Drop for Attached<D> {
     }
 }
 
-/// Makes the plans of `node` and of all devices below it. If this fails, no plan is replaced.
+/// Makes the plans of `node` and of all devices below it. Removes the plan of `node` if no device
+/// is above it. If making a plan fails, no plan is replaced.
 ///
 /// # Errors
 ///
-/// - `ELOOP` if there are more than [`MAX_LEVELS`].
+/// - `ELOOP` if there are more than [`MAX_LEVELS`] levels.
 /// - `ENOMEM` if memory is short.
 fn replan<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
     if above(edges, node).is_empty() {
@@ -164,7 +165,7 @@ fn replan<D>(edges: &[Edge<D>], node: &Arc<Node<D>>) -> Result {
 ///
 /// # Errors
 ///
-/// - `ELOOP` if there are more than [`MAX_LEVELS`].
+/// - `ELOOP` if there are more than [`MAX_LEVELS`] levels.
 /// - `ENOMEM` if memory is short.
 fn plan_of<D>(edges: &[Edge<D>], lower: &Arc<Node<D>>) -> Result<Arc<Plan<D>>> {
     let mut steps = KVVec::new();
@@ -410,7 +411,7 @@ mod tests {
         let unused = Outcome::Declined(Reason::Unused);
         let graph = graph()?;
         let nodes = nodes(4)?;
-        // The middle and the top are above one another, and the other is directly above the bottom.
+        // The top is above the middle. The middle and the other are directly above the bottom.
         let [bottom, middle, top, other] = &nodes[..] else {
             return Err(EINVAL);
         };

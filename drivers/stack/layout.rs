@@ -62,7 +62,7 @@ impl Stripe {
         true
     }
 
-    /// The distance of the extents with `next`, or [`None`] if it does not continue the stripe.
+    /// The distance of the extents if `next` continues the stripe, otherwise [`None`].
     fn distance_to(&self, next: Extent) -> Option<u64> {
         let chunk = self.first.outer().len();
 
@@ -99,6 +99,8 @@ impl Stripe {
 pub(crate) struct Layout(RBTree<u64, Stripe>);
 
 impl Layout {
+    /// Builds the map from the stripes of a device.
+    ///
     /// # Errors
     ///
     /// - `EEXIST` if a frame is in two places.
@@ -160,8 +162,8 @@ impl Survey {
 
     /// Adds the next extent, in the order of the device's pages.
     pub(crate) fn add(&mut self, extent: Extent) {
-        // A walk also ends an extent at the end of a disk or of a table's target, and at bad
-        // memory.
+        // A walk also ends an extent at the end of a disk, at the end of a target of the table, and
+        // at bad memory. Join such extents.
         if let Some(last) = self.last.replace(extent) {
             match join(last, extent) {
                 Some(both) => self.last = Some(both),
@@ -191,7 +193,7 @@ impl Survey {
     /// # Errors
     ///
     /// - `EEXIST` if a frame is in two places.
-    /// - `E2BIG` if there are more than [`MAX_STRIPES`].
+    /// - `E2BIG` if there are more than [`MAX_STRIPES`] stripes.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn finish(mut self) -> Result<Layout> {
         if let Some(last) = self.last.take() {

@@ -65,8 +65,8 @@ impl Lower {
     /// - `EOPNOTSUPP` if the device has no DAX.
     /// - `ENOMEM` if memory is short.
     pub(crate) fn new(name: &CStr, graph: Arc<Graph<Disk>>) -> Result<Arc<Self>> {
-        // Checked only. `register()` looks the device up again, because another device can have the
-        // name by then.
+        // This only checks the device. `register()` looks the device up again, because another
+        // device can have the name by then.
         Mapping::new(&open(name)?)?;
 
         let name = CString::try_from(name)?;
@@ -110,11 +110,12 @@ impl Lower {
         let _attaching = self.graph.lock_attaching();
         let mut claim = self.claim.lock();
 
-        // The registration is put back below, if a device is attached. Otherwise it is dropped, and
-        // the lower device is released.
+        // The registration is put back below, if an upper device is attached. Otherwise dropping
+        // the registration releases the lower device.
         let registration = match claim.take() {
             Some(registration) if registration.holder().is_alive() => registration,
-            // The lower device was removed. Its attachments stay with it, and are stale.
+            // No upper device is attached, or the lower device was removed. In the second case, its
+            // attachments stay with it, and are stale.
             _ => self.register()?,
         };
         let attached = Attachment::new(self, registration.holder().node.clone(), upper);
@@ -149,7 +150,7 @@ impl Lower {
     }
 }
 
-/// An attached upper device. It is detached when this is dropped.
+/// An attached upper device. Dropping this value detaches the device.
 // The fields are dropped in this order: `_edge` stops the forwarding to the upper device, then
 // `_release` releases the lower device if no other upper device is attached.
 pub(crate) struct Attachment {
@@ -164,8 +165,8 @@ impl Attachment {
     fn new(below: &Arc<Lower>, lower: Arc<Node<Disk>>, upper: Arc<Disk>) -> Result<Self> {
         let upper = below.graph.node(upper)?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
-        // The edge is added before `is_below()` walks over the device, because it checks the number
-        // of levels: with too many, the walk can overflow the kernel's stack.
+        // Add the edge before `is_below()` walks over the device. `Graph::add()` checks the number
+        // of levels: with too many levels, the walk can overflow the kernel's stack.
         let edge = below.graph.add(Edge {
             lower: lower.clone(),
             upper: upper.clone(),
@@ -251,7 +252,7 @@ impl Holder for Forwarder {
         outcome
     }
 
-    /// Notifies those holders above that are `recipients`.
+    /// Notifies the holders above that are among `recipients`.
     fn notify_found(
         &self,
         range: ByteRange<space::Volume>,

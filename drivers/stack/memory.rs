@@ -28,7 +28,8 @@ use kernel::{
 
 use crate::layout::Extent;
 
-/// The memory of a disk. Each method uses the current mapping, which can change at any time.
+/// The memory of a disk. Each method looks it up anew, because a mapped device can get another
+/// table at any time.
 pub(crate) struct Mapping {
     device: ARef<Device>,
     disk: DiskRef,
@@ -110,7 +111,7 @@ impl Iterator for Extents<'_> {
     fn next(&mut self) -> Option<Extent> {
         loop {
             let pages = self.rest?;
-            // Taken for each step, because the removal of a DAX device waits for this lock.
+            // Take the lock for each step, because the removal of a DAX device waits for it.
             let lock = ReadLock::new();
 
             match self.device.locate(pages, &lock) {
@@ -118,8 +119,8 @@ impl Iterator for Extents<'_> {
                     self.rest = pages.skip(extent.inner().len());
                     return Some(extent);
                 }
-                // The device was removed. If it is alive, `ENXIO` can come from a device below
-                // it that was removed.
+                // The device was removed. While the device is alive, `ENXIO` can mean that a device
+                // below it was removed.
                 Err(ENXIO) if !self.device.is_alive(&lock) => self.rest = None,
                 // A hole. `dax_direct_access()` does not return its length.
                 Err(_) => self.rest = pages.skip(1),

@@ -61,7 +61,7 @@ impl<D> Plan<D> {
     ///
     /// `notify` notifies the holder of a topmost device. It returns [`None`] if the failure has no
     /// part in the device, or if no holder was notified. `has` returns whether the failure has a
-    /// part in a device between.
+    /// part in a device between the failed device and the topmost ones.
     ///
     /// `unused` is the outcome for a device above which no holder was notified. If `unused` is
     /// [`None`], such a device does not count the failure.
@@ -85,7 +85,7 @@ impl<D> Plan<D> {
         }
 
         // The allocation does not wait, because it must not delay a notification. If it fails, each
-        // device between counts the combined outcome of all devices so far.
+        // device that is not topmost counts the combined outcome of all devices so far.
         let outcomes = KVVec::with_capacity(self.steps.len(), GFP_NOWAIT);
         let mut outcomes: KVVec<Option<Outcome>> = outcomes.unwrap_or_default();
         let mut all = unused;

@@ -53,7 +53,6 @@ impl Statistics {
         })
     }
 
-    /// The directory.
     pub(crate) fn dir(&self) -> &Dir {
         &self.dir
     }

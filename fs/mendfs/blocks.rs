@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges of blocks, of the device or of a file, and conversions to bytes and extents.
+//! Ranges of blocks, of the volume or of a file, and conversions to bytes and extents.
 
 use core::ops::Range;
 
@@ -23,6 +23,10 @@ pub(crate) fn blocks<S: Space>(range: ByteRange<S>) -> Range<u64> {
 }
 
 /// The bytes of a range of blocks.
+///
+/// # Errors
+///
+/// - `EINVAL` if the range is empty.
 pub(crate) fn bytes<S: Space>(blocks: Range<u64>) -> Result<ByteRange<S>> {
     ByteRange::between(blocks.start << BLOCK_SHIFT, blocks.end << BLOCK_SHIFT).ok_or(EINVAL)
 }
@@ -40,7 +44,8 @@ pub(crate) fn common(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
 }
 
 impl Extent {
-    /// An extent of these blocks of a file. Its first block on the device is `block`.
+    /// Creates the extent that maps blocks `file` of a file to the blocks of the volume from
+    /// `block` on.
     pub(crate) fn new(file: &Range<u64>, block: u64) -> Self {
         Self {
             file_block: file.start,
@@ -49,12 +54,12 @@ impl Extent {
         }
     }
 
-    /// The blocks of the file.
+    /// The blocks of the extent in the file.
     pub(crate) fn file_blocks(&self) -> Range<u64> {
         self.file_block..self.file_end()
     }
 
-    /// The blocks of the device.
+    /// The blocks of the extent on the volume.
     pub(crate) fn blocks(&self) -> Range<u64> {
         self.block..self.end()
     }

@@ -2,7 +2,7 @@
 
 //! The on-media format of mendfs. This is its only definition: the module and the tools share it.
 //!
-//! A device is divided into blocks of 4 KiB. Each end of the device holds one copy of the
+//! A filesystem is divided into blocks of 4 KiB. Each of its two ends holds one copy of the
 //! superblock, the journal and the first chunk of the metadata. The data lies between the copies:
 //!
 //! ```text
@@ -16,7 +16,7 @@
 //! A metadata block is a header and 63 units of 64 bytes. A free unit is all zeroes. A [`Record`]
 //! fills one or more units of a block; its address, `64 * block + unit`, never changes. Records
 //! refer to each other by address. They have no order on the media: a mount reads all of them, and
-//! keeps the order in memory. The number of an inode is the address of its record.
+//! orders them in memory. The number of an inode is the address of its record.
 //!
 //! All numbers are little-endian. The functions that read accept any input, because an image can
 //! contain anything.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem for DAX memory with a reverse map: it notifies the owners of a block that fails.
+//! A filesystem for DAX memory. Its reverse map has the owners of each block, so it signals the
+//! processes that map a block when the block fails.
 //!
 //! See `Documentation/mendfs.rst`.
 
@@ -109,14 +110,15 @@ impl FileSystem for Mendfs {
     fn load(&self) -> Result {
         let load = || read_filesystem(&self.volume, &self.repair_work);
 
-        // Without reclaim, because loading allocates memory while it holds the lock of readers.
+        // Load without reclaim, because loading allocates memory while it holds the lock of
+        // readers.
         self.finish_load(fs::without_reclaim(load)?)?;
 
         if self.volume.is_read_only() {
             return Ok(());
         }
-        // The repair work starts only after this function has returned, so repair here. Blocks that
-        // have just failed can be repaired after a second.
+        // The repair work starts only after this function has returned, so repair here. A block can
+        // be repaired one second after its failure, so wait that long.
         while !self.change_any(remove_orphans)? {
             fsleep(Delta::from_secs(1));
             self.repair_all();
@@ -131,7 +133,7 @@ impl FileSystem for Mendfs {
         flags: Flags,
     ) -> Outcome {
         // Before the filesystem is loaded, no process can have mapped a file. So there is no
-        // process to notify.
+        // process to signal.
         let result = match self.defer_failure(range, flags) {
             Ok(false) => self.notify_owners(super_block, range, flags),
             deferred => deferred.map(|_| ()),
@@ -210,7 +212,7 @@ impl FileSystem for Mendfs {
     fn evict(&self, number: u64) {
         let mut result = Ok(true);
 
-        // The lock is released after each transaction, so that other changes do not wait for all.
+        // Release the lock after each transaction, so that other changes can run in between.
         while let Ok(true) = result {
             result = self.change_any(|state| {
                 state.view.check()?;
@@ -337,8 +339,8 @@ impl FileSystem for Mendfs {
                 _ => self.change(|state| state.map(number, range, purpose)),
             };
 
-            // Try again: a page fault has changed the place meanwhile, or the new blocks have
-            // failed.
+            // Without a mapping, try again: a page fault has changed the place meanwhile, or the
+            // new blocks have failed.
             if let Some(mapped) = mapped? {
                 return Ok(mapped);
             }
@@ -437,7 +439,7 @@ impl FileSystem for Mendfs {
         let number = inode.number();
         let mut shift = self.change(|state| state.start_shift(number, from, to, size, now))?;
 
-        // The lock is released after each transaction, so that other changes do not wait for all.
+        // Release the lock after each transaction, so that other changes can run in between.
         while self.change(|state| state.continue_shift(number, &mut shift))? {}
         match to < from {
             true => self.resize(inode, size, now),

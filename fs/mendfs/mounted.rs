@@ -38,7 +38,7 @@ use crate::{
 pub(crate) struct Mendfs {
     pub(crate) volume: Arc<Volume>,
     pub(crate) repair_work: RepairWork,
-    /// A change holds the lock from start to end.
+    /// Each change holds the lock from its start to its end.
     #[pin]
     phase: Mutex<Phase>,
     /// The state that readers see. Empty until the filesystem is loaded.
@@ -134,8 +134,8 @@ impl Mendfs {
         Ok(read(&self.view.as_ref().ok_or(EAGAIN)?.read()))
     }
 
-    /// Calls `change` with the state. Before that, waits for repairs if both copies of a block are
-    /// bad that the change could write.
+    /// Calls `change` with the state. If both copies of a block that the change could write are
+    /// bad, first waits for their repair.
     ///
     /// # Errors
     ///
@@ -185,8 +185,12 @@ impl Mendfs {
         })
     }
 
-    /// Stores a failure until the filesystem is loaded. Returns false if the filesystem is loaded
-    /// already.
+    /// Stores a failure until the filesystem is loaded. Returns false, without storing it, if the
+    /// filesystem is loaded already.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
     pub(crate) fn defer_failure(
         &self,
         range: ByteRange<range::space::Volume>,
@@ -205,7 +209,8 @@ impl Mendfs {
         })
     }
 
-    /// Makes the loaded state visible, after it has noted the failures since the start of the load.
+    /// Notes the failures since the start of the load in `state`. Then makes `state` visible to
+    /// readers.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Records on the media: two copies of each metadata block, and the journal that makes changes of
-//! them durable.
+//! Records on the media: two copies of each metadata block, and the journal, which makes changes of
+//! records durable.
 
 pub(crate) mod cached;
 pub(crate) mod chunks;

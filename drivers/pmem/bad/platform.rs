@@ -20,7 +20,7 @@ use kernel::{
 
 use super::BadMemory;
 
-/// The bytes that a query of the platform is about, counted from the start of the query.
+/// The space of a query of the platform: bytes, counted from the start of the range of the query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Query {}
 
@@ -48,8 +48,8 @@ impl BadMemory {
         ) -> Result<Window<space::Device, Query>>,
         newly_bad: impl Fn(PageRange<space::Device>),
     ) -> Result {
-        /// A size in bytes whose bad ranges always fit in a list: at most 256, one in every other
-        /// sector, where the list has room for 512.
+        /// Size in bytes of a range whose bad ranges always fit a list: there are at most 256, one
+        /// in every other sector, and a list has room for 512.
         const SMALL: u64 = 64 * PAGE_SIZE;
 
         let found = KBox::pin_init(Badblocks::new(), GFP_KERNEL)?;

@@ -22,8 +22,8 @@ use super::{
 
 /// The number of attempts to repair a range that fails again during its repair.
 ///
-/// Memory can fail again at any time. A scrub that ends during a repair also returns errors that it
-/// read before the repair, and the write must not fail because of those.
+/// Memory can fail again at any time. A scrub that ends during a repair also returns errors from
+/// before the repair, and such errors must not make the write fail.
 const ATTEMPTS: usize = 3;
 
 impl BadMemory {
@@ -36,8 +36,9 @@ impl BadMemory {
     ///
     /// # Errors
     ///
-    /// - `EIO` if a part of the range fails during each of [`ATTEMPTS`], or if the range has only a
-    ///   part of an unlisted page, of which the bad sectors are not known. The range stays bad.
+    /// - `EIO` if a part of the range fails during each of the [`ATTEMPTS`] attempts, or if the
+    ///   range has only a part of an unlisted page, of which the bad sectors are not known. The
+    ///   range stays bad.
     /// - `ENOSPC` if the list is full, and removing the range splits a listed one within a page.
     /// - The errors of `write`.
     pub(crate) fn repair(

@@ -48,7 +48,7 @@ impl State {
         }
     }
 
-    /// The use of a block of the device.
+    /// The use of a block of the volume.
     pub(crate) fn place(&self, block: u64) -> Place {
         let one = block..block.saturating_add(1);
         let (start, owner) = match self.view.owners.metadata_run(&one) {

@@ -68,8 +68,8 @@ impl State {
     /// - `E2BIG` if the change does not fit the journal, `ENOMEM` if memory is short. Then nothing
     ///   is changed.
     pub(crate) fn commit(&mut self, publish: impl FnOnce(&mut View)) -> Result {
-        // First, because the unused inode often lies right before the first edited inode. Then one
-        // write covers both.
+        // Plan the removal of the unused inode first, because it often lies right before the first
+        // edited inode. Then one write covers both.
         let unused = self.unused.filter(|_| self.metadata.has_room_for_record());
 
         if let Some(number) = unused {
@@ -101,9 +101,9 @@ impl State {
         Ok(())
     }
 
-    /// Commits a plan that adds contents to a file, after it has made these durable. Without the
-    /// fence, a complete transaction could be on the media before the contents, and recovery would
-    /// use it.
+    /// Makes the contents that a plan adds to a file durable, and then commits the plan. Without
+    /// the fence, the complete transaction could be on the media before the contents, and recovery
+    /// would use the transaction.
     ///
     /// # Errors
     ///

@@ -37,7 +37,7 @@ impl State {
         self.note_data(common(bad, &data))
     }
 
-    /// The same for blocks of the data area.
+    /// Notes that blocks of the data area are bad: copies of chunks, or data.
     fn note_data(&mut self, mut rest: Range<u64>) -> Result {
         while !rest.is_empty() {
             let (run, chunk) = self.view.owners.metadata_run(&rest);
@@ -51,7 +51,7 @@ impl State {
         Ok(())
     }
 
-    /// The same for blocks of superblocks, journal and metadata.
+    /// Notes that blocks of superblocks, journal or metadata are bad, and queues their repair.
     fn note_bad_copies(&mut self, mut rest: Range<u64>) -> Result {
         while !rest.is_empty() {
             let (run, is_bad_already) = self.metadata.bad.run(&rest);
@@ -111,11 +111,12 @@ impl State {
         Ok(bad)
     }
 
-    /// Notes that blocks of data are bad, and marks the free blocks among them as used.
+    /// Notes that blocks of data are bad. Marks the free blocks among them as used, and queues
+    /// their repair.
     fn retire(&mut self, bad: &Range<u64>) -> Result {
         self.space.prepare(bad)?;
         self.view.change().bad.add(bad, None)?;
-        // Blocks of an operation that has failed are free, too.
+        // Blocks that a failed operation has allocated are free, too.
         self.space.rollback();
         self.repairs.reserve(1)?;
         while let Some(retired) = self.space.mark_bad(bad) {

@@ -24,7 +24,7 @@ impl State {
     }
 
     /// Frees the blocks that have neither an owner nor a reader. Queues a repair of the bad blocks
-    /// among them, which become free after it. The caller has reserved memory for
+    /// among them, which become free after the repair. The caller has reserved memory for
     /// [`max_repairs()`](Self::max_repairs) repairs.
     pub(crate) fn release(&mut self, blocks: Range<u64>) {
         let (view, space) = (&*self.view, &mut self.space);

@@ -73,7 +73,8 @@ impl State {
                     self.view.change().add_chunk_owners(&chunk, vacant);
                     return Ok(());
                 }
-                // Some of the blocks are bad, and no failure was notified. Try other blocks.
+                // Some of the blocks are bad, and the filesystem was not notified of them. Try
+                // other blocks.
                 Err(EIO) if self.view.check().is_ok() => match self.free_writable(&chunk)? {
                     true => {}
                     false => return Err(EIO),
@@ -87,7 +88,7 @@ impl State {
     }
 
     /// Frees the blocks of a chunk that could not be added, except blocks that cannot be written.
-    /// Queues a repair of these. Returns whether there are any.
+    /// Queues a repair of the blocks that cannot be written. Returns whether there are any.
     fn free_writable(&mut self, chunk: &Chunk) -> Result<bool> {
         let mut result = Ok(false);
 

@@ -53,8 +53,8 @@ pub(crate) struct State {
     pub(super) edits: KVec<(u64, Inode)>,
     pub(crate) repairs: RepairQueue,
     pub(crate) repair_work: RepairWork,
-    /// No inode at an earlier place [awaits eviction](crate::incore::inode::Node). [`None`] if no
-    /// inode does.
+    /// The first place at which an inode can [await eviction](crate::incore::inode::Node); [`None`]
+    /// if no inode does.
     pub(crate) evict_from: Option<Place>,
     /// An inode without links, users, contents and attributes. The next transaction of any
     /// operation also removes it.
@@ -64,6 +64,8 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// Creates the state of a filesystem of which nothing but the superblock is loaded.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.

@@ -22,7 +22,7 @@ impl State {
         self.write_superblock(self.metadata.geometry().superblock(copy))
     }
 
-    /// Writes the superblock to a block of the device, unless the block has the right contents
+    /// Writes the superblock to a block of the volume, unless the block has the right contents
     /// already.
     pub(crate) fn write_superblock(&self, block: u64) -> Result {
         let start = block << BLOCK_SHIFT;

@@ -28,20 +28,20 @@ use super::{
 
 /// A chunk of the metadata: a run of metadata blocks, and the places of its two copies.
 ///
-/// Chunk 0 lies at the ends of the device. Each other chunk has [`CHUNK_BLOCKS`] blocks and lies
-/// anywhere in the data. The chunks form a list: the last unit of each chunk is the record of the
-/// chunk with the next greater number, or zeroes.
+/// The copies of chunk 0 lie at the two ends of the filesystem. Each copy of another chunk has
+/// [`CHUNK_BLOCKS`] blocks, and lies anywhere in the data. The chunks form a list: the last unit of
+/// each chunk is the record of the chunk with the next greater number, or zeroes.
 ///
 /// In a metadata block, the header also has the secret of the filesystem (16 bytes at 40), and the
 /// first block of each copy of the chunk, divided by [`CHUNK_BLOCKS`] (`u32` at 56 and 60, both 0
-/// in chunk 0). They prove that an intact block is metadata of this filesystem, and belongs at this
-/// place: a program that writes to a file cannot forge a block, because it does not have the
-/// secret.
+/// in chunk 0). These fields prove that an intact block is metadata of this filesystem, in its
+/// place: a program that writes to a file cannot forge a metadata block, because it does not have
+/// the secret.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chunk {
     /// The number. Chunks with greater numbers have metadata blocks with greater numbers.
     pub number: u64,
-    /// The first block of the device of each copy.
+    /// The first block of each copy on the volume.
     pub copies: [u64; COPIES as usize],
 }
 
@@ -49,13 +49,13 @@ pub struct Chunk {
 const PROOF_AT: usize = 40;
 
 impl Chunk {
-    /// The blocks of the device of each copy. Invalid for chunk 0, which has another length.
+    /// The blocks of each copy on the volume. Invalid for chunk 0, which has another length.
     pub fn blocks(&self) -> [Range<u64>; COPIES as usize] {
         self.copies
             .map(|start| start..start.saturating_add(CHUNK_BLOCKS))
     }
 
-    /// The block of the device that a copy of metadata block `number` lies in.
+    /// The block of the volume with copy `copy` of metadata block `number`, which is in the chunk.
     pub fn place(&self, geometry: &Geometry, copy: u64, number: u64) -> u64 {
         let distance = number.saturating_sub(geometry.chunk_blocks(self.number).start);
         let [first, second] = self.copies;
@@ -66,15 +66,15 @@ impl Chunk {
         }
     }
 
-    /// The secret and the places of the copies, as the header of each block has them after the
-    /// sequence.
+    /// The last 24 bytes of the header of each block in the chunk: the secret, and the places of
+    /// the two copies.
     fn proof(&self, superblock: &Superblock) -> [u8; UNIT_SIZE - PROOF_AT] {
         let mut proof = [0; UNIT_SIZE - PROOF_AT];
 
         put(&mut proof, 0, &superblock.secret.0);
         if self.number != 0 {
             for (at, start) in [16, 20].into_iter().zip(self.copies) {
-                // CAST: A device has not more than 2^36 blocks.
+                // CAST: A filesystem has at most 2^36 blocks.
                 put(
                     &mut proof,
                     at,
@@ -85,7 +85,8 @@ impl Chunk {
         proof
     }
 
-    /// Seals metadata block `number`, which is in the chunk.
+    /// Writes the header of metadata block `number`, which is in the chunk, with the checksum of
+    /// the block.
     pub fn seal(
         &self,
         superblock: &Superblock,
@@ -104,13 +105,14 @@ impl Chunk {
         .seal(block, checksum);
     }
 
-    /// Checks that a block is metadata block `number`, which is in the chunk. Returns the
-    /// transaction that last changed the block.
+    /// Checks that a block is metadata block `number`, which is in the chunk. Returns the number of
+    /// the transaction that last changed the block.
     ///
     /// # Errors
     ///
-    /// - As [`Header::open()`], [`Fault::Foreign`] if the block belongs to another filesystem, and
-    ///   [`Fault::Address`] if it belongs to another chunk.
+    /// - As [`Header::open()`].
+    /// - [`Fault::Foreign`] if the block belongs to another filesystem.
+    /// - [`Fault::Address`] if the block belongs to another chunk.
     pub fn open(
         &self,
         superblock: &Superblock,

@@ -9,18 +9,18 @@ use super::sizes::VERSION;
 /// A violation of the format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The magic, the UUID or the secret is another one: this is not a structure of this kind and
-    /// this filesystem.
+    /// The magic, the UUID or the secret does not match: the structure is of another kind, or of
+    /// another filesystem.
     Foreign,
     /// The checksum is wrong.
     Checksum,
-    /// The structure has the address of another place.
+    /// The structure was written for another address.
     Address,
     /// A version that this code does not support.
     Version(u32),
-    /// Features that this code does not support, a bit each.
+    /// Features that this code does not support, one bit each.
     Features(u64),
-    /// Sizes that do not fit the device, or each other.
+    /// Sizes that do not fit the volume, or each other.
     Geometry,
     /// A record of an unknown kind.
     Kind,

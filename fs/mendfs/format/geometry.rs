@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The places of the superblock, the journal, the first chunk and the data on a device.
+//! The places of the superblock, the journal, the first chunk and the data on a volume.
 
 use core::ops::Range;
 
@@ -17,14 +17,14 @@ use super::{
     },
 };
 
-/// Alignment of the start of the data, in blocks: a huge page maps as many.
+/// Alignment of the start of the data, in blocks: the number of blocks that a huge page maps.
 const DATA_ALIGN: u64 = 512;
 
 /// The sizes of a filesystem, in blocks.
 ///
 /// # Invariants
 ///
-/// The parts fit the device, and there is at least one block of data.
+/// The parts fit into `blocks` blocks, and there is at least one block of data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Geometry {
     pub(super) blocks: u64,
@@ -32,7 +32,7 @@ pub struct Geometry {
     metadata: u64,
 }
 
-/// The use of a block of the device.
+/// The use of a block of the volume.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// A superblock: number of the copy.
@@ -43,12 +43,12 @@ pub enum Place {
     Metadata(u64, u64),
     /// A block of the data area: data of files, a free block, or a chunk other than chunk 0.
     Data,
-    /// None: the gap before the data, or after the end of the filesystem.
+    /// No use: the block is in the gap before the data, or after the end of the filesystem.
     Unused,
 }
 
 impl Geometry {
-    /// Maximum number of blocks of a device: 2^48 bytes.
+    /// Maximum number of blocks of a filesystem: 2^48 bytes.
     pub const MAX_BLOCKS: u64 = 1 << (48 - BLOCK_SHIFT);
 
     /// Valid numbers of blocks of one copy of the journal.
@@ -57,12 +57,13 @@ impl Geometry {
     /// Valid numbers of blocks of one copy of the first chunk of the metadata.
     pub const METADATA_BLOCKS: Range<u64> = 1..MAX_METADATA + 1;
 
-    /// Checks the numbers of blocks of the device, and of one copy of the journal and of the first
-    /// chunk.
+    /// Checks the numbers of blocks of the filesystem, of one copy of the journal, and of one copy
+    /// of the first chunk.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Geometry`] if one is out of range, or the copies leave no data.
+    /// - [`Fault::Geometry`] if a number is out of range, if the slots of the journal would differ
+    ///   in size, or if the copies leave no block for data.
     pub fn new(blocks: u64, journal: u64, metadata: u64) -> Result<Self, Fault> {
         let geometry = Self {
             blocks,
@@ -84,16 +85,16 @@ impl Geometry {
         }
     }
 
-    /// The default sizes for a device of `blocks` blocks.
+    /// The default sizes for a volume of `blocks` blocks.
     ///
     /// # Errors
     ///
-    /// - [`Fault::Geometry`] if the device is too small or too large.
+    /// - [`Fault::Geometry`] if the volume is too small or too large.
     pub fn of_device(blocks: u64) -> Result<Self, Fault> {
         Self::new(blocks, 64, (blocks / UNITS).clamp(16, 64))
     }
 
-    /// Number of blocks of the device.
+    /// Number of blocks of the filesystem. The volume can be longer.
     pub fn blocks(&self) -> u64 {
         self.blocks
     }
@@ -200,7 +201,7 @@ impl Geometry {
         end.saturating_mul(UNITS).saturating_sub(1)
     }
 
-    /// Whether the number of a chunk is valid: so many chunks fit the data, with both copies.
+    /// Whether a chunk can have this number: both copies of as many chunks fit the data.
     pub fn is_valid_chunk(&self, chunk: u64) -> bool {
         let data = self.data();
         let needed = chunk.saturating_mul(COPIES.saturating_mul(CHUNK_BLOCKS));
@@ -222,7 +223,7 @@ impl Geometry {
         ]
     }
 
-    /// The use of a block of the device. Chunks other than chunk 0 count as data.
+    /// The use of a block of the volume. Chunks other than chunk 0 count as data.
     pub fn place(&self, block: u64) -> Place {
         let [supers, journals, chunks] = self.copies();
 

@@ -83,7 +83,7 @@ impl Header {
     ///
     /// # Errors
     ///
-    /// - [`Fault::Foreign`] if the magic is another one.
+    /// - [`Fault::Foreign`] if the magic is not `magic`.
     /// - [`Fault::Checksum`] if the checksum is wrong.
     /// - [`Fault::Address`] if the address is not `address`.
     /// - [`Fault::Value`] if the sequence is greater than [`LAST_SEQUENCE`].

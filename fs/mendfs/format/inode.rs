@@ -42,9 +42,9 @@ pub struct Time {
 pub struct Inode {
     /// Type and permissions, as `st_mode`.
     pub mode: u32,
-    /// Owner.
+    /// User ID.
     pub uid: u32,
-    /// Group.
+    /// Group ID.
     pub gid: u32,
     /// Number of links. The filesystem removes an inode without links when its last user closes it,
     /// or at the next mount.
@@ -53,7 +53,8 @@ pub struct Inode {
     pub size: u64,
     /// Device number of a device file, as `huge_encode_dev()` encodes it; 0 for other types.
     pub device: u64,
-    /// The parent of a directory, which is itself for the root; 0 for other types.
+    /// The number of the parent of a directory, which for the root is its own number; 0 for other
+    /// types.
     pub parent: u64,
     /// Time of the last access.
     pub accessed: Time,
@@ -96,7 +97,7 @@ impl Inode {
         self.mode & Self::TYPE
     }
 
-    /// Whether it is a directory.
+    /// Whether the inode is a directory.
     pub fn is_directory(&self) -> bool {
         self.kind() == Self::DIRECTORY
     }
@@ -188,13 +189,14 @@ impl Inode {
     }
 }
 
-/// A run of a file: blocks `block..block + count` of the device belong to blocks
-/// `file_block..file_block + count` of the file. `u64` at 16, 24 and 32.
+/// A run of a file: blocks `block..block + count` of the volume belong to blocks
+/// `file_block..file_block + count` of the file. On the media, each field is a `u64`, at 16, 24 and
+/// 32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {
-    /// First block of the file.
+    /// First block in the file.
     pub file_block: u64,
-    /// First block of the device.
+    /// First block on the volume.
     pub block: u64,
     /// Number of blocks, not 0.
     pub count: u64,
@@ -209,12 +211,12 @@ impl Extent {
         self.file_block.saturating_add(self.count)
     }
 
-    /// The first block of the device after the extent.
+    /// The first block of the volume after the extent.
     pub fn end(&self) -> u64 {
         self.block.saturating_add(self.count)
     }
 
-    /// Whether `next` begins where the extent ends, in the file and on the device.
+    /// Whether `next` begins where the extent ends, in the file and on the volume.
     pub fn is_followed_by(&self, next: &Self) -> bool {
         self.file_end() == next.file_block && self.end() == next.block
     }

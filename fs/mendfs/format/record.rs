@@ -49,7 +49,7 @@ pub enum Record<'a> {
         /// The name, 1 to 255 bytes without a slash or a zero.
         name: &'a [u8],
     },
-    /// Kind 4: an extended attribute. Name and value follow from 16 on.
+    /// Kind 4: an extended attribute. The name starts at 16, and the value follows it.
     Attribute {
         /// The name with its namespace, `user.…`.
         name: &'a [u8],
@@ -62,7 +62,7 @@ pub enum Record<'a> {
     /// data is gone. First block and number of blocks, `u64` at 16 and 24. It belongs to no inode
     /// (0).
     Bad {
-        /// First block of the device.
+        /// First block on the volume.
         block: u64,
         /// Number of blocks, not 0.
         count: u64,
@@ -84,8 +84,8 @@ impl<'a> Record<'a> {
     /// an attribute together.
     pub const MAX_TEXT: usize = (UNITS as usize - 1) * UNIT_SIZE - HEAD;
 
-    /// The number of units of the record at the start of `bytes`, the rest of the block; [`None`]
-    /// if the first unit is free.
+    /// The number of units of the record at the start of `bytes`, which end with the block. Returns
+    /// [`None`] if the first unit is free.
     ///
     /// # Errors
     ///
@@ -114,7 +114,7 @@ impl<'a> Record<'a> {
     /// - [`Fault::Value`] if a field is invalid.
     pub fn read(bytes: &'a [u8]) -> Result<(u64, Self), Fault> {
         let name_len = usize::from(u8_at(bytes, 3));
-        // CAST: A `u32` is a `usize`.
+        // CAST: A `usize` has 64 bits.
         let value_len = u32_at(bytes, 4) as usize;
         let text = |start: usize, len: usize| {
             bytes
@@ -185,7 +185,7 @@ impl<'a> Record<'a> {
 
     /// The number of units that the record needs. It exceeds [`UNITS`] if the record is too long.
     pub fn unit_count(&self) -> u64 {
-        // CAST: A `usize` is a `u64`.
+        // CAST: A `usize` has 64 bits.
         self.size().div_ceil(UNIT_SIZE) as u64
     }
 
@@ -202,8 +202,8 @@ impl<'a> Record<'a> {
         };
 
         bytes.fill(0);
-        // CAST: The record fits a block: it has less than 64 units, the name of a directory entry
-        // or attribute at most 255 bytes. The detail is a type, which has 4 bits.
+        // CAST: The record fits a block: it has fewer than 64 units, and the name of a directory
+        // entry or attribute has at most 255 bytes. The detail is a type, which has 4 bits.
         put(
             bytes,
             0,
@@ -234,13 +234,14 @@ impl<'a> Record<'a> {
 }
 
 impl Geometry {
-    /// The chunk after chunk `number`. `unit`, the last unit of chunk `number`, is its record.
-    /// Returns [`None`] if the unit is free, because there is no later chunk.
+    /// Reads the record of the chunk after chunk `number`. `unit` is the last unit of chunk
+    /// `number`. Returns [`None`] if the unit is free: then there is no later chunk.
     ///
     /// # Errors
     ///
-    /// - As [`Record::read()`], and [`Fault::Value`] if the unit is another record, or the number
-    ///   or the place of the chunk is invalid.
+    /// - As [`Record::read()`].
+    /// - [`Fault::Value`] if the unit is another record, or the number or the place of the chunk is
+    ///   invalid.
     pub fn next_chunk(&self, number: u64, unit: &[u8; UNIT_SIZE]) -> Result<Option<Chunk>, Fault> {
         if *unit == [0; UNIT_SIZE] {
             return Ok(None);

@@ -27,14 +27,15 @@ pub const COPIES: u64 = 2;
 /// of a copy is a multiple of it.
 pub const CHUNK_BLOCKS: u64 = 16;
 
-/// Maximum number of blocks in one copy of the metadata.
+/// Maximum number of blocks in one copy of the metadata: 64 units each, so that the address of a
+/// record has at most 32 bits.
 pub const MAX_METADATA: u64 = 1 << 26;
 
 /// Number of slots of a copy of the journal. A transaction is written to slot `sequence % SLOTS`.
 pub const SLOTS: u64 = 2;
 
-/// The greatest valid sequence. No filesystem can reach it: at 10^9 transactions a second that
-/// would take 146 years. A greater value is damage.
+/// The greatest valid sequence. No filesystem can reach it: 10^9 transactions a second would take
+/// 146 years. A greater value is damage.
 pub const LAST_SEQUENCE: u64 = 1 << 62;
 
 /// The inode of the root directory, whose record is the first of metadata block 0.

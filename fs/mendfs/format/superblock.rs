@@ -26,8 +26,9 @@ use super::{
     },
 };
 
-/// The secret of a filesystem: the key of the hash that orders names. A user with the secret could
-/// create many names with the same hash, and so make lookups slow.
+/// The secret of a filesystem. It is the key of the hash that orders names, and a part of the
+/// header of each metadata block, see [`Chunk`](super::chunk::Chunk). A user with the secret could
+/// create many names with the same hash, which makes lookups slow, and could forge metadata blocks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 16]);
 
@@ -58,7 +59,7 @@ pub struct Superblock {
 }
 
 impl Superblock {
-    /// The label of these bytes, padded with zeroes; [`None`] if they are more than 32.
+    /// The bytes of a label, padded with zeroes to 32; [`None`] if there are more than 32.
     pub fn padded_label(bytes: &[u8]) -> Option<[u8; 32]> {
         let mut label = [0; 32];
 
@@ -87,7 +88,7 @@ impl Superblock {
     }
 
     /// Whether two superblocks differ at most in the label and the UUID for mounting. The two
-    /// copies do after a crash between the writes of a new label or UUID.
+    /// copies of a superblock do so after a crash between the writes of a new label or UUID.
     pub fn differs_in_names_only(&self, other: &Self) -> bool {
         let Self {
             label, mount_uuid, ..
@@ -101,7 +102,8 @@ impl Superblock {
     }
 
     /// Whether `other` can be the superblock of this filesystem after it has grown. After a crash
-    /// during growth, both can be on the device, together with the second copy of this one.
+    /// during growth, both superblocks can be on the volume, together with the second copy of this
+    /// one.
     pub fn can_grow_to(&self, other: &Self) -> bool {
         let geometry = other.geometry;
 
@@ -114,7 +116,8 @@ impl Superblock {
     /// # Errors
     ///
     /// - As [`Header::open()`] and [`Geometry::new()`].
-    /// - [`Fault::Version`] and [`Fault::Features`] if this code cannot read the rest.
+    /// - [`Fault::Version`] and [`Fault::Features`] if this code does not support the version or a
+    ///   feature.
     pub fn read(block: &Block, checksum: impl FnOnce(&[u8]) -> u32) -> Result<Self, Fault> {
         let header = Header::open(block, Magic::Super, 0, checksum)?;
 

@@ -18,10 +18,11 @@ use super::{
 /// The layout of a transaction in a slot of the journal.
 ///
 /// The header has the number of units (`u32` at 40). The addresses of the units follow (`u64`
-/// each), padded to a whole unit, and then the units. The checksum covers all of it.
+/// each), padded to a whole unit, and then the units. The checksum of the header covers the whole
+/// transaction.
 ///
-/// The units include the header of each metadata block that the transaction changes, sealed with
-/// the change.
+/// The units include the header of each metadata block that the transaction changes, with the
+/// checksum of the changed block.
 pub struct Transaction;
 
 impl Transaction {
@@ -40,7 +41,7 @@ impl Transaction {
     /// The number of units of the transaction in a slot, and its size in bytes; [`None`] if the
     /// size exceeds the slot.
     pub fn count(slot: &[u8]) -> Option<(usize, usize)> {
-        // CAST: A `u32` is a `usize`.
+        // CAST: A `usize` has 64 bits.
         let count = u32_at(slot, 40) as usize;
         let size = Self::size(count);
 
@@ -79,8 +80,8 @@ impl Transaction {
         Some((address, slot.get(at..)?.first_chunk()?))
     }
 
-    /// The index of the first unit of `count` whose address is outside any metadata. A transaction
-    /// with such a unit is bad as a whole.
+    /// The index of the first unit of `count` whose address is beyond the largest possible
+    /// metadata. A transaction with such a unit is invalid as a whole.
     pub fn misplaced(slot: &[u8], count: usize) -> Option<usize> {
         (0..count).find(|index| {
             Self::unit(slot, count, *index)

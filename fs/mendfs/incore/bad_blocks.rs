@@ -65,8 +65,8 @@ impl BadBlocks {
         self.touching(blocks).count()
     }
 
-    /// The part of `blocks` from its start on that is uniformly bad or not bad, and whether it is
-    /// bad.
+    /// A run at the start of `blocks` of which all blocks are bad or all are not bad, and whether
+    /// they are bad. Another bad run can follow a bad run.
     pub(crate) fn run(&self, blocks: &Range<u64>) -> (Range<u64>, bool) {
         match self.first_in(blocks) {
             Some(bad) if bad.start == blocks.start => (bad, true),
@@ -75,8 +75,8 @@ impl BadBlocks {
         }
     }
 
-    /// Adds the blocks that are not in the set yet, as new ranges. `address` is that of their
-    /// record; it must be [`None`] if some of the blocks are in the set.
+    /// Adds those of `blocks` that are not in the set yet. `address` is the address of their
+    /// record; it must be [`None`] if some of `blocks` are in the set.
     ///
     /// # Errors
     ///

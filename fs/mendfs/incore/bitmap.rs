@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A bitmap of the free blocks in a part of the device.
+//! A bitmap of the free blocks in a part of the volume.
 
 use core::ops::Range;
 
@@ -26,11 +26,12 @@ pub(super) const WORD: u64 = u64::BITS as u64;
 /// Number of blocks in a part: 1 GiB.
 pub(super) const PART: u64 = HUGE * HUGE;
 
-/// A run of [`PART`] blocks of the device.
+/// A run of [`PART`] blocks of the volume.
 pub(super) struct Part {
     /// Number of free blocks.
     pub(super) free: u64,
-    /// [`None`] until the first block of the part is used: all data blocks in it are free.
+    /// [`None`] until the first use of a block of the part. Until then, all data blocks in the part
+    /// are free.
     pub(super) bits: Option<Bits>,
 }
 
@@ -67,8 +68,8 @@ impl Bits {
         self.free_of_huge.get(index).copied().unwrap_or(0).into()
     }
 
-    /// Marks blocks of the word with the bit of `block` as free or used: those with a bit in
-    /// `mask`. Returns how many blocks this changed.
+    /// Marks blocks as free or used: those that have a bit in `mask`, in the word with the bit of
+    /// `block`. Returns how many blocks have changed.
     pub(super) fn set(&mut self, block: u64, mask: u64, is_free: bool) -> u64 {
         // CAST: A part has 2^18 blocks.
         let (word, huge) = (
@@ -116,7 +117,7 @@ pub(super) fn mask(blocks: &Range<u64>) -> u64 {
     }
 }
 
-/// The positions in a word where a chunk fits: all its blocks are free there.
+/// The positions in a word at which a copy of a chunk fits: all blocks from there on are free.
 pub(super) fn chunks(word: u64) -> impl Iterator<Item = u64> {
     // CAST: Chunks are shorter than a word.
     (0..WORD)

@@ -31,15 +31,15 @@ use crate::{
 
 /// The free blocks of the data area.
 ///
-/// A part of which no block was used since the mount needs a counter only. The first use of a
-/// block allocates the bitmap of its part, and nothing frees that before the unmount. So freeing
-/// blocks never allocates memory, however many runs they form.
+/// A part in which no block was used since the mount has a counter only. The first use of a block
+/// allocates the bitmap of its part, which exists until the unmount. So freeing blocks never
+/// allocates memory, however many runs they form.
 ///
 /// [`rollback()`](Self::rollback) frees the blocks from [`allocate()`](Self::allocate), unless
 /// [`commit()`](Self::commit) was called.
 pub(crate) struct FreeSpace {
     pub(super) data: Range<u64>,
-    /// The first part starts at block 0 of the device.
+    /// The first part starts at block 0 of the volume.
     pub(super) parts: KVVec<Part>,
     /// Number of free blocks.
     free: u64,
@@ -52,8 +52,8 @@ pub(crate) struct FreeSpace {
     pub(super) middle: Range<u64>,
 }
 
-/// Files get the first and the last 1/16 of the data last. One copy of the metadata fits 1/16, even
-/// if each file has one block.
+/// Each of the two ends of the data is 1/16 of it. Files get blocks of the ends last. One copy of
+/// the metadata fits an end, even if each file has only one block.
 pub(super) const END_DIVISOR: u64 = 16;
 
 /// The blocks of the data that files get first.
@@ -193,8 +193,8 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// Marks blocks as free or used. Ignores blocks outside the data. To mark blocks as used, the
-    /// caller has called [`prepare()`](Self::prepare).
+    /// Marks blocks as free or used. Ignores blocks outside the data. Before a call that marks
+    /// blocks as used, the caller has called [`prepare()`](Self::prepare).
     pub(super) fn set(&mut self, blocks: Range<u64>, is_free: bool) {
         let Self {
             data, parts, free, ..
@@ -205,8 +205,8 @@ impl FreeSpace {
             let Some(part) = parts.get_mut((block / PART) as usize) else {
                 return;
             };
-            // A part without a bitmap is free already. Only a call with `is_free` comes here:
-            // `prepare()` has allocated the bitmap for the others.
+            // All blocks of a part without a bitmap are free already. Only a call that frees blocks
+            // finds such a part: before any other call, `prepare()` has allocated the bitmap.
             let Some(bits) = &mut part.bits else {
                 return;
             };
@@ -241,7 +241,7 @@ impl FreeSpace {
         Ok(())
     }
 
-    /// The first block of the first free run that fits a chunk.
+    /// The first block of the first free run that fits a copy of a chunk.
     pub(super) fn first_chunk(&self) -> Option<u64> {
         let mut at = self.data.start;
 
@@ -258,7 +258,7 @@ impl FreeSpace {
         None
     }
 
-    /// The first block of the last free run that fits a chunk.
+    /// The first block of the last free run that fits a copy of a chunk.
     pub(super) fn last_chunk(&self) -> Option<u64> {
         let mut end = self.data.end;
 

@@ -142,7 +142,7 @@ pub(crate) fn from_vfs(time: fs::Time) -> Time {
     }
 }
 
-/// An inode with the mode, owners, device number and times of `attributes`.
+/// An inode with the mode, user, group, device number and times of `attributes`.
 pub(crate) fn inode_from(attributes: &Attributes) -> Inode {
     Inode {
         mode: attributes.mode,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The reverse map: the owners of each block of the device. It includes chunks of the metadata.
+//! The reverse map: the owners of each block of the data area. These are files, and chunks of the
+//! metadata other than chunk 0.
 
 use core::ops::Range;
 
@@ -22,7 +23,8 @@ pub(crate) struct Owner {
 }
 
 impl Owner {
-    /// Marks chunks. Numbers of inodes are less, because they are addresses of records.
+    /// The bit that marks a chunk. The numbers of inodes are less, because they are addresses of
+    /// records.
     const METADATA: u64 = 1 << 62;
 
     /// The owner for a copy of a chunk of the metadata.
@@ -40,13 +42,13 @@ impl Owner {
         is_metadata.then_some((self.inode & !Self::METADATA, self.file_block))
     }
 
-    /// Whether it is an extent of a file.
+    /// Whether the owner is an extent of a file.
     pub(crate) fn is_file(&self) -> bool {
         self.inode < Self::METADATA
     }
 }
 
-// Each extent of each file takes one node.
+// Each extent of each file takes one node of the tree, so a node must stay small.
 const _: () = assert!(IntervalTree::<Owner>::NODE_SIZE <= 64);
 
 /// All owners of all blocks. A block with more than one owner is shared.
@@ -71,18 +73,20 @@ impl Owners {
         self.tree.remove(blocks, &owner)
     }
 
-    /// Iterates over the owners of any part of `blocks`, with their ranges, by the start of these.
+    /// Iterates over the owners of any part of `blocks`, with their ranges, in the order in which
+    /// the ranges start.
     pub(crate) fn of(&self, blocks: Range<u64>) -> impl Iterator<Item = (Range<u64>, Owner)> + '_ {
         self.tree
             .overlaps(blocks)
             .map(|(blocks, owner)| (blocks, *owner))
     }
 
-    /// A part of `blocks` from its start on, and whether it is shared: owned by others than
-    /// `owner`, too. A shared part ends where the first of the others ends, and the blocks after it
-    /// can be shared as well. To visit all others would take time in proportion to their number.
+    /// A part of `blocks` from their start on, and whether it is shared: whether it has another
+    /// owner in addition to `owner`. A shared part ends where the first of the other owners ends.
+    /// The blocks after a shared part can be shared, too: to visit all other owners would take time
+    /// in proportion to their number.
     pub(crate) fn shared_run(&self, blocks: Range<u64>, owner: Owner) -> (Range<u64>, bool) {
-        // The extent of which `blocks` is a part.
+        // Whether `other` is the extent of `owner`, of which `blocks` is a part.
         let is_itself = |range: &Range<u64>, other: &Owner| {
             other.inode == owner.inode
                 && other.file_block.wrapping_sub(range.start)
@@ -101,8 +105,8 @@ impl Owners {
         }
     }
 
-    /// The part of `blocks` from its start on that is in one copy of a chunk, with that as its
-    /// owner, or that is in no chunk.
+    /// The part of `blocks` from their start on that lies in one copy of a chunk, and that copy as
+    /// the owner. If the first block is in no chunk: the part that lies in no chunk, and [`None`].
     pub(crate) fn metadata_run(&self, blocks: &Range<u64>) -> (Range<u64>, Option<Owner>) {
         let chunk = self
             .of(blocks.clone())
@@ -126,7 +130,7 @@ impl Owners {
     /// Owners separate the parts, so that there is at most one part more than owners. Each owner
     /// has at least one block, so that at most every other block is a part.
     pub(crate) fn most_gaps(&self, blocks: &Range<u64>) -> usize {
-        // CAST: A device has at most 2^36 blocks.
+        // CAST: A filesystem has at most 2^36 blocks.
         let most = blocks.end.saturating_sub(blocks.start).div_ceil(2) as usize;
 
         match most {
@@ -136,8 +140,8 @@ impl Owners {
     }
 }
 
-/// Calls `f` with each part of `range` that no interval of the tree covers. It looks up one
-/// interval per step, however many overlap there.
+/// Calls `f` with each part of `range` that no interval of the tree covers. Each step looks up one
+/// interval, however many intervals overlap there.
 pub(crate) fn for_each_gap<V>(
     tree: &IntervalTree<V>,
     range: Range<u64>,

@@ -16,8 +16,8 @@ use crate::{
 /// Number of bits for the address of the record: the lower part of a position.
 const ADDRESS_BITS: u32 = 32;
 
-/// Number of bits for the hash: the upper part of a position. With them a position is less than
-/// 2^63, because the VFS has it in a signed `loff_t`.
+/// Number of bits for the hash: the upper part of a position. With 30 bits, a position is less than
+/// 2^63, as it must be: the VFS stores it in a signed `loff_t`.
 const HASH_BITS: u32 = 30;
 
 /// The address of the record at a position.
@@ -40,9 +40,9 @@ impl View {
         (hash << ADDRESS_BITS).saturating_add(FIRST_POSITION)
     }
 
-    /// The position of a name in its directory, or of an attribute in its inode. It is unique
-    /// there, and stays the same across mounts: an NFS client continues to read a directory after
-    /// the position of the last name that it has.
+    /// The position of a name in its directory, or of an attribute in its inode. The position is
+    /// unique there. It stays the same across mounts, because an NFS client continues to read a
+    /// directory after the position of the last name that it has.
     pub(crate) fn position(&self, name: &[u8], address: u64) -> u64 {
         self.first_position(name).saturating_add(address)
     }

@@ -7,12 +7,13 @@
 //! do not take that lock: one of them can give the file its own copy of the block. Then `read()`
 //! copies from a block that only other files own, and they can write to it or free it. So `read()`
 //! registers as a reader of the block before it copies. A block with a reader counts as shared, so
-//! that the other files write to a copy, and it is not freed.
+//! that the other files write to a copy, and the filesystem does not free the block.
 //!
 //! A reader registers while it holds the lock of the [`View`](super::view::View), so that the
-//! mapping that it has found cannot change earlier. If the blocks have an owner when the read ends,
-//! the reader is removed without another lock. Otherwise it can be the last user, and must free the
-//! blocks. That is a change, and changes exclude each other, so that no block is freed twice.
+//! mapping that it has found cannot change earlier. If all blocks have an owner when the read ends,
+//! the reader is removed under this lock alone. Otherwise the reader can be the last user of the
+//! blocks, which must then be freed. Freeing blocks is a change, and changes exclude each other, so
+//! no block is freed twice.
 
 use core::ops::Range;
 
@@ -39,6 +40,8 @@ pub(crate) struct Readers {
 }
 
 impl Readers {
+    /// Creates the set without a reader.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.

@@ -15,7 +15,8 @@ use crate::{
     incore::bad_blocks::BadBlocks, //
 };
 
-/// Maximum number of blocks that are repaired before the lock is released once.
+/// Maximum number of blocks that are repaired before the lock is released, so that changes do not
+/// wait for all repairs.
 const MAX_REPAIRED: u64 = 64;
 
 struct Repair {
@@ -96,8 +97,9 @@ impl RepairQueue {
         }
     }
 
-    /// Removes and returns blocks whose delay is over: some of `copies` first, because a repair of
-    /// other blocks can need a transaction. If `only_copies` is set, returns only `copies`.
+    /// Removes and returns some blocks whose delay is over. Blocks of `copies` come first, because
+    /// a repair of other blocks can need a transaction. If `only_copies` is set, returns no other
+    /// blocks.
     pub(crate) fn take(&mut self, copies: &BadBlocks, only_copies: bool) -> Option<Range<u64>> {
         let mut due = self.all.iter().take_while(|it| it.failed.is_delay_over());
         let index = match due.position(|repair| repair.is_copy(copies)) {

@@ -3,7 +3,7 @@
 //! The table of records as readers see it.
 //!
 //! Each metadata block with a record is cached, with the contents that it has on the media. The
-//! cached block is authoritative: after the mount, metadata is not read from the media again.
+//! cached block is authoritative: after the mount, no record is read from the media again.
 
 use core::mem;
 
@@ -141,7 +141,7 @@ impl Table {
         }
     }
 
-    /// Swaps units with those in the cached blocks.
+    /// Swaps units with the units at the same addresses in the cached blocks.
     pub(crate) fn swap(&mut self, units: &mut [(u64, Unit)]) {
         for (address, unit) in units {
             let block = self.block_mut(*address / UNITS);

@@ -61,7 +61,7 @@ pub(crate) struct View {
     /// Bad blocks of the data area. A bad block without an owner is not free.
     pub(crate) bad: BadBlocks,
     pub(crate) counts: Counts,
-    /// All reads and changes fail with `EIO`.
+    /// If set, all reads and changes fail with `EIO`.
     is_shut_down: bool,
 }
 
@@ -70,9 +70,9 @@ pub(crate) struct View {
 #[derive(Default)]
 pub(crate) struct Counts {
     free_blocks: AtomicU64,
-    /// Units for records, if all free blocks became metadata.
+    /// The number of units for records that there would be if all free blocks became metadata.
     units: AtomicU64,
-    /// How many of these units are free.
+    /// The number of free units among `units`.
     free_units: AtomicU64,
 }
 
@@ -85,7 +85,7 @@ impl Counts {
 }
 
 impl View {
-    /// Creates the state before anything is loaded.
+    /// Creates the state without records, inodes and owners.
     ///
     /// # Errors
     ///
@@ -125,6 +125,8 @@ impl View {
         self.is_shut_down = true;
     }
 
+    /// The inode of this number.
+    ///
     /// # Errors
     ///
     /// - `ESTALE` if there is no inode of this number.
@@ -132,6 +134,8 @@ impl View {
         self.nodes.get(number).ok_or(ESTALE)
     }
 
+    /// The inode of this number, to be changed.
+    ///
     /// # Errors
     ///
     /// - `ESTALE` if there is no inode of this number.

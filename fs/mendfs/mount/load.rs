@@ -100,7 +100,7 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
     let mut found: Option<Superblock> = None;
     let mut worst = Fault::Foreign;
 
-    // After the device has grown, the second copy is not in the last block of the device. Then only
+    // After the volume has grown, the second copy is not in the last block of the volume. Then only
     // the first copy is checked here.
     for start in [0, blocks.saturating_sub(1)] {
         if volume.read(start << BLOCK_SHIFT, &mut *block).is_err() {
@@ -138,8 +138,8 @@ fn read_superblock(volume: &Volume) -> Result<Superblock> {
 }
 
 /// Whether the machine stopped during growth, before the first copy `one` was replaced with
-/// `other`. Then the second copy of `one` is intact, because its blocks become data later. `block`
-/// is overwritten.
+/// `other`. Then the second copy of `one` is intact, because its block becomes data only
+/// afterwards. `block` is a buffer.
 fn was_growing(volume: &Volume, one: &Superblock, other: &Superblock, block: &mut Block) -> bool {
     let start = one.geometry.superblock(1) << BLOCK_SHIFT;
 
@@ -148,8 +148,8 @@ fn was_growing(volume: &Volume, one: &Superblock, other: &Superblock, block: &mu
         && Superblock::read(block, crc32c).is_ok_and(|second| one.differs_in_names_only(&second))
 }
 
-/// Writes the copies of the superblock whose contents are wrong. Then clears the superblock that an
-/// interrupted growth has left in the last block of the device.
+/// Writes the copies of the superblock whose contents are wrong. Then zeroes the superblock that an
+/// interrupted growth has left in the last block of the volume.
 fn repair_superblocks(state: &State) {
     let mut are_whole = true;
 
@@ -171,7 +171,7 @@ fn repair_superblocks(state: &State) {
             are_whole = false;
         }
     }
-    // The superblock in the last block of the device can be the only intact one.
+    // The superblock in the last block of the volume can be the only intact one.
     if !are_whole {
         return;
     }

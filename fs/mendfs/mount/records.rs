@@ -96,7 +96,7 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
 
                 return Ok(bad_ranges.push((address, number, range), GFP_KERNEL)?);
             }
-            // The loader has read it already.
+            // `read_chunks()` has read the record already.
             Record::Chunk(_) if metadata.is_link(address) => return Ok(()),
             Record::Chunk(_) => {
                 let what = "record of a chunk that is not in the last unit of one";
@@ -114,8 +114,8 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
         Ok(parts.push(owned, GFP_KERNEL)?)
     })?;
 
-    // Before the extents: a bad range can overlap extents, but must not overlap a chunk. Now only
-    // chunks are in the reverse map.
+    // Add the bad ranges before the extents, while only chunks are in the reverse map: a bad range
+    // must not overlap a chunk, but can overlap extents.
     for (address, number, range) in bad_ranges {
         view.load_bad_range(address, number, range)?;
     }
@@ -151,7 +151,7 @@ impl View {
             Part::Name(name) => self.load_name(number, address, name),
             Part::Attribute => self.load_attribute(number, address),
             Part::Target(len) => {
-                // CAST: A `usize` is a `u64`.
+                // CAST: A `usize` has 64 bits.
                 if kind != Inode::SYMLINK || node.inode.size != len as u64 {
                     return Err(self.damaged(
                         address,

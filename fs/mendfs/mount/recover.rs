@@ -24,12 +24,15 @@ use crate::{
     store::journal::LoggedUnit, //
 };
 
+/// Reads the metadata into the state of a filesystem.
 pub(super) struct Loader {
     pub(super) state: State,
     pub(super) superblock: Superblock,
     /// Units of the journal that may not be in place yet, the older transaction first.
     pub(super) units: KVec<LoggedUnit>,
+    /// Copy 0 of the metadata block that is being read.
     pub(super) block: KBox<Block>,
+    /// Copy 1 of the metadata block that is being read.
     pub(super) other: KBox<Block>,
 }
 
@@ -114,7 +117,8 @@ impl Loader {
         Ok(())
     }
 
-    /// Reads a copy of a block, and applies the newer units of the journal to it.
+    /// Reads a copy of a block, and applies the newer units of the journal to it. The inner result
+    /// is the fault of a copy that is not intact then.
     fn read_copy(
         &mut self,
         chunk: &Chunk,
@@ -163,7 +167,7 @@ impl Loader {
             return;
         }
 
-        // If both copies have the same sequence but not the same contents, copy 0 counts.
+        // If both copies have the same sequence but not the same contents, `block` is copy 0.
         let are_same = copies.iter().any(Result::is_err) || *self.block == *self.other;
 
         let volume = &self.state.volume;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks that the names form a tree with all inodes in it. A mount does so after it has read all
-//! records.
+//! Checks that the names form a tree with all inodes in it. A mount runs this check after it has
+//! read all records.
 
 use kernel::{
     alloc::KVVec,

@@ -16,10 +16,10 @@ use crate::{
 
 /// Marks the inodes that share blocks, and checks that no file owns blocks of a chunk.
 ///
-/// It visits the extents by their start. An extent that overlaps any earlier extent also overlaps
-/// the earlier extent with the greatest end, so it compares with that one only. All other earlier
-/// extents that overlap the extent contain its first block. So they overlap each other, and are
-/// marked already.
+/// It visits the extents in the order of their starts. An extent that overlaps any earlier extent
+/// also overlaps the earlier extent with the greatest end, so the function compares only these two.
+/// All other earlier extents that overlap the extent contain its first block. So they overlap each
+/// other, and their inodes are marked already.
 ///
 /// # Errors
 ///
@@ -57,7 +57,7 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
 }
 
 /// Marks blocks with owners as used. Blocks without owners are free, or bad. Queues a repair of the
-/// bad ones, because the device can have been repaired since the last mount.
+/// bad blocks without owners, because a repair that failed during the last mount can succeed now.
 pub(super) fn find_space(state: &mut State) -> Result {
     let data = state.metadata.geometry().data();
     let State {

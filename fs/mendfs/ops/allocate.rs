@@ -41,7 +41,7 @@ use crate::{
 /// Maximum number of blocks that are allocated at a time.
 const MAX_ALLOCATION: u64 = 8 * HUGE;
 
-/// Blocks of the device that are reserved for blocks of a file. When dropped, frees the blocks
+/// Blocks of the volume that are reserved for blocks of a file. When dropped, frees the blocks
 /// unless the file owns them.
 pub(super) struct ReservedBlocks<'a> {
     fs: &'a Mendfs,
@@ -68,9 +68,9 @@ impl Drop for ReservedBlocks<'_> {
     }
 }
 
-/// Long operations run without the lock: these functions zero blocks.
+/// These functions zero blocks without the lock, because zeroing takes long.
 impl Mendfs {
-    /// Reserves blocks of the device for blocks of a file, see [`State::reserve_blocks()`].
+    /// Reserves blocks of the volume for blocks of a file, see [`State::reserve_blocks()`].
     pub(super) fn reserve_blocks(
         &self,
         number: u64,
@@ -107,7 +107,7 @@ impl Mendfs {
 }
 
 impl State {
-    /// Begins an operation, and reserves a run of blocks of the device for blocks of a file, from
+    /// Begins an operation, and reserves a run of blocks of the volume for blocks of a file, from
     /// the first one on. Returns the run, and the blocks of the file that it is for. The run stays
     /// reserved until it is [freed](Self::try_release), or belongs to a file.
     pub(super) fn reserve_blocks(
@@ -168,9 +168,9 @@ impl State {
         }))
     }
 
-    /// Begins an operation, and allocates blocks of the device for blocks of a file, from the first
+    /// Begins an operation, and allocates blocks of the volume for blocks of a file, from the first
     /// one on. If `check` of the blocks fails with `EIO`, zeroes them to clear bad memory. Retires
-    /// those that cannot be zeroed, and tries other blocks.
+    /// the blocks that cannot be zeroed, and tries other blocks.
     pub(super) fn allocate_writable(
         &mut self,
         number: u64,
@@ -194,7 +194,8 @@ impl State {
     }
 
     /// Zeroes reserved blocks, and notes that the blocks that cannot be zeroed are bad. Returns
-    /// whether there are any. It is for blocks whose failure was not notified.
+    /// whether there are any. It is for bad blocks that only a failed access has found: the
+    /// filesystem was not notified of them.
     pub(super) fn retire_bad(&mut self, reserved: Range<u64>) -> Result<bool> {
         let mut is_one_bad = false;
 
@@ -209,7 +210,7 @@ impl State {
         Ok(is_one_bad)
     }
 
-    /// Allocates a run of blocks of the device for blocks of a file, from the first one on. Returns
+    /// Allocates a run of blocks of the volume for blocks of a file, from the first one on. Returns
     /// the run, and the blocks of the file that it is for.
     fn allocate_for(&mut self, number: u64, file: Range<u64>) -> Result<(Range<u64>, Range<u64>)> {
         // Stop at the boundary of a huge page of the file, so that the next allocation can be
@@ -232,11 +233,12 @@ impl State {
         Ok((reserved, file))
     }
 
-    /// Chooses the block to copy a block of a shared extent to. Its distance on the device from a
-    /// neighbouring extent is the same as in the file. So all copies of an extent form one run in
-    /// the end, in whatever order they are made. A neighbour in the same huge page of the file
-    /// comes first. Without such a neighbour, the first copy of an extent of a huge page or more
-    /// goes to a free huge page, which has room for the others.
+    /// Chooses the block of the volume to copy a block of a shared extent to. The distance of the
+    /// chosen block from a neighbouring extent on the volume is the distance of the copied block
+    /// from that extent in the file. So the copies of all blocks of an extent form one run in the
+    /// end, in whatever order they are made. A neighbour in the same huge page of the file is
+    /// preferred. Without such a neighbour, the first copy from an extent of at least a huge page
+    /// goes to a free huge page, which has room for the other copies.
     fn copy_goal(&mut self, number: u64, file_block: u64) -> Result<Option<u64>> {
         let node = self.view.node(number)?;
         let Some(Piece { extent: piece, .. }) = node

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sets mode, owners, times and flags of inodes.
+//! Sets mode, user, group, times and flags of inodes.
 
 use daxmf::fs::{
     Attributes,
@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl State {
-    /// Sets mode, owners and times of an inode. The VFS has incremented the change counter.
+    /// Sets mode, user, group and times of an inode. The VFS has incremented the change counter.
     pub(crate) fn write_inode(&mut self, number: u64, attributes: &Attributes) -> Result {
         self.begin_change()?;
         self.edit_uncounted(number, |inode| {

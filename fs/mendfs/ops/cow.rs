@@ -35,7 +35,7 @@ use crate::{
     ops::map::is_sufficient, //
 };
 
-/// Long operations run without the lock: this function copies blocks.
+/// This function copies blocks without the lock, because copying takes long.
 impl Mendfs {
     /// Gives a file its own copy of the first shared extent in `range`. Returns false if no extent
     /// is shared.
@@ -60,8 +60,8 @@ impl Mendfs {
         if let Err(error) = self.volume.copy(shared.block << BLOCK_SHIFT, to) {
             let noted = self.change(|state| state.note_unreadable(shared.blocks()));
 
-            // The source is bad. Try again: `first_shared()` skips bad blocks, because a write of a
-            // whole block needs no copy.
+            // If the source is bad, try again: `first_shared()` skips bad blocks, because a write
+            // of a whole block needs no copy.
             return match error == EIO && noted? {
                 true => Ok(true),
                 false => Err(error),
@@ -127,8 +127,12 @@ impl State {
         })
     }
 
-    /// The block of the device that is reserved for a copy of a block of a file. Reserves one if
-    /// there is none. `check` succeeds for it.
+    /// The block of the volume that is reserved for a copy of a block of a file. Reserves one if
+    /// there is none. `check` has succeeded for the returned block.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if the block that was reserved earlier is bad.
     fn cow_block(
         &mut self,
         number: u64,

@@ -145,6 +145,10 @@ impl State {
     }
 
     /// Plans the changes of links when an inode loses its name in `directory`.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOTEMPTY` if the inode is a directory with names.
     pub(super) fn drop_link(&mut self, directory: u64, number: u64, now: Time) -> Result {
         let node = self.view.node(number)?;
         let is_directory = node.inode.is_directory();

@@ -66,8 +66,8 @@ impl State {
         }
     }
 
-    /// The same if the metadata cannot grow. The next change can need the units of the inode, which
-    /// `statfs()` reports as free.
+    /// Removes the [unused](Self::unused) inode now if the metadata cannot grow. The next change
+    /// can need the units of the inode, which `statfs()` reports as free.
     ///
     /// # Errors
     ///
@@ -109,7 +109,7 @@ impl State {
     }
 
     /// Plans to remove attributes of an inode, as many as a transaction has room for. Returns their
-    /// positions, or [`None`] if they are all attributes.
+    /// positions, or [`None`] if the plan removes all attributes.
     fn plan_attributes(&mut self, number: u64) -> Result<Option<KVec<u64>>> {
         let node = self.view.node(number)?;
         let mut room = UNITS;

@@ -43,7 +43,7 @@ pub(super) struct Plan {
     pub(super) old: KVec<Piece>,
     /// Extents that are added.
     pub(super) new: KVec<Piece>,
-    /// Blocks of the device that the file gives up.
+    /// Blocks of the volume that the file gives up.
     pub(super) cut: KVec<Range<u64>>,
     /// Memory for the new extents that the old ones do not provide.
     pub(super) reservations: KVec<Reservation>,
@@ -216,7 +216,7 @@ impl State {
     }
 
     /// Plans a new extent in blocks `file` of the file. It is merged with the extents right before
-    /// and after `file` if it continues them, in the file and on the device.
+    /// and after `file` if it continues them, in the file and on the volume.
     fn plan_new(
         &mut self,
         number: u64,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Grows a filesystem with its device.
+//! Grows a filesystem with its volume.
 //!
 //! The second copies of journal, chunk 0 and superblock lie at the end of the filesystem. Growth
 //! writes them at the new end first, while the filesystem still has the old size. The write of the
 //! first copy of the superblock then makes the new size valid. If that write is torn, a mount uses
-//! the superblock in the last block of the device, which is durable already. So one of the two
+//! the superblock in the last block of the volume, which is durable already. So one of the two
 //! sizes is valid at any time.
 
 use core::ops::Range;
@@ -32,7 +32,7 @@ impl State {
     ///
     /// - `EINVAL` if the filesystem would shrink, or grow by less than
     ///   [`Geometry::copy_blocks()`], or become too large.
-    /// - `ENOSPC` if the device has fewer blocks.
+    /// - `ENOSPC` if the volume has fewer blocks.
     /// - `EIO` if a block that must be written is bad. If the write of the first superblock fails,
     ///   the filesystem is shut down.
     /// - `ENOMEM` if memory is short.
@@ -61,7 +61,7 @@ impl State {
         self.begin_change()?;
         self.space.reserve(geometry.data().end)?;
 
-        // A failure from now on waits for the lock, and is handled after growth. List the blocks
+        // A failure from now on waits for the lock, and is handled after growth. Collect the blocks
         // that have failed earlier.
         let bad = self.unreadable(old.blocks()..blocks)?;
 
@@ -116,23 +116,24 @@ impl State {
     fn write_second_copies(&self, geometry: &Geometry) -> Result {
         let [_, [_, journal], _] = geometry.copies();
 
-        // The new copy of the journal has no transactions. So they must be durable in place first.
+        // The new copy of the journal has no transactions. So all transactions must be durable in
+        // place first.
         self.volume.fence()?;
         self.volume.zero(bytes(journal)?)?;
         self.metadata.write_second_copy(&self.view, geometry)?;
         self.volume.fence()
     }
 
-    /// Writes the second copy of the superblock, and the last block of the device, where a mount
-    /// looks for that copy.
+    /// Writes the second copy of the superblock, and writes it to the last block of the volume,
+    /// too, where a mount looks for that copy.
     fn write_last_superblocks(&self) -> Result {
         self.repair_superblock(1)?;
         self.write_superblock(self.device_blocks().saturating_sub(1))?;
         self.volume.fence()
     }
 
-    /// Clears the last block of the device if it lies after the filesystem and has a superblock of
-    /// it: a remainder of growth.
+    /// Zeroes the last block of the volume if it lies after the filesystem and has a superblock of
+    /// the filesystem, which growth has left.
     ///
     /// # Errors
     ///

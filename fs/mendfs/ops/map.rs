@@ -76,8 +76,8 @@ impl View {
         }
     }
 
-    /// Finds the place of an extent: bad, shared or neither, for as many blocks from its start on
-    /// as it is the same for.
+    /// Finds whether an extent is bad, shared or neither, for a run of blocks from its start on.
+    /// The result is the same for all blocks of the run.
     fn find_place(&self, number: u64, node: &Node, extent: Extent) -> Result<Mapping> {
         let first = extent.file_block;
         let start = extent.block << BLOCK_SHIFT;

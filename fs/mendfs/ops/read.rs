@@ -79,8 +79,8 @@ impl View {
         is_owned
     }
 
-    /// A part of `blocks` from its start on, and whether the extent of `piece` shares it with other
-    /// owners or readers. The blocks after a shared part can be shared as well, see
+    /// A part of `blocks` from their start on, and whether the extent of `piece` shares it with
+    /// other owners or readers. The blocks after a shared part can be shared, too, see
     /// [`Owners::shared_run()`](crate::incore::owners::Owners::shared_run).
     pub(crate) fn shared_run(&self, blocks: Range<u64>, piece: Owner) -> (Range<u64>, bool) {
         let (run, is_shared) = self.owners.shared_run(blocks, piece);
@@ -111,7 +111,8 @@ impl State {
     }
 }
 
-/// The blocks of the device for blocks `file` of a file, which lie from byte `start` on.
+/// The blocks of the volume for blocks `file` of a file, which lie from byte `start` of the volume
+/// on.
 fn place(file: &Range<u64>, start: u64) -> Range<u64> {
     let first = start >> BLOCK_SHIFT;
 

@@ -28,7 +28,8 @@ use crate::{
 struct Walk<'a> {
     first: SegmentStart,
     emit: &'a mut dyn FnMut(Segment) -> bool,
-    /// All earlier blocks are in segments that were emitted or skipped.
+    /// The end of the blocks that the walk has covered: all earlier blocks are in segments that
+    /// were emitted or skipped.
     next: u64,
 }
 
@@ -130,8 +131,8 @@ impl View {
         Ok(self.emit_group(&mut group, walk)? && self.emit_unowned(data.end, walk)?)
     }
 
-    /// Sorts and emits the owners of ranges that start at the same block. Before that, emits the
-    /// blocks without owners up to there.
+    /// Sorts and emits the owners of ranges that start at the same block. First emits the blocks
+    /// without owners that precede these ranges.
     fn emit_group(
         &self,
         group: &mut KVVec<(Owner, Range<u64>)>,

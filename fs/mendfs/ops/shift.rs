@@ -15,18 +15,22 @@ use crate::{
     ops::extents::Plan, //
 };
 
-/// The progress of such a move. All fields are blocks of the file.
+/// The progress of a move of contents. All fields are blocks of the file.
 pub(crate) struct Shift {
     from: u64,
     to: u64,
-    /// When moving down, the extents before this block are moved already. When moving up, those
-    /// after it are.
+    /// If the contents move down, the extents before this block are moved already. If they move up,
+    /// the extents after it are.
     next: u64,
 }
 
 impl State {
     /// Begins to move the contents of a file from byte `from` on to byte `to`. Sets the size if the
     /// file grows.
+    ///
+    /// # Errors
+    ///
+    /// - `EFBIG` if an extent would end after the longest possible file.
     pub(crate) fn start_shift(
         &mut self,
         number: u64,

@@ -39,8 +39,8 @@ struct FailedPages {
 }
 
 impl FailedPages {
-    /// The pages of an extent of file `inode` that lie in `bad`, blocks of the device; [`None`] if
-    /// no page does.
+    /// The pages of an extent of file `inode` whose blocks are in `bad`, blocks of the volume;
+    /// [`None`] if there is no such page.
     fn of(inode: u64, extent: Extent, bad: &Range<u64>) -> Option<Self> {
         let part = common(&extent.blocks(), bad);
         let before = part.start.saturating_sub(extent.block);
@@ -53,7 +53,7 @@ impl FailedPages {
 
 impl Mendfs {
     /// Notes that `range` of the volume is bad, or shuts the filesystem down if the device is about
-    /// to be removed. Then notifies the owners of `range`.
+    /// to be removed. Then notifies the files that own a part of `range`.
     pub(crate) fn notify_owners(
         &self,
         super_block: &SuperBlock<Self>,
@@ -87,8 +87,8 @@ impl Mendfs {
         noted.and(notified)
     }
 
-    /// Notifies the owners of `bad` one by one. This is the fallback if there is no memory to
-    /// collect them under the lock.
+    /// Notifies the files that own a part of `bad` one by one. This is the fallback if there is no
+    /// memory to collect them under the lock.
     fn notify_one_by_one(
         &self,
         super_block: &SuperBlock<Self>,

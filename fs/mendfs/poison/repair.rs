@@ -76,8 +76,9 @@ impl State {
     /// ranges, removes inodes that await eviction, and removes chunks. Returns whether there are
     /// more inodes to remove.
     fn finish_repairs(&mut self) -> Result<bool> {
-        // Blocks remain that have failed less than a second ago, or wait for copies. An eviction
-        // below can fail because memory is short. In both cases another run is needed.
+        // The queue still has blocks that have failed less than a second ago, or whose repair waits
+        // for the repair of copies. An eviction below can fail because memory is short. In both
+        // cases another run is needed.
         if !self.repairs.is_empty() || self.evict_from.is_some() {
             self.repair_work.schedule();
         }
@@ -196,6 +197,7 @@ impl State {
         }
     }
 
+    /// Frees the repaired blocks `good`, a part of the bad range `range`, in one transaction.
     fn free_repaired_part(&mut self, range: BadRange, good: Range<u64>) -> Result {
         self.begin_change()?;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A chunk of the metadata in memory, with the map of its free units.
+//! A chunk of the metadata in memory, with the masks of its used units.
 
 use kernel::alloc::KVVec;
 
@@ -26,7 +26,8 @@ pub(super) fn mask(first: u64, len: u64) -> u64 {
     units.wrapping_shl((first % UNITS) as u32)
 }
 
-/// The first unit of the first free run of `len` units.
+/// The first unit of the first free run of `len` units in a block. `used` is the mask of the used
+/// units of the block.
 pub(super) fn find_free(used: u64, len: u64) -> Option<u64> {
     let mut starts = !used;
 
@@ -57,7 +58,7 @@ pub(super) struct CachedChunk {
 impl CachedChunk {
     /// Number of units for records, without the last unit.
     pub(super) fn units(&self) -> u64 {
-        // CAST: A `usize` is a `u64`.
+        // CAST: A `usize` has 64 bits.
         let blocks = self.used.len() as u64;
 
         blocks.saturating_mul(UNITS - 1).saturating_sub(1)

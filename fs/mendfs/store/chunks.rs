@@ -159,7 +159,7 @@ impl Metadata {
     }
 
     /// Adds a chunk, whose number is [vacant](Self::vacant_chunk), on the media and in memory. A
-    /// change can be planned already, and stays planned. After an error the chunk does not exist,
+    /// change that is planned already stays planned. After an error the chunk does not exist,
     /// unless the filesystem is shut down.
     ///
     /// # Errors
@@ -261,9 +261,9 @@ impl Metadata {
             .find(|chunk| chunk.blocks().iter().all(|it| self.bad.count(it) == 0))
     }
 
-    /// Removes a chunk without records, in a separate transaction. When that is durable, recovery
-    /// does not write to the blocks of the chunk, because it ignores units outside of chunks. So
-    /// the caller can free the blocks.
+    /// Removes a chunk without records, in a separate transaction. When the transaction is durable,
+    /// recovery does not write to the blocks of the chunk, because recovery ignores units outside
+    /// of chunks. So the caller can free the blocks.
     ///
     /// # Errors
     ///

@@ -86,7 +86,7 @@ impl Metadata {
 
     /// Allocates `len` free units in a row of one block. Returns the address of the first unit.
     fn allocate(&mut self, view: &mut Writer<View>, len: u64) -> Result<u64> {
-        // CAST: A record has less than 64 units.
+        // CAST: A `usize` has 64 bits. A record that is too long has no hint.
         let mut number = *self.hints.get(len as usize).ok_or(ENOSPC)?;
         let mut found = None;
 
@@ -109,7 +109,7 @@ impl Metadata {
             }
             number = number.saturating_add(1);
         }
-        // CAST: A record has less than 64 units.
+        // CAST: A record has fewer than 64 units.
         self.raise_hints(number, len as usize);
 
         let unit = found.ok_or(ENOSPC)?;
@@ -160,14 +160,15 @@ impl Metadata {
         Ok(number)
     }
 
-    /// Plans new contents for the record at `address`. The length is the same as that of the old
-    /// record, and so is the text that readers read from the table.
+    /// Plans new contents for the record at `address`. The length must be that of the old record.
+    /// The text must be the same, too, because readers can read it from the table before the change
+    /// is durable.
     ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     pub(crate) fn replace(&mut self, address: u64, inode: u64, record: &Record<'_>) -> Result {
-        // CAST: A record has less than 64 units.
+        // CAST: A record has fewer than 64 units.
         let len = record.unit_count() as usize * UNIT_SIZE;
         let bytes = self.scratch.get_mut(..len).ok_or(EINVAL)?;
 
@@ -286,7 +287,7 @@ impl Metadata {
     }
 
     /// Writes the change to the cached blocks, seals them, and adds their headers to the change.
-    /// The units that readers can read keep their old contents.
+    /// Units of removed records that readers can still read keep their old contents.
     pub(super) fn seal(&mut self, view: &mut View) {
         view.table.put(&self.change.units);
 
@@ -322,14 +323,15 @@ impl Metadata {
         publish(view);
     }
 
-    /// Writes the units of the change in place, in both copies. Tolerates bad memory in one copy of
-    /// each unit, and shuts the filesystem down if neither copy can be written.
+    /// Writes the units of the change in place, in both copies. Bad memory in one copy of a unit is
+    /// no error. If neither copy can be written, shuts the filesystem down.
     fn write_in_place(&mut self, view: &mut Writer<View>) {
         // Consecutive units of one block are written at once.
         let is_next = |(address, _): &(u64, Unit), (next, _): &(u64, Unit)| {
             address.saturating_add(1) == *next && next % UNITS != 0
         };
-        // All of copy 0 first, and then copy 1, because the units of one copy lie close together.
+        // Write all of copy 0 first, and then copy 1, because the units of one copy lie close
+        // together.
         let has_failed = self.volume.with_writer(|writer| {
             let mut has_failed = false;
 
@@ -365,14 +367,14 @@ impl Metadata {
         let Some(block) = self.place(copy, number) else {
             return false;
         };
-        // CAST: A `usize` is a `u64`.
+        // CAST: A `usize` has 64 bits.
         let start = (block << BLOCK_SHIFT).saturating_add(offset(*address) as u64);
         let bytes = view
             .table
             .block(number)
             .and_then(|bytes| units_from(bytes, *address).get(..run.len().checked_mul(UNIT_SIZE)?));
 
-        // A later repair writes the whole block if it is known to be bad.
+        // If the block is known to be bad, a later repair writes all of it.
         match bytes {
             Some(bytes) if !self.bad.contains(block) => {
                 writer.write(start, bytes).is_ok() || self.repair(view, copy, number).is_ok()

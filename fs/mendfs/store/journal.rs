@@ -46,14 +46,14 @@ pub(crate) struct LoggedUnit {
 pub(crate) struct Journal {
     geometry: Geometry,
     uuid: Uuid,
-    /// The last transaction.
+    /// The number of the last transaction.
     sequence: u64,
     /// A buffer as long as a slot.
     image: KVVec<u8>,
 }
 
 impl Journal {
-    /// Creates a journal for which no transaction was read.
+    /// Creates the state of a journal before its transactions are read.
     ///
     /// # Errors
     ///
@@ -72,7 +72,7 @@ impl Journal {
         self.geometry = geometry;
     }
 
-    /// The last transaction.
+    /// The number of the last transaction.
     pub(crate) fn sequence(&self) -> u64 {
         self.sequence
     }
@@ -101,7 +101,7 @@ impl Journal {
         Ok(())
     }
 
-    /// The first byte, on the volume, of the slot for a transaction.
+    /// The first byte on the volume of the slot for a transaction.
     fn start(&self, copy: u64, sequence: u64) -> u64 {
         self.geometry.slot(copy, sequence % SLOTS) << BLOCK_SHIFT
     }
@@ -112,6 +112,7 @@ impl Journal {
     ///
     /// - `EIO` if no copy can be written, or the device cannot be flushed. Then the caller must
     ///   shut the filesystem down.
+    /// - `E2BIG` if the units do not fit a slot.
     pub(crate) fn write(
         &mut self,
         volume: &Volume,
@@ -236,8 +237,8 @@ fn write_copy(volume: &Volume, bad: &BadBlocks, start: u64, image: &[u8]) -> boo
     !is_bad && (volume.write(start, image).is_ok() || repair_copy(volume, blocks).is_ok())
 }
 
-/// Writes whole blocks, and clears bad memory. It is for blocks that cannot be written, and whose
-/// failure was not notified.
+/// Writes whole blocks, and clears bad memory. It is for a bad block that only a failed write has
+/// found: the filesystem was not notified of it.
 fn repair_copy<'a>(volume: &Volume, blocks: impl Iterator<Item = (u64, &'a [u8])>) -> Result {
     let mut whole: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 

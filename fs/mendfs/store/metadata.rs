@@ -81,8 +81,8 @@ pub(crate) struct Metadata {
     pub(super) vacant: u64,
     /// Number of chunks without records, except chunk 0.
     pub(super) empty: u64,
-    /// For each length of a record in units: no earlier block has room for it. Lengths in ascending
-    /// order have hints in ascending order.
+    /// For each length of a record in units, the first block that can have room for such a record.
+    /// A greater length never has a lesser hint.
     pub(super) hints: [u64; UNITS as usize],
     /// Number of units for records.
     pub(super) units: u64,
@@ -124,8 +124,9 @@ impl Metadata {
         &self.superblock
     }
 
-    /// Sets the superblock in memory, and the places that follow from it. Before that, the caller
-    /// has written the copies to any new places. Later, it writes the superblock to the media.
+    /// Sets the superblock in memory, and the places that follow from it. If places change, the
+    /// caller has written the copies to the new places. Afterwards the caller writes the superblock
+    /// to the media.
     pub(crate) fn set_superblock(&mut self, superblock: Superblock) {
         self.superblock = superblock;
         self.journal.set_geometry(superblock.geometry);
@@ -138,7 +139,7 @@ impl Metadata {
         &self.superblock.geometry
     }
 
-    /// The last committed transaction.
+    /// The number of the last committed transaction.
     pub(crate) fn sequence(&self) -> u64 {
         self.journal.sequence()
     }
@@ -173,15 +174,16 @@ impl Metadata {
         self.chunks.get_mut(number as usize)?.as_mut()
     }
 
-    /// The block of the device with a copy of a metadata block. [`None`] if there is no such
-    /// metadata block.
+    /// The block of the volume with copy `copy` of metadata block `number`. [`None`] if there is no
+    /// such metadata block.
     pub(crate) fn place(&self, copy: u64, number: u64) -> Option<u64> {
         let cached = self.chunk(self.geometry().chunk_of(number))?;
 
         Some(cached.chunk.place(self.geometry(), copy, number))
     }
 
-    /// The number of the metadata block whose copy lies at `block` of the device. `chunk` is not 0.
+    /// The number of the metadata block of which copy `copy` lies at `block` of the volume. `chunk`
+    /// is not 0.
     pub(crate) fn block_at(&self, chunk: u64, copy: u64, block: u64) -> Option<u64> {
         let copies = self.chunk(chunk)?.chunk.blocks();
         let start = copies.get(copy as usize)?.start;
@@ -244,8 +246,9 @@ impl Metadata {
 
     /// Loads a block that was read from the media, and checks the lengths of its records. The
     /// caller has checked the header. Free units must be zeroes: a block without a record is not
-    /// cached, and to add a record only its own units are written. So any other contents would make
-    /// the cached block differ from the media.
+    /// cached until a record is added to it. The cached block then starts with zeroes, and only its
+    /// new record is written to the media. Any other contents on the media would differ from the
+    /// cached block.
     ///
     /// # Errors
     ///

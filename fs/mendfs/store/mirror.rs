@@ -21,14 +21,14 @@ use crate::{
 };
 
 /// Whether a cached block has a header, and so the contents of the media. A block that is cached
-/// for its first record gets the header when that is committed.
+/// for its first record gets the header when the record is committed.
 fn is_sealed(block: &Block) -> bool {
     block.first_chunk() != Some(&[0; UNIT_SIZE])
 }
 
 impl Metadata {
-    /// Whether both copies of a block of the journal or of chunk 0 are bad. These are the blocks at
-    /// the ends of the device that transactions write.
+    /// Whether both copies of a block of the journal or of chunk 0 are bad. Transactions write only
+    /// these blocks at the ends of the filesystem.
     pub(crate) fn has_bad_pair(&self) -> bool {
         let [_, others @ ..] = self.geometry().copies();
 
@@ -37,7 +37,7 @@ impl Metadata {
             .any(|copies| self.bad_pair_of(copies).is_some())
     }
 
-    /// A bad block at the ends of the device whose other copy is bad, too.
+    /// A bad block at the ends of the filesystem whose other copy is bad, too.
     pub(crate) fn bad_pair(&self) -> Option<u64> {
         self.geometry()
             .copies()
@@ -76,8 +76,8 @@ impl Metadata {
         }
     }
 
-    /// The same for a block without a record. Such a block is not cached, or was cached for a
-    /// change that was not committed.
+    /// Rewrites a copy of a metadata block without a record over bad memory. Such a block is not
+    /// cached, or was cached for a change that was not committed.
     fn repair_empty(&self, copy: u64, number: u64) -> Result {
         let mut empty = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
         let chunk = self.geometry().chunk_of(number);
