@@ -180,12 +180,12 @@ impl Disk {
         let mut is_outdated = false;
         let mut last: Option<PageRange<space::Device>> = None;
 
-        self.mapping.walk(|extent| {
+        self.mapping.walk(|run| {
             if let Some(survey) = &mut survey {
-                survey.add(extent);
+                survey.add(run);
             }
-            for part in frames.within(extent.outer()) {
-                let Some(pages) = extent.inward(part) else {
+            for part in frames.within(run.outer()) {
+                let Some(pages) = run.inward(part) else {
                     continue;
                 };
 

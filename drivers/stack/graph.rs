@@ -216,7 +216,7 @@ fn step_of<D>(steps: &[Step<D>], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Resu
         links.push(
             Link {
                 step,
-                counters: edge.counters.clone(),
+                counters: edge.upper_counters.clone(),
             },
             GFP_KERNEL,
         )?;
@@ -224,7 +224,7 @@ fn step_of<D>(steps: &[Step<D>], node: &Arc<Node<D>>, above: &[Edge<D>]) -> Resu
     Ok(Step {
         device: node.device.clone(),
         levels,
-        received: above.first().map(|edge| edge.received.clone()),
+        own_counters: above.first().map(|edge| edge.lower_counters.clone()),
         links,
     })
 }
@@ -251,8 +251,8 @@ mod tests {
         Ok(Edge {
             lower: lower.clone(),
             upper: upper.clone(),
-            received: Arc::new(Counters::new(), GFP_KERNEL)?,
-            counters: Arc::new(Counters::new(), GFP_KERNEL)?,
+            lower_counters: Arc::new(Counters::new(), GFP_KERNEL)?,
+            upper_counters: Arc::new(Counters::new(), GFP_KERNEL)?,
         })
     }
 
@@ -345,7 +345,7 @@ mod tests {
         for (lower, upper) in pairs {
             let edge = edge(lower, upper)?;
 
-            counters.push(edge.counters.clone(), GFP_KERNEL)?;
+            counters.push(edge.upper_counters.clone(), GFP_KERNEL)?;
             attached.push(graph.add(edge)?, GFP_KERNEL)?;
         }
         let (devices, outcome) = notified(bottom)?;
@@ -379,8 +379,8 @@ mod tests {
         for (lower, upper) in [(bottom, one), (bottom, two), (one, first), (two, second)] {
             let edge = edge(lower, upper)?;
 
-            counters.push(edge.counters.clone(), GFP_KERNEL)?;
-            counters.push(edge.received.clone(), GFP_KERNEL)?;
+            counters.push(edge.upper_counters.clone(), GFP_KERNEL)?;
+            counters.push(edge.lower_counters.clone(), GFP_KERNEL)?;
             attached.push(graph.add(edge)?, GFP_KERNEL)?;
         }
 
@@ -421,8 +421,8 @@ mod tests {
         for (lower, upper) in [(bottom, middle), (middle, top), (bottom, other)] {
             let edge = edge(lower, upper)?;
 
-            counters.push(edge.received.clone(), GFP_KERNEL)?;
-            counters.push(edge.counters.clone(), GFP_KERNEL)?;
+            counters.push(edge.lower_counters.clone(), GFP_KERNEL)?;
+            counters.push(edge.upper_counters.clone(), GFP_KERNEL)?;
             attached.push(graph.add(edge)?, GFP_KERNEL)?;
         }
         let [_, on_middle, in_middle, on_top, _, on_other] = &counters[..] else {

@@ -15,10 +15,10 @@ use kernel::{
 };
 
 /// A run of pages of a device whose frames are contiguous.
-pub(crate) type Extent = Window<space::Physical, space::Device, Pages>;
+pub(crate) type FrameRun = Window<space::Physical, space::Device, Pages>;
 
-/// Joins two extents, if the second follows the first in pages and in frames.
-fn join(first: Extent, second: Extent) -> Option<Extent> {
+/// Joins two runs, if the second follows the first in pages and in frames.
+fn join(first: FrameRun, second: FrameRun) -> Option<FrameRun> {
     let follows = first.outer().end() == second.outer().start()
         && first.inner().end() == second.inner().start();
 
@@ -31,19 +31,19 @@ fn join(first: Extent, second: Extent) -> Option<Extent> {
     )
 }
 
-/// Extents of equal length and at equal distances in the device, whose frames are contiguous: a
+/// Runs of equal length and at equal distances in the device, whose frames are contiguous: a
 /// linear segment, or the part of one disk in a striped device.
 #[derive(Clone, Copy)]
 struct Stripe {
-    first: Extent,
-    /// The number of pages from one extent to the next.
+    first: FrameRun,
+    /// The number of pages from one run to the next.
     distance: u64,
-    /// The frames of all extents.
+    /// The frames of all runs.
     frames: PageRange<space::Physical>,
 }
 
 impl Stripe {
-    fn new(first: Extent) -> Self {
+    fn new(first: FrameRun) -> Self {
         Self {
             first,
             distance: 0,
@@ -52,7 +52,7 @@ impl Stripe {
     }
 
     /// Appends `next` if it continues the stripe. Returns whether it does.
-    fn append(&mut self, next: Extent) -> bool {
+    fn append(&mut self, next: FrameRun) -> bool {
         let Some(distance) = self.distance_to(next) else {
             return false;
         };
@@ -62,8 +62,8 @@ impl Stripe {
         true
     }
 
-    /// The distance of the extents if `next` continues the stripe, otherwise [`None`].
-    fn distance_to(&self, next: Extent) -> Option<u64> {
+    /// The distance of the runs if `next` continues the stripe, otherwise [`None`].
+    fn distance_to(&self, next: FrameRun) -> Option<u64> {
         let chunk = self.first.outer().len();
 
         if next.outer().start() != self.frames.end() || next.outer().len() != chunk {
@@ -79,7 +79,7 @@ impl Stripe {
         is_next.then_some(distance)
     }
 
-    /// The pages with the frames `part`, if these lie in one extent.
+    /// The pages with the frames `part`, if these lie in one run.
     fn pages_of(&self, part: PageRange<space::Physical>) -> Option<PageRange<space::Device>> {
         let chunk = self.first.outer().len();
         let within = part.start().checked_sub(self.frames.start())?;
@@ -131,7 +131,7 @@ impl Layout {
         Some(*cursor.current().1)
     }
 
-    /// The pages of the device with `frames`, if these lie in one extent.
+    /// The pages of the device with `frames`, if these lie in one run.
     pub(crate) fn pages_of(
         &self,
         frames: PageRange<space::Physical>,
@@ -140,9 +140,9 @@ impl Layout {
     }
 }
 
-/// Builds a layout from the extents of a walk.
+/// Builds a layout from the runs of a walk.
 pub(crate) struct Survey {
-    last: Option<Extent>,
+    last: Option<FrameRun>,
     stripes: Result<KVVec<Stripe>>,
 }
 
@@ -160,30 +160,30 @@ impl Survey {
         }
     }
 
-    /// Adds the next extent, in the order of the device's pages.
-    pub(crate) fn add(&mut self, extent: Extent) {
-        // A walk also ends an extent at the end of a disk, at the end of a target of the table, and
-        // at bad memory. Join such extents.
-        if let Some(last) = self.last.replace(extent) {
-            match join(last, extent) {
+    /// Adds the next run, in the order of the device's pages.
+    pub(crate) fn add(&mut self, run: FrameRun) {
+        // A walk also ends a run at the end of a disk, at the end of a target of the table, and
+        // at bad memory. Join such runs.
+        if let Some(last) = self.last.replace(run) {
+            match join(last, run) {
                 Some(both) => self.last = Some(both),
                 None => self.add_to_stripes(last),
             }
         }
     }
 
-    fn add_to_stripes(&mut self, extent: Extent) {
+    fn add_to_stripes(&mut self, run: FrameRun) {
         let Ok(stripes) = &mut self.stripes else {
             return;
         };
         let mut newest = stripes.iter_mut().rev().take(MAX_DISKS);
 
-        if newest.any(|stripe| stripe.append(extent)) {
+        if newest.any(|stripe| stripe.append(run)) {
             return;
         }
         if stripes.len() == MAX_STRIPES {
             self.stripes = Err(E2BIG);
-        } else if let Err(error) = stripes.push(Stripe::new(extent), GFP_KERNEL) {
+        } else if let Err(error) = stripes.push(Stripe::new(run), GFP_KERNEL) {
             self.stripes = Err(error.into());
         }
     }
@@ -211,7 +211,7 @@ mod tests {
         PageRange::new(start, len).ok_or(EINVAL)
     }
 
-    fn extent(page: u64, frame: u64, len: u64) -> Result<Extent> {
+    fn run(page: u64, frame: u64, len: u64) -> Result<FrameRun> {
         Window::new(
             frames(frame, len)?,
             PageRange::new(page, len).ok_or(EINVAL)?,
@@ -219,11 +219,11 @@ mod tests {
         .ok_or(EINVAL)
     }
 
-    fn layout(extents: &[(u64, u64, u64)]) -> Result<Layout> {
+    fn layout(runs: &[(u64, u64, u64)]) -> Result<Layout> {
         let mut survey = Survey::new();
 
-        for &(page, frame, len) in extents {
-            survey.add(extent(page, frame, len)?);
+        for &(page, frame, len) in runs {
+            survey.add(run(page, frame, len)?);
         }
         survey.finish()
     }
@@ -247,14 +247,14 @@ mod tests {
         for chunk in 0..1000 {
             let disk = if chunk % 2 == 0 { 0x10000 } else { 0x90000 };
 
-            survey.add(extent(chunk * 16, disk + chunk / 2 * 16, 16)?);
+            survey.add(run(chunk * 16, disk + chunk / 2 * 16, 16)?);
         }
         assert_eq!(survey.stripes.as_ref().map(|stripes| stripes.len()), Ok(2));
 
         let layout = survey.finish()?;
         // The third chunk of the second disk is the sixth of the device.
         assert_eq!(layout.pages_of(frames(0x90025, 2)?), PageRange::new(85, 2));
-        // The end of a chunk and the start of the next are not in one extent.
+        // The end of a chunk and the start of the next are not in one run.
         assert_eq!(layout.pages_of(frames(0x9002f, 2)?), None);
         assert_eq!(
             layout.pages_of(frames(0x90000 + 500 * 16 - 1, 1)?),

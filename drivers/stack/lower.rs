@@ -170,8 +170,8 @@ impl Attachment {
         let edge = below.graph.add(Edge {
             lower: lower.clone(),
             upper: upper.clone(),
-            received: below.counters.clone(),
-            counters: counters.clone(),
+            lower_counters: below.counters.clone(),
+            upper_counters: counters.clone(),
         })?;
 
         if !lower.device().is_below(upper.device()) {

@@ -26,7 +26,7 @@ use kernel::{
     sync::aref::ARef, //
 };
 
-use crate::layout::Extent;
+use crate::layout::FrameRun;
 
 /// The memory of a disk. Each method looks it up anew, because a mapped device can get another
 /// table at any time.
@@ -70,7 +70,7 @@ impl Mapping {
     pub(crate) fn frames(&self, range: ByteRange<space::Volume>) -> Option<Frames> {
         let range = self.disk.window()?.clip_outward(range)?;
 
-        Frames::new(|| self.extents(range).map(Extent::outer))
+        Frames::new(|| self.runs(range).map(FrameRun::outer))
     }
 
     /// Whether the memory of `pages` is exactly `frames`.
@@ -81,43 +81,43 @@ impl Mapping {
     ) -> bool {
         self.device
             .locate(pages, &ReadLock::new())
-            .is_ok_and(|extent| extent.outer() == frames)
+            .is_ok_and(|run| run.outer() == frames)
     }
 
-    /// Calls `seen` with each extent of the device, in the order of its pages.
-    pub(crate) fn walk(&self, seen: impl FnMut(Extent)) {
+    /// Calls `seen` with each run of the device, in the order of its pages.
+    pub(crate) fn walk(&self, seen: impl FnMut(FrameRun)) {
         if let Some(whole) = self.disk.window() {
-            self.extents(whole.outer()).for_each(seen);
+            self.runs(whole.outer()).for_each(seen);
         }
     }
 
-    fn extents(&self, range: ByteRange<space::Device>) -> Extents<'_> {
-        Extents {
+    fn runs(&self, range: ByteRange<space::Device>) -> FrameRuns<'_> {
+        FrameRuns {
             device: &self.device,
             rest: Some(range.pages()),
         }
     }
 }
 
-/// An iterator over the extents of some pages of a device. It skips pages without memory.
-struct Extents<'a> {
+/// An iterator over the runs of some pages of a device. It skips pages without memory.
+struct FrameRuns<'a> {
     device: &'a Device,
     rest: Option<PageRange<space::Device>>,
 }
 
-impl Iterator for Extents<'_> {
-    type Item = Extent;
+impl Iterator for FrameRuns<'_> {
+    type Item = FrameRun;
 
-    fn next(&mut self) -> Option<Extent> {
+    fn next(&mut self) -> Option<FrameRun> {
         loop {
             let pages = self.rest?;
             // Take the lock for each step, because the removal of a DAX device waits for it.
             let lock = ReadLock::new();
 
             match self.device.locate(pages, &lock) {
-                Ok(extent) => {
-                    self.rest = pages.skip(extent.inner().len());
-                    return Some(extent);
+                Ok(run) => {
+                    self.rest = pages.skip(run.inner().len());
+                    return Some(run);
                 }
                 // The device was removed. While the device is alive, `ENXIO` can mean that a device
                 // below it was removed.

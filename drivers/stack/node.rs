@@ -61,9 +61,9 @@ pub(crate) struct Edge<D> {
     pub(crate) lower: Arc<Node<D>>,
     pub(crate) upper: Arc<Node<D>>,
     /// Counts the failures of the lower device.
-    pub(crate) received: Arc<Counters>,
+    pub(crate) lower_counters: Arc<Counters>,
     /// Counts the failures that have a part in the upper device.
-    pub(crate) counters: Arc<Counters>,
+    pub(crate) upper_counters: Arc<Counters>,
 }
 
 impl<D> Edge<D> {

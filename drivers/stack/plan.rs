@@ -27,7 +27,7 @@ pub(crate) struct Step<D> {
     /// The number of levels above this device.
     pub(crate) levels: usize,
     /// Counts the failures of the device, if others are above it.
-    pub(crate) received: Option<Arc<Counters>>,
+    pub(crate) own_counters: Option<Arc<Counters>>,
     /// The links to the devices directly above this one.
     pub(crate) links: KVVec<Link>,
 }
@@ -91,14 +91,14 @@ impl<D> Plan<D> {
         let mut all = unused;
 
         for step in &self.steps {
-            let outcome = match &step.received {
+            let outcome = match &step.own_counters {
                 None => notify(&step.device).inspect(|outcome| {
                     all = Some(all.map_or(*outcome, |all| all.and(*outcome)));
                 }),
-                Some(received) => has(&step.device)
+                Some(counters) => has(&step.device)
                     .then(|| combine(&step.links, &outcomes, all).or(unused))
                     .flatten()
-                    .map(|outcome| received.count(|| outcome)),
+                    .map(|outcome| counters.count(|| outcome)),
             };
             let _ = outcomes.push_within_capacity(outcome);
         }

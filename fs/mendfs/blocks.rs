@@ -37,7 +37,7 @@ pub(crate) fn count(blocks: &Range<u64>) -> u64 {
 }
 
 /// The intersection of two ranges; can be empty.
-pub(crate) fn common(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
+pub(crate) fn intersection(a: &Range<u64>, b: &Range<u64>) -> Range<u64> {
     let start = a.start.max(b.start);
 
     start..a.end.min(b.end).max(start)

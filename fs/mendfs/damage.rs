@@ -20,7 +20,7 @@ impl fmt::Display for Fault {
 }
 
 /// Logs that the record at an address is damaged. Returns `EUCLEAN`.
-pub(crate) fn damaged(volume: &Volume, address: u64, what: impl fmt::Display) -> Error {
+pub(crate) fn report_damage(volume: &Volume, address: u64, what: impl fmt::Display) -> Error {
     let (block, unit) = (address / UNITS, address % UNITS);
 
     pr_err!("{volume}: metadata block {block}, unit {unit}: {what}\n");

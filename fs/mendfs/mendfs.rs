@@ -58,7 +58,7 @@ use kernel::{
 use crate::{
     blocks::{
         blocks,
-        common, //
+        intersection, //
     },
     mount::{
         load::read_filesystem,
@@ -333,9 +333,11 @@ impl FileSystem for Mendfs {
             }
 
             let mapped = match found.place {
-                Place::Hole => {
-                    self.fill(number, common(&blocks(found.range), &blocks(range)), None)
-                }
+                Place::Hole => self.fill(
+                    number,
+                    intersection(&blocks(found.range), &blocks(range)),
+                    None,
+                ),
                 _ => self.change(|state| state.map(number, range, purpose)),
             };
 

@@ -12,8 +12,8 @@ use kernel::{
 use crate::{
     blocks::{
         bytes,
-        common,
-        count, //
+        count,
+        intersection, //
     },
     change::state::State, //
 };
@@ -32,9 +32,9 @@ impl State {
         self.repair_work.schedule();
         self.repairs.postpone(bad)?;
         for end in ends {
-            self.note_bad_copies(common(bad, &end))?;
+            self.note_bad_copies(intersection(bad, &end))?;
         }
-        self.note_data(common(bad, &data))
+        self.note_data(intersection(bad, &data))
     }
 
     /// Notes that blocks of the data area are bad: copies of chunks, or data.

@@ -16,7 +16,7 @@ impl State {
 
         while let Some(bad) = self.view.bad.first_in(&rest) {
             count = count
-                .saturating_add(self.view.owners.most_gaps(&bad))
+                .saturating_add(self.view.owners.max_gaps(&bad))
                 .saturating_add(self.view.readers.count(&bad));
             rest.start = bad.end;
         }

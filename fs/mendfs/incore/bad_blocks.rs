@@ -9,7 +9,7 @@ use kernel::{
     prelude::*, //
 };
 
-use crate::blocks::common;
+use crate::blocks::intersection;
 
 /// A run of bad blocks.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ impl BadBlocks {
     }
 
     /// The ranges that overlap `blocks`.
-    fn touching(&self, blocks: &Range<u64>) -> impl Iterator<Item = &BadRange> {
+    fn overlapping(&self, blocks: &Range<u64>) -> impl Iterator<Item = &BadRange> {
         let end = blocks.end;
 
         self.ranges
@@ -51,8 +51,8 @@ impl BadBlocks {
 
     /// The first run of bad blocks in `blocks`.
     pub(crate) fn first_in(&self, blocks: &Range<u64>) -> Option<Range<u64>> {
-        self.touching(blocks)
-            .map(|range| common(&range.blocks, blocks))
+        self.overlapping(blocks)
+            .map(|range| intersection(&range.blocks, blocks))
             .find(|part| !part.is_empty())
     }
 
@@ -61,8 +61,8 @@ impl BadBlocks {
     }
 
     /// The number of ranges that overlap `blocks`.
-    pub(crate) fn count(&self, blocks: &Range<u64>) -> usize {
-        self.touching(blocks).count()
+    pub(crate) fn count_ranges(&self, blocks: &Range<u64>) -> usize {
+        self.overlapping(blocks).count()
     }
 
     /// A run at the start of `blocks` of which all blocks are bad or all are not bad, and whether
@@ -82,7 +82,7 @@ impl BadBlocks {
     ///
     /// - `ENOMEM` if memory is short. The set is unchanged then.
     pub(crate) fn add(&mut self, blocks: &Range<u64>, address: Option<u64>) -> Result {
-        let gaps = self.count(blocks).saturating_add(1);
+        let gaps = self.count_ranges(blocks).saturating_add(1);
         let mut start = blocks.start;
 
         self.ranges.reserve(gaps, GFP_KERNEL)?;
@@ -124,7 +124,7 @@ impl BadBlocks {
 
     /// The range that contains `block`.
     pub(crate) fn range_with(&self, block: u64) -> Option<BadRange> {
-        self.touching(&(block..block.saturating_add(1)))
+        self.overlapping(&(block..block.saturating_add(1)))
             .next()
             .cloned()
     }

@@ -11,8 +11,8 @@ use kernel::{
 
 use crate::{
     blocks::{
-        common,
-        count, //
+        count,
+        intersection, //
     },
     format::CHUNK_BLOCKS,
     incore::bitmap::{
@@ -75,7 +75,7 @@ impl FreeSpace {
         // CAST: A part has 2^18 blocks.
         for start in (0..data.end).step_by(PART as usize) {
             let part = Part {
-                free: count(&common(&aligned_range(start, PART), &data)),
+                free: count(&intersection(&aligned_range(start, PART), &data)),
                 bits: None,
             };
 
@@ -120,7 +120,7 @@ impl FreeSpace {
         }
         // CAST: A part has 2^18 blocks.
         for (start, part) in (0..).step_by(PART as usize).zip(self.parts.iter_mut()) {
-            let added = common(&aligned_range(start, PART), &new);
+            let added = intersection(&aligned_range(start, PART), &new);
 
             part.free = part.free.saturating_add(count(&added));
             if let Some(bits) = &mut part.bits {
@@ -152,7 +152,7 @@ impl FreeSpace {
     fn word(&self, block: u64) -> u64 {
         match self.bits(block) {
             Some(bits) => bits.word(block),
-            None => mask(&common(&aligned_range(block, WORD), &self.data)),
+            None => mask(&intersection(&aligned_range(block, WORD), &self.data)),
         }
     }
 
@@ -160,7 +160,7 @@ impl FreeSpace {
     fn free_of_huge(&self, block: u64) -> u64 {
         match self.bits(block) {
             Some(bits) => bits.free_of_huge(block),
-            None => count(&common(&aligned_range(block, HUGE), &self.data)),
+            None => count(&intersection(&aligned_range(block, HUGE), &self.data)),
         }
     }
 
@@ -170,7 +170,7 @@ impl FreeSpace {
     ///
     /// - `ENOMEM` if memory is short.
     pub(crate) fn prepare(&mut self, blocks: &Range<u64>) -> Result {
-        let blocks = common(blocks, &self.data);
+        let blocks = intersection(blocks, &self.data);
         let mut at = blocks.start;
 
         while at < blocks.end {
@@ -181,7 +181,7 @@ impl FreeSpace {
                 let mut bits = Bits::new()?;
 
                 for_each_word(
-                    common(&aligned_range(at, PART), &self.data),
+                    intersection(&aligned_range(at, PART), &self.data),
                     |block, mask| {
                         bits.set(block, mask, true);
                     },
@@ -200,7 +200,7 @@ impl FreeSpace {
             data, parts, free, ..
         } = self;
 
-        for_each_word(common(&blocks, data), |block, mask| {
+        for_each_word(intersection(&blocks, data), |block, mask| {
             // CAST: The format limits the number.
             let Some(part) = parts.get_mut((block / PART) as usize) else {
                 return;
@@ -279,7 +279,7 @@ impl FreeSpace {
 
     /// The first free block in `blocks`.
     pub(super) fn first_free(&self, blocks: Range<u64>) -> Option<u64> {
-        let Range { start, end } = common(&blocks, &self.data);
+        let Range { start, end } = intersection(&blocks, &self.data);
         let mut at = start;
 
         while at < end {

@@ -129,7 +129,7 @@ impl Owners {
     /// The maximum number of parts of `blocks` without an owner, after some owners are removed.
     /// Owners separate the parts, so that there is at most one part more than owners. Each owner
     /// has at least one block, so that at most every other block is a part.
-    pub(crate) fn most_gaps(&self, blocks: &Range<u64>) -> usize {
+    pub(crate) fn max_gaps(&self, blocks: &Range<u64>) -> usize {
         // CAST: A filesystem has at most 2^36 blocks.
         let most = blocks.end.saturating_sub(blocks.start).div_ceil(2) as usize;
 
@@ -201,10 +201,10 @@ mod tests {
         assert_eq!(gaps(&owners, 0..40)?.as_slice(), [0..10, 25..30, 31..40]);
         assert_eq!(gaps(&owners, 13..25)?.as_slice(), [] as [Range<u64>; 0]);
         assert_eq!(gaps(&owners, 24..31)?.as_slice(), [25..30]);
-        assert_eq!(owners.most_gaps(&(30..31)), 1);
-        assert_eq!(owners.most_gaps(&(10..12)), 1);
-        assert_eq!(owners.most_gaps(&(10..25)), 5);
-        assert_eq!(owners.most_gaps(&(26..29)), 1);
+        assert_eq!(owners.max_gaps(&(30..31)), 1);
+        assert_eq!(owners.max_gaps(&(10..12)), 1);
+        assert_eq!(owners.max_gaps(&(10..25)), 5);
+        assert_eq!(owners.max_gaps(&(26..29)), 1);
         Ok(())
     }
 

@@ -28,7 +28,7 @@ use kernel::{
 };
 
 use crate::{
-    blocks::common,
+    blocks::intersection,
     incore::owners::for_each_gap, //
 };
 
@@ -59,7 +59,7 @@ impl Readers {
         let all = self.blocks.lock();
         let (read, ()) = all.overlaps(blocks.clone()).next()?;
 
-        Some(common(&read, blocks))
+        Some(intersection(&read, blocks))
     }
 
     /// Removes a reader of exactly these blocks.

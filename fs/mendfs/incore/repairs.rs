@@ -11,7 +11,7 @@ use kernel::{
 };
 
 use crate::{
-    blocks::common,
+    blocks::intersection,
     incore::bad_blocks::BadBlocks, //
 };
 
@@ -70,7 +70,7 @@ impl RepairQueue {
     /// - `ENOMEM` if memory is short. Some blocks of `bad` keep their time then.
     pub(crate) fn postpone(&mut self, bad: &Range<u64>) -> Result {
         for index in (0..self.all.len()).rev() {
-            let overlaps = |repair: &Repair| !common(&repair.blocks, bad).is_empty();
+            let overlaps = |repair: &Repair| !intersection(&repair.blocks, bad).is_empty();
 
             if !self.all.get(index).is_some_and(overlaps) {
                 continue;
@@ -78,7 +78,7 @@ impl RepairQueue {
             // Up to three entries replace one.
             self.reserve(2)?;
             if let Ok(Repair { blocks, failed }) = self.all.remove(index) {
-                let again = common(&blocks, bad);
+                let again = intersection(&blocks, bad);
 
                 for rest in [again.end..blocks.end, blocks.start..again.start] {
                     self.insert(index, rest, failed);

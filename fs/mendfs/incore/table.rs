@@ -15,7 +15,7 @@ use kernel::{
 };
 
 use crate::{
-    damage::damaged,
+    damage::report_damage,
     format::{
         Block,
         Fault,
@@ -193,7 +193,7 @@ impl Table {
         address: u64,
     ) -> Result<Option<(u64, u64, Record<'a>)>> {
         let bytes = units_from(block, address);
-        let describe = |fault: Fault| damaged(&self.volume, address, fault);
+        let describe = |fault: Fault| report_damage(&self.volume, address, fault);
 
         let Some(len) = Record::units(bytes).map_err(describe)? else {
             return Ok(None);

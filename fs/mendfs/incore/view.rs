@@ -25,7 +25,7 @@ use kernel::{
 };
 
 use crate::{
-    damage::damaged,
+    damage::report_damage,
     format::{
         Chunk,
         Inode,
@@ -183,7 +183,7 @@ impl View {
     }
 
     /// Logs that the record at an address is damaged. Returns `EUCLEAN`.
-    pub(crate) fn damaged(&self, address: u64, what: impl fmt::Display) -> Error {
-        damaged(&self.volume, address, what)
+    pub(crate) fn report_damage(&self, address: u64, what: impl fmt::Display) -> Error {
+        report_damage(&self.volume, address, what)
     }
 }

@@ -175,7 +175,7 @@ fn repair_superblocks(state: &State) {
     if !are_whole {
         return;
     }
-    if let Err(error) = state.clear_last_block() {
+    if let Err(error) = state.zero_last_block() {
         pr_warn!(
             "{}: the superblock that an interrupted growth has left cannot be cleared: {error:?}\n",
             state.volume

@@ -12,7 +12,7 @@ use kernel::{
 };
 
 use crate::{
-    damage::damaged,
+    damage::report_damage,
     format::{
         Inode,
         Record,
@@ -41,10 +41,10 @@ pub(super) fn read_inodes(view: &mut View) -> Result {
     table.for_each(|address, number, record| {
         if let Record::Inode(inode) = record {
             if number != address {
-                return Err(damaged(volume, address, "inode of another number"));
+                return Err(report_damage(volume, address, "inode of another number"));
             }
             if inode != inode.normalized() {
-                return Err(damaged(
+                return Err(report_damage(
                     volume,
                     address,
                     "inode with a size, device number or parent that its type does not have",
@@ -60,7 +60,7 @@ pub(super) fn read_inodes(view: &mut View) -> Result {
 
     match nodes.get(ROOT) {
         Some(root) if root.inode.is_directory() => Ok(()),
-        _ => Err(damaged(volume, ROOT, "root directory is missing")),
+        _ => Err(report_damage(volume, ROOT, "root directory is missing")),
     }
 }
 
@@ -101,7 +101,7 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
             Record::Chunk(_) => {
                 let what = "record of a chunk that is not in the last unit of one";
 
-                return Err(damaged(&view.volume, address, what));
+                return Err(report_damage(&view.volume, address, what));
             }
         };
 
@@ -133,33 +133,35 @@ pub(super) fn read_records(view: &mut View, metadata: &Metadata) -> Result {
 impl View {
     fn load_part(&mut self, address: u64, number: u64, part: Part) -> Result {
         let Some(node) = self.nodes.get_mut(number) else {
-            return Err(self.damaged(address, "record of an inode that does not exist"));
+            return Err(self.report_damage(address, "record of an inode that does not exist"));
         };
         let kind = node.inode.kind();
 
         match part {
             Part::Piece(_) if kind != Inode::REGULAR => {
-                Err(self.damaged(address, "extent of an inode that is not a regular file"))
+                Err(self.report_damage(address, "extent of an inode that is not a regular file"))
             }
             Part::Piece(piece) => self.load_piece(number, piece).map_err(|error| match error {
-                EUCLEAN => self.damaged(address, "extent outside the data, or over another extent"),
+                EUCLEAN => {
+                    self.report_damage(address, "extent outside the data, or over another extent")
+                }
                 error => error,
             }),
             Part::Name(_) if kind != Inode::DIRECTORY => {
-                Err(self.damaged(address, "name in an inode that is not a directory"))
+                Err(self.report_damage(address, "name in an inode that is not a directory"))
             }
             Part::Name(name) => self.load_name(number, address, name),
             Part::Attribute => self.load_attribute(number, address),
             Part::Target(len) => {
                 // CAST: A `usize` has 64 bits.
                 if kind != Inode::SYMLINK || node.inode.size != len as u64 {
-                    return Err(self.damaged(
+                    return Err(self.report_damage(
                         address,
                         "target of another length than its inode, or not of a symbolic link",
                     ));
                 }
                 if node.target.replace(address).is_some() {
-                    return Err(self.damaged(address, "second target of a symbolic link"));
+                    return Err(self.report_damage(address, "second target of a symbolic link"));
                 }
                 Ok(())
             }
@@ -171,14 +173,14 @@ impl View {
         let position = self.position_of(address)?;
         let is_directory = name.kind == Inode::DIRECTORY;
         let Some(target) = self.nodes.get_mut(name.target) else {
-            return Err(self.damaged(address, "name of an inode that does not exist"));
+            return Err(self.report_damage(address, "name of an inode that does not exist"));
         };
 
         if target.inode.kind() != name.kind {
-            return Err(self.damaged(address, "name of another type than its inode"));
+            return Err(self.report_damage(address, "name of another type than its inode"));
         }
         if is_directory && (name.target == ROOT || target.inode.parent != directory) {
-            return Err(self.damaged(address, "name of a directory with another parent"));
+            return Err(self.report_damage(address, "name of a directory with another parent"));
         }
         target.link_counts.names = target.link_counts.names.saturating_add(1);
 
@@ -202,10 +204,10 @@ impl View {
     fn load_bad_range(&mut self, address: u64, number: u64, range: Range<u64>) -> Result {
         let data = self.superblock.geometry.data();
         let overlaps =
-            self.bad.count(&range) != 0 || self.owners.of(range.clone()).next().is_some();
+            self.bad.count_ranges(&range) != 0 || self.owners.of(range.clone()).next().is_some();
 
         if number != 0 || range.start < data.start || range.end > data.end || overlaps {
-            return Err(self.damaged(
+            return Err(self.report_damage(
                 address,
                 "bad range of an inode, outside the data, or over another bad range or a chunk",
             ));

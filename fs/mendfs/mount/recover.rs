@@ -72,7 +72,7 @@ impl Loader {
         // Only chunks are in the reverse map now.
         for blocks in chunk.blocks() {
             if state.view.owners.of(blocks).next().is_some() {
-                return Err(state.view.damaged(
+                return Err(state.view.report_damage(
                     self.superblock.geometry.link_address(previous),
                     "record of a chunk that overlaps another chunk",
                 ));

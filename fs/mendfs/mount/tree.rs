@@ -41,7 +41,7 @@ impl View {
             self.check_names(&node.attributes, &mut same)?;
             self.check_links(number, node)?;
             if node.inode.kind() == Inode::SYMLINK && node.target.is_none() {
-                return Err(self.damaged(number, "symbolic link without a target"));
+                return Err(self.report_damage(number, "symbolic link without a target"));
             }
             if node.inode.is_directory() && node.inode.links != 0 {
                 directories = directories.saturating_add(1);
@@ -51,7 +51,7 @@ impl View {
         let reached = self.count_directories()?;
 
         if reached != directories {
-            return Err(self.damaged(
+            return Err(self.report_damage(
                 ROOT,
                 fmt!("{reached} directories are below the root, but {directories} exist"),
             ));
@@ -88,7 +88,7 @@ impl View {
             .find(|pair| pair.first().map(name) == pair.last().map(name))
         {
             Some([first, last]) => {
-                Err(self.damaged(address(*first.max(last)), "name that exists twice"))
+                Err(self.report_damage(address(*first.max(last)), "name that exists twice"))
             }
             _ => Ok(()),
         }
@@ -140,7 +140,9 @@ impl View {
 
         match is_right {
             true => Ok(()),
-            false => Err(self.damaged(number, fmt!("inode with {links} links and {names} names"))),
+            false => {
+                Err(self.report_damage(number, fmt!("inode with {links} links and {names} names")))
+            }
         }
     }
 }

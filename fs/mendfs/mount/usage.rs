@@ -6,7 +6,7 @@ use kernel::prelude::*;
 
 use crate::{
     change::state::State,
-    damage::damaged,
+    damage::report_damage,
     incore::{
         owners::Owner,
         view::View, //
@@ -42,7 +42,7 @@ pub(super) fn find_sharers(view: &mut View, metadata: &Metadata) -> Result {
                 if let Some((chunk, _)) = sharer.chunk() {
                     let what = "record of a chunk that overlaps a file";
 
-                    return Err(damaged(volume, metadata.chunk_record(chunk), what));
+                    return Err(report_damage(volume, metadata.chunk_record(chunk), what));
                 }
                 if let Some(node) = nodes.get_mut(sharer.inode) {
                     node.shares = true;

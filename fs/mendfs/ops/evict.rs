@@ -110,7 +110,7 @@ impl State {
 
     /// Plans to remove attributes of an inode, as many as a transaction has room for. Returns their
     /// positions, or [`None`] if the plan removes all attributes.
-    fn plan_attributes(&mut self, number: u64) -> Result<Option<KVec<u64>>> {
+    fn plan_attribute_removal(&mut self, number: u64) -> Result<Option<KVec<u64>>> {
         let node = self.view.node(number)?;
         let mut room = UNITS;
         let mut removed = KVec::new();
@@ -133,7 +133,7 @@ impl State {
     /// whether there is more.
     fn remove_inode(&mut self, number: u64) -> Result<bool> {
         self.begin_change()?;
-        if let Some(removed) = self.plan_attributes(number)? {
+        if let Some(removed) = self.plan_attribute_removal(number)? {
             self.commit(|view| view.remove_attributes(number, &removed))?;
             return Ok(true);
         }

@@ -47,7 +47,7 @@ impl State {
         let geometry = old.grown(blocks).map_err(|_| EINVAL)?;
 
         self.volume.grow()?;
-        if blocks > self.device_blocks() {
+        if blocks > self.volume_blocks() {
             return Err(ENOSPC);
         }
         if self.metadata.bad.contains(old.superblock(0)) {
@@ -74,7 +74,7 @@ impl State {
             self.metadata.set_superblock(old_superblock);
             // Ignore an error: a mount does not use the last block while the first superblock is
             // intact.
-            let _ = self.clear_last_block();
+            let _ = self.zero_last_block();
             return Err(error);
         }
         // If this fails, the next mount can find either size. Both are consistent as long as
@@ -102,13 +102,13 @@ impl State {
                 self.volume
             );
         }
-        if let Err(error) = self.clear_last_block() {
+        if let Err(error) = self.zero_last_block() {
             pr_warn!("{}: last block cannot be cleared: {error:?}\n", self.volume);
         }
         Ok(())
     }
 
-    fn device_blocks(&self) -> u64 {
+    fn volume_blocks(&self) -> u64 {
         self.volume.len() >> BLOCK_SHIFT
     }
 
@@ -128,7 +128,7 @@ impl State {
     /// too, where a mount looks for that copy.
     fn write_last_superblocks(&self) -> Result {
         self.repair_superblock(1)?;
-        self.write_superblock(self.device_blocks().saturating_sub(1))?;
+        self.write_superblock(self.volume_blocks().saturating_sub(1))?;
         self.volume.fence()
     }
 
@@ -139,9 +139,9 @@ impl State {
     ///
     /// - `EIO` if the block cannot be written.
     /// - `ENOMEM` if memory is short.
-    pub(crate) fn clear_last_block(&self) -> Result {
+    pub(crate) fn zero_last_block(&self) -> Result {
         let superblock = self.metadata.superblock();
-        let blocks = self.device_blocks();
+        let blocks = self.volume_blocks();
         let last = blocks.saturating_sub(1)..blocks;
         let mut block: KBox<Block> = KBox::new([0; BLOCK_SIZE], GFP_KERNEL)?;
 

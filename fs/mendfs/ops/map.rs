@@ -21,8 +21,8 @@ use crate::{
     blocks::{
         blocks,
         bytes,
-        common,
-        count, //
+        count,
+        intersection, //
     },
     format::{
         Extent,
@@ -126,7 +126,7 @@ impl View {
 
         while next < file.end {
             let piece = node.piece_from(next)?;
-            let part = common(&piece.extent.file_blocks(), &(next..file.end));
+            let part = intersection(&piece.extent.file_blocks(), &(next..file.end));
 
             if part.is_empty() {
                 return None;

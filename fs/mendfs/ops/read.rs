@@ -21,8 +21,8 @@ use crate::{
     blocks::{
         blocks,
         bytes,
-        common,
-        count, //
+        count,
+        intersection, //
     },
     change::state::State,
     format::BLOCK_SHIFT,
@@ -54,7 +54,7 @@ impl View {
         else {
             return Ok(found);
         };
-        let file = common(&blocks(found.range), &blocks(range));
+        let file = intersection(&blocks(found.range), &blocks(range));
 
         found.range = bytes(file.clone())?;
         self.readers

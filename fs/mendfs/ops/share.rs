@@ -14,8 +14,8 @@ use kernel::prelude::*;
 use crate::{
     blocks::{
         blocks,
-        common,
-        count, //
+        count,
+        intersection, //
     },
     change::state::State,
     format::{
@@ -55,7 +55,7 @@ impl State {
         let mut new = KVec::with_capacity(pieces.len(), GFP_KERNEL)?;
 
         for Piece { extent, .. } in pieces {
-            let part = extent.part(common(&extent.file_blocks(), &source));
+            let part = extent.part(intersection(&extent.file_blocks(), &source));
             let distance = part.file_block.saturating_sub(source.start);
             let moved = Extent {
                 file_block: target.saturating_add(distance),

@@ -21,7 +21,7 @@ use kernel::{
 use crate::{
     blocks::{
         blocks,
-        common, //
+        intersection, //
     },
     format::Extent,
     incore::{
@@ -42,7 +42,7 @@ impl FailedPages {
     /// The pages of an extent of file `inode` whose blocks are in `bad`, blocks of the volume;
     /// [`None`] if there is no such page.
     fn of(inode: u64, extent: Extent, bad: &Range<u64>) -> Option<Self> {
-        let part = common(&extent.blocks(), bad);
+        let part = intersection(&extent.blocks(), bad);
         let before = part.start.saturating_sub(extent.block);
         let first = extent.file_block.saturating_add(before);
         let pages = PageRange::new(first, part.end.saturating_sub(part.start))?;

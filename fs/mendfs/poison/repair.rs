@@ -7,7 +7,7 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 use crate::{
-    blocks::common,
+    blocks::intersection,
     change::state::State,
     format::{
         Block,
@@ -184,7 +184,7 @@ impl State {
             .range_with(rest.start)
             .filter(|_| !rest.is_empty())
         {
-            let part = common(&range.blocks, &rest);
+            let part = intersection(&range.blocks, &rest);
 
             rest.start = part.end;
             if let Err(error) = self.free_repaired_part(range, part) {

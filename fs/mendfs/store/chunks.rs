@@ -11,7 +11,7 @@ use kernel::{
 };
 
 use crate::{
-    damage::damaged,
+    damage::report_damage,
     format::{
         Block,
         Chunk,
@@ -149,7 +149,7 @@ impl Metadata {
 
         self.geometry()
             .next_chunk(number, unit)
-            .map_err(|fault| damaged(&self.volume, link, fault))
+            .map_err(|fault| report_damage(&self.volume, link, fault))
     }
 
     /// The number for a new chunk; [`None`] if no more chunks fit. The previous number always has a
@@ -258,7 +258,12 @@ impl Metadata {
             .rev()
             .filter(|cached| cached.count == 0 && cached.chunk.number != 0)
             .map(|cached| cached.chunk)
-            .find(|chunk| chunk.blocks().iter().all(|it| self.bad.count(it) == 0))
+            .find(|chunk| {
+                chunk
+                    .blocks()
+                    .iter()
+                    .all(|it| self.bad.count_ranges(it) == 0)
+            })
     }
 
     /// Removes a chunk without records, in a separate transaction. When the transaction is durable,

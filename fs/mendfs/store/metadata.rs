@@ -14,7 +14,7 @@ use kernel::{
 };
 
 use crate::{
-    damage::damaged,
+    damage::report_damage,
     format::{
         Block,
         Chunk,
@@ -276,9 +276,9 @@ impl Metadata {
                 Ok(None) => {
                     let what = "a free unit that is not zeroes";
 
-                    return Err(damaged(&self.volume, address, what));
+                    return Err(report_damage(&self.volume, address, what));
                 }
-                Err(fault) => return Err(damaged(&self.volume, address, fault)),
+                Err(fault) => return Err(report_damage(&self.volume, address, fault)),
             };
 
             used |= mask(unit, len);
