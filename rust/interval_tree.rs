@@ -58,12 +58,12 @@ impl<V> Vacant<V> {
     }
 }
 
-/// Values with ranges of numbers. Finding the values whose ranges overlap a range takes logarithmic
-/// time for each of them.
+/// Values with ranges of numbers. A search for the values whose ranges overlap a range takes
+/// logarithmic time for each value that it finds.
 ///
 /// The tree may contain a value several times, with different ranges or with the same range. The
-/// order is by the start of the range, then by its end, then by the value. So `remove()` takes
-/// logarithmic time even if many values have the same range.
+/// order is by the start of the range, then by its end, then by the value. So
+/// [`remove()`](Self::remove) takes logarithmic time even if many values have the same range.
 ///
 /// # Examples
 ///
@@ -78,7 +78,7 @@ impl<V> Vacant<V> {
 /// assert!(tree.overlaps(6..7).map(|(_, value)| *value).eq(['a', 'b']));
 /// assert!(tree.overlaps(8..20).eq([(4..12, &'b')]));
 ///
-/// // It removes only an entry with exactly this range and this value.
+/// // `remove()` needs exactly the range and the value of an insertion.
 /// assert!(tree.remove(4..8, &'b').is_none());
 /// let vacant = tree.remove(4..12, &'b').ok_or(EINVAL)?;
 ///
@@ -175,8 +175,8 @@ impl<V> IntervalTree<V> {
             }
         }
 
-        // INVARIANT: `KBox::into_raw()` has returned the node, and it is linked here once. It is
-        // the first node if the search never went right.
+        // INVARIANT: `KBox::into_raw()` has returned the node, and this links the node once. The
+        // node is the first one if the search never went right.
         // SAFETY: `link` is a null link of `parent`, or of the root. The node stays in place until
         // it is removed. `&mut self` gives exclusive access to the tree.
         unsafe {
@@ -190,10 +190,11 @@ impl<V> IntervalTree<V> {
         };
     }
 
-    /// Returns the values whose ranges overlap `range`, in order.
+    /// Returns the values whose ranges overlap `range`, in order. No range overlaps an empty
+    /// `range`.
     pub fn overlaps(&self, range: Range<u64>) -> Overlaps<'_, V> {
         let last = last(&range);
-        // SAFETY: The function only reads the tree, and `&self` excludes changes.
+        // SAFETY: `interval_tree_iter_first()` only reads the tree, and `&self` excludes changes.
         let next = unsafe {
             bindings::interval_tree_iter_first(
                 (&raw const self.root).cast_mut(),
@@ -216,8 +217,8 @@ impl<V> IntervalTree<V> {
         }
     }
 
-    /// Removes a value that has exactly this range, and returns its memory. Returns [`None`] if
-    /// there is none.
+    /// Removes a value that has exactly this range, and returns its memory. Returns [`None`] if the
+    /// tree does not have the value with this range.
     pub fn remove(&mut self, range: Range<u64>, value: &V) -> Option<Vacant<V>>
     where
         V: Ord,
@@ -238,7 +239,8 @@ impl<V> IntervalTree<V> {
             };
         };
 
-        // SAFETY: The search found `node` in the tree. It is not used afterwards.
+        // SAFETY: The search found `node` in the tree, and this function does not use `node`
+        // afterwards.
         Some(unsafe { self.take(node) })
     }
 
@@ -262,8 +264,8 @@ impl<V> IntervalTree<V> {
 
 impl<V> Drop for IntervalTree<V> {
     fn drop(&mut self) {
-        while let Some(node) = self.overlaps(0..u64::MAX).next_node() {
-            // SAFETY: `next_node()` returns nodes of the tree.
+        while let Some(node) = links_at(self.root.rb_leftmost) {
+            // SAFETY: `rb_leftmost` is a node of the tree by the type invariants.
             drop(unsafe { self.take(node) });
         }
     }
@@ -347,6 +349,10 @@ impl<V> FusedIterator for Overlaps<'_, V> {}
 #[kunit_tests(daxmf_interval_tree)]
 mod tests {
     use super::*;
+    use kernel::sync::atomic::{
+        Atomic,
+        Relaxed, //
+    };
 
     /// The owner of a device block: the number of a file, and an offset in the file.
     type Owner = (u64, u64);
@@ -423,6 +429,31 @@ mod tests {
         assert!(tree.is_empty());
         tree.insert(vacant, 7..9, (3, 0));
         assert!(tree.overlaps(8..9).eq([(7..9, &(3, 0))]));
+        Ok(())
+    }
+
+    /// Counts the drops of its values.
+    static DROPPED: Atomic<u32> = Atomic::new(0);
+
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Counted;
+
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPPED.add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn every_value_is_dropped() -> Result {
+        let mut tree = IntervalTree::new();
+        let before = DROPPED.load(Relaxed);
+
+        for start in [0, u64::MAX - 1, u64::MAX] {
+            tree.insert(Vacant::new(GFP_KERNEL)?, start..u64::MAX, Counted);
+        }
+        drop(tree);
+        assert_eq!(DROPPED.load(Relaxed) - before, 3);
         Ok(())
     }
 }
