@@ -35,10 +35,16 @@ use crate::{
 
 /// All memory of a DAX device or a disk, mapped in the kernel.
 ///
+/// After a machine check in a page frame of a [`PageMap`](crate::pagemap::PageMap), the kernel
+/// removes the frame from its linear map. A write to the frame then crashes the kernel, unless the
+/// driver has called [`PageMap::make_present()`](crate::pagemap::PageMap::make_present) for it
+/// before.
+///
 /// # Invariants
 ///
-/// `addr` is the address of `len` bytes. They stay mapped as long as `self` exists, and all code
-/// accesses them as raw bytes only.
+/// `addr` is the address of `len` bytes. They stay mapped as long as `self` exists, except for
+/// frames that the machine check handler has removed from the linear map: an access to such a frame
+/// ends in an oops. All code accesses the bytes as raw bytes only.
 pub struct Mapped {
     addr: *mut u8,
     len: u64,
@@ -52,6 +58,8 @@ unsafe impl Send for Mapped {}
 unsafe impl Sync for Mapped {}
 
 impl Mapped {
+    /// Creates a value from its parts.
+    ///
     /// # Safety
     ///
     /// The type invariants must hold for the arguments.
@@ -81,11 +89,11 @@ impl Mapped {
         Ok(self.addr.wrapping_add(range.start() as usize))
     }
 
-    /// Reads the memory of a bio's segment into the segment. The kernel survives a read of bad
-    /// memory here.
+    /// Reads the memory of a bio's segment into the segment. A machine check during the read makes
+    /// the read fail.
     ///
-    /// If a byte is bad, this calls `failed` with the byte range of its page. The kernel does not
-    /// call `memory_failure()` for it.
+    /// If a byte is bad, this function calls `failed` with the byte range of the page. The kernel
+    /// does not call `memory_failure()` for such a machine check.
     ///
     /// # Errors
     ///
@@ -174,7 +182,7 @@ impl Mapped {
 
     /// Fills `range` from an iterator, past the CPU caches.
     ///
-    /// Returns the number of bytes written. It is less than the length of `range` if the source
+    /// Returns the number of bytes written, which is less than the length of `range` if the source
     /// faults.
     ///
     /// # Errors
@@ -208,7 +216,7 @@ impl Mapped {
 }
 
 /// Returns the page in which a read of `range` failed, `left` bytes before the end of the range.
-/// The first of these bytes lies in the same cache line as the bad byte.
+/// The first of the `left` bytes lies in the cache line of the bad byte.
 #[cold]
 fn bad_page(range: ByteRange<space::Device>, left: usize) -> Option<ByteRange<space::Device>> {
     // CAST: A `usize` is a `u64` here.
@@ -247,7 +255,7 @@ impl Remapped {
     pub fn new(claim: Claim) -> Result<Self> {
         let range = claim.data().outer();
 
-        // SAFETY: `claim` gives us exclusive use of the memory.
+        // SAFETY: `claim` gives exclusive use of the memory to its owner.
         // CAST: `usize` and `unsigned long` have 64 bits here, so a `u64` fits both.
         let addr = unsafe {
             bindings::memremap(
@@ -258,7 +266,7 @@ impl Remapped {
         };
         let addr = NonNull::new(addr).ok_or(ENOMEM)?;
 
-        // INVARIANT: `memremap()` has just mapped it.
+        // INVARIANT: `memremap()` has just mapped the memory at `addr`.
         Ok(Self {
             addr,
             // SAFETY: `memremap()` has mapped `range.len()` bytes at `addr`, until `self` is

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! A real provider, such as `daxmf_pmem`, also records the bad ranges, fails reads of them, and
-//! repairs them when they are written.
+//! repairs them when they are written: after a machine check, the kernel's linear map does not have
+//! the page, and a write to it crashes the kernel unless the driver makes it present first.
 
 use daxmf::{
     badblocks::Badblocks,

@@ -39,8 +39,8 @@ impl<T> Binding<T> {
 
 /// Marks a namespace as bound. The drop removes the mark, and waits for all
 /// [`super::namespace::Bound`] guards. Then it waits for the claims of the namespace's memory,
-/// because the memory must not be released while it can be accessed. The driver's data usually
-/// contains these claims, and was dropped before.
+/// because code can access the memory as long as it is claimed. The driver's data usually contains
+/// these claims, and is dropped before.
 pub(super) struct UnbindGuard(Arc<Namespace>);
 
 impl UnbindGuard {

@@ -2,7 +2,7 @@
 
 //! Namespaces with a block translation table: ndctl's mode `sector`.
 //!
-//! `nd_btt` makes the disk. It has no DAX.
+//! `nd_btt` makes the disk, which has no DAX.
 //!
 //! Reference: [`drivers/nvdimm/btt.c`](srctree/drivers/nvdimm/btt.c)
 
@@ -27,19 +27,20 @@ use super::{
     Event, //
 };
 
-/// The disk of a namespace with a block translation table. The drop removes it.
+/// The disk of a namespace with a block translation table. The drop removes the disk.
 ///
 /// # Invariants
 ///
 /// `self.0` is a `struct nd_btt` that has a namespace, and a disk from
-/// `nvdimm_namespace_attach_btt()`. Its device is bound to our driver. Its parent is a region,
-/// which is bound, too.
+/// `nvdimm_namespace_attach_btt()`. Its device is bound to a driver of this crate. The parent of
+/// the device is a region, which is bound, too.
 pub struct Btt(NonNull<bindings::nd_btt>);
 
 // SAFETY: `nvdimm_namespace_detach_btt()` may be called from any thread.
 unsafe impl Send for Btt {}
 
-// SAFETY: All methods call C functions that synchronize themselves.
+// SAFETY: The methods call `nvdimm_flush()`, `nvdimm_check_and_set_ro()` and
+// `nvdimm_badblocks_populate()`, which may run at the same time on any threads.
 unsafe impl Sync for Btt {}
 
 impl Btt {
@@ -135,8 +136,8 @@ impl Btt {
 
 impl Drop for Btt {
     fn drop(&mut self) {
-        // SAFETY: `nvdimm_namespace_attach_btt()` has attached `self.0` by the type invariants. The
-        // function always returns 0.
+        // SAFETY: `nvdimm_namespace_attach_btt()` has attached `self.0` by the type invariants.
+        // `nvdimm_namespace_detach_btt()` always returns 0.
         unsafe { bindings::nvdimm_namespace_detach_btt(self.0.as_ptr()) };
     }
 }

@@ -56,7 +56,8 @@ impl CountedClaim {
     pub(super) fn new(claims: &Arc<Claims>) -> Self {
         let mut number = claims.number.lock();
 
-        // INVARIANT: This counts the claim. Each claim uses memory, so the number cannot overflow.
+        // INVARIANT: The number now includes this claim. Each claim uses memory, so the number
+        // cannot overflow.
         *number = number.saturating_add(1);
         Self(claims.clone())
     }

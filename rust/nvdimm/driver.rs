@@ -33,8 +33,11 @@ use super::{
     Namespace, //
 };
 
-/// A driver for namespaces. A value is the driver's data for one namespace. It is dropped when the
-/// driver is unbound from the namespace.
+/// A driver for namespaces. A value of the type is the driver's data for one namespace. The crate
+/// drops the value when the driver is unbound from the namespace.
+///
+/// The kernel calls the methods in process context, with the lock of the namespace's device held.
+/// They may sleep.
 ///
 /// The adapter also binds to a namespace with a block translation table, but does not call the
 /// driver for it: `nd_btt` makes the disk.
@@ -55,14 +58,18 @@ use super::{
 /// }
 /// ```
 pub trait Driver: Send + Sync + Sized + 'static {
-    /// Binds the driver to a namespace.
+    /// Binds the driver to a namespace, and returns the driver's data for it.
+    ///
+    /// # Errors
+    ///
+    /// - Any errno. The kernel then does not bind the driver to the namespace.
     fn probe(namespace: Arc<Namespace>) -> impl PinInit<Self, Error>;
 
     /// Handles an event of the namespace.
     fn notify(&self, _event: Event) {}
 
-    /// Makes completed writes durable. Called before the driver's data is dropped, and when the
-    /// machine shuts down.
+    /// Makes completed writes durable. The kernel calls this before the crate drops the driver's
+    /// data, and when the machine shuts down.
     fn quiesce(&self) {}
 }
 
@@ -74,7 +81,8 @@ pub enum DriverData<T> {
     Btt(Btt),
 }
 
-/// An adapter for the registration of namespace drivers.
+/// The adapter that registers a [`Driver`] with the nd bus.
+/// [`module_nvdimm_driver!`](crate::module_nvdimm_driver) uses it.
 pub struct Adapter<T: Driver>(T);
 
 // SAFETY:
@@ -87,7 +95,7 @@ unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(bindings::nd_device_driver, drv);
 }
 
-/// A `struct nd_device_driver`, zeroed by default.
+/// A `struct nd_device_driver`. The default has no callbacks.
 #[repr(transparent)]
 pub struct Raw(bindings::nd_device_driver);
 
@@ -156,9 +164,10 @@ impl<T: Driver> Adapter<T> {
     ///
     /// Only the nd bus may call this, for a device that it binds to this driver.
     unsafe extern "C" fn probe_callback(dev: *mut bindings::device) -> c_int {
-        // SAFETY: The bus passes a valid device.
+        // SAFETY: `nvdimm_bus_probe()` passes a valid device.
         let is_btt = unsafe { bindings::is_nd_btt(dev) };
-        // SAFETY: The bus passes a valid device, with its lock held.
+        // SAFETY: `nvdimm_bus_probe()` passes a valid device, and the driver core holds the lock of
+        // the device.
         let dev = unsafe { Device::<CoreInternal<'_>>::from_raw(dev) };
 
         from_result(|| {
@@ -188,8 +197,8 @@ impl<T: Driver> Adapter<T> {
     ///
     /// Only the nd bus may call this, for a device that is bound to this driver.
     unsafe extern "C" fn quiesce_callback(dev: *mut bindings::device) {
-        // SAFETY: The device is bound to this driver. The bus holds the device's lock, so it stays
-        // bound.
+        // SAFETY: The device is bound to this driver by the safety requirements. The caller holds
+        // the lock of the device, so the device stays bound.
         match unsafe { Self::data(dev) } {
             DriverData::Namespace(binding) => binding.data().quiesce(),
             DriverData::Btt(btt) => btt.flush(),
@@ -207,8 +216,8 @@ impl<T: Driver> Adapter<T> {
             return;
         };
 
-        // SAFETY: The device is bound to this driver. The bus holds the device's lock, so it stays
-        // bound.
+        // SAFETY: The device is bound to this driver by the safety requirements. The caller holds
+        // the lock of the device, so the device stays bound.
         match unsafe { Self::data(dev) } {
             DriverData::Namespace(binding) => binding.data().notify(event),
             DriverData::Btt(btt) => btt.notify(event),

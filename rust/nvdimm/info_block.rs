@@ -57,12 +57,17 @@ pub(super) unsafe fn memory_of(
 ///
 /// - `EBUSY` if the memory is in use.
 /// - `ENOMEM` if memory is short.
-fn enable(
+///
+/// # Safety
+///
+/// `raw` must be the valid device that is being probed. `namespace` must be the namespace of the
+/// device, or the one that it has claimed.
+unsafe fn enable(
     device: &Device<CoreInternal<'_>>,
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
 ) -> Result {
-    // SAFETY: The callers pass a valid device that is being probed, and its valid namespace.
+    // SAFETY: Both are valid, and the device is being probed, by the safety requirements.
     to_result(unsafe { bindings::devm_namespace_enable(raw, namespace, INFO_BLOCK_RESERVE) })
         .inspect_err(|error| {
             dev_err!(
@@ -80,12 +85,17 @@ fn enable(
 /// - `EOPNOTSUPP` if it has an info block that this kernel cannot use.
 /// - `EBUSY` if the memory is in use.
 /// - `ENOMEM` if memory is short.
-pub(super) fn check_no_info_block(
+///
+/// # Safety
+///
+/// `raw` must be the valid device of `namespace`, and must be being probed.
+pub(super) unsafe fn check_no_info_block(
     device: &Device<CoreInternal<'_>>,
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
 ) -> Result {
-    enable(device, raw, namespace)?;
+    // SAFETY: `raw` is the device of `namespace` and is being probed, by the safety requirements.
+    unsafe { enable(device, raw, namespace) }?;
 
     for probe in [
         bindings::nd_btt_probe,
@@ -99,9 +109,9 @@ pub(super) fn check_no_info_block(
                 dev_err!(device, "has an info block that this kernel cannot use\n");
                 return Err(EOPNOTSUPP);
             }
-            // The search did not run, so there may be an info block.
+            // `probe()` has not read the namespace, so there may be an info block.
             Err(ENOMEM) => return Err(ENOMEM),
-            // No info block of this kind.
+            // The namespace has no info block of this kind.
             Err(_) => (),
         }
     }
@@ -130,10 +140,11 @@ pub(super) unsafe fn read_info_block(
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
 ) -> Result<Layout> {
-    enable(device, raw, namespace)?;
+    // SAFETY: `raw` is being probed and has claimed `namespace`, by the safety requirements.
+    unsafe { enable(device, raw, namespace) }?;
 
-    // SAFETY: `raw` and `namespace` meet the safety requirements, which are the same, and
-    // `enable()` has enabled the namespace.
+    // SAFETY: `layout_of()` has the safety requirements of this function, and `enable()` has
+    // enabled the namespace.
     let layout = unsafe { layout_of(raw, namespace) }.inspect_err(|error| {
         dev_err!(device, "info block cannot be used: {error:?}\n");
     })?;
@@ -148,11 +159,11 @@ pub(super) unsafe fn read_info_block(
 ///
 /// # Errors
 ///
-/// The same as [`read_info_block()`], except `EBUSY`.
+/// The errors of [`read_info_block()`] except `EBUSY`.
 ///
 /// # Safety
 ///
-/// The same as for [`read_info_block()`], and `namespace` must be enabled.
+/// The safety requirements of [`read_info_block()`]. In addition, `namespace` must be enabled.
 unsafe fn layout_of(
     raw: *mut bindings::device,
     namespace: *mut bindings::nd_namespace_common,
@@ -161,7 +172,7 @@ unsafe fn layout_of(
     let mut pgmap = unsafe { core::mem::zeroed::<bindings::dev_pagemap>() };
 
     // SAFETY: `raw` is the device of a `struct nd_pfn` whose namespace is enabled, by the safety
-    // requirements. The flags of `pgmap` are 0, because the function only adds flags.
+    // requirements. The flags of `pgmap` are 0, because `nvdimm_setup_pfn()` only adds flags.
     let data_offset = unsafe {
         let pfn = bindings::to_nd_pfn(raw);
 
@@ -178,7 +189,8 @@ unsafe fn layout_of(
         .and_then(|end| ByteRange::between(mapped.start, end))
         .ok_or(EINVAL)?;
     let altmap = (pgmap.flags & bindings::PGMAP_ALTMAP_VALID != 0).then_some(pgmap.altmap);
-    // SAFETY: The namespace is valid, and a driver is being bound to its `struct nd_pfn`.
+    // SAFETY: By the safety requirements, `namespace` is valid, and a driver is being bound to its
+    // `struct nd_pfn`.
     let memory = unsafe { memory_of(namespace) }?;
 
     // `nvdimm_setup_pfn()` does not check all fields of the info block.

@@ -75,7 +75,7 @@ pub enum Kind {
     PaddedPfn,
 }
 
-/// A namespace that our driver is, or was, bound to.
+/// A namespace that a [`Driver`](super::Driver) is, or was, bound to.
 ///
 /// Functions that need the namespace to be bound are in [`Bound`], which [`bound()`](Self::bound)
 /// returns.
@@ -83,8 +83,8 @@ pub enum Kind {
 /// # Invariants
 ///
 /// - `container` is the device of a `struct nd_namespace_io`.
-/// - While `is_bound` is set, `device` is bound to our driver. Its parent is a region, which is
-///   bound, too.
+/// - While `is_bound` is set, `device` is bound to the driver. The parent of `device` is a region,
+///   which is bound, too.
 #[pin_data]
 pub struct Namespace {
     /// The device that the driver is bound to: the namespace itself, or the `struct nd_pfn` that
@@ -139,7 +139,8 @@ impl Namespace {
                 true => (Kind::PaddedPfn, layout),
             }
         } else {
-            check_no_info_block(device, raw, namespace)?;
+            // SAFETY: `raw` is being probed, and `namespace_of()` returned its namespace.
+            unsafe { check_no_info_block(device, raw, namespace) }?;
             // SAFETY: `namespace` is valid, and a driver is being bound to it.
             (Kind::Raw, Layout::raw(unsafe { memory_of(namespace) }?))
         };
@@ -155,8 +156,8 @@ impl Namespace {
                 kind,
                 layout,
                 // `nvdimm_flush()` calls the region's own function if the region is asynchronous.
-                // Otherwise it writes to the flush hints. If the region has neither, only its fence
-                // is left.
+                // Otherwise it writes to the flush hints, after a fence. Without flush hints only
+                // the fence is left.
                 //
                 // SAFETY: The parent of the device is a region, which is bound while the device is.
                 is_flushed_by_fence: unsafe {
@@ -218,9 +219,10 @@ impl Namespace {
     /// - `ENXIO` if the region must flush, and the namespace is not bound any more.
     #[inline]
     pub fn flush(&self) -> Result {
-        // `nvdimm_flush()` does nothing else if there are no flush hints.
+        // If the region has neither flush hints nor a flush function, `nvdimm_flush()` only issues
+        // barriers.
         if self.is_flushed_by_fence {
-            // SAFETY: A barrier has no preconditions.
+            // SAFETY: `pmem_wmb()` is a memory barrier, which has no preconditions.
             unsafe { bindings::pmem_wmb() };
             return Ok(());
         }
@@ -239,8 +241,7 @@ impl Namespace {
 ///
 /// - `ENODEV` if the device has no namespace, or one that is smaller than a page or has no UUID.
 /// - `ENXIO` if another device has claimed the namespace.
-/// - `EOPNOTSUPP` if the namespace is to have page frames, but its start or end is not aligned for
-///   them.
+/// - `EOPNOTSUPP` if the start or the end of the namespace is not aligned for page frames.
 /// - `EACCES` if the DIMM is locked.
 /// - `EBUSY` if a driver is bound to the namespace that the device has claimed.
 pub(super) fn namespace_of(
@@ -250,8 +251,8 @@ pub(super) fn namespace_of(
 
     // SAFETY: `raw` is a device of the nd bus that is being probed.
     from_err_ptr(unsafe { bindings::nvdimm_namespace_common_probe(raw) }).inspect_err(|error| {
-        // Not errors: a seed has no namespace yet (`ENODEV`), and another device may have claimed
-        // the namespace (`ENXIO`).
+        // Log neither `ENODEV`, as a seed has no namespace yet, nor `ENXIO`, as another device may
+        // have claimed the namespace.
         if *error != ENODEV && *error != ENXIO {
             dev_err!(
                 device,
@@ -287,7 +288,8 @@ unsafe fn disk_name(namespace: *mut bindings::nd_namespace_common) -> Result<CSt
 ///
 /// # Invariants
 ///
-/// The namespace's device is bound to our driver, and its parent, a region, is bound, too.
+/// The namespace's device is bound to the driver. The parent of the device is a region, which is
+/// bound, too.
 #[must_use]
 pub struct Bound<'a> {
     namespace: &'a Namespace,
@@ -322,7 +324,7 @@ impl Bound<'_> {
 
     /// The namespace's device.
     pub fn device(&self) -> &Device<device::Bound> {
-        // SAFETY: The device is bound to our driver by the type invariants.
+        // SAFETY: The device is bound by the type invariants.
         unsafe { self.namespace.device().as_bound() }
     }
 
@@ -334,8 +336,8 @@ impl Bound<'_> {
 
     /// The size of a logical block in bytes.
     pub fn sector_size(&self) -> u32 {
-        // SAFETY: `raw_namespace()` returns a valid namespace, because we have a reference to its
-        // device.
+        // SAFETY: `raw_namespace()` returns a valid namespace, because the `Namespace` has a
+        // reference to its device.
         unsafe { bindings::pmem_sector_size(self.raw_namespace()) }
     }
 
@@ -362,6 +364,7 @@ impl Bound<'_> {
         unsafe { bindings::is_nvdimm_sync(self.region()) }
     }
 
+    /// Flushes the region, see [`Namespace::flush()`].
     fn flush(&self) -> Result {
         // SAFETY: The region is bound by the type invariants.
         to_result(unsafe { bindings::nvdimm_flush(self.region(), core::ptr::null_mut()) })
@@ -372,7 +375,8 @@ impl Bound<'_> {
     pub fn flush_bio(&self, bio: Bio) {
         let bio = bio.into_raw();
 
-        // SAFETY: The region is bound by the type invariants, and we own the bio.
+        // SAFETY: The region is bound by the type invariants, and `into_raw()` returned a bio that
+        // this function must complete.
         let result = unsafe { bindings::nvdimm_flush(self.region(), bio.as_ptr()) };
 
         // CAST: `NVDIMM_FLUSH_ASYNC` is 1.
@@ -427,8 +431,7 @@ impl Bound<'_> {
         let start = self.locate(range)?.start();
         let len = u32::try_from(range.len()).map_err(|_| EINVAL)?;
 
-        // SAFETY: The device is bound to our driver by the type invariants, which is a driver of
-        // the nd bus.
+        // SAFETY: The device is bound to a driver of the nd bus by the type invariants.
         let cleared = unsafe { bindings::nvdimm_clear_poison(self.namespace.as_raw(), start, len) };
 
         u64::try_from(cleared).map_err(|_| {
@@ -453,8 +456,8 @@ impl Bound<'_> {
     ) -> Result<Window<space::Device, S>> {
         let physical = self.locate(range)?.into();
 
-        // SAFETY: The region is bound by the type invariants. The list is initialized, and has its
-        // own lock.
+        // SAFETY: The region is bound by the type invariants. `list` is initialized by the type
+        // invariants of `Badblocks`, and has its own lock.
         unsafe { bindings::nvdimm_badblocks_populate(self.region(), list.as_raw(), &physical) };
         list.notify();
         Ok(Window::at(range))
