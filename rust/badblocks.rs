@@ -25,8 +25,8 @@ use crate::{
     sysfs::SysfsFile, //
 };
 
-/// The maximum length in bytes of a range for the C functions: 2^30 sectors. They count the sectors
-/// of a range in an `int`, and loop for ever if it overflows.
+/// The maximum length in bytes of a range for the C functions: 2^30 sectors. These functions count
+/// the sectors of a range in an `int`, and loop for ever if the `int` overflows.
 const MAX_LEN: u64 = 1 << 39;
 
 /// The capacity of a list: the number of 8-byte entries in a page.
@@ -34,9 +34,9 @@ const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 
 /// A list of the known bad ranges of a device, or of another space.
 ///
-/// Ranges are in bytes. The list stores whole sectors, and rounds outwards. It has room for 512
-/// ranges that do not touch, each of at most 512 sectors. Each change of a disk's list wakes up the
-/// processes that poll the disk's `badblocks` file in sysfs.
+/// Ranges are in bytes. The list stores whole sectors, and rounds outwards. The list has room for
+/// 512 ranges that do not touch, each of at most 512 sectors. Each change of a disk's list wakes up
+/// the processes that poll the disk's `badblocks` file in sysfs.
 ///
 /// # Examples
 ///
@@ -72,7 +72,8 @@ pub struct Badblocks<S: Space = space::Device> {
 // SAFETY: `badblocks_exit()` may be called on any thread.
 unsafe impl<S: Space> Send for Badblocks<S> {}
 
-// SAFETY: Every C function takes the lock in `struct badblocks`.
+// SAFETY: The C functions read and write the list under the seqlock of `struct badblocks`.
+// `is_empty()` and `is_full()` read the count as a single word.
 unsafe impl<S: Space> Sync for Badblocks<S> {}
 
 impl<S: Space> Badblocks<S> {
@@ -110,7 +111,7 @@ impl<S: Space> Badblocks<S> {
         }
     }
 
-    /// Whether the list is empty, at this moment. This takes no lock.
+    /// Whether the list is empty, at this moment. Takes no lock.
     #[inline]
     pub fn is_empty(&self) -> bool {
         // SAFETY: `badblocks_init()` has initialized the list by the type invariants. Other threads
@@ -118,16 +119,18 @@ impl<S: Space> Badblocks<S> {
         unsafe { (&raw const (*self.as_raw()).count).read_volatile() == 0 }
     }
 
-    /// Whether the list has no room for another range that does not touch an old one, at this
-    /// moment.
+    /// Whether the list is full, at this moment. [`mark()`](Self::mark) then fails, also for a
+    /// range that touches a listed one.
     pub fn is_full(&self) -> bool {
-        // SAFETY: As in `is_empty()`.
+        // SAFETY: `badblocks_init()` has initialized the list by the type invariants. Other threads
+        // may change the count, so this is a volatile read.
         let count = unsafe { (&raw const (*self.as_raw()).count).read_volatile() };
 
         usize::try_from(count).is_ok_and(|count| count >= CAPACITY)
     }
 
-    /// Returns the part of the first bad range that lies in `range`.
+    /// Returns the part of the first bad range that lies in `range`, or [`None`] if no part of
+    /// `range` is listed.
     #[inline]
     pub fn first_in(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         if self.is_empty() {
@@ -137,6 +140,8 @@ impl<S: Space> Badblocks<S> {
         self.lookup(range)
     }
 
+    /// Searches a list that is not empty, as [`first_in()`](Self::first_in) does, in parts of at
+    /// most [`MAX_LEN`] bytes.
     fn lookup(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         let mut start = range.start();
 
@@ -178,7 +183,8 @@ impl<S: Space> Badblocks<S> {
     ///
     /// # Errors
     ///
-    /// - `ENOSPC` if the list is full.
+    /// - `ENOSPC` if the list is full, or has no room for all of `range`. A part of `range` may be
+    ///   listed then.
     /// - `EINVAL` if the range is longer than 512 GiB.
     pub fn mark(&self, range: ByteRange<S>) -> Result {
         let (sector, count) = checked_sectors(range)?;

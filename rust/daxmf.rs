@@ -1,28 +1,67 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Abstractions for the DAX memory-failure chain.
+//! Safe Rust for drivers and holders of DAX devices, and for filesystems on them.
 //!
-//! When memory under a DAX mapping fails, the kernel has the number of a page frame. The chain
-//! translates it to a range of a device, and a filesystem translates that to ranges of files. This
-//! crate has safe types for each step:
+//! When memory under a DAX mapping fails, the kernel has the number of a page frame. The provider
+//! of the memory, a driver, translates it to a range of its DAX device. The holder of the device,
+//! such as a filesystem, translates that range to ranges of files, and the kernel signals the
+//! processes that map these files.
 //!
-//! - [`pagemap`]: memory with page frames. The kernel calls its [`memory_failure()`] first.
-//! - [`dax`]: the DAX device that the memory belongs to, and the holder that is notified.
-//! - [`memory_failure`]: flags, outcomes and counters of failures, and signals to processes.
-//! - [`events`]: the log of memory failures, for userspace.
-//! - [`range`]: the arithmetic of ranges. It does not need the kernel.
+//! All `unsafe` code for these steps is in this crate, which is also the module `daxmf.ko`. The
+//! modules that use the crate link against its symbols.
 //!
-//! A provider of memory also needs [`nvdimm`] (namespace drivers), [`mapped`] (reads and writes of
-//! the memory), [`block`] (disks) and [`badblocks`]. [`mce`] (records of machine checks) notifies
-//! the provider of failed reads, which it handles in [`work`] (work items).
+//! # A module of your own
 //!
-//! A consumer that stores files in the memory needs [`fs`], [`wait`] (killable waits) and
-//! [`single_writer`] (values that their writer reads without a lock).
+//! Copy a sample, and change the names in it:
 //!
-//! All `unsafe` code of the project is in this crate. It is the module `daxmf.ko`. The modules that
-//! use it link against its symbols.
+//! - For a holder of a disk or a partition, copy `samples/rust_dax_holder.rs`. It implements
+//!   [`dax::Holder`].
+//! - For a driver of persistent memory, copy `samples/rust_dax_provider.rs`. It implements
+//!   [`nvdimm::Driver`], [`pagemap::Operations`], [`dax::Operations`] and [`block::Operations`].
+//! - For a source of failures, copy `samples/rust_dax_source.rs`. It calls
+//!   [`dax::Device::notify_failure()`].
+//! - For a filesystem, implement [`fs::FileSystem`]. There is no sample, but `fs/mendfs` does this.
 //!
-//! [`memory_failure()`]: pagemap::Operations::memory_failure
+//! Put the copy into a folder of its own, with this file `Kbuild`:
+//!
+//! ```text
+//! obj-m := my_holder.o
+//! rustflags-y := -L $(DAXMF)/rust --extern daxmf
+//! KBUILD_EXTRA_SYMBOLS := $(DAXMF)/Module.symvers
+//! ```
+//!
+//! In the tree of daxmf, `make modules M=FOLDER` builds daxmf and the copy. `make vm FILES=FOLDER`
+//! boots a guest with the folder as `/host`. `Documentation/samples.rst` has the commands to load
+//! each sample.
+//!
+//! # The order of calls
+//!
+//! A holder opens a block device ([`block::DeviceFile::open()`]), and claims its DAX device
+//! ([`dax::holder::Registration::new()`]). Until the registration is dropped, the kernel calls
+//! [`notify_failure()`](dax::Holder::notify_failure) with each [range](range::ByteRange) that
+//! fails. The holder returns an [`Outcome`](memory_failure::Outcome).
+//!
+//! For each namespace, the kernel calls [`probe()`](nvdimm::Driver::probe) of the driver:
+//!
+//! 1. [`Disk::new()`](block::Disk::new) allocates a disk, and
+//!    [`Allocated::new()`](dax::device::Allocated::new) a DAX device. The code that receives
+//!    failures gets a [`Control`](dax::device::Control) of the device, to notify the holder.
+//! 2. [`Bound::claim()`](nvdimm::namespace::Bound::claim) claims the memory. Put a
+//!    [`PageMap`](pagemap::PageMap) of the claim into the data of the DAX device.
+//! 3. [`register()`](dax::device::Allocated::register) initializes these data, which maps the
+//!    memory, and registers the DAX device. From here on, failures can arrive.
+//! 4. [`block::Registration::new()`] adds the disk. `probe()` returns both registrations, the DAX
+//!    device in front of the disk: the unbind drops them in this order.
+//!
+//! The module of a filesystem contains a [`fs::Registration`]. A mount calls
+//! [`new()`](fs::FileSystem::new), claims the DAX device, and calls
+//! [`load()`](fs::FileSystem::load).
+//!
+//! # What to read next
+//!
+//! The modules [`dax`], [`pagemap`], [`nvdimm`], [`block`] and [`fs`] describe contexts and locks.
+//! `drivers/pmem` also uses [`mapped`] (reads and writes), [`badblocks`], [`mce`] (failed reads),
+//! [`work`] and [`events`] (the log). `Documentation/daxmf.rst` lists what the crate guarantees.
 
 pub mod badblocks;
 mod bindings;
@@ -57,7 +96,7 @@ module! {
     license: "GPL",
 }
 
-/// The library module. It also owns the decoder that passes machine checks to the modules, and the
+/// The data of the module `daxmf.ko`: the decoder that passes machine checks to handlers, and the
 /// event log.
 struct Daxmf {
     _decoder: mce::Decoder,
@@ -66,13 +105,14 @@ struct Daxmf {
 
 impl kernel::Module for Daxmf {
     fn init(module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: The module loader calls this once, before another module can use our symbols.
+        // SAFETY: The module loader calls `init()` once, before another module can use the crate.
         unsafe { dax::holder::init() };
 
         Ok(Self {
-            // SAFETY: The module loader calls this once, before another module can use `mce`.
+            // SAFETY: The module loader calls `init()` once, before another module can use `mce`.
             _decoder: unsafe { mce::Decoder::new() }?,
-            // SAFETY: The module loader calls this once, and drops `Self` when it unloads us.
+            // SAFETY: The module loader calls `init()` once, and drops `Self` when it unloads this
+            // module.
             _log: unsafe { events::Registration::new(module) }?,
         })
     }

@@ -3,7 +3,7 @@
 //! The log of memory failures, which processes read from `/dev/daxmf`.
 //!
 //! Drivers record events of memory failures and bad memory. The log stores the last 4096 events. A
-//! slower reader gets the number of events that it missed.
+//! reader that falls behind gets the number of events that were overwritten before it read them.
 
 mod device;
 mod record;
@@ -79,6 +79,8 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
+    /// Creates the log, and registers its device.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
@@ -89,7 +91,7 @@ impl Registration {
     /// Must be called once, when the module is initialized. The returned value must not be dropped
     /// before the module is unloaded or its initialization fails.
     pub(crate) unsafe fn new(module: &'static ThisModule) -> Result<Self> {
-        // SAFETY: The safety requirements are the same.
+        // SAFETY: `LogOwner::new()` has the same safety requirements as this function.
         let log = unsafe { LogOwner::new() }?;
 
         Ok(Self {
@@ -99,7 +101,8 @@ impl Registration {
     }
 }
 
-/// Drops the content of [`LOG`], because the kernel does not drop statics.
+/// The owner of the content of [`LOG`]. Its drop frees the content, because the kernel does not
+/// drop statics.
 ///
 /// # Invariants
 ///
@@ -107,6 +110,12 @@ impl Registration {
 struct LogOwner(());
 
 impl LogOwner {
+    /// Creates the log.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
+    ///
     /// # Safety
     ///
     /// Must be called once. The returned value must not be dropped before the module is unloaded or
@@ -122,8 +131,8 @@ impl LogOwner {
 impl Drop for LogOwner {
     fn drop(&mut self) {
         if let Some(log) = LOG.as_ref() {
-            // SAFETY: No code uses `LOG` afterwards by the type invariants, so the reference that
-            // it stores can be moved out.
+            // SAFETY: No code uses `LOG` afterwards by the type invariants, so this can move the
+            // `Arc` out of it.
             drop(unsafe { ptr::read(log) });
         }
     }
@@ -165,14 +174,16 @@ impl Log {
 
     fn add(&self, record: Record) {
         self.ring.lock().add(record);
-        // A reader that waits has checked the ring under its lock, before this event was added. Its
-        // open had counted it in `readers` before that, so this load sees it.
+        // `Reader::new()` counts a reader before the reader checks the ring. A reader that waits
+        // has checked the ring under its lock, and found no event. This thread took that lock
+        // later, so this load sees the count.
         if self.readers.load(Relaxed) != 0 {
             self.changed.notify_all();
         }
     }
 }
 
+/// The records of the last events.
 struct Ring {
     /// The record of the event number `n` is at index `n % capacity`.
     records: KVVec<Record>,

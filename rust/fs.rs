@@ -3,7 +3,7 @@
 //! Filesystems that store the contents of their files in DAX memory.
 //!
 //! A filesystem provides its names and inodes, and the location of the contents of each file. The
-//! kernel (`fs/dax.c`) reads, writes, maps and faults the contents. While it is mounted, the
+//! kernel (`fs/dax.c`) reads, writes and maps the contents, and handles page faults. A mounted
 //! filesystem is the holder of its DAX device, and is notified of memory failures as ranges of its
 //! [`Volume`].
 //!
@@ -12,7 +12,7 @@
 //! 1. Implement [`FileSystem`]. Its methods receive an [`Inode`], or the number of one.
 //! 2. Keep a [`Registration`] in the module.
 //!
-//! Unsupported: files in the page cache, several devices, quotas, idmapped mounts.
+//! Unsupported: files in the page cache, several devices, quotas.
 //!
 //! C headers: [`include/linux/fs.h`](srctree/include/linux/fs.h),
 //! [`include/linux/iomap.h`](srctree/include/linux/iomap.h)

@@ -3,7 +3,8 @@
 //! Records of machine checks.
 //!
 //! A machine check in the kernel, such as in a read of a DAX file, fails the read. The kernel does
-//! not call `memory_failure()` for it. It only passes a record to a chain of decoders.
+//! not call `memory_failure()` for such a machine check, but only passes a record to a chain of
+//! decoders.
 //!
 //! C header: [`arch/x86/include/asm/mce.h`](srctree/arch/x86/include/asm/mce.h)
 //!
@@ -58,26 +59,28 @@ pub trait Handler: Send + Sync + 'static {
     /// memory.
     ///
     /// The kernel's chain of decoders calls this in process context, under the lock of all
-    /// handlers. It may sleep. It must not wait for other machine checks, and must not create or
-    /// drop a [`Registration`].
+    /// handlers. The handler may sleep. The handler must not wait for other machine checks, and
+    /// must not create or drop a [`Registration`].
     fn memory_error(&self, range: ByteRange<space::Physical>);
 }
 
+/// A registered handler, and the memory it is registered for.
 struct Entry {
     range: ByteRange<space::Physical>,
     handler: Arc<dyn Handler>,
 }
 
 global_lock! {
-    // Held while handlers run. A driver takes it last when it is unbound. The driver must not
-    // unregister from the chain itself: that waits for other decoders, which can wait for locks
-    // that the unbind holds.
-    // SAFETY: `Decoder::new()` initializes it before another module can register a handler.
+    // This lock is held while handlers run. The unbind of a driver takes the lock to drop a
+    // `Registration`, and takes no other lock while it holds this one. A driver must not register a
+    // decoder of its own: unregistering it would wait for the running decoders, and these can wait
+    // for locks that the unbind holds.
+    // SAFETY: `Decoder::new()` initializes the lock before another module can register a handler.
     unsafe(uninit) static HANDLERS: Mutex<KVec<Arc<Entry>>> = KVec::new();
 }
 
-/// The registration of a handler. Once it is dropped, the handler is not running, and never runs
-/// again.
+/// The registration of a handler. Once the registration is dropped, the handler is not running, and
+/// never runs again.
 pub struct Registration(Arc<Entry>);
 
 impl Registration {
@@ -114,6 +117,8 @@ unsafe impl Send for Decoder {}
 unsafe impl Sync for Decoder {}
 
 impl Decoder {
+    /// Registers the decoder with the chain.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
@@ -134,7 +139,8 @@ impl Decoder {
             GFP_KERNEL,
         )?;
 
-        // SAFETY: This is called once, before `HANDLERS` is used, by the safety requirements.
+        // SAFETY: `Decoder::new()` is called once, before `HANDLERS` is used, by the safety
+        // requirements.
         unsafe { HANDLERS.init() };
         // INVARIANT: `mce_register_decode_chain()` registers the block.
         // SAFETY: The block is pinned, and the drop of `Decoder` unregisters it before it is freed.
@@ -145,8 +151,8 @@ impl Decoder {
 
 impl Drop for Decoder {
     fn drop(&mut self) {
-        // SAFETY: The block is registered by the type invariants. The function waits until the
-        // chain is not running.
+        // SAFETY: The block is registered by the type invariants. `mce_unregister_decode_chain()`
+        // waits until the chain is not running.
         unsafe { bindings::mce_unregister_decode_chain(self.0.get()) };
         // The kernel does not drop statics, so free the vector here.
         *HANDLERS.lock() = KVec::new();
@@ -188,7 +194,8 @@ unsafe fn memory_error_of(mce: *mut bindings::mce) -> Option<ByteRange<space::Ph
     // The privilege level of the code segment: 3 is user space.
     const USER: u8 = 3;
 
-    // SAFETY: `mce` is valid by the safety requirements. The functions only read the record.
+    // SAFETY: `mce` is valid by the safety requirements, and the three `mce_…()` functions only
+    // read the record.
     let is_kernel_error = unsafe {
         (*mce).kflags & IS_MEMORY_FAILURE == 0
             && (*mce).cs & USER != USER
@@ -199,7 +206,7 @@ unsafe fn memory_error_of(mce: *mut bindings::mce) -> Option<ByteRange<space::Ph
 
     // SAFETY: `mce` is valid by the safety requirements.
     let (address, misc) = unsafe { ((*mce).addr, (*mce).misc) };
-    // SAFETY: The macros have no preconditions.
+    // SAFETY: `MCI_ADDR_PHYSADDR` is a number, and `MCI_MISC_ADDR_LSB()` only computes.
     let (address, shift) = unsafe {
         (
             address & bindings::MCI_ADDR_PHYSADDR(),

@@ -56,23 +56,23 @@ use crate::{
 pub struct Flags(c_int);
 
 impl Flags {
-    /// No flag: a found error, which no process has consumed yet.
+    /// No flag: no process has consumed the poison yet, as for a found error.
     pub const NONE: Self = Self(0);
 
     /// The caller of `memory_failure()` held a page reference, which `memory_failure()` has
     /// dropped.
     pub const COUNT_INCREASED: Self = Self::of(bindings::mf_flags_MF_COUNT_INCREASED);
 
-    /// The current process consumed the data and cannot continue.
+    /// The current process consumed the poison, and cannot continue.
     pub const ACTION_REQUIRED: Self = Self::of(bindings::mf_flags_MF_ACTION_REQUIRED);
 
     /// The kernel must signal the process, because the processor cannot resume it.
     pub const MUST_KILL: Self = Self::of(bindings::mf_flags_MF_MUST_KILL);
 
-    /// The failure is simulated, the memory is good.
+    /// The failure is simulated, and the memory is good.
     pub const SW_SIMULATED: Self = Self::of(bindings::mf_flags_MF_SW_SIMULATED);
 
-    /// The memory is about to be removed; it is still good.
+    /// The memory is about to be removed, and is still good.
     pub const MEM_PRE_REMOVE: Self = Self::of(bindings::mf_flags_MF_MEM_PRE_REMOVE);
 
     // CAST: Each flag is one of the lower bits of an `int`.
@@ -150,7 +150,7 @@ impl BitAnd for Flags {
 pub enum Reason {
     /// The device has no holder.
     NoHolder,
-    /// The device has a holder, which cannot find the owners of the range.
+    /// The holder declined, for example because it cannot find the owners of the range.
     NotSupported,
     /// The device is being removed.
     Removed,
@@ -347,17 +347,24 @@ impl Default for Counters {
 
 /// Signals processes that map pages of a DAX file, and marks the pages as poisoned.
 ///
-/// The current process, and each process that has early kill set (`PR_MCE_KILL`,
-/// `vm.memory_failure_early_kill`), gets SIGBUS with the address and size of its mapping if it maps
-/// one of the pages. The kernel unmaps a page from all processes before it signals the first one;
-/// if it has none to signal, it does not unmap the page. With [`Flags::MEM_PRE_REMOVE`] it signals
-/// every process that maps a page, and marks no page.
+/// For each page that a process has accessed through a mapping of the file, the kernel
 ///
-/// May sleep. The caller must hold no lock that a page fault on the file takes.
+/// 1. marks the page as poisoned,
+/// 2. finds the processes to signal: of those that map the page, the current process and each
+///    process that has early kill set (`PR_MCE_KILL`, `vm.memory_failure_early_kill`),
+/// 3. unmaps the page from all mappings of the file, unless it has found no process to signal,
+/// 4. sends SIGBUS, with the address and the size of the mapping, to the processes that it has
+///    found.
+///
+/// With [`Flags::MEM_PRE_REMOVE`] the kernel signals every process that maps a page, and marks no
+/// page.
+///
+/// May sleep. The caller must hold no lock that a page fault on the file takes. The kernel visits
+/// each page of the range, so the caller limits the range to the size of the file.
 ///
 /// # Errors
 ///
-/// - `EBUSY` if a page is not a DAX page any more.
+/// - `EBUSY` if the file does not use DAX.
 ///
 /// # Examples
 ///
@@ -388,7 +395,7 @@ pub fn kill_procs(file: &File, pages: PageRange<space::File>, flags: Flags) -> R
 ///
 /// # Errors
 ///
-/// - `EBUSY` if a page is not a DAX page any more.
+/// - `EBUSY` if the file does not use DAX.
 ///
 /// # Safety
 ///

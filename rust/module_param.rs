@@ -130,7 +130,7 @@ macro_rules! string_param {
             #[link_section = "__param"]
             #[used(compiler)]
             static ENTRY: $crate::module_param::Entry = $crate::module_param::Entry::new(
-                // The name must be a C string at build time.
+                // `Entry::new()` needs the name as a C string, in a constant.
                 match ::core::ffi::CStr::from_bytes_with_nul(
                     ::core::concat!(::core::stringify!($name), "\0").as_bytes(),
                 ) {

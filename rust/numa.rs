@@ -10,8 +10,8 @@ use crate::bindings;
 
 /// A NUMA node to allocate memory on.
 ///
-/// The kernel uses the number as an index of a table without a check. The number of no node would
-/// make it access other memory.
+/// The kernel indexes a table with the number of the node, without a check. A number that is no
+/// node would make it access other memory.
 ///
 /// # Invariants
 ///
@@ -20,7 +20,7 @@ use crate::bindings;
 pub struct Node(c_int);
 
 impl Node {
-    /// Any node.
+    /// No particular node: the kernel chooses.
     // INVARIANT: `self.0` is `NUMA_NO_NODE`.
     pub const ANY: Self = Self(bindings::NUMA_NO_NODE);
 

@@ -67,12 +67,13 @@ const _: () = assert!(PAGE_SHIFT as usize == kernel::page::PAGE_SHIFT);
 pub trait Operations: Send + Sync + 'static {
     /// Handles a memory failure.
     ///
-    /// Called in process context under the kernel's global `mf_mutex`. It may sleep, but must not
-    /// wait for another memory failure. It can be called before [`PageMap::new()`] has returned.
+    /// The kernel calls this in process context, under its global `mf_mutex`. The method may sleep,
+    /// but must not wait for another memory failure. The kernel can call it before the initializer
+    /// that [`PageMap::new()`] returns has finished.
     fn memory_failure(&self, frames: Frames<'_>, flags: Flags) -> Outcome;
 }
 
-/// Frames of a page map that is mapped.
+/// Page frames of a [`PageMap`].
 ///
 /// # Invariants
 ///
@@ -114,9 +115,9 @@ unsafe fn set_node_and_zone(
     reserved: PageRange<space::Physical>,
     data: PageRange<space::Physical>,
 ) {
-    // SAFETY: Both ranges are mapped by the safety requirements, so their frames have an entry in
-    // the array of `struct page`s. `memmap_init_zone_device()` has initialized the entries of the
-    // data. No other code uses the entries of `reserved`.
+    // SAFETY: Both ranges are mapped by the safety requirements, so each of their frames has a
+    // `struct page`. `memmap_init_zone_device()` has initialized those of the data. No other code
+    // uses those of `reserved`.
     unsafe {
         let flags = (*bindings::pfn_to_page(data.start() as c_ulong)).flags;
 
@@ -136,7 +137,7 @@ fn frame_numbers(frames: PageRange<space::Physical>) -> impl Iterator<Item = c_u
 ///
 /// C: `memremap_compat_align()`
 pub fn alignment() -> u64 {
-    // SAFETY: The function returns a constant of the architecture.
+    // SAFETY: `memremap_compat_align()` returns a constant of the architecture.
     let align = unsafe { bindings::memremap_compat_align() };
 
     // CAST: An `unsigned long` has 64 bits here.
@@ -145,25 +146,28 @@ pub fn alignment() -> u64 {
 
 /// A range of physical memory with page frames.
 ///
-/// It is the memory of a DAX device. The device consists of the data in the range, without the part
-/// that is reserved. It derefs to [`Mapped`], which reads and writes the data.
+/// A page map is the memory of a DAX device. The device consists of the data in the range, without
+/// the part that is reserved. A `PageMap` dereferences to [`Mapped`], which reads and writes the
+/// data.
 ///
-/// The drop takes the pages away from files that use them, waits for other users of the pages and
-/// for running callbacks, and removes the pages. The DAX device on top must be dead: its holder was
-/// notified of the removal ([`Flags::MEM_PRE_REMOVE`]), and no file gets a page any more.
+/// The drop removes the pages from the files that use them, waits for other users of the pages and
+/// for running callbacks, and then removes the `struct page`s. The DAX device above must be dead:
+/// its holder was notified of the removal ([`Flags::MEM_PRE_REMOVE`]), and no file gets a page any
+/// more. This holds if the map is part of the data of the
+/// [device](crate::dax::device::Registration).
 ///
-/// The memory exists as long as the page map, because its [`Claim`] keeps the namespace bound. So
-/// an access does not check whether the namespace is bound.
+/// The [`Claim`] in the page map keeps the namespace bound, so the memory exists as long as the
+/// page map. So an access does not check whether the namespace is bound.
 ///
 /// # Invariants
 ///
 /// - `memremap_pages()` has mapped `pgmap`.
-/// - `mapped` is the memory of `frames`, which are the frames of the data. They have `struct page`s
-///   as long as `self` exists.
+/// - `mapped` is the memory of `frames`, which are the frames of the data. These frames have
+///   `struct page`s as long as `self` exists.
 #[pin_data(PinnedDrop)]
 pub struct PageMap<T: Operations> {
-    // The callback can use `ops` and `failures` as soon as `pgmap` is mapped, so they are
-    // initialized before it.
+    // The callback can use `ops` and `failures` as soon as `pgmap` is mapped, so `new()`
+    // initializes both before `pgmap`.
     ops: T,
     #[pin]
     failures: Mutex<FailureState>,
@@ -171,7 +175,7 @@ pub struct PageMap<T: Operations> {
     pgmap: Opaque<bindings::dev_pagemap>,
     mapped: Mapped,
     frames: PageRange<space::Physical>,
-    // The memory of the pages. Released last.
+    // The claim of the memory of the pages. The drop releases it last.
     _claim: Claim,
 }
 
@@ -187,7 +191,8 @@ struct FailureState {
 // `Operations`.
 unsafe impl<T: Operations> Send for PageMap<T> {}
 
-// SAFETY: `ops` is `Sync` by the bounds of `Operations`. The other fields are constant or `Sync`.
+// SAFETY: `ops` is `Sync` by the bounds of `Operations`. `failures` and `mapped` are `Sync`. Only C
+// uses `pgmap`, and the other fields do not change.
 unsafe impl<T: Operations> Sync for PageMap<T> {}
 
 impl<T: Operations> PageMap<T> {
@@ -301,15 +306,17 @@ impl<T: Operations> PageMap<T> {
         })
     }
 
-    /// Makes the frames of `pages` present in the kernel's linear map, so that they can be written.
-    /// The machine check handler may have removed them. The frames keep their poison mark.
+    /// Makes the frames of `pages` present in the kernel's linear map. The kernel removes a failed
+    /// frame from the linear map after a machine check, and a write to an absent frame crashes the
+    /// kernel. The frames keep their poison mark.
     ///
     /// # Errors
     ///
     /// - `ENXIO` if none of the pages lies in the map.
     pub fn make_present(&self, pages: PageRange<space::Device>) -> Result {
-        // A previous driver may have left a frame absent from the linear map, and its poison mark
-        // was in its own `struct page`. So do not check our mark.
+        // A previous driver of the memory can have left a frame absent from the linear map. The
+        // poison mark of the frame was in the `struct page` of that driver, and is gone. So this
+        // does not depend on the mark.
         for pfn in frame_numbers(self.access(pages)?.frames) {
             // SAFETY: `access()` has checked that the frame lies in this map, so it belongs to the
             // linear map.
@@ -333,8 +340,8 @@ impl<T: Operations> PageMap<T> {
     }
 
     /// Makes the frames present that the machine check handler removed from the kernel's linear
-    /// map. Otherwise the next driver of the memory would crash the kernel by an access to one of
-    /// them.
+    /// map. Otherwise an access to such a frame by the next driver of the memory would crash the
+    /// kernel.
     fn restore_linear_map(&self) {
         for pfn in frame_numbers(self.frames) {
             // SAFETY: `frames` have `struct page`s by the type invariants, so they belong to the
@@ -344,7 +351,8 @@ impl<T: Operations> PageMap<T> {
                     bindings::clear_mce_nospec(pfn);
                 }
             }
-            // SAFETY: Only the drop calls this, in a context that may sleep.
+            // SAFETY: `cond_resched()` requires only a context that may sleep, and the drop sleeps,
+            // too.
             unsafe { bindings::cond_resched() };
         }
     }
@@ -362,8 +370,9 @@ impl<T: Operations> Deref for PageMap<T> {
 #[pinned_drop]
 impl<T: Operations> PinnedDrop for PageMap<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: `frames` have `struct page`s by the type invariants. The owner of a page map
-        // kills the DAX device on top before it drops the map.
+        // SAFETY: `frames` have `struct page`s by the type invariants. Files get pages only from
+        // `dax::Operations::direct_access()`, whose `Access` borrows the data of the DAX device. So
+        // these data keep the map, and they are dropped after `kill_dax()`.
         unsafe { users::revoke(self.frames) };
 
         let had_failure = {
@@ -373,7 +382,8 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
             failures.had_failure
         };
 
-        // No callback is running, and later ones decline. So no frame is marked after this.
+        // No callback is running, and later callbacks decline. So no callback marks a frame after
+        // this.
         if had_failure {
             self.restore_linear_map();
         }

@@ -203,7 +203,8 @@ impl<S: Space, U: Unit> Range<S, U> {
     /// The first byte or page after the range.
     #[inline]
     pub const fn end(self) -> u64 {
-        // This does not wrap around by the type invariants. `wrapping_add()` makes it total.
+        // By the type invariants the sum does not wrap around. `wrapping_add()` makes the function
+        // total.
         self.start.wrapping_add(self.len)
     }
 

@@ -3,9 +3,8 @@
 //! Values with a single writer and many readers.
 //!
 //! The writer reads the value without a lock, because no other code changes it. So readers can read
-//! while the writer prepares a change and writes it to a device. They wait only while the writer
-//! changes the value. `kernel::sync` has no such lock. It is similar to the "intent" lock of
-//! bcachefs (`fs/bcachefs/six.h`), but that has no fixed writer.
+//! while the writer prepares a change and writes the change to a device. Readers wait only while
+//! the writer changes the value. `kernel::sync` has no such lock.
 //!
 //! C header: [`include/linux/rwsem.h`](srctree/include/linux/rwsem.h)
 
@@ -55,8 +54,8 @@ struct Shared<T> {
 // which needs `T: Send`. References on several threads share the value, which needs `T: Sync`.
 unsafe impl<T: Send + Sync> Send for Shared<T> {}
 
-// SAFETY: `struct rw_semaphore` synchronizes accesses to the value. The bounds are the same as for
-// `Send`.
+// SAFETY: `struct rw_semaphore` synchronizes accesses to the value. The last reference drops the
+// value, which needs `T: Send`, and references share the value, which needs `T: Sync`.
 unsafe impl<T: Send + Sync> Sync for Shared<T> {}
 
 impl<T> Shared<T> {

@@ -17,7 +17,7 @@ use crate::bindings;
 ///
 /// # Invariants
 ///
-/// `self.0` points to a valid node, of which `self` owns a reference.
+/// `self.0` points to a valid node, and `self` owns a reference to it.
 pub(crate) struct SysfsFile(NonNull<bindings::kernfs_node>);
 
 // SAFETY: `kernfs_put()` may be called on any thread.
@@ -38,7 +38,8 @@ impl SysfsFile {
             bindings::kernfs_find_and_get_ns((*device).kobj.sd, name.as_char_ptr(), ptr::null())
         };
 
-        // INVARIANT: `kernfs_find_and_get_ns()` returns null, or a node with a reference for us.
+        // INVARIANT: `kernfs_find_and_get_ns()` returns null, or a node with a reference that the
+        // caller owns.
         NonNull::new(file).map(Self)
     }
 

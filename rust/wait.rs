@@ -23,7 +23,7 @@ use kernel::{
 
 use crate::bindings;
 
-/// Returns an error if the current task is killed.
+/// Checks that the current task is not killed.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ pub(crate) fn check_killed() -> Result {
 ///     GFP_KERNEL,
 /// )?;
 ///
-/// // The wait sees a notification that comes right after the unlock.
+/// // A notification right after the unlock ends the wait.
 /// gate.opened.wait(Delta::from_secs(1000), || gate.open())?;
 /// gate.pass()?;
 /// // There is no notification, so the timeout ends the wait.
@@ -100,10 +100,10 @@ pub struct WaitQueue {
     head: Opaque<bindings::wait_queue_head>,
 }
 
-// SAFETY: The functions of a wait queue may be called on any thread.
+// SAFETY: `add_wait_queue()`, `remove_wait_queue()` and `__wake_up()` may be called on any thread.
 unsafe impl Send for WaitQueue {}
 
-// SAFETY: The functions of a wait queue take its lock.
+// SAFETY: `add_wait_queue()`, `remove_wait_queue()` and `__wake_up()` take the lock of the queue.
 unsafe impl Sync for WaitQueue {}
 
 impl WaitQueue {
@@ -124,9 +124,9 @@ impl WaitQueue {
         })
     }
 
-    /// Waits for [`notify_all()`](Self::notify_all), for `timeout` at most. Before the wait it
-    /// calls `unlock`, which must release the lock of the data. The wait ends at any notification
-    /// after that.
+    /// Waits for [`notify_all()`](Self::notify_all), for `timeout` at most. Calls `unlock` before
+    /// the wait. `unlock` must release the lock of the data. A notification after the call of
+    /// `unlock` ends the wait, even if it comes before the task sleeps.
     ///
     /// The wait can end without the expected change, so the caller must check the data again.
     ///
@@ -136,7 +136,7 @@ impl WaitQueue {
     ///
     /// C: `wait_woken()`
     pub fn wait(&self, timeout: Delta, unlock: impl FnOnce()) -> Result {
-        // CAST: `max(0)` makes it not negative.
+        // CAST: `max(0)` makes the number not negative.
         let timeout = msecs_to_jiffies(timeout.as_millis_ceil().max(0) as Msecs);
         let entry = Opaque::new(bindings::wait_queue_entry {
             flags: 0,

@@ -2,8 +2,8 @@
 
 //! Work items that do not run after their worker is dropped.
 //!
-//! `kernel::workqueue` has no way to wait for a work item: a queued item can run after its module
-//! is unloaded.
+//! `kernel::workqueue` cannot cancel a work item or wait for it: a queued item can run after its
+//! module is unloaded.
 //!
 //! C header: [`include/linux/workqueue.h`](srctree/include/linux/workqueue.h)
 
@@ -66,13 +66,15 @@ use crate::bindings;
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Item: Send + Sync + 'static {
-    /// Called in process context, by one thread at a time. It may sleep, and may take long.
+    /// Runs the work item. Called in process context, by one thread at a time. The function may
+    /// sleep, and may take long.
     ///
-    /// It must not drop its [`Worker`]: the drop would wait for this function.
+    /// The function must not drop its [`Worker`]: the drop would wait for the function.
     fn run(&self);
 }
 
-/// The owner of a work item. Once it is dropped, the item is not running, and never runs again.
+/// The owner of a work item. Once the owner is dropped, the item is not running, and never runs
+/// again.
 pub struct Worker<T: Item>(Arc<Inner<T>>);
 
 impl<T: Item> Worker<T> {
@@ -117,7 +119,7 @@ impl<T: Item> Drop for Worker<T> {
     }
 }
 
-/// A handle to queue a work item, and to access its data. It can outlive the [`Worker`].
+/// A handle to queue a work item, and to access its data. A handle can outlive the [`Worker`].
 pub struct Handle<T: Item>(Arc<Inner<T>>);
 
 impl<T: Item> Handle<T> {
@@ -131,19 +133,20 @@ impl<T: Item> Handle<T> {
         self.queue_after(Delta::ZERO);
     }
 
-    /// Queues the item to run after `delay`. If the item is already queued, its time does not
-    /// change.
+    /// Queues the item to run after `delay`, rounded up to milliseconds. If the item is already
+    /// queued, its time does not change.
     ///
     /// Otherwise the same as [`queue()`](Self::queue).
     ///
     /// C: `queue_delayed_work()`
     pub fn queue_after(&self, delay: Delta) {
-        // CAST: `max(0)` makes it not negative.
+        // CAST: `max(0)` makes the number not negative.
         let jiffies = msecs_to_jiffies(delay.as_millis_ceil().max(0) as Msecs);
 
         // CAST: `WORK_CPU_UNBOUND` is 8192 at most.
-        // SAFETY: `work` is initialized by the type invariants of `Inner`. It stays valid until it
-        // has run, because the worker has a reference to it, and its drop waits.
+        // SAFETY: `work` is initialized by the type invariants of `Inner`. `Inner` stays valid
+        // until the work has run: the worker has a reference to it, and the drop of the worker
+        // waits for the work.
         unsafe {
             bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -184,10 +187,12 @@ struct Inner<T> {
     item: T,
 }
 
-// SAFETY: The functions of the workqueue may be called on any thread, and `item` is `Send`.
+// SAFETY: `queue_delayed_work_on()`, `flush_delayed_work()` and `disable_delayed_work_sync()` may
+// be called on any thread, and `item` is `Send`.
 unsafe impl<T: Send> Send for Inner<T> {}
 
-// SAFETY: The functions of the workqueue synchronize themselves, and `item` is `Sync`.
+// SAFETY: `queue_delayed_work_on()`, `flush_delayed_work()` and `disable_delayed_work_sync()` may
+// run at the same time on any threads, and `item` is `Sync`.
 unsafe impl<T: Sync> Sync for Inner<T> {}
 
 /// # Safety
@@ -195,7 +200,7 @@ unsafe impl<T: Sync> Sync for Inner<T> {}
 /// Only the workqueue may call this, for the `work` of an [`Inner<T>`].
 unsafe extern "C" fn run<T: Item>(work: *mut bindings::work_struct) {
     // SAFETY: The `struct work_struct` is the first field of the `struct delayed_work`, which is
-    // the first field of an `Inner<T>`. The worker has a reference to it until
+    // the first field of an `Inner<T>`. The worker has a reference to the `Inner<T>` until
     // `disable_delayed_work_sync()` has waited for this function.
     let inner = unsafe { &*work.cast::<Inner<T>>() };
 

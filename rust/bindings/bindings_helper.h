@@ -38,7 +38,7 @@
 #include "nd.h"
 #include "pfn.h"
 
-/* `bindgen` gets confused at certain things. */
+/* bindgen cannot evaluate these macros, so each constant gets a helper. */
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_WRITE_CACHE = BLK_FEAT_WRITE_CACHE;
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_FUA = BLK_FEAT_FUA;
 const blk_features_t RUST_CONST_HELPER_BLK_FEAT_DAX = BLK_FEAT_DAX;

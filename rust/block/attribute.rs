@@ -200,13 +200,13 @@ impl<T> Attribute<T> {
         let data = unsafe { Self::data(dev) };
 
         let len = match kind {
-            // SAFETY: `buf` is a buffer of a page from sysfs.
+            // SAFETY: `buf` is the page that sysfs passes to `show()`.
             Kind::Number(show) => unsafe { emit_number(buf, show(data)) },
-            // SAFETY: `buf` is a buffer of a page from sysfs.
+            // SAFETY: `buf` is the page that sysfs passes to `show()`.
             Kind::Flag(show, _) => unsafe { emit_number(buf, show(data).into()) },
-            // SAFETY: `buf` is a buffer of a page from sysfs.
+            // SAFETY: `buf` is the page that sysfs passes to `show()`.
             Kind::Choice(words, show, _) => unsafe { emit_words(buf, words, show(data)) },
-            // SAFETY: `buf` is a buffer of a page from sysfs.
+            // SAFETY: `buf` is the page that sysfs passes to `show()`.
             Kind::Badblocks(list, _) => unsafe { emit_badblocks(buf, list(data)) },
         };
 
@@ -256,7 +256,7 @@ impl<T> Attribute<T> {
     }
 }
 
-/// Prints a number, and returns the length of the line.
+/// Prints a number. Returns the length of the line in bytes.
 ///
 /// # Safety
 ///
@@ -267,7 +267,8 @@ unsafe fn emit_number(buf: *mut c_char, number: u64) -> c_int {
     unsafe { bindings::sysfs_emit(buf, c"%llu\n".as_char_ptr(), number) }
 }
 
-/// Prints `words`, with the one of index `chosen` in brackets, and returns the length of the line.
+/// Prints `words`, the word with the index `chosen` in brackets. Returns the length of the line in
+/// bytes.
 ///
 /// # Safety
 ///
@@ -289,14 +290,14 @@ unsafe fn emit_words(buf: *mut c_char, words: &[&CStr], chosen: usize) -> c_int 
         len = len.saturating_add(added);
     }
 
-    // The newline replaces the last blank.
+    // The newline replaces the blank after the last word.
     let end = len.saturating_sub(1);
 
     // SAFETY: `buf` is a buffer of a page from sysfs by the safety requirements.
     end.saturating_add(unsafe { bindings::sysfs_emit_at(buf, end, c"\n".as_char_ptr()) })
 }
 
-/// Prints the ranges that fit in a page, and returns the length of the text.
+/// Prints the ranges that fit in a page. Returns the length of the text in bytes.
 ///
 /// # Safety
 ///
@@ -315,9 +316,9 @@ unsafe fn emit_badblocks(buf: *mut c_char, list: &Badblocks) -> c_int {
         return len as c_int;
     }
 
-    // The text did not fit: `badblocks_show()` counts the last line as a whole, but truncates it.
-    // sysfs expects less than a page, and a truncated number would be wrong. So the last line is
-    // dropped.
+    // The text does not fit in the page: `badblocks_show()` has truncated the last line, but counts
+    // the whole line. sysfs expects less than a page, and a truncated number would be wrong. So
+    // this function drops the last line.
     //
     // SAFETY: `buf` is a page by the safety requirements, and `badblocks_show()` has filled it.
     let text = unsafe { core::slice::from_raw_parts(buf.cast::<u8>(), LAST) };
@@ -347,6 +348,8 @@ fn parse_sectors(text: &CStr) -> Result<ByteRange<space::Device>> {
     ByteRange::new(bytes(first)?, bytes(count)?).ok_or(EINVAL)
 }
 
+/// Parses a boolean, as `kstrtobool()` does.
+///
 /// # Errors
 ///
 /// - `EINVAL` if the text is not a boolean.
@@ -365,7 +368,7 @@ fn parse_bool(text: &CStr) -> Result<bool> {
 /// - `EINVAL` if `text` is none of `words`.
 fn parse_word(text: &CStr, words: &[&CStr]) -> Result<usize> {
     let index = words.iter().position(|word| {
-        // SAFETY: Both are C strings.
+        // SAFETY: `text` and `word` are C strings by the type invariants of `CStr`.
         unsafe { bindings::sysfs_streq(text.as_char_ptr(), word.as_char_ptr()) }
     });
 
@@ -397,6 +400,8 @@ pub(super) struct Table {
 }
 
 impl Table {
+    /// Makes the arrays for the attributes in the disk's directory, and for those in its groups.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.

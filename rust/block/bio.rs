@@ -194,7 +194,7 @@ impl Drop for Bio {
     }
 }
 
-/// Measures the time of a bio. When dropped, it adds the time to the disk's I/O statistics.
+/// Measures the time of a bio. The drop adds the time to the disk's I/O statistics.
 pub struct Accounting<'a> {
     bio: &'a Bio,
     start: c_ulong,
@@ -242,8 +242,8 @@ pub struct Segments<'a, D> {
 impl<'a, D> Iterator for Segments<'a, D> {
     type Item = Segment<'a, D>;
 
-    // As in `bio_for_each_bvec()`, each entry is one segment, because the pages of an entry are
-    // contiguous in the kernel's linear map.
+    // Each entry is one segment, as in `bio_for_each_bvec()`: the pages of an entry are contiguous
+    // in the kernel's linear map.
     #[inline]
     fn next(&mut self) -> Option<Segment<'a, D>> {
         loop {
@@ -367,7 +367,8 @@ mod tests {
         bio: &mut bindings::bio,
         f: impl FnOnce(Segments<'_, Source>) -> Result,
     ) -> Result {
-        // SAFETY: `bio` is valid. Neither the caller nor the `ManuallyDrop` completes it.
+        // SAFETY: `bio` is a valid bio on the stack. Neither the caller nor the `ManuallyDrop`
+        // completes it.
         let bio = ManuallyDrop::new(unsafe { Bio::from_raw(NonNull::from(bio)) });
 
         match bio.transfer()? {

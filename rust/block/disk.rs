@@ -51,14 +51,14 @@ use super::{
     DiskRef, //
 };
 
-/// What a disk can do. Combine with `|`.
+/// What a disk can do. Combine features with `|`.
 #[derive(Clone, Copy)]
 pub struct Features(bindings::blk_features_t);
 
 impl Features {
     /// Writes can stay in a cache until a flush.
     pub const WRITE_CACHE: Self = Self(bindings::BLK_FEAT_WRITE_CACHE);
-    /// A single write can be made durable.
+    /// A write with `REQ_FUA` is durable when its bio ends, see [`Bio::is_fua()`].
     pub const FUA: Self = Self(bindings::BLK_FEAT_FUA);
     /// Bios are completed in the context that submits them.
     pub const SYNCHRONOUS: Self = Self(bindings::BLK_FEAT_SYNCHRONOUS);
@@ -127,6 +127,11 @@ impl Disk {
         unsafe { DiskRef::get(self.0) }
     }
 
+    /// Sets the name of a disk that is not added yet.
+    ///
+    /// # Errors
+    ///
+    /// - `EINVAL` if the name is longer than 31 bytes.
     fn set_name(&self, name: &CStr) -> Result {
         // SAFETY: `self.0` points to a valid disk by the type invariants. No other code uses the
         // name before the disk is added.
@@ -158,7 +163,7 @@ pub trait Operations: Send + Sync + Sized + 'static {
     /// Groups of attributes, each a subdirectory of the disk's directory in sysfs.
     const GROUPS: &'static [Group<Self>] = &[];
 
-    /// Handles a bio. Called in the context that submitted it; may sleep.
+    /// Handles a bio. Called in the context that submitted the bio. May sleep.
     fn submit_bio(&self, bio: Bio);
 }
 
@@ -175,8 +180,9 @@ pub struct Config<'a> {
 
 /// A visible disk.
 ///
-/// Dropping it removes the disk and waits for running calls of [`Operations::submit_bio()`]. The
-/// block layer fails later bios without calling the driver.
+/// The drop removes the disk, and waits for running calls of [`Operations::submit_bio()`]. The
+/// block layer fails later bios without calling the driver. Do not drop a registration in
+/// `submit_bio()`: the drop would wait for this call.
 ///
 /// # Invariants
 ///
@@ -219,8 +225,8 @@ impl<T: Operations> Registration<T> {
         disk.set_name(config.name)?;
 
         // SAFETY: `disk` points to a valid disk by the type invariants of `Disk`, and no other code
-        // uses it before `device_add_disk()`. The new `Registration` keeps `data` and the list of
-        // bad blocks until the disk is removed. The table of operations is static.
+        // uses these fields before `device_add_disk()`. The new `Registration` keeps `data` and the
+        // list of bad blocks until the disk is removed. The table of operations is static.
         unsafe {
             let disk = disk.as_raw();
 

@@ -32,15 +32,15 @@ use crate::{
     },
 };
 
-/// A block device that [`open()`](Self::open) has opened by its path: a disk or a partition. It is
-/// closed when dropped.
+/// A block device that [`open()`](Self::open) has opened by its path: a disk or a partition. The
+/// drop closes the device.
 ///
 /// # Invariants
 ///
 /// `self.0` is an open file that `bdev_file_open_by_path()` returned.
 pub struct DeviceFile(NonNull<bindings::file>);
 
-// SAFETY: The file may be used and closed on any thread.
+// SAFETY: `bdev_fput()` may be called on any thread.
 unsafe impl Send for DeviceFile {}
 
 // SAFETY: The methods of a shared `DeviceFile` only read the block device and take references to
@@ -54,7 +54,9 @@ impl DeviceFile {
     ///
     /// - `ENOENT` if there is no file at `path`.
     /// - `ENOTBLK` if the file is not a block device.
+    /// - `EACCES` if the filesystem of `path` is mounted with `nodev`.
     /// - `ENXIO` if the device was removed.
+    /// - `ENOMEM` if memory is short.
     pub fn open(path: &CStr) -> Result<Self> {
         // SAFETY: `path` is a valid C string. The holder is null, so the operations may be null,
         // too.
@@ -98,6 +100,8 @@ impl Drop for DeviceFile {
 pub struct OpenDevice(Opaque<bindings::block_device>);
 
 impl OpenDevice {
+    /// Borrows an open block device from C.
+    ///
     /// # Safety
     ///
     /// `bdev` must be valid and open for the duration of `'a`.
@@ -159,8 +163,8 @@ impl OpenDevice {
 
 /// A reference to a block device of any driver. It does not prevent the removal of the disk.
 ///
-/// It holds the inode and not the `struct device`, because the last put of a `struct device` calls
-/// into the module of the disk's driver, which may be unloaded by then.
+/// This is a reference to the inode and not to the `struct device`, because the last put of a
+/// `struct device` calls into the module of the disk's driver, which may be unloaded by then.
 ///
 /// # Invariants
 ///
@@ -289,8 +293,8 @@ impl DiskRef {
         let mut properties = [property.as_char_ptr().cast_mut(), ptr::null_mut()];
 
         // SAFETY: The disk is in memory by the type invariants. Its device was initialized with it,
-        // in `__alloc_disk_node()`. The function fails if the device is not added, and changes
-        // neither the array nor the text.
+        // in `__alloc_disk_node()`. `kobject_uevent_env()` fails if the device is not added, and
+        // changes neither the array nor the text.
         to_result(unsafe {
             bindings::kobject_uevent_env(
                 &raw mut (*(*self.as_raw()).part0).bd_device.kobj,

@@ -26,6 +26,7 @@ pub(crate) const fn create_callback<T: Create>() -> CreateFn {
     create::<T>
 }
 
+/// The type of `create()` of `struct inode_operations`.
 pub(crate) type CreateFn = unsafe extern "C" fn(
     *mut bindings::mnt_idmap,
     *mut bindings::inode,
@@ -55,7 +56,7 @@ unsafe extern "C" fn create<T: Create>(
 /// Checks what `dax_remap_file_range_prep()` returned.
 ///
 /// If the contents cannot be read, `dax_dedupe_file_range_compare()` of Linux 7.2 returns 1, the
-/// return value of its iterator, instead of the error. A caller that takes 1 for success would
+/// return value of its iterator, instead of the error. A caller that treats 1 as success would
 /// share extents that were not compared.
 ///
 /// # Errors

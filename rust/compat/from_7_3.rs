@@ -26,6 +26,7 @@ pub(crate) const fn create_callback<T: Create>() -> CreateFn {
     T::create
 }
 
+/// The type of `create()` of `struct inode_operations`.
 pub(crate) type CreateFn = unsafe extern "C" fn(
     *mut bindings::mnt_idmap,
     *mut bindings::inode,

@@ -9,7 +9,7 @@
 //!    attributes of the memory, and takes a [`Control`], for example for the code that will receive
 //!    memory failures.
 //! 2. [`Allocated::register()`] stores the driver's data and registers the device for a disk, so
-//!    that filesystems find it. It is available as a [`Device`] from then on.
+//!    that filesystems find it. The device is available as a [`Device`] from then on.
 //! 3. Dropping the [`Registration`] notifies the holder of the removal, then waits until no
 //!    operation is running. No operation starts afterwards.
 
@@ -190,14 +190,15 @@ impl Device {
         let device =
             unsafe { bindings::fs_dax_get_by_bdev(device.as_raw(), &mut start, holder, ops) };
 
-        // SAFETY: `fs_dax_get_by_bdev()` returns null, or a device with a reference for us.
+        // SAFETY: `fs_dax_get_by_bdev()` returns null, or a device with a reference that the caller
+        // owns.
         unsafe { Self::from_raw(device) }
     }
 
-    /// Returns the physical location of `pages` of the device. The result covers the pages from the
-    /// first one on whose frames are contiguous.
+    /// Returns the physical location of the first of `pages`, and of as many pages after it as have
+    /// contiguous frames.
     ///
-    /// Bad pages are included.
+    /// The result includes bad pages.
     ///
     /// # Errors
     ///
@@ -213,7 +214,7 @@ impl Device {
     ) -> Result<Window<space::Physical, space::Device, Pages>> {
         let mut first = 0;
 
-        // `AccessMode::Normal` would fail at bad pages, and those are the ones to locate.
+        // `AccessMode::Normal` fails at a bad page, but callers locate bad pages, too.
         // SAFETY: `addr` is null, and `first` is valid for a write.
         let count = unsafe {
             self.direct_access(
@@ -231,7 +232,8 @@ impl Device {
         Window::new(frames, pages).ok_or(ERANGE)
     }
 
-    /// Gives access to as many of `pages` as possible. Returns their number, which is not 0.
+    /// Gets access to the first of `pages`, and to as many pages after it as are contiguous.
+    /// Returns the number of pages, which is not 0.
     ///
     /// # Errors
     ///
@@ -251,8 +253,8 @@ impl Device {
         first: *mut c_ulong,
         _lock: &ReadLock,
     ) -> Result<u64> {
-        // nd_pmem counts the sectors of an access in an `unsigned int`. This many pages are 2^31
-        // sectors; twice as many would overflow it.
+        // nd_pmem counts the sectors of an access in an `unsigned int`. 2^28 pages are 2^31
+        // sectors, and 2^29 pages would overflow the count.
         const MAX_PAGES: u64 = 1 << 28;
 
         // SAFETY: `self.0` is valid by the type invariants, and `_lock` proves that `dax_srcu` is
@@ -282,6 +284,7 @@ impl Device {
     ///
     /// - `EIO` if the page is bad and cannot be cleared.
     /// - `ENXIO` if the device is dead.
+    /// - `EOPNOTSUPP` if the device has no operations.
     ///
     /// C: `dax_zero_page_range()`
     pub(crate) fn zero_page(&self, page: u64, _lock: &ReadLock) -> Result {
@@ -296,7 +299,7 @@ impl Device {
         !unsafe { bindings::dax_holder(self.as_raw()) }.is_null()
     }
 
-    /// Whether operations and notifications still reach the device.
+    /// Whether the device is alive: operations and notifications of a dead device fail.
     ///
     /// C: `dax_alive()`
     pub fn is_alive(&self, _lock: &ReadLock) -> bool {
@@ -322,7 +325,11 @@ impl Device {
 
 /// A read section of `dax_srcu`. `kill_dax()` waits for the end of the section before it returns.
 ///
-/// The kernel calls holders in such a section. Sections nest, and may sleep.
+/// The kernel calls the operations of a device and its holder in such a section. A thread may sleep
+/// in a section, and may enter another one.
+///
+/// A thread in a section must not drop the registration of a provider or of a holder, because the
+/// drop waits for all sections.
 ///
 /// # Invariants
 ///
@@ -349,9 +356,8 @@ impl Drop for ReadLock {
     }
 }
 
-/// A device that is killed when this is dropped: `kill_dax()` notifies its holder, lets no
-/// operation start any more, and waits for all readers of `dax_srcu`, which include running
-/// operations.
+/// A device that the drop kills: `kill_dax()` notifies the holder of the device, makes later
+/// operations fail, and waits for all readers of `dax_srcu`, which include running operations.
 pub(super) struct LiveDevice(ARef<Device>);
 
 impl LiveDevice {

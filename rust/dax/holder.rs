@@ -71,11 +71,11 @@ pub trait Holder: Send + Sync + 'static {
     /// [`Flags::MEM_PRE_REMOVE`] the range is the memory that is about to be removed: all of the
     /// block device, or the part of a device-mapper device that lies on a removed disk.
     ///
-    /// Called in process context in a read section of `dax_srcu`. It may sleep and may notify
-    /// another device's holder. It must not wait for a memory failure or for the removal of a DAX
-    /// device, so it must not drop a holder's or a provider's registration. For a failure from
-    /// `memory_failure()`, the caller also holds the kernel's global `mf_mutex`. Other calls can
-    /// run at the same time.
+    /// The kernel calls this in process context, in a read section of `dax_srcu`. The method may
+    /// sleep, and may notify another device's holder. It must not wait for a memory failure or for
+    /// the removal of a DAX device, so it must not drop a holder's or a provider's registration.
+    /// For a failure from `memory_failure()`, the caller also holds the kernel's global `mf_mutex`.
+    /// Other calls can run at the same time.
     ///
     /// The outcome passes through C as an errno, which has no place for a [`Reason`]: the notifier
     /// gets [`Reason::NotSupported`] instead.

@@ -43,6 +43,8 @@ pub(crate) struct Memory<'a> {
 }
 
 impl<'a> Memory<'a> {
+    /// Creates a value from its parts.
+    ///
     /// # Safety
     ///
     /// The type invariants must hold for the arguments.
@@ -65,7 +67,8 @@ impl<'a> Memory<'a> {
         self.len
     }
 
-    /// Fills `to` from the start of this memory. The kernel survives a read of bad memory here.
+    /// Fills `to` from the start of this memory. A machine check during the read makes the read
+    /// fail.
     ///
     /// # Errors
     ///
@@ -76,12 +79,12 @@ impl<'a> Memory<'a> {
             return Err(ERANGE);
         }
 
-        // SAFETY: `addr` is the address of at least `to.len()` bytes, by the check above. They are
-        // raw memory that other code may change at any time.
+        // SAFETY: `addr` is the address of at least `to.len()` bytes by the type invariants and the
+        // check above. The bytes are raw memory that other code may change at any time.
         unsafe { copy_mc(to.as_mut_ptr(), self.as_ptr(), to.len()) }
     }
 
-    /// Writes `from` to this memory, from its byte `at` on, past the CPU caches.
+    /// Writes `from` to this memory, from byte `at` of this memory on, past the CPU caches.
     ///
     /// # Errors
     ///
@@ -95,8 +98,8 @@ impl<'a> Memory<'a> {
             return Err(ERANGE);
         }
 
-        // SAFETY: `addr` is the address of at least `at + from.len()` bytes, by the check above.
-        // They are raw memory that other code may access at any time.
+        // SAFETY: `addr` is the address of at least `at + from.len()` bytes by the type invariants
+        // and the check above. The bytes are raw memory that other code may access at any time.
         unsafe {
             let to = self.as_ptr().add(at);
 
@@ -154,15 +157,16 @@ impl<'a> Memory<'a> {
             return Err(ERANGE);
         }
 
-        // SAFETY: Both are mapped memory of at least `self.len` bytes, by their type invariants and
-        // the check above. They are raw memory that other code may access at any time.
+        // SAFETY: `self` and `from` are mapped memory of at least `self.len` bytes, by the type
+        // invariants of `Memory` and the check above. Both are raw memory that other code may
+        // access at any time.
         unsafe { copy_mc(self.as_ptr(), from.as_ptr(), self.len) }
     }
 }
 
 impl Device {
-    /// Returns the memory of the bytes `range` of the device. The result covers the bytes from the
-    /// first one on that are contiguous.
+    /// Returns the memory of the first of the bytes `range` of the device, and of as many bytes
+    /// after it as are contiguous.
     ///
     /// # Errors
     ///
@@ -195,7 +199,8 @@ impl Device {
         // INVARIANT: `dax_direct_access()` returned the address of `count` pages, and never returns
         // 0 pages. `lock` holds `dax_srcu` for `'a`, and `kill_dax()` waits for it before the
         // driver unmaps the memory.
-        // SAFETY: The type invariants hold as said above. `in_page` lies in the first page.
+        // SAFETY: The type invariants of `Memory` hold by the `INVARIANT` comment above. `in_page`
+        // lies in the first page.
         // CAST: `in_page` is less than a page, and the length of mapped memory fits a `usize`.
         Ok(unsafe {
             Memory::new(
@@ -208,7 +213,7 @@ impl Device {
     }
 }
 
-/// Copies memory. The kernel survives a read of bad memory here.
+/// Copies memory. A machine check during the read makes the copy fail.
 ///
 /// # Errors
 ///

@@ -3,7 +3,8 @@
 //! The character device `/dev/daxmf`.
 //!
 //! Like `/dev/kmsg`, each read returns one record, and each reader starts with the oldest stored
-//! record. This file does not use `kernel::miscdevice`, because that does not support `poll()`.
+//! record. `kernel::miscdevice` does not support `poll()`, so this file has its own operations
+//! table.
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
@@ -135,7 +136,7 @@ impl Reader {
     /// - `EAGAIN` if there is no record and `is_blocking` is not set.
     /// - `ERESTARTSYS` if a signal arrived before a record.
     /// - `EINVAL` if `to` is too short for the record.
-    /// - `EFAULT` if `to` cannot be written.
+    /// - `EFAULT` if `to` cannot be written. The reader does not get this record again.
     /// - `ENOMEM` if memory is short.
     fn read(&self, to: UserSlice, is_blocking: bool) -> Result<usize> {
         let mut to = to.writer();
@@ -157,7 +158,8 @@ impl Reader {
             if line.len() > to.len() {
                 return Err(EINVAL);
             }
-            // Another thread may have read this record from the same file. Then read the next one.
+            // Another thread can have read this record from the same file. If so, read the next
+            // one.
             if self.next.cmpxchg(number, after, Relaxed).is_ok() {
                 return to.write_slice(line).map(|()| line.len());
             }
@@ -197,6 +199,8 @@ impl Drop for Reader {
     }
 }
 
+/// Borrows the reader of an open file.
+///
 /// # Safety
 ///
 /// [`open()`] must have opened `file`, and [`release()`] must not have run for it during `'a`.
@@ -216,8 +220,8 @@ unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file
     match KBox::new(Reader::new(log.clone()), GFP_KERNEL) {
         Ok(reader) => {
             // SAFETY: `misc_open()` passes a valid inode and a file that no other code uses yet.
-            // This overwrites the pointer to the misc device in `private_data`, which we do not
-            // need.
+            // The reader replaces the pointer to the misc device in `private_data`, which is not
+            // needed.
             unsafe {
                 (*file).private_data = reader.into_foreign();
                 bindings::stream_open(inode, file)
@@ -248,8 +252,8 @@ unsafe extern "C" fn read(
 ) -> isize {
     // SAFETY: `open()` has opened the file, and the VFS does not release it during a read.
     let reader = unsafe { reader(file) };
-    // SAFETY: The VFS passes a valid file. `stream_open()` made it a file without a position, so
-    // `fdget_pos()` need not take the `f_pos` lock for it.
+    // SAFETY: The VFS passes a valid file. `stream_open()` has made the file a stream
+    // (`FMODE_STREAM`), so no code uses the position that `f_pos_lock` protects.
     let is_blocking = unsafe { File::from_raw_file(file) }.flags() & O_NONBLOCK == 0;
     let to = UserSlice::new(UserPtr::from_ptr(to.cast()), len);
 
@@ -271,8 +275,8 @@ unsafe extern "C" fn poll(
     // SAFETY: `open()` has opened the file, and the VFS does not release it during a poll.
     let reader = unsafe { reader(file) };
     // SAFETY: The file is valid, and the table is valid or null, by the safety requirements.
-    // `stream_open()` made it a file without a position, so `fdget_pos()` need not take the `f_pos`
-    // lock for it.
+    // `stream_open()` has made the file a stream (`FMODE_STREAM`), so no code uses the position
+    // that `f_pos_lock` protects.
     let (table, file) = unsafe { (PollTable::from_raw(table), File::from_raw_file(file)) };
 
     table.register_wait(file, &reader.log.changed);

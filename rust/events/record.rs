@@ -132,7 +132,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// Truncates a disk name of `DISK_NAME_LEN` bytes or more, which no disk has.
+    /// Creates a record. `time` is in nanoseconds since 1970. A disk name of `DISK_NAME_LEN` bytes
+    /// or more is truncated; no disk has one.
     pub(super) fn new(
         time: i64,
         disk: &CStr,
@@ -163,7 +164,7 @@ impl Record {
     pub(super) fn trace(&self) {
         let text = |name: Option<&'static CStr>| name.unwrap_or_default().as_char_ptr();
 
-        // SAFETY: The function only reads the static key of the tracepoint.
+        // SAFETY: `trace_daxmf_event_enabled()` only reads the static key of the tracepoint.
         if !unsafe { bindings::trace_daxmf_event_enabled() } {
             return;
         }

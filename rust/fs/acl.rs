@@ -39,6 +39,8 @@ enum Kind {
 }
 
 impl Kind {
+    /// Converts a number of C, `ACL_TYPE_…`.
+    ///
     /// # Errors
     ///
     /// - `EINVAL` if there is no such kind.
@@ -86,18 +88,20 @@ struct Value {
 }
 
 impl Value {
+    /// Converts an ACL to the value of an extended attribute.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
     ///
     /// # Safety
     ///
-    /// `acl` must be valid, and `inode` an inode.
+    /// `inode` and `acl` must be valid.
     unsafe fn new(inode: *mut bindings::inode, acl: *const bindings::posix_acl) -> Result<Self> {
         let mut len = 0;
 
-        // SAFETY: `inode` and `acl` are valid by the safety requirements. A superblock has a user
-        // namespace.
+        // SAFETY: `inode` and `acl` are valid by the safety requirements. The superblock of an
+        // inode has a user namespace.
         let bytes = unsafe {
             bindings::posix_acl_to_xattr(
                 (*(*inode).i_sb).s_user_ns,
@@ -147,7 +151,8 @@ impl<T: FileSystem> NewInode<T> {
         let inode = self.as_raw();
         let mut labels = KVec::new();
 
-        // SAFETY: Both inodes are valid, and the new one has no other user.
+        // SAFETY: `directory` and `inode` are valid by their type invariants, and the new inode has
+        // no other user.
         to_result(unsafe {
             bindings::posix_acl_create(
                 directory.as_raw(),
@@ -161,7 +166,8 @@ impl<T: FileSystem> NewInode<T> {
         // caller.
         for (kind, acl) in [(Kind::Default, Acl(default)), (Kind::Access, Acl(access))] {
             if !acl.0.is_null() {
-                // SAFETY: `inode` is valid, and `acl.0` is a valid ACL.
+                // SAFETY: The new inode is valid, and `acl.0` is a valid ACL, by their type
+                // invariants.
                 let value = unsafe { Value::new(inode, acl.0) }?;
 
                 labels.push(Label::new(b"", kind.name(), value.bytes())?, GFP_KERNEL)?;
@@ -204,8 +210,8 @@ impl<T: FileSystem> LockedInode<T> {
             };
         }
         if kind == Kind::Access && !acl.is_null() {
-            // SAFETY: `idmap` and `acl` are valid by the safety requirements. The function sets
-            // `acl` to null if the mode expresses the whole ACL.
+            // SAFETY: `idmap` and `acl` are valid by the safety requirements.
+            // `posix_acl_update_mode()` sets `acl` to null if the mode expresses the whole ACL.
             to_result(unsafe {
                 bindings::posix_acl_update_mode(idmap, inode, &mut mode, &mut acl)
             })?;
@@ -225,7 +231,8 @@ impl<T: FileSystem> LockedInode<T> {
             Err(ENODATA) if bytes.is_none() => Ok(()),
             result => result,
         }?;
-        // SAFETY: The inode is valid, and `acl` is null or valid.
+        // SAFETY: The inode is valid by its type invariants, and `acl` is null or valid by the
+        // safety requirements.
         unsafe { bindings::set_cached_acl(inode, kind.as_raw(), acl) };
         self.refresh();
 
@@ -258,7 +265,7 @@ impl<T: FileSystem> VTable<T> {
         kind: c_int,
         is_rcu: bool,
     ) -> *mut bindings::posix_acl {
-        // The filesystem can sleep, which RCU path walk does not allow.
+        // RCU path walk does not allow sleeping, and the filesystem can sleep.
         if is_rcu {
             return ECHILD.to_ptr();
         }
@@ -268,7 +275,8 @@ impl<T: FileSystem> VTable<T> {
         let value = Kind::from_raw(kind).and_then(|kind| owner.fs().attribute(owner, kind.name()));
 
         match value {
-            // SAFETY: The inode is valid, and so is the user namespace of its superblock.
+            // SAFETY: The VFS passes a valid inode, so its superblock and the user namespace of the
+            // superblock are valid.
             Ok(value) => unsafe {
                 bindings::posix_acl_from_xattr(
                     (*(*inode).i_sb).s_user_ns,

@@ -56,8 +56,8 @@ impl<T: FileSystem> Inode<T> {
         self.fs().write_inode(self, &self.attributes())
     }
 
-    /// Marks the inode dirty after a failed write, unless the filesystem is shut down. The kernel
-    /// would not write the inode again otherwise.
+    /// Marks the inode dirty after a failed write, so that the kernel writes the inode again. Does
+    /// nothing if the filesystem is shut down.
     pub(super) fn write_later(&self) {
         if self.read().is_ok() {
             self.mark_dirty();
@@ -74,14 +74,15 @@ impl<T: FileSystem> LockedInode<T> {
             return;
         };
 
-        // The filesystem sets the times of directories. For other inodes, the VFS sets them, and
-        // has possibly not written them yet.
+        // The filesystem sets the times of directories. The VFS sets the times of other inodes, and
+        // may not have written them to the filesystem yet.
         if !self.is(bindings::S_IFDIR) {
             attributes.modified = self.modified();
             attributes.changed = attributes.changed.max(self.changed());
         }
 
-        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
+        // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
+        // holds its lock.
         unsafe {
             bindings::set_nlink(self.as_raw(), attributes.links);
             self.set_size(&attributes);
@@ -90,13 +91,13 @@ impl<T: FileSystem> LockedInode<T> {
         self.refresh_version(attributes.version);
     }
 
-    /// Counts a change after which the filesystem has the change counter `version`. The smaller one
-    /// of the two counters is set to the greater one.
+    /// Counts a change of the VFS inode. Then sets the smaller one of its change counter and of
+    /// `version`, the change counter in the filesystem, to the greater one.
     fn refresh_version(&self, version: u64) {
         self.count_change();
         match self.version() {
             known if known < version => {
-                // SAFETY: The inode is valid by its type invariants.
+                // SAFETY: `self` is a valid inode by the type invariants of `Inode`.
                 unsafe { bindings::inode_set_iversion_queried(self.as_raw(), version) };
             }
             known if known > version => self.mark_dirty(),
@@ -108,7 +109,7 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// # Errors
     ///
-    /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
+    /// - The errors of [`FileSystem::write_inode()`]. The VFS inode has its old attributes then.
     /// - The errors of `posix_acl_chmod()`.
     ///
     /// # Safety
@@ -147,11 +148,12 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// # Errors
     ///
-    /// - The errors of [`FileSystem::write_inode()`]. Nothing has changed then.
+    /// - The errors of [`FileSystem::write_inode()`]. The VFS inode has its old attributes then.
     pub(super) fn change_mode(&self, mode: bindings::umode_t) -> Result {
         let before = self.attributes();
 
-        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
+        // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
+        // holds its lock.
         unsafe { write_once(&raw mut (*self.as_raw()).i_mode, mode) };
         self.set_changed(self.now());
         self.count_change();
@@ -231,12 +233,12 @@ impl<T: FileSystem> VTable<T> {
             // which keeps `d_delete()` from removing the inode.
             let inode = unsafe { Inode::<T>::from_raw((*(*path).dentry).d_inode) };
 
-            // SAFETY: The inode is valid, and `stat` is valid for writes by the safety
-            // requirements.
+            // SAFETY: `inode` is valid by the type invariants of `Inode`, and `stat` is valid for
+            // writes by the safety requirements.
             unsafe { bindings::generic_fillattr(idmap, request_mask, inode.as_raw(), stat) };
 
-            // SAFETY: The inode is valid, and `stat` is valid for writes by the safety
-            // requirements.
+            // SAFETY: `inode` is valid by the type invariants of `Inode`, and `stat` is valid for
+            // writes by the safety requirements.
             unsafe {
                 bindings::generic_fill_statx_attr(inode.as_raw(), stat);
                 (*stat).attributes_mask |= u64::from(bindings::STATX_ATTR_NODUMP);
@@ -251,8 +253,8 @@ impl<T: FileSystem> VTable<T> {
                 }
             }
 
-            // Page faults change the number of blocks in the filesystem only, because they hold no
-            // lock that protects `i_blocks`. The VFS inode has neither the time of creation nor
+            // A page fault holds no lock that protects `i_blocks`, so it changes the number of
+            // blocks in the filesystem only. The VFS inode has neither the time of creation nor
             // `FS_NODUMP_FL`.
             let known = inode.read()?;
 
@@ -269,9 +271,9 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
-    /// Clears `IOCB_NOWAIT`: for an inode with a change counter, `generic_update_time()` assumes
-    /// that marking the inode dirty can block, and fails writes with `RWF_NOWAIT`. Without
-    /// `dirty_inode()`, marking does not block.
+    /// Calls `generic_update_time()` without `IOCB_NOWAIT`. With the flag and a change counter,
+    /// `generic_update_time()` assumes that marking the inode dirty can block, and makes writes
+    /// with `RWF_NOWAIT` fail. Without a `dirty_inode()` operation, marking does not block.
     ///
     /// # Safety
     ///

@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// The most bytes that are allocated, freed, copied or shared at once: 16 MiB. Between two pieces,
-/// the process can be killed.
+/// The most bytes that are allocated, freed, copied or shared at once: 16 MiB. A fatal signal ends
+/// a request between two pieces.
 pub(super) const MAX_PIECE: u64 = 16 << 20;
 
 /// The largest size of a file in bytes.
@@ -42,7 +42,7 @@ impl ByteRange<space::File> {
                 Self::between(inner.end(), self.end()),
             ],
             None => match self.start().checked_next_multiple_of(PAGE_SIZE) {
-                // The range crosses a block boundary, or ends or starts at one.
+                // The range starts at a block boundary, or crosses one.
                 Some(middle) if middle < self.end() => [
                     Self::between(self.start(), middle),
                     Self::between(middle, self.end()),
@@ -76,6 +76,8 @@ pub(super) fn block_rest(at: u64) -> Option<ByteRange<space::File>> {
     ByteRange::between(at, at.checked_next_multiple_of(PAGE_SIZE)?)
 }
 
+/// Converts an offset or a size for C.
+///
 /// # Errors
 ///
 /// - `EFBIG` if `at` is larger than the largest file size.

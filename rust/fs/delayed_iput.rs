@@ -17,14 +17,16 @@ use kernel::{
 
 use crate::bindings;
 
-/// Last references to inodes that wait to be dropped. The list allocates no memory: `i_private`
-/// links the inodes.
+/// A list of last references to inodes, which a work item drops. The list allocates no memory:
+/// `i_private` links the inodes.
 #[pin_data]
 pub(super) struct DelayedIputs {
     #[pin]
     head: Mutex<Head>,
 }
 
+/// The head of the list.
+///
 /// # Invariants
 ///
 /// `self.0` is null, or the first inode of a list. The list owns a reference to each of its inodes.
@@ -41,6 +43,8 @@ impl DelayedIputs {
         })
     }
 
+    /// Adds a reference to the list.
+    ///
     /// # Safety
     ///
     /// The caller must own a reference to `inode`, which must be of a filesystem of this crate. The
@@ -48,10 +52,10 @@ impl DelayedIputs {
     pub(super) unsafe fn add(&self, inode: NonNull<bindings::inode>) {
         let mut head = self.head.lock();
 
-        // INVARIANT: `inode` was not in the list: it would have two references then, and the
-        // caller's would not be the last one.
-        // SAFETY: The inode is valid by the safety requirements. `i_private` of our inodes has no
-        // other user.
+        // INVARIANT: `inode` was not in the list. Otherwise the list would own a reference, and the
+        // caller's reference would not be the last one.
+        // SAFETY: The inode is valid by the safety requirements. No other code uses `i_private` of
+        // an inode of this crate.
         unsafe { (*inode.as_ptr()).i_private = head.0.cast() };
         head.0 = inode.as_ptr();
     }

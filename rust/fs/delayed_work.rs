@@ -27,8 +27,8 @@ use crate::{
 
 /// The time of a failure of a page.
 ///
-/// The machine check handler can remove the page from the kernel's linear map after the failure was
-/// handled. Only a later repair makes the page present again.
+/// After `memory_failure()` has returned, the machine check handler can remove the page from the
+/// kernel's linear map. A repair makes the page present again, so it must come after that.
 ///
 /// # Examples
 ///
@@ -76,24 +76,24 @@ impl FailedAt {
 pub struct RepairWork(Arc<Work>);
 
 impl RepairWork {
-    /// Schedules a call in one second, unless an earlier one is scheduled. Does nothing before the
-    /// filesystem is loaded, because `load()` is followed by a call anyway, and after it was
-    /// unmounted.
+    /// Schedules a call in one second. Does nothing if a call is already scheduled, or if the
+    /// filesystem is unmounted. Does nothing before [`load()`](super::FileSystem::load) has
+    /// returned, because a call follows `load()` anyway.
     pub fn schedule(&self) {
         self.0.queue();
     }
 }
 
-/// Work that calls a function a second after it was queued. After it was finished or dropped, no
-/// call starts any more.
+/// Work that calls a function one second after it was queued. No call starts after
+/// [`finish()`](Self::finish), which the drop calls.
 ///
-/// Repairs and `finish_failures()` need separate work, because they must not wait for each other: a
-/// thread that changes a file can wait for a repair of metadata, while it holds the locks that
-/// invalidating pages of the file takes.
+/// Repairs and `finish_failures()` have separate work items, because they must not wait for each
+/// other. A thread that changes a file can wait for a repair of metadata while it holds the locks
+/// of the file, and `finish_failures()` takes these locks to invalidate pages.
 pub(super) struct DelayedWork(Arc<Work>);
 
 impl DelayedWork {
-    /// Creates work that calls `run` with `super_block`. It is disabled until
+    /// Creates work that calls `run` with `super_block`. The work is disabled until
     /// [`start()`](Self::start).
     ///
     /// # Errors
@@ -102,14 +102,14 @@ impl DelayedWork {
     ///
     /// # Safety
     ///
-    /// It must be allowed to call `run` for `super_block` from [`start()`](Self::start) until this
-    /// is finished or dropped.
+    /// `run` must be callable for `super_block` from [`start()`](Self::start) until the work is
+    /// finished or dropped.
     pub(super) unsafe fn new(
         super_block: NonNull<bindings::super_block>,
         run: Run,
     ) -> Result<Self> {
         // INVARIANT: `init()` initializes `work`, with `call()` as its function. `start()` enables
-        // it and `finish()` disables it.
+        // the work, and `finish()` disables it.
         let work = pin_init!(Work {
             work <- Opaque::ffi_init(|slot| {
                 // SAFETY: `slot` is valid for writes and pinned.
@@ -139,8 +139,8 @@ impl DelayedWork {
         self.0.queue();
     }
 
-    /// Runs a scheduled call now and waits for it. If it schedules another call, waits a second and
-    /// runs that, too. No call starts after this returns.
+    /// Runs a scheduled call now, and waits for the call. If that call schedules another one, waits
+    /// a second and runs that, too. No call starts after this returns.
     pub(super) fn finish(&self) {
         self.flush();
         if self.0.is_pending() {
@@ -163,6 +163,8 @@ impl Drop for DelayedWork {
     }
 }
 
+/// A work item with its function.
+///
 /// # Invariants
 ///
 /// - `work` is an initialized `struct delayed_work` whose function is [`call()`].
@@ -179,14 +181,14 @@ struct Work {
 
 impl Work {
     fn queue(&self) {
-        // One more jiffy, because part of the current one has passed.
+        // One jiffy more, because a part of the current jiffy has passed.
         let jiffies = msecs_to_jiffies(FailedAt::MSECS).saturating_add(1);
 
         // Not `mod_delayed_work_on()`: frequent failures would postpone the call forever.
         //
-        // CAST: `WORK_CPU_UNBOUND` is the number of possible CPUs, at most 8192.
-        // SAFETY: `work` is initialized by the type invariants. The function does not queue
-        // disabled work.
+        // CAST: `WORK_CPU_UNBOUND` is 8192 at most.
+        // SAFETY: `work` is initialized by the type invariants. `queue_delayed_work_on()` does not
+        // queue disabled work.
         unsafe {
             bindings::queue_delayed_work_on(
                 bindings::wq_misc_consts_WORK_CPU_UNBOUND as c_int,
@@ -208,7 +210,9 @@ impl Work {
 // SAFETY: `struct delayed_work` and `struct super_block` are not bound to a thread.
 unsafe impl Send for Work {}
 
-// SAFETY: The functions of the workqueue do their own locking. The other fields do not change.
+// SAFETY: `queue_delayed_work_on()`, `flush_delayed_work()`, `work_busy()` and the functions that
+// enable and disable a work may run at the same time on any threads. The other fields do not
+// change.
 unsafe impl Sync for Work {}
 
 /// The function that a work item calls with a superblock.

@@ -14,18 +14,22 @@ use super::{
     Inode, //
 };
 
+/// Returns the name of a dentry, as C has it.
+///
 /// # Safety
 ///
-/// - `dentry` must be valid, and must keep its name for the duration of `'a`. It keeps its name
-///   while the inode of its directory is locked.
+/// `dentry` must be valid, and must keep its name for the duration of `'a`. A dentry keeps its name
+/// while the inode of its directory is locked.
 pub(super) unsafe fn qstr<'a>(dentry: *const bindings::dentry) -> &'a bindings::qstr {
     // SAFETY: `dentry` is valid and keeps its name by the safety requirements.
     unsafe { &(*dentry).__bindgen_anon_1.d_name }
 }
 
+/// Returns the name of a dentry.
+///
 /// # Safety
 ///
-/// As [`qstr()`].
+/// As for [`qstr()`].
 pub(super) unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
     // SAFETY: `dentry` is valid and keeps its name by the safety requirements. The name has `len`
     // bytes.
@@ -38,6 +42,8 @@ pub(super) unsafe fn name<'a>(dentry: *const bindings::dentry) -> &'a [u8] {
     }
 }
 
+/// Returns the inode of a dentry, or [`None`] if the dentry has no inode.
+///
 /// # Safety
 ///
 /// `dentry` must be valid for the duration of `'a`, and belong to a superblock of type `T`. Its
@@ -54,6 +60,8 @@ pub(super) unsafe fn inode_of<'a, T: FileSystem>(
     }
 }
 
+/// Borrows an inode that this thread has locked.
+///
 /// # Safety
 ///
 /// `inode` must be valid for the duration of `'a`, of a superblock of type `T`, and locked.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Handles of inodes, which refer to inodes without a name: for `open_by_handle_at()`, and for
-//! fanotify, which reports errors of filesystems with handles only.
+//! Handles of inodes. A handle refers to an inode without a name: for `open_by_handle_at()`, and
+//! for fanotify, which reports errors of filesystems with handles only.
 //!
 //! C header: [`include/linux/exportfs.h`](srctree/include/linux/exportfs.h)
 
@@ -34,6 +34,8 @@ const TYPE: c_int = bindings::fid_type_FILEID_INO64_GEN as c_int;
 /// The type of a handle of an inode, followed by the handle of its directory.
 const TYPE_PARENT: c_int = bindings::fid_type_FILEID_INO64_GEN_PARENT as c_int;
 
+/// Returns the handle of an inode.
+///
 /// # Safety
 ///
 /// `inode` must be valid.
@@ -41,7 +43,7 @@ unsafe fn handle_of(inode: *const bindings::inode) -> Handle {
     // SAFETY: `inode` is valid by the safety requirements. Number and generation do not change.
     let (number, generation) = unsafe { ((*inode).i_ino, (*inode).i_generation) };
 
-    // CAST: The truncation selects one half.
+    // CAST: Each word takes one half of the number.
     [number as u32, (number >> 32) as u32, generation]
 }
 
@@ -117,7 +119,7 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// As [`fh_to_dentry()`](Self::fh_to_dentry).
+    /// As for [`fh_to_dentry()`](Self::fh_to_dentry).
     unsafe extern "C" fn fh_to_parent(
         super_block: *mut bindings::super_block,
         fid: *mut bindings::fid,

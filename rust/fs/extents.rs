@@ -42,6 +42,11 @@ impl<T: FileSystem> Inode<T> {
         self.check(self.fs().begin_read(self, range)?, range, Purpose::Read)
     }
 
+    /// Checks a result of the filesystem.
+    ///
+    /// # Errors
+    ///
+    /// - `EUCLEAN` if the result is invalid.
     fn check(
         &self,
         mapping: Mapping,

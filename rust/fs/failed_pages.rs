@@ -23,8 +23,8 @@ use super::without_reclaim;
 pub(super) struct FailedRange {
     pub(super) number: u64,
     pub(super) pages: PageRange<space::File>,
-    /// The inode was in memory: the failure has been reported, and the kernel can have entries for
-    /// the pages.
+    /// Whether the inode was in memory. If so, `notify_owners()` has reported the loss of the data,
+    /// and the kernel can have entries for the pages.
     pub(super) was_cached: bool,
 }
 
@@ -43,13 +43,13 @@ impl FailedRange {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct FailureRecord {
     pub(super) failed: FailedRange,
-    /// How often the same pages have failed again since.
+    /// The number of later failures of the same pages.
     repeats: u64,
 }
 
 /// The failed pages of a filesystem that `finish_failures()` has not finished yet.
 ///
-/// Adding does not search for duplicates, because a page can have very many owners.
+/// [`add()`](Self::add) does not search for duplicates, because a page can have very many owners.
 #[pin_data]
 pub(super) struct FailedPages {
     #[pin]
@@ -63,6 +63,11 @@ impl FailedPages {
         })
     }
 
+    /// Adds a record.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short.
     pub(super) fn add(&self, failed: FailedRange) -> Result {
         let recorded = FailureRecord { failed, repeats: 0 };
 
@@ -101,7 +106,8 @@ impl FailedPages {
         all.truncate(kept);
     }
 
-    /// The record before `index`, or the last record if `index` is too large, and its index.
+    /// The record before `index`, and the index of this record. If `index` is too large, this is
+    /// the last record.
     pub(super) fn before(&self, index: usize) -> Option<(usize, FailureRecord)> {
         let all = self.all.lock();
         let index = index.min(all.len()).checked_sub(1)?;
@@ -109,7 +115,8 @@ impl FailedPages {
         all.get(index).map(|recorded| (index, *recorded))
     }
 
-    /// A record of pages of an inode for which the kernel can have entries, and its index.
+    /// The last record of pages of an inode for which the kernel can have entries, and the index of
+    /// the record.
     pub(super) fn of_inode(&self, number: u64) -> Option<(usize, FailureRecord)> {
         let all = self.all.lock();
         let index = all
@@ -119,8 +126,8 @@ impl FailedPages {
         all.get(index).map(|recorded| (index, *recorded))
     }
 
-    /// Removes a record that was handled, and that is or was at `index`, unless the pages have
-    /// failed again in the meantime.
+    /// Removes a record that was handled. `index` is the index of the record when it was found. If
+    /// the pages have failed again since, the record stays.
     pub(super) fn remove(&self, index: usize, recorded: FailureRecord) {
         let mut all = self.all.lock();
         let index = match all.get(index) == Some(&recorded) {
@@ -131,7 +138,8 @@ impl FailedPages {
             return;
         };
 
-        // The popped last record replaces the removed one, unless it is the same.
+        // The last record, which `pop()` has removed, replaces the record at `index`, unless both
+        // are the same.
         if let Some(place) = all.get_mut(index) {
             *place = last;
         }

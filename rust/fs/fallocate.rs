@@ -66,6 +66,8 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
+    /// Changes the space of a file as `mode` says, `FALLOC_FL_…`.
+    ///
     /// # Errors
     ///
     /// - `EOPNOTSUPP` if the mode is not supported.
@@ -168,7 +170,8 @@ impl<T: FileSystem> VTable<T> {
 }
 
 impl<T: FileSystem> Inode<T> {
-    /// The size of the file in bytes after it has grown to `end` if it was shorter.
+    /// The size that the file has after it was extended to `end` bytes, or its present size if that
+    /// is greater.
     ///
     /// # Errors
     ///
@@ -180,7 +183,7 @@ impl<T: FileSystem> Inode<T> {
 
         let raw_end = bindings::loff_t::try_from(end).map_err(|_| EFBIG)?;
 
-        // SAFETY: The inode is valid by its type invariants.
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`.
         to_result(unsafe { bindings::inode_newsize_ok(self.as_raw(), raw_end) })?;
         Ok(end)
     }
@@ -191,8 +194,8 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// # Errors
     ///
-    /// - `EIO` if a block is bad of which `range` is a part: its other data is gone. Nothing has
-    ///   changed.
+    /// - `EIO` if `range` contains only a part of a block, and the block is bad: the rest of its
+    ///   data is gone. Nothing has changed then.
     /// - The errors of [`zero()`](Self::zero) and [`punch_blocks()`](Self::punch_blocks).
     fn punch(
         &self,
@@ -239,14 +242,14 @@ impl<T: FileSystem> LockedInode<T> {
         self.fs()
             .move_contents(self, blocks.end(), blocks.start(), size, now)?;
 
-        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
-        // `invalidate_lock` blocks its page faults.
+        // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
+        // holds its lock. `invalidate_lock` blocks its page faults.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }
 
-    /// Inserts a hole at `blocks`. Moves up the bytes that were there, and all bytes after them.
-    /// The start of `blocks` is before the end of the file.
+    /// Inserts a hole at `blocks`, and moves up all bytes from the start of `blocks` on. The start
+    /// of `blocks` is before the end of the file.
     ///
     /// # Errors
     ///
@@ -261,8 +264,7 @@ impl<T: FileSystem> LockedInode<T> {
         let size = self.size().checked_add(blocks.len()).ok_or(EFBIG)?;
         let raw_size = loff(size)?;
 
-        // The rest of the last block becomes part of the file, because the size grows before the
-        // move.
+        // The size grows before the move, so the rest of the last block becomes part of the file.
         if let Some(tail) = block_rest(self.size()) {
             self.zero(tail, invalidate_lock)?;
         }
@@ -270,11 +272,14 @@ impl<T: FileSystem> LockedInode<T> {
         self.fs()
             .move_contents(self, blocks.start(), blocks.end(), size, now)?;
 
-        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
+        // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
+        // holds its lock.
         unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
         Ok(())
     }
 
+    /// Checks that no block that `range` touches is bad.
+    ///
     /// # Errors
     ///
     /// - `EIO` if a block that `range` touches is bad.
@@ -331,8 +336,9 @@ impl<T: FileSystem> LockedInode<T> {
 
         self.for_each_piece(blocks, |piece, place| match place {
             Place::Hole => {
-                // A process that has read the hole through a mapping maps the kernel's zero page. A
-                // later write to the file would not unmap it any more.
+                // A process that has read the hole through a mapping maps the kernel's zero page.
+                // Once the hole is allocated, a write to the file does not unmap the zero page any
+                // more.
                 self.unmap(piece, Dirty::WriteBack, invalidate_lock)?;
                 self.allocate_hole(piece, now)
             }
@@ -340,6 +346,12 @@ impl<T: FileSystem> LockedInode<T> {
         })
     }
 
+    /// Allocates a hole in pieces of at most [`MAX_PIECE`] bytes.
+    ///
+    /// # Errors
+    ///
+    /// - `EINTR` if the process is killed.
+    /// - The errors of [`FileSystem::allocate()`].
     fn allocate_hole(&self, hole: ByteRange<space::File>, now: Time) -> Result {
         for piece in hole.pieces(MAX_PIECE) {
             check_killed()?;

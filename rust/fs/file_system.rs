@@ -60,7 +60,11 @@ pub struct Statistics {
 /// several threads at once. The VFS serializes changes of one directory, and changes of the size of
 /// one file.
 ///
-/// Each method that changes an inode increases its [change counter](Attributes::version).
+/// Each method that changes an inode increases the [change counter](Attributes::version) of the
+/// inode.
+///
+/// Besides the errors that a method lists, each method that returns a `Result` can fail with `EIO`
+/// if the filesystem is shut down or metadata is bad, and with `ENOMEM` if memory is short.
 ///
 /// A change of names or attributes is one transaction: a crash leaves all of it or none, and a
 /// method that fails leaves no visible change. [`unshare()`](Self::unshare),
@@ -108,12 +112,12 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Handles a memory failure of `range` of the volume.
     ///
     /// Called as [`Holder::notify_failure()`](crate::dax::Holder::notify_failure()) is, with the
-    /// same limits. It can be called at any time after [`new()`](Self::new), also before
+    /// same limits. The kernel can call it at any time after [`new()`](Self::new), even before
     /// [`load()`](Self::load) has returned, but not after an unmount has begun to evict the inodes.
     ///
     /// The implementation first makes [`map()`](Self::map) return [`Place::Bad`](super::Place::Bad)
     /// for the range. Then it calls [`SuperBlock::notify_owners()`] for each owner. With
-    /// [`Flags::MEM_PRE_REMOVE`], it makes all methods fail before it does either.
+    /// [`Flags::MEM_PRE_REMOVE`], it first makes all methods fail that return a `Result`.
     fn notify_failure(
         &self,
         super_block: &SuperBlock<Self>,
@@ -124,8 +128,9 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Repairs memory that has failed. Called from a work item: once after [`load()`](Self::load),
     /// and within about one second after [`notify_failure()`](Self::notify_failure) and
     /// [`RepairWork::schedule()`]. While the filesystem is frozen, the call is delayed until it is
-    /// thawed. The implementation leaves a page alone whose failure is not
-    /// [over](super::FailedAt::is_delay_over), and schedules another call for it.
+    /// thawed. The implementation does not repair a page within a second after its failure, see
+    /// [`FailedAt::is_delay_over()`](super::FailedAt::is_delay_over). For such a page it schedules
+    /// another call.
     fn repair(&self, super_block: &SuperBlock<Self>);
 
     /// Returns the space and the inodes of the filesystem.
@@ -138,8 +143,9 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if the filesystem is shut down.
     fn sync(&self) -> Result;
 
-    /// Shuts the filesystem down (`FS_IOC_SHUTDOWN`). From then on, all methods that can fail do,
-    /// and nothing is written to the volume any more, as if the machine had stopped.
+    /// Shuts the filesystem down (`FS_IOC_SHUTDOWN`). From then on, each method that returns a
+    /// `Result` fails, and the filesystem writes nothing to the volume any more, as if the machine
+    /// had stopped.
     fn shut_down(&self);
 
     /// Returns the label of the filesystem (`FS_IOC_GETFSLABEL`), padded with zeroes.
@@ -157,9 +163,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if the label cannot be written.
     fn set_label(&self, label: &[u8]) -> Result;
 
-    /// Grows the filesystem to `blocks` blocks of 4096 bytes (`EXT4_IOC_RESIZE_FS`). The device
-    /// [can have grown](Volume::grow). A filesystem that has this length already stays unchanged.
-    /// The caller keeps the filesystem from being frozen.
+    /// Grows the filesystem to `blocks` blocks of 4096 bytes (`EXT4_IOC_RESIZE_FS`). The
+    /// implementation calls [`Volume::grow()`] first, because the device can have grown. A
+    /// filesystem that already has this length stays unchanged. The filesystem cannot be frozen
+    /// during the call.
     ///
     /// # Errors
     ///
@@ -170,8 +177,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn grow(&self, blocks: u64) -> Result;
 
     /// Calls `emit` with the segments of the volume from `first` on, in the order of their
-    /// positions, until `emit` returns false. Each byte of the filesystem is in a segment. The
-    /// first segment can begin at the byte of `first` if no file owns it.
+    /// positions, until `emit` returns false. Each byte of the filesystem is in a segment. If no
+    /// file owns the byte of `first`, the first segment can begin at this byte.
     ///
     /// # Errors
     ///
@@ -327,19 +334,18 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     // Contents
 
     /// Finds or allocates the place of the first byte of `range`. Returns a piece of the file that
-    /// contains this byte and that can be accessed at once. The piece need not extend beyond
-    /// `range`.
+    /// contains this byte and has one place. The piece can end before `range` does, or after it.
     ///
     /// For [`Purpose::Write`] and [`Purpose::WriteFault`] the piece is never a hole. A write fault
-    /// of a huge page passes the range of the whole huge page. The kernel can map a huge page only
-    /// if the piece covers it, lies at one place aligned as the huge page is, and is not shared.
+    /// of a huge page passes the range of the whole huge page. The kernel maps a huge page only if
+    /// the piece contains it, is aligned in memory as in the file, and is not shared.
     ///
     /// Bad blocks are [`Place::Bad`](super::Place::Bad) for every purpose but [`Purpose::Rewrite`],
     /// which is passed for bad blocks only.
     ///
-    /// On a synchronous device, the changes of a write fault must be durable when this returns, and
-    /// those of [`end_copy()`](Self::end_copy) when that returns: with `MAP_SYNC`, no call of
-    /// [`sync()`](Self::sync) follows.
+    /// On a synchronous device, the changes for [`Purpose::WriteFault`] must be durable when
+    /// `map()` returns, and the changes of [`end_copy()`](Self::end_copy) when `end_copy()`
+    /// returns: with `MAP_SYNC`, no call of [`sync()`](Self::sync) follows.
     ///
     /// # Errors
     ///
@@ -355,10 +361,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// holds the inode's lock shared, and can sleep while it copies. Page faults do not take that
     /// lock, and can move the file to another place.
     ///
-    /// Until [`end_read()`](Self::end_read), only writes to this file change the contents of the
-    /// place: the filesystem does not allocate the place to another file, and writes to other files
-    /// that share it go elsewhere. The caller calls `end_read()` if and only if
-    /// [`Place::Mapped`](super::Place::Mapped) is returned as shared.
+    /// Until [`end_read()`](Self::end_read), only writes to this file may change the contents of
+    /// the place: the filesystem does not allocate the place to another file, and gives writes to
+    /// other files that share the place another one. The caller calls `end_read()` if this returns
+    /// a [`Place::Mapped`](super::Place::Mapped) that is shared, and only then.
     ///
     /// # Errors
     ///
@@ -373,11 +379,12 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// [`Place::Copied`](super::Place::Copied) or [`Place::Moved`](super::Place::Moved). If
     /// `is_done`, the new place has the contents of `range`, written back, and belongs to the file
     /// from now on; the filesystem calls [`Volume::fence()`] before it makes that durable.
-    /// Otherwise the new place stays reserved, because a page table entry can still point to it.
+    /// Otherwise the filesystem must not allocate the new place to another owner, because a page
+    /// table entry can still point to it.
     ///
     /// # Errors
     ///
-    /// - `EIO` if the filesystem is shut down, or the new place is bad, too.
+    /// - `EIO` if the filesystem is shut down, or if the new place is bad as well.
     fn end_copy(&self, inode: &Inode<Self>, range: ByteRange<space::File>, is_done: bool)
         -> Result;
 
@@ -414,16 +421,16 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     fn allocate(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
 
     /// Moves the contents of a file from byte `from` on to byte `to`, both multiples of 4096, and
-    /// sets the size to `size`. If `to` is less than `from`, the bytes between are a hole already,
-    /// and the size is set last. Otherwise the bytes between become a hole, and the size is set
-    /// first. The caller has unmapped the bytes.
+    /// sets the size to `size`. If `to` is less than `from`, the bytes between the two are already
+    /// a hole, and the implementation sets the size last. Otherwise the bytes between become a
+    /// hole, and the implementation sets the size first. The caller has unmapped the bytes.
     ///
     /// # Errors
     ///
     /// - `ENOSPC` if there is no space for the metadata of the two parts.
     /// - `EFBIG` if blocks allocated after the end of the file would move beyond the largest
     ///   offset.
-    /// - `EIO` and `ENOMEM`. A part of the contents can have moved then.
+    /// - `EIO` or `ENOMEM` as above. A part of the contents can have moved then.
     fn move_contents(
         &self,
         inode: &Inode<Self>,

@@ -24,6 +24,8 @@ use crate::bindings;
 pub(super) struct Context(NonNull<bindings::fs_context>);
 
 impl Context {
+    /// Borrows a context from C.
+    ///
     /// # Errors
     ///
     /// - `EINVAL` if the pointer is null.
@@ -56,12 +58,12 @@ impl Context {
     }
 }
 
-/// Parses `dax` and `dax=always`, which XFS and ext4 accept, too. They change nothing, because DAX
-/// is always on.
+/// Parses the mount options `dax` and `dax=always`, which XFS and ext4 accept, too. The options
+/// change nothing, because DAX is always on.
 ///
 /// # Errors
 ///
-/// - `ENOPARAM` if it is another option.
+/// - `ENOPARAM` if `param` is another option.
 /// - `EINVAL` if the value of `dax` is not `always`.
 ///
 /// # Safety
@@ -76,8 +78,8 @@ pub(super) unsafe fn parse(context: &Context, param: *const bindings::fs_paramet
         return Err(ENOPARAM);
     }
 
-    // SAFETY: `param` is valid by the safety requirements. `string` is the active field of the
-    // union for this type.
+    // SAFETY: `param` is valid by the safety requirements. For this type `string` is the active
+    // field of the union.
     let is_always = unsafe {
         match (*param).type_() {
             bindings::fs_value_type_fs_value_is_flag => true,

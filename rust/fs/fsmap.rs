@@ -46,10 +46,10 @@ struct Record {
     reserved: [u64; 3],
 }
 
-// SAFETY: All fields are integers, so every bit pattern is valid. There is no padding.
+// SAFETY: All fields are integers, so every bit pattern is valid. The structure has no padding.
 unsafe impl FromBytes for Record {}
 
-// SAFETY: There is no padding, and no interior mutability.
+// SAFETY: The structure has no padding, and no interior mutability.
 unsafe impl AsBytes for Record {}
 
 const _: () = assert!(size_of::<Record>() == size_of::<bindings::fsmap>());
@@ -103,7 +103,7 @@ impl Record {
     }
 
     /// The first segment of the query, if this is the low key. A key with a length is a record of
-    /// an earlier call, and the query continues after it.
+    /// an earlier call, and the query continues after that record.
     fn low(&self) -> SegmentStart {
         let position = self.position();
 
@@ -146,10 +146,10 @@ struct Head {
     keys: [Record; 2],
 }
 
-// SAFETY: All fields are integers, so every bit pattern is valid. There is no padding.
+// SAFETY: All fields are integers, so every bit pattern is valid. The structure has no padding.
 unsafe impl FromBytes for Head {}
 
-// SAFETY: There is no padding, and no interior mutability.
+// SAFETY: The structure has no padding, and no interior mutability.
 unsafe impl AsBytes for Head {}
 
 const _: () = assert!(size_of::<Head>() == size_of::<bindings::fsmap_head>());
@@ -195,9 +195,9 @@ impl Head {
     }
 }
 
-/// Segments that are read from the filesystem before the first one is copied to the user. The copy
-/// can fault in a page of a file, for which the filesystem can need the locks that it holds during
-/// the read.
+/// Segments of a volume. All of them are read from the filesystem before the first one is copied to
+/// the user: the copy can cause a page fault of a file, which can need the locks that the
+/// filesystem holds during the read.
 struct Batch<T: FileSystem> {
     segments: KVVec<Segment>,
     has_more: bool,
@@ -233,7 +233,8 @@ impl<T: FileSystem> Batch<T> {
 impl<T: FileSystem> SuperBlock<T> {
     /// The number of the block device, in the format of user space.
     fn device_number(&self) -> u32 {
-        // SAFETY: The superblock is valid by its type invariants, and `s_dev` does not change.
+        // SAFETY: `self` is a valid superblock by the type invariants of `SuperBlock`, and `s_dev`
+        // does not change.
         unsafe { bindings::new_encode_dev((*self.as_raw()).s_dev) }
     }
 

@@ -46,23 +46,25 @@ pub(super) struct MountedHolder {
     super_block: NonNull<bindings::super_block>,
     notify: Notify,
     notifies_found: bool,
-    /// Serializes the failures, because dropping the `Marks` of one could clear a mark that another
-    /// has set.
+    /// Held while a failure is handled. Otherwise the drop of the `Marks` of one failure could
+    /// clear a poison mark that another failure has set.
     #[pin]
     handling: Mutex<()>,
 }
 
-// SAFETY: `struct super_block` is not bound to a thread.
+// SAFETY: `super_block` is a pointer to a `struct super_block`, which any thread may use.
 unsafe impl Send for MountedHolder {}
 
 // SAFETY: `notify` can be called by several threads at once. The fields do not change.
 unsafe impl Sync for MountedHolder {}
 
 impl MountedHolder {
+    /// Creates the holder for a superblock.
+    ///
     /// # Safety
     ///
-    /// While a registration of this holder exists, it must be allowed to call `notify` for
-    /// `super_block` in a callback of the holder.
+    /// While a registration of this holder exists, `notify` must be callable for `super_block` in a
+    /// callback of the holder.
     pub(super) unsafe fn new(
         super_block: NonNull<bindings::super_block>,
         notify: Notify,
@@ -80,8 +82,8 @@ impl MountedHolder {
 
 impl Holder for MountedHolder {
     fn notify_failure(&self, range: ByteRange<space::Volume>, flags: Flags) -> Outcome {
-        // `memory_failure()` calls this under `mf_mutex`, but found errors are notified without it.
-        // Before memory is removed, nothing is marked, so no lock is needed.
+        // `memory_failure()` calls this under `mf_mutex`, but notifications of found errors do not
+        // take `mf_mutex`. With `MEM_PRE_REMOVE` no frame is marked, so no lock is needed.
         let _handling = (!flags.contains(Flags::MEM_PRE_REMOVE)).then(|| self.handling.lock());
 
         // SAFETY: `notify` may be called for `super_block` by the type invariants, because this is

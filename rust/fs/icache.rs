@@ -23,8 +23,8 @@ use super::{
 impl<T: FileSystem> SuperBlock<T> {
     /// The inode of this number, if it is in memory and is not being evicted. Does not sleep.
     pub(super) fn find(&self, number: u64) -> Option<InodeRef<'_, T>> {
-        // SAFETY: The superblock is valid by its type invariants. `take_if_in_use()` has taken the
-        // reference that is passed to `from_raw()`.
+        // SAFETY: `self` is a valid superblock by the type invariants of `SuperBlock`.
+        // `take_if_in_use()` has taken the reference that is passed to `from_raw()`.
         unsafe {
             InodeRef::from_raw(bindings::find_inode_nowait(
                 self.as_raw(),
@@ -43,8 +43,8 @@ impl<T: FileSystem> SuperBlock<T> {
     /// - `EUCLEAN` if its attributes or its target are invalid.
     /// - The errors of [`FileSystem::read_inode()`] and [`FileSystem::target()`].
     pub(super) fn inode(&self, number: u64) -> Result<InodeRef<'_, T>> {
-        // SAFETY: The superblock is valid by its type invariants. `iget_locked()` returns null or
-        // an inode with a reference.
+        // SAFETY: `self` is a valid superblock by the type invariants of `SuperBlock`.
+        // `iget_locked()` returns null or an inode with a reference.
         let inode = unsafe { InodeRef::from_raw(bindings::iget_locked(self.as_raw(), number)) };
         let inode = inode.ok_or(ENOMEM)?;
 
@@ -72,7 +72,7 @@ impl<T: FileSystem> SuperBlock<T> {
 ///
 /// # Safety
 ///
-/// Called by `find_inode_nowait()` only, which keeps the inode valid.
+/// Called by `find_inode_nowait()` only, which holds `inode_hash_lock`, so the inode is valid.
 unsafe extern "C" fn take_if_in_use(
     inode: *mut bindings::inode,
     number: u64,
@@ -81,8 +81,8 @@ unsafe extern "C" fn take_if_in_use(
     const STOP: c_int = -1;
 
     // SAFETY: The inode is valid by the safety requirements. `i_ino` was set before the inode was
-    // hashed. Others change the flags under `i_lock`, but `I_NEW` is never set again once it is
-    // cleared.
+    // hashed. Other threads change the flags under `i_lock`, but `I_NEW` is never set again once it
+    // is cleared.
     let (found, state) = unsafe {
         (
             (*inode).i_ino,
@@ -137,6 +137,8 @@ impl<T: FileSystem> Inode<T> {
         Ok(())
     }
 
+    /// Sets the operations of the inode, and the fields that only its type has.
+    ///
     /// # Safety
     ///
     /// The inode must be new. The mode of `attributes` must be valid, and `link` must be set for a

@@ -55,9 +55,10 @@ pub(super) unsafe fn write_once<F: Copy>(field: *mut F, value: F) {
 
 /// An inode of a mounted filesystem.
 ///
-/// A filesystem receives it for the duration of a call, and otherwise refers to the inode by its
-/// [number](Self::number). A filesystem cannot take a reference: a reference would keep the inode
-/// busy at an unmount, and dropping the last one would evict the inode at that place.
+/// A filesystem receives an inode for the duration of a call, and otherwise refers to it by its
+/// [number](Self::number). A filesystem cannot take a reference: the inode would be busy at an
+/// unmount, and the drop of the last reference would evict the inode, whatever locks the filesystem
+/// holds then.
 ///
 /// # Invariants
 ///
@@ -65,10 +66,14 @@ pub(super) unsafe fn write_once<F: Copy>(field: *mut F, value: F) {
 #[repr(transparent)]
 pub struct Inode<T>(Opaque<bindings::inode>, PhantomData<T>);
 
-// SAFETY: All methods can be called by several threads at once, and `T` is `Sync`.
+// SAFETY: The methods use `read_once()` for fields that other threads can write, or call C
+// functions for concurrent use. The methods that need exclusive access are unsafe, and require the
+// inode's lock. `T` is `Sync`.
 unsafe impl<T: Sync> Sync for Inode<T> {}
 
 impl<T> Inode<T> {
+    /// Borrows an inode from C.
+    ///
     /// # Safety
     ///
     /// `inode` must be a valid inode of a superblock of type `T` for the duration of `'a`.
@@ -127,7 +132,7 @@ impl<T> Inode<T> {
     /// no time of creation, which are 0 here.
     pub fn attributes(&self) -> Attributes {
         // SAFETY: `self.0` is valid by the type invariants. `setattr_copy()` and `set_nlink()` take
-        // no lock that readers take, so a field can be read before or after a concurrent change, as
+        // no lock that readers take, so each field is read before or after a concurrent change, as
         // elsewhere in the VFS. `i_rdev` and `i_generation` do not change.
         unsafe {
             let inode = self.as_raw();
@@ -180,7 +185,7 @@ impl<T> Inode<T> {
     /// Sets the time of the last change. The caller needs no lock.
     pub(super) fn set_changed(&self, time: Time) {
         // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
-        // `inode_set_ctime_to_ts()` writes fields that others can read at the same time.
+        // `inode_set_ctime_to_ts()` writes fields that other threads can read at the same time.
         unsafe { bindings::inode_set_ctime_to_ts(self.as_raw(), time.into_raw()) };
     }
 
@@ -196,7 +201,7 @@ impl<T> Inode<T> {
         unsafe { bindings::inode_maybe_inc_iversion(self.as_raw(), true) };
     }
 
-    /// The current time, in the granularity of the timestamps of the inode.
+    /// The current time, in the granularity of the times of the inode.
     pub(super) fn now(&self) -> Time {
         // SAFETY: `self.0` is a valid `struct inode` by the type invariants.
         Time::from_raw(unsafe { bindings::current_time(self.as_raw()) })
@@ -204,11 +209,13 @@ impl<T> Inode<T> {
 
     /// C: `inode_state_read_once()`
     pub(super) fn state(&self) -> bindings::inode_state_flags_enum {
-        // SAFETY: `self.0` is a valid `struct inode` by the type invariants. Others change the
-        // flags under `i_lock`.
+        // SAFETY: `self.0` is a valid `struct inode` by the type invariants. Other threads change
+        // the flags under `i_lock`.
         unsafe { read_once(&raw const (*self.as_raw()).i_state.__state) }
     }
 
+    /// Sets the size in bytes and the number of blocks.
+    ///
     /// # Safety
     ///
     /// The caller must hold the inode's lock, or the inode must have no other user.
@@ -225,6 +232,8 @@ impl<T> Inode<T> {
         }
     }
 
+    /// Sets the times of the last changes.
+    ///
     /// # Safety
     ///
     /// The caller must hold the inode's lock, or the inode must have no other user.
@@ -263,7 +272,7 @@ impl<T> Inode<T> {
         }
     }
 
-    /// Marks the inode dirty, so that the writeback writes it.
+    /// Marks the inode dirty, so that the writeback writes the inode to the filesystem.
     ///
     /// C: `mark_inode_dirty_sync()`
     pub(super) fn mark_dirty(&self) {

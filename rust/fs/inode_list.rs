@@ -35,7 +35,7 @@ impl<T: FileSystem> SuperBlock<T> {
         is_evicting
     }
 
-    /// The inode after another one in the list of all, skipping inodes that are being evicted.
+    /// The first inode after `after` in the list that is not being evicted.
     fn next_inode(
         &self,
         after: Option<&Inode<T>>,
@@ -79,7 +79,7 @@ impl<'a, T: FileSystem> InodeList<'a, T> {
     /// Takes the lock.
     fn new(super_block: &'a SuperBlock<T>) -> Self {
         // INVARIANT: The lock is taken here.
-        // SAFETY: The superblock is valid by its type invariants.
+        // SAFETY: `super_block` is valid by the type invariants of `SuperBlock`.
         unsafe { bindings::spin_lock(&raw mut (*super_block.as_raw()).s_inode_list_lock) };
         Self {
             super_block,
@@ -87,14 +87,16 @@ impl<'a, T: FileSystem> InodeList<'a, T> {
         }
     }
 
-    /// The inode after another one, or null at the end. The first inode if `inode` is null.
+    /// The inode after `inode` in the list, or null at the end. If `inode` is null, the first
+    /// inode.
     ///
     /// # Safety
     ///
     /// `inode` must be null or in the list.
     unsafe fn next_after(&self, inode: *mut bindings::inode) -> *mut bindings::inode {
-        // SAFETY: The superblock is valid by its type invariants. This thread holds
-        // `s_inode_list_lock` by ours, so all inodes in the list are valid.
+        // SAFETY: `super_block` is valid by the type invariants of `SuperBlock`. This thread holds
+        // `s_inode_list_lock` by the type invariants of `InodeList`, so all inodes in the list are
+        // valid.
         unsafe {
             let head = &raw mut (*self.super_block.as_raw()).s_inodes;
             let link = match inode.is_null() {

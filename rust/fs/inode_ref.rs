@@ -71,9 +71,9 @@ impl<T: FileSystem> Drop for InodeRef<'_, T> {
     }
 }
 
-/// A reference to an inode that a callback of a memory failure can drop. If it is the last
-/// reference, a work item drops it. Otherwise, an eviction would wait while the filesystem is
-/// frozen, and all later memory failures of the machine would wait with it.
+/// A reference to an inode that a callback of a memory failure may drop. A work item drops the last
+/// reference: an eviction in the callback would wait while the filesystem is frozen, and all later
+/// memory failures of the machine would wait for the callback.
 pub(super) struct DeferredRef<'a, T: FileSystem>(ManuallyDrop<InodeRef<'a, T>>);
 
 impl<T: FileSystem> Deref for DeferredRef<'_, T> {
@@ -88,15 +88,17 @@ impl<T: FileSystem> Drop for DeferredRef<'_, T> {
     fn drop(&mut self) {
         let inode = self.0 .0;
 
-        // SAFETY: `self` owns the reference, and does not use it after it was dropped.
+        // SAFETY: `self` owns a reference by the type invariants of `InodeRef`, and does not use
+        // the inode if this drops the reference.
         if unsafe { bindings::iput_if_not_last(inode.as_ptr()) } {
             return;
         }
 
-        // SAFETY: The superblock outlives the reference.
+        // SAFETY: The superblock outlives the reference by the type invariants of `InodeRef`.
         let super_block = unsafe { SuperBlock::<T>::from_raw((*inode.as_ptr()).i_sb) };
 
-        // SAFETY: `self` owns the reference, and does not use it afterwards.
+        // SAFETY: `self` owns the reference by the type invariants of `InodeRef`, and does not use
+        // it afterwards.
         unsafe { super_block.delayed_iputs().add(inode) };
         super_block.failure_work().queue();
     }

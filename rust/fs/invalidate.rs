@@ -42,8 +42,9 @@ pub(super) enum Dirty {
 
 /// Unmaps the pages of a file from byte `start` to byte `last`, and removes them from its mapping.
 ///
-/// Does not wait. `dax_break_layout()` with a callback, and `dax_break_layout_final()`, wait until
-/// no process maps a page. Another file that shares the page can have it mapped forever.
+/// Does not wait, unlike `dax_break_layout()` with a callback and `dax_break_layout_final()`. These
+/// wait until no process maps a page, and a process can map the page for ever through another file
+/// that shares the page.
 ///
 /// # Errors
 ///
@@ -73,7 +74,7 @@ impl<T: FileSystem> Inode<T> {
     /// Unmaps a range, and invalidates its pages, so that the range can move to another place.
     ///
     /// Waits for users of a page other than mappings, such as direct I/O. Page faults can run
-    /// meanwhile, so the caller looks up the place of the range afterwards.
+    /// during the wait, so the caller must find the place of the range after this call.
     ///
     /// # Errors
     ///
@@ -111,7 +112,8 @@ impl<T: FileSystem> Inode<T> {
             // The writeback also write-protects the pages. While this thread holds
             // `invalidate_lock`, no page fault makes them writable again.
             //
-            // SAFETY: The inode is valid by its type invariants, and so is its mapping.
+            // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so its mapping is
+            // valid.
             to_result(unsafe {
                 bindings::filemap_write_and_wait_range(self.mapping(), start, last)
             })?;
@@ -119,7 +121,8 @@ impl<T: FileSystem> Inode<T> {
 
         let shared_pages = self.super_block().shared_pages();
 
-        // SAFETY: The inode is valid, and `invalidate_lock` blocks its page faults.
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, and `invalidate_lock`
+        // blocks its page faults.
         match unsafe { break_layout(self.as_raw(), start, last, shared_pages) } {
             Ok(()) => Ok(true),
             Err(ERESTARTSYS) => Ok(false),
@@ -152,7 +155,8 @@ impl<T: FileSystem> Inode<T> {
     /// back, which accesses memory that a machine check has removed from the linear map. Returns
     /// false if a page is in use.
     ///
-    /// Some pages that have failed can have a new place by now, with new data.
+    /// A page that has failed can have a new place by now, with new data, so this does not
+    /// invalidate all of `pages`.
     pub(super) fn invalidate_bad(
         &self,
         pages: PageRange<space::File>,
@@ -172,7 +176,7 @@ impl<T: FileSystem> Inode<T> {
         match found {
             Ok(()) => is_done,
             Err(EINTR) => false,
-            // `map()` fails, for example after a shutdown. Invalidate all of `pages`.
+            // `map()` fails, for example after a shutdown. So invalidate all of `pages`.
             Err(_) => self.invalidate_pages(pages, invalidate_lock),
         }
     }
@@ -191,8 +195,8 @@ impl<T: FileSystem> Inode<T> {
             return self.try_unmap(range, Dirty::Discard, invalidate_lock) == Ok(true);
         }
 
-        // The entry of a huge page is removed as a whole. The kernel then no longer records which
-        // of its good pages are to be written back, so write them back here.
+        // The kernel removes the entry of a huge page as a whole. It then no longer records that
+        // good pages of the huge page are dirty, so write these back here.
         self.write_back_good(huge);
         let is_done = self.try_unmap(huge, Dirty::Discard, invalidate_lock) == Ok(true);
         self.write_back_good(huge);
@@ -202,6 +206,7 @@ impl<T: FileSystem> Inode<T> {
     /// Whether there can be an entry of a huge page that includes a part of `range`. `huge` is the
     /// range of all such huge pages.
     fn may_be_huge(&self, range: ByteRange<space::File>, huge: ByteRange<space::File>) -> bool {
+        // `dax_fault_check_fallback()` refuses a huge page that ends after the end of the file.
         if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
             return false;
         }
@@ -221,6 +226,7 @@ impl<T: FileSystem> Inode<T> {
         frames.is_none_or(|frames| frames.start() % HUGE == range.pages().start() % HUGE)
     }
 
+    /// Writes back the CPU caches for those blocks of `range` that are good.
     fn write_back_good(&self, range: ByteRange<space::File>) {
         let volume = self.super_block().volume();
 

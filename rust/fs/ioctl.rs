@@ -48,6 +48,8 @@ const RESIZE: u32 = _IOW::<u64>(b'f' as u32, 16);
 /// C: `FS_IOC_GETFSMAP`
 const GET_FSMAP: u32 = _IOWR::<bindings::fsmap_head>(b'X' as u32, 59);
 
+/// Checks that the caller has `CAP_SYS_ADMIN`.
+///
 /// # Errors
 ///
 /// - `EPERM` if the caller does not have `CAP_SYS_ADMIN`.
@@ -60,7 +62,8 @@ fn check_admin() -> Result {
     }
 }
 
-/// A frozen filesystem: all writes are durable, and no more writes begin.
+/// A frozen filesystem: all writes are durable, and no new write begins. The drop thaws the
+/// filesystem.
 ///
 /// # Invariants
 ///
@@ -71,15 +74,18 @@ struct FrozenDevice<'a> {
 }
 
 impl<'a> FrozenDevice<'a> {
+    /// Freezes the block device of a superblock.
+    ///
     /// # Errors
     ///
     /// - The errors of `bdev_freeze()`.
     fn new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Result<Self> {
-        // SAFETY: The superblock is valid by its type invariants, and has its block device while it
-        // is mounted.
+        // SAFETY: `super_block` is valid by the type invariants of `SuperBlock`, and has its block
+        // device while it is mounted.
         let bdev = unsafe { (*super_block.as_raw()).s_bdev };
 
-        // SAFETY: The block device is valid.
+        // SAFETY: The superblock keeps its block device open while it is mounted, so `bdev` is
+        // valid.
         to_result(unsafe { bindings::bdev_freeze(bdev) })?;
         // INVARIANT: `bdev_freeze()` has succeeded.
         Ok(Self {
@@ -112,6 +118,8 @@ struct WriteAccess<'a> {
 }
 
 impl WriteAccess<'_> {
+    /// Takes write access.
+    ///
     /// # Errors
     ///
     /// - `EROFS` if the filesystem is read-only.
@@ -176,8 +184,8 @@ impl<T: FileSystem> SuperBlock<T> {
     fn shut_down(&self, how: u32) -> Result {
         check_admin()?;
 
-        // Errors of writing do not keep the filesystem running, nor does an earlier shutdown, which
-        // also fails with `EIO`.
+        // A freeze fails with `EIO` if data cannot be written, or if the filesystem is already shut
+        // down. Shut it down in both cases.
         let _frozen = match how {
             bindings::FS_SHUTDOWN_FLAGS_DEFAULT => match FrozenDevice::new(self) {
                 Err(EIO) => None,

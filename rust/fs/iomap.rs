@@ -44,6 +44,7 @@ const MAX_END: u64 = i64::MAX as u64;
 pub(super) struct VTable<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> VTable<T> {
+    /// The purpose of a request with the flags `IOMAP_…`.
     fn purpose(flags: u32) -> Purpose {
         match (
             flags & bindings::IOMAP_WRITE != 0,
@@ -111,8 +112,8 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
-    /// The part of `mapping` that a page fault for `range` can map. If that is less than the huge
-    /// page, the kernel falls back to faults of small pages.
+    /// The part of `mapping` that a page fault for `range` can map. If this part is smaller than
+    /// the huge page, the kernel falls back to faults of small pages.
     fn trim_fault(mapping: Mapping, range: ByteRange<space::File>) -> Option<Mapping> {
         // `fs/dax.c` does not handle shared pages in faults of huge pages correctly.
         match range.len() > PAGE_SIZE && mapping.place.is_shared() {
@@ -137,7 +138,8 @@ impl<T: FileSystem> VTable<T> {
 
         Ok(match mapping.place {
             Place::Hole => (hole(), None),
-            // Bad memory cannot be zeroed, and its contents are gone. `fs/dax.c` skips a hole.
+            // Bad memory cannot be zeroed, and its contents are gone. So return a hole, which
+            // `fs/dax.c` skips.
             Place::Bad { .. } if purpose == Purpose::Zero => (hole(), None),
             Place::Bad { start } if request & bindings::IOMAP_REPORT != 0 => (map(start, 0)?, None),
             Place::Bad { .. } if request & bindings::IOMAP_FAULT != 0 => return Err(EHWPOISON),
@@ -161,8 +163,8 @@ impl<T: FileSystem> VTable<T> {
             // With `MAP_SYNC`, the place of a page must be durable before the page is mapped.
             // `IOMAP_F_DIRTY` makes `fs/dax.c` map the page after `end()`.
             //
-            // The source map must not have `IOMAP_F_SHARED`: `dax_iomap_copy_around()` would take
-            // it for a hole, and zero instead of copy.
+            // The source map must not have `IOMAP_F_SHARED`: `dax_iomap_copy_around()` would treat
+            // it as a hole, and zero the copy.
             Place::Copied { start, source } => (
                 map(start, bindings::IOMAP_F_SHARED | bindings::IOMAP_F_DIRTY)?,
                 Some(map(source, 0)?),
@@ -170,6 +172,8 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
+    /// Finds the first piece of `range` by `find`, and writes its target map and its source map.
+    ///
     /// # Errors
     ///
     /// - `EINVAL` if `range` is [`None`].
@@ -214,7 +218,7 @@ impl<T: FileSystem> VTable<T> {
     ///
     /// # Safety
     ///
-    /// As [`Inode::find_or_allocate()`].
+    /// As for [`Inode::find_or_allocate()`].
     #[inline(always)]
     unsafe fn find(inode: &Inode<T>, range: ByteRange<space::File>, flags: u32) -> Result<Mapping> {
         if Self::is_read(flags) {
@@ -254,8 +258,8 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
-    /// As [`begin()`](Self::begin), for page faults without the lock of pages that several files
-    /// share.
+    /// The same as [`begin()`](Self::begin), for a page fault that does not hold the lock of pages
+    /// that several files share.
     ///
     /// # Errors
     ///
@@ -272,7 +276,7 @@ impl<T: FileSystem> VTable<T> {
         iomap: *mut bindings::iomap,
         srcmap: *mut bindings::iomap,
     ) -> c_int {
-        // SAFETY: Only page faults use this, so the purpose is not `Purpose::Write`.
+        // SAFETY: Only page faults use `UNSHARED_OPS`, so the purpose is not `Purpose::Write`.
         let find = |inode: &Inode<T>, range| unsafe { Self::find(inode, range, flags) };
 
         from_result(|| {
@@ -302,7 +306,8 @@ impl<T: FileSystem> VTable<T> {
         srcmap: *mut bindings::iomap,
     ) -> c_int {
         let range = range(pos, length);
-        // The caller holds all locks that moving one of the files to another place takes.
+        // `Remap::run()` holds the locks of both inodes and of both mappings, so neither file moves
+        // to another place.
         let find = |inode: &Inode<T>, range: ByteRange<space::File>| {
             let found = inode.find(range, Self::purpose(flags))?;
 
@@ -352,7 +357,7 @@ impl<T: FileSystem> VTable<T> {
 
             let range = range(pos, length).ok_or(EINVAL)?;
 
-            // If the block was not written as a whole, the file stays at its old place.
+            // If the request did not write the whole block, the file stays at its old place.
             inode
                 .end_copy(range, iomap, written as bindings::loff_t == length)
                 .map(|()| 0)
@@ -366,7 +371,7 @@ impl<T: FileSystem> VTable<T> {
         iomap_next: None,
     };
 
-    /// The operations for page faults without the lock of pages that several files share.
+    /// The operations for page faults that do not hold the lock of pages that several files share.
     pub(super) const UNSHARED_OPS: bindings::iomap_ops = bindings::iomap_ops {
         iomap_begin: Some(Self::begin_unshared),
         iomap_end: Some(Self::end),
@@ -402,7 +407,7 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Writes back the copy at the new place, before the filesystem moves the file there. The old
-    /// contents were possibly durable, so the new ones must not be less durable.
+    /// contents can be durable, and then the new contents must be durable, too.
     ///
     /// # Errors
     ///

@@ -43,12 +43,14 @@ use super::{
 pub(super) struct LockedInode<T: FileSystem>(Inode<T>, NotThreadSafe);
 
 impl<T: FileSystem> LockedInode<T> {
+    /// Borrows an inode as locked.
+    ///
     /// # Safety
     ///
     /// This thread must hold the lock of `inode` while the returned value is borrowed.
     pub(super) unsafe fn assume(inode: &Inode<T>) -> &Self {
         // INVARIANT: This thread holds the lock by the safety requirements.
-        // SAFETY: `LockedInode` is a transparent wrapper.
+        // SAFETY: `LockedInode` is a transparent wrapper of `Inode`.
         unsafe { &*core::ptr::from_ref(inode).cast() }
     }
 }
@@ -85,7 +87,7 @@ impl<'a, T: FileSystem> Locked<'a, T> {
     /// Takes the lock.
     pub(super) fn new(inode: &'a Inode<T>) -> Self {
         // INVARIANT: The lock is taken here.
-        // SAFETY: The inode is valid by its type invariants.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`.
         unsafe { bindings::inode_lock(inode.as_raw()) };
         Self {
             inode,
@@ -95,7 +97,7 @@ impl<'a, T: FileSystem> Locked<'a, T> {
 
     /// Takes the lock if no other thread holds it.
     pub(super) fn try_new(inode: &'a Inode<T>) -> Option<Self> {
-        // SAFETY: The inode is valid by its type invariants.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`.
         let is_taken = unsafe { bindings::inode_trylock(inode.as_raw()) } != 0;
 
         // INVARIANT: The lock was just taken.
@@ -140,7 +142,7 @@ impl<'a> SharedLocked<'a> {
     /// Takes the lock.
     pub(super) fn new<T: FileSystem>(inode: &'a Inode<T>) -> Self {
         // INVARIANT: The lock is taken here.
-        // SAFETY: The inode is valid by its type invariants.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`.
         unsafe { bindings::inode_lock_shared(inode.as_raw()) };
         Self {
             inode: inode.as_raw(),
@@ -151,7 +153,7 @@ impl<'a> SharedLocked<'a> {
 
     /// Takes the lock if that needs no waiting.
     pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
-        // SAFETY: The inode is valid by its type invariants.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`.
         let is_taken = unsafe { bindings::inode_trylock_shared(inode.as_raw()) } != 0;
 
         // INVARIANT: The lock was just taken.
@@ -187,7 +189,7 @@ impl<'a, T: FileSystem> BothLocked<'a, T> {
     /// Takes the locks.
     pub(super) fn new(one: &'a Inode<T>, other: &'a Inode<T>) -> Self {
         // INVARIANT: The locks are taken here.
-        // SAFETY: The inodes are valid by their type invariants.
+        // SAFETY: `one` and `other` are valid by the type invariants of `Inode`.
         unsafe { bindings::lock_two_nondirectories(one.as_raw(), other.as_raw()) };
         Self {
             one,
@@ -235,7 +237,7 @@ impl<'a> InternalWrite<'a> {
     /// Waits until the superblock is thawed, if it is frozen.
     pub(super) fn new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Self {
         // INVARIANT: `sb_start_intwrite()` is called here.
-        // SAFETY: The superblock is valid by its type invariants.
+        // SAFETY: `super_block` is valid by the type invariants of `SuperBlock`.
         unsafe { bindings::sb_start_intwrite(super_block.as_raw()) };
         Self {
             super_block: super_block.as_raw(),
@@ -246,7 +248,7 @@ impl<'a> InternalWrite<'a> {
 
     /// Returns [`None`] if the superblock is frozen, or is being frozen.
     pub(super) fn try_new<T: FileSystem>(super_block: &'a SuperBlock<T>) -> Option<Self> {
-        // SAFETY: The superblock is valid by its type invariants.
+        // SAFETY: `super_block` is valid by the type invariants of `SuperBlock`.
         let is_started = unsafe { bindings::sb_start_intwrite_trylock(super_block.as_raw()) };
 
         // INVARIANT: `sb_start_intwrite_trylock()` has succeeded.
@@ -266,7 +268,8 @@ impl Drop for InternalWrite<'_> {
     }
 }
 
-/// The `invalidate_lock` of the mapping of one inode or of two: no page fault of them is running.
+/// The exclusive `invalidate_lock` of the mapping of one inode or of two: no page fault of these
+/// inodes is running.
 ///
 /// # Invariants
 ///
@@ -304,7 +307,7 @@ impl<'a> InvalidateLock<'a> {
     /// Takes the lock of one mapping if no other thread holds it.
     pub(super) fn try_new<T: FileSystem>(inode: &'a Inode<T>) -> Option<Self> {
         let mapping = inode.mapping();
-        // SAFETY: The inode is valid by its type invariants, and so is its mapping.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`, so its mapping is valid.
         let is_taken = unsafe { bindings::down_write_trylock(&raw mut (*mapping).invalidate_lock) };
 
         // INVARIANT: The lock was just taken.
@@ -317,8 +320,8 @@ impl<'a> InvalidateLock<'a> {
     }
 
     fn lock(&self) {
-        // SAFETY: Both mappings are valid by the type invariants. If they are the same, the
-        // function locks it once.
+        // SAFETY: Both mappings are valid by the type invariants. If they are the same,
+        // `filemap_invalidate_lock_two()` locks the mapping once.
         unsafe { bindings::filemap_invalidate_lock_two(self.one, self.other) };
     }
 
@@ -376,7 +379,7 @@ impl<'a> SharedInvalidateLock<'a> {
         let mapping = inode.mapping();
 
         // INVARIANT: The lock is taken here.
-        // SAFETY: The inode is valid by its type invariants, and so is its mapping.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`, so its mapping is valid.
         unsafe { bindings::filemap_invalidate_lock_shared(mapping) };
         Self {
             mapping,

@@ -19,7 +19,7 @@ pub enum Purpose {
     /// To write to a hole, by `write()`. The caller holds the inode's lock and the
     /// `invalidate_lock` of its mapping.
     Write,
-    /// To write through a mapping. Several threads can do so at once, on different pages.
+    /// To write through a mapping. Several threads can do this at once, on different pages.
     WriteFault,
     /// To zero data. Holes can stay. The caller holds the inode's lock, and has unshared the range.
     Zero,
@@ -42,8 +42,8 @@ pub enum Place {
         /// Whether the piece was a hole until now. The memory holds zeroes.
         is_new: bool,
     },
-    /// At byte `source` of the volume now, and at byte `start` once the write fault is over. The
-    /// contents must be copied. See [`FileSystem::end_copy()`](super::FileSystem::end_copy()).
+    /// At byte `source` of the volume now, and at byte `start` once the write fault has copied the
+    /// contents. See [`FileSystem::end_copy()`](super::FileSystem::end_copy()).
     Copied {
         /// First byte of the volume to copy to.
         start: u64,
@@ -96,8 +96,8 @@ impl Mapping {
         Window::new(ByteRange::new(start, self.range.len())?, self.range)
     }
 
-    /// Whether this is a valid result of `FileSystem::map()` for `range`. `fs/dax.c` relies on
-    /// that.
+    /// Whether this is a valid result of `FileSystem::map()` for `range`. `fs/dax.c` does not check
+    /// the result.
     pub(super) fn is_sound(
         &self,
         range: ByteRange<space::File>,

@@ -34,8 +34,8 @@ use super::{
     Inode, //
 };
 
-/// The errors of a page fault. `VM_FAULT_FALLBACK` is not one: it is the normal answer to a fault
-/// of a huge page that cannot be mapped.
+/// The errors of a page fault. `VM_FAULT_FALLBACK` is not an error: `dax_iomap_fault()` returns it
+/// for a huge page that cannot be mapped, and the kernel then maps a small page.
 ///
 /// C: `VM_FAULT_ERROR`
 const FAULT_ERRORS: bindings::vm_fault_t = bindings::vm_fault_reason_VM_FAULT_OOM
@@ -69,6 +69,7 @@ impl Drop for FaultWrite {
 /// the file is of a superblock of type `T`.
 struct Fault<T: FileSystem> {
     vmf: *mut bindings::vm_fault,
+    /// The binary logarithm of the number of pages to map.
     order: u32,
     _inode: PhantomData<T>,
 }
@@ -124,7 +125,7 @@ impl<T: FileSystem> Fault<T> {
             .with_lock(map_shared)
     }
 
-    /// Maps the page by `operations`. Returns their errno, too.
+    /// Maps the page by `operations`. Also returns the errno of `operations`.
     #[inline(always)]
     fn map_by(
         &self,
@@ -162,12 +163,12 @@ impl<T: FileSystem> Fault<T> {
     fn write(&self) -> bindings::vm_fault_t {
         let super_block = self.inode().super_block().as_raw();
 
-        // SAFETY: The superblock of a valid inode is valid.
+        // SAFETY: The inode of an open file is valid, so its superblock is valid.
         unsafe { bindings::sb_start_pagefault(super_block) };
         // INVARIANT: `sb_start_pagefault()` was just called.
         let _write = FaultWrite(super_block);
 
-        // An error of the update is ignored, as in other filesystems.
+        // Ignore an error of the update, as other filesystems do.
         //
         // SAFETY: The file is open while it is mapped.
         unsafe { bindings::file_update_time(self.file()) };
@@ -181,15 +182,15 @@ impl<T: FileSystem> Fault<T> {
     }
 
     /// Removes the entry of the page from the mapping. After a failed copy, the entry has the new
-    /// place, but the file is still at the old one.
+    /// place, but the file is still at the old place.
     fn invalidate(&self) {
         let Some(range) = self.range() else {
             return;
         };
         let invalidate_lock = InvalidateLock::new(self.inode());
 
-        // A page in use is the one at the old place, because no process could map the new one. It
-        // can stay.
+        // No process could map the page at the new place, so a page that is in use is the page at
+        // the old place. Its entry can stay.
         let _ = self
             .inode()
             .try_unmap(range, Dirty::WriteBack, &invalidate_lock);
@@ -244,7 +245,7 @@ impl<T: FileSystem> VTable<T> {
     }
 
     /// Maps no pages around the faulting one. Without this function, the kernel would take the lock
-    /// of the address space for each fault. With it, the lock of the VMA is enough.
+    /// of the address space for each fault. With this function, the lock of the VMA is enough.
     ///
     /// # Safety
     ///
@@ -296,8 +297,8 @@ impl<T: FileSystem> VTable<T> {
         let inode = unsafe { Inode::<T>::from_raw((*mapping).host) };
         let device = inode.super_block().devices().dax();
 
-        // A failed page can still be recorded as dirty. Its writeback would access memory that a
-        // machine check has removed from the kernel's linear map.
+        // The kernel can still record a failed page as dirty. The writeback of the page would
+        // access memory that the kernel has removed from its linear map after a machine check.
         if inode.has_failed_pages()
             && !InvalidateLock::try_new(inode)
                 .is_some_and(|invalidate_lock| inode.invalidate_failed(&invalidate_lock))

@@ -147,9 +147,11 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
+    /// Creates the filesystem of a new superblock, registers its holder, and loads it.
+    ///
     /// # Safety
     ///
-    /// As [`fill_super()`](Self::fill_super).
+    /// As for [`fill_super()`](Self::fill_super).
     unsafe fn fill(super_block: NonNull<bindings::super_block>, context: &Context) -> Result {
         let raw = super_block.as_ptr();
 
@@ -214,12 +216,14 @@ impl<T: FileSystem> VTable<T> {
                 }
             })?;
 
-        // SAFETY: Only this function and `kill_sb()` access the field, and `kill_sb()` comes later.
+        // SAFETY: Only `fill()` and `kill_sb()` access the field, and `kill_sb()` comes later.
         unsafe { (*super_block_ref.mount()).registration = Some(registration) };
 
         Self::load(super_block_ref)
     }
 
+    /// Sets the fields of a new superblock.
+    ///
     /// # Errors
     ///
     /// - `EINVAL` if the blocks of the device are larger than 4096 bytes.
@@ -298,16 +302,16 @@ impl<T: FileSystem> VTable<T> {
         let mount = unsafe { (*super_block).s_fs_info }.cast::<Mount<T>>();
 
         if !mount.is_null() {
-            // The callback of the holder uses the inodes, so drop the registration before they are
-            // evicted.
-            // SAFETY: Only this function and `fill()` access the field, and `fill()` has returned.
+            // The callback of the holder uses the inodes, so drop the registration before
+            // `kill_block_super()` evicts them.
+            // SAFETY: Only `kill_sb()` and `fill()` access the field, and `fill()` has returned.
             drop(unsafe { (*mount).registration.take() });
-            // Without the registration, no new failures queue this work.
+            // Without the registration, no new failure queues the work.
             // SAFETY: `mount` is from `KBox::into_raw()`, and is freed below only.
             unsafe {
                 (*mount).failure_work.finish();
                 (*mount).repair_work.finish();
-                // With the work finished, no last reference to an inode is deferred any more.
+                // No work runs any more, so no code adds a reference to `delayed_iputs`.
                 (*mount).delayed_iputs.run();
             }
             // SAFETY: The superblock is valid, and `mount` is freed below only.
@@ -320,7 +324,8 @@ impl<T: FileSystem> VTable<T> {
             }
         }
 
-        // SAFETY: The superblock is of a block device, and has no users any more.
+        // SAFETY: `get_tree_bdev()` has created the superblock, and the superblock has no user any
+        // more.
         unsafe { bindings::kill_block_super(super_block) };
 
         if !mount.is_null() {

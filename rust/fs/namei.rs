@@ -109,8 +109,7 @@ impl<T: FileSystem> VTable<T> {
     ) -> Result<*mut bindings::inode> {
         // SAFETY: `dentry` is valid and keeps its name by the safety requirements.
         let name = dentry.map(|dentry| unsafe { (qstr(dentry), name(dentry)) });
-        // All allocations come before `create()`, because an inode on the volume cannot be taken
-        // back.
+        // All allocations come before `create()`, because this function cannot undo `create()`.
         // SAFETY: `idmap` is the ID mapping of a mount by the safety requirements.
         let inode = unsafe { NewInode::new(idmap, directory, mode) }?;
         let link = target.map(Link::copy).transpose()?;
@@ -126,6 +125,12 @@ impl<T: FileSystem> VTable<T> {
         inode.insert(number, link)
     }
 
+    /// Creates an inode with the name of a dentry, and connects it to the dentry.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`new_inode()`](Self::new_inode).
+    ///
     /// # Safety
     ///
     /// - The caller must hold the lock of `dir`, a directory of a superblock of type `T`.
@@ -224,7 +229,7 @@ impl<T: FileSystem> VTable<T> {
         from_result(|| {
             // SAFETY: `vfs_tmpfile()` passes a locked directory of type `T`.
             let directory = unsafe { locked::<T>(dir) };
-            // SAFETY: There is no dentry, and `vfs_tmpfile()` passes the ID mapping of a mount.
+            // SAFETY: `dentry` is `None`, and `vfs_tmpfile()` passes the ID mapping of a mount.
             let inode = unsafe { Self::new_inode(idmap, directory, None, mode, 0, None) }?;
 
             // SAFETY: The inode is new, so its links can be set. `d_tmpfile()` sets the links to 0

@@ -24,7 +24,7 @@ use super::{
     Time, //
 };
 
-/// An inode that is being created, and that has no other user. Dropping it discards the inode.
+/// An inode that is being created, and that has no other user. The drop discards the inode.
 ///
 /// # Invariants
 ///
@@ -47,11 +47,12 @@ impl<T: FileSystem> NewInode<T> {
         directory: &Inode<T>,
         mode: bindings::umode_t,
     ) -> Result<Self> {
-        // SAFETY: The superblock is valid by its type invariants.
+        // SAFETY: `super_block()` is valid by the type invariants of `SuperBlock`.
         let inode = unsafe { bindings::new_inode(directory.super_block().as_raw()) };
         let inode = NonNull::new(inode).ok_or(ENOMEM)?;
 
-        // SAFETY: Both inodes are valid, and so is `idmap` by the safety requirements.
+        // SAFETY: `new_inode()` returned a valid inode, `directory` is valid by its type
+        // invariants, and `idmap` is valid by the safety requirements.
         unsafe { bindings::inode_init_owner(idmap, inode.as_ptr(), directory.as_raw(), mode) };
 
         // INVARIANT: The inode was just allocated.
@@ -94,15 +95,15 @@ impl<T: FileSystem> NewInode<T> {
 
     /// Gives the inode the number `number`, and sets it up from the attributes in the filesystem.
     ///
-    /// Returns the inode with a reference, and still new (`I_NEW`): other users wait until it has a
-    /// name.
+    /// Returns the inode with a reference, and still new (`I_NEW`): other users wait until the
+    /// caller clears `I_NEW`.
     ///
     /// # Errors
     ///
     /// - `EBUSY` if the number is in use.
-    /// - The errors of [`SuperBlock::inode()`](super::SuperBlock::inode). With the `link` of a
-    ///   symbolic link, this allocates no memory, because the filesystem has created the inode
-    ///   already.
+    /// - The errors of [`SuperBlock::inode()`](super::SuperBlock::inode). The filesystem has
+    ///   already created the inode, so this allocates no memory if `link` has the target of a
+    ///   symbolic link.
     pub(super) fn insert(self, number: u64, link: Option<Link>) -> Result<*mut bindings::inode> {
         let inode = self.0.as_ptr();
 

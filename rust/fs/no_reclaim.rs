@@ -6,11 +6,11 @@
 
 use crate::bindings;
 
-/// Calls `f`. During the call, no allocation of this thread reclaims memory from a filesystem,
-/// because that can need the locks that `f` takes.
+/// Calls `f`. During the call, no allocation of this thread reclaims memory from a filesystem. Such
+/// a reclaim can take the locks that `f` holds.
 ///
-/// The scope is a closure instead of a guard, because guards can be dropped in another order or
-/// leaked. The thread would then keep the flag of a scope that has ended.
+/// The scope is a closure instead of a guard, because guards can be leaked, or dropped in another
+/// order. The thread would then keep the flag after the end of the scope.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ use crate::bindings;
 /// C: `memalloc_nofs_save()`, `memalloc_nofs_restore()`
 #[inline]
 pub fn without_reclaim<R>(f: impl FnOnce() -> R) -> R {
-    // SAFETY: The function sets a flag of the current thread.
+    // SAFETY: `memalloc_nofs_save()` sets a flag of the current thread.
     let flags = unsafe { bindings::memalloc_nofs_save() };
     let result = f();
 

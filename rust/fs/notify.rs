@@ -37,7 +37,7 @@ pub(super) unsafe fn notify_failure<T: FileSystem>(
     // SAFETY: The superblock is of type `T` and has its `Mount<T>` by the safety requirements.
     let super_block = unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) };
 
-    // The block device can be larger than the volume, if it has grown.
+    // If the block device has grown, it can be larger than the volume.
     let Some(range) = range.clip(super_block.volume().window().inner()) else {
         return Outcome::Declined(Reason::Unused);
     };
@@ -69,7 +69,7 @@ pub(super) unsafe fn repair<T: FileSystem>(super_block: NonNull<bindings::super_
 
     match InternalWrite::try_new(super_block) {
         Some(_write) => super_block.fs().repair(super_block),
-        // The filesystem is frozen. Try again in a second.
+        // The filesystem is frozen, so try again in a second.
         None => super_block.repair_work().queue(),
     }
 }
@@ -78,7 +78,7 @@ pub(super) unsafe fn repair<T: FileSystem>(super_block: NonNull<bindings::super_
 ///
 /// # Safety
 ///
-/// As [`repair()`].
+/// As for [`repair()`].
 pub(super) unsafe fn finish_failures<T: FileSystem>(super_block: NonNull<bindings::super_block>) {
     // SAFETY: The superblock is of type `T` and has its `Mount<T>` by the safety requirements.
     unsafe { SuperBlock::<T>::from_raw(super_block.as_ptr()) }.finish_failures();

@@ -40,14 +40,15 @@ impl<T: FileSystem> SuperBlock<T> {
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short. The processes have been notified anyway.
-    /// - `EBUSY` if a page is no longer a DAX page.
+    /// - `EBUSY` if the inode is not a regular file.
     pub fn notify_owners(
         &self,
         number: u64,
         pages: PageRange<space::File>,
         flags: Flags,
     ) -> Result {
-        // The caller holds `dax_srcu`, and can hold `mf_mutex`, so no inode can be evicted here.
+        // A callback of a memory failure holds `dax_srcu`, and can hold `mf_mutex`. So this
+        // function must not evict the inode.
         let inode = self.find(number).map(InodeRef::deferred);
 
         if flags.contains(Flags::MEM_PRE_REMOVE) {
@@ -60,8 +61,8 @@ impl<T: FileSystem> SuperBlock<T> {
             was_cached: inode.is_some(),
         });
 
-        // No process maps an inode that is not in memory. Reading the inode takes time, and can
-        // wait for its eviction, so `finish_failures()` reports it later.
+        // No process maps a file whose inode is not in memory. Reading the inode takes time, and
+        // can wait for an eviction, so `finish_failures()` reports the loss later.
         if let Some(inode) = inode {
             inode.report_data_lost(pages);
             inode.kill_procs(pages, flags)?;
@@ -81,14 +82,15 @@ impl<T: FileSystem> SuperBlock<T> {
             }
             next = index;
         }
-        // Direct I/O uses a page, or there was no memory. Try again in a second.
+        // Direct I/O uses a page, or memory is short. Try again in a second.
         if !self.failed_pages().is_empty() {
             self.failure_work().queue();
         }
         self.delayed_iputs().run();
     }
 
-    /// Returns false if the caller must try again later.
+    /// Invalidates the pages of one failure, or reports their loss. Returns false if the caller
+    /// must try again later.
     fn finish_failure(&self, failed: FailedRange) -> bool {
         if !failed.was_cached {
             return match self.inode(failed.number) {
@@ -100,7 +102,7 @@ impl<T: FileSystem> SuperBlock<T> {
             };
         }
 
-        // An inode that is not in memory has no page entries.
+        // An inode that is not in memory has no entries for pages.
         self.find(failed.number)
             .is_none_or(|inode| inode.invalidate_bad(failed.pages, &InvalidateLock::new(&inode)))
     }
@@ -112,26 +114,29 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
-    /// - `EBUSY` if a page is no longer a DAX page.
+    /// - `EBUSY` if the inode is not a regular file.
     fn kill_procs(&self, pages: PageRange<space::File>, flags: Flags) -> Result {
-        // SAFETY: The inode is valid by its type invariants, so `mapping()` is a valid mapping.
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so `mapping()` is a
+        // valid mapping.
         unsafe { kill_procs_of(self.mapping(), pages, flags) }
     }
 
     /// Reports the loss of the data in `pages` of the file to the watchers of the filesystem. Does
-    /// nothing without watchers, because a report takes longer than the rest of the notification of
-    /// an owner that no process maps.
+    /// nothing without watchers: if no process maps the file, a report takes longer than the rest
+    /// of the notification.
     ///
     /// C: `fserror_report_data_lost()`
     pub(super) fn report_data_lost(&self, pages: PageRange<space::File>) {
         let super_block = self.super_block().as_raw();
-        // SAFETY: The superblock of a valid inode is valid.
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so its superblock is
+        // valid.
         let is_watched = unsafe { bindings::fsnotify_sb_has_watchers(super_block) };
         let Some(range) = pages.bytes().filter(|_| is_watched) else {
             return;
         };
 
-        // SAFETY: The inode is valid by its type invariants, and so is its superblock.
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so its superblock is
+        // valid.
         unsafe {
             bindings::fserror_report(
                 super_block,

@@ -35,11 +35,11 @@ use super::{
     Inode, //
 };
 
-/// Converts a number of bytes or an errno of C.
+/// Converts the return value of a C function: a number of bytes, or an errno.
 fn to_count(answer: isize) -> Result<u64> {
     match u64::try_from(answer) {
         Ok(count) => Ok(count),
-        // CAST: A negative value is an errno, which fits.
+        // CAST: A negative value is an errno, which fits a `c_int`.
         Err(_) => Err(to_result(answer as c_int).err().unwrap_or(EIO)),
     }
 }
@@ -93,6 +93,12 @@ impl<T: FileSystem> Request<T> {
         unsafe { bindings::dax_iomap_rw(self.iocb, self.iter, &iomap::VTable::<T>::OPS) }
     }
 
+    /// Reads from the file. Returns the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if the request must not wait, and the inode's lock is not free.
+    /// - The errors of `dax_iomap_rw()`.
     fn read(&self) -> Result<u64> {
         let locked = match self.is_nowait() {
             true => SharedLocked::try_new(self.inode()).ok_or(EAGAIN)?,
@@ -106,6 +112,12 @@ impl<T: FileSystem> Request<T> {
         to_count(count)
     }
 
+    /// Writes to the file. Returns the number of bytes.
+    ///
+    /// # Errors
+    ///
+    /// - `EAGAIN` if the request must not wait, and the inode's lock is not free.
+    /// - The errors of [`write_locked()`](Self::write_locked) and `generic_write_sync()`.
     fn write(&self) -> Result<u64> {
         let count = {
             let locked = match self.is_nowait() {

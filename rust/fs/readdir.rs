@@ -60,16 +60,17 @@ impl<T: FileSystem> VTable<T> {
             // SAFETY: `vfs_fsync_range()` passes an open directory of type `T`.
             let directory = unsafe { Inode::<T>::from_raw((*file).f_inode) };
 
-            // SAFETY: The inode is valid. The function writes it if it is dirty.
+            // SAFETY: `directory` is valid by the type invariants of `Inode`.
+            // `sync_inode_metadata()` writes the inode if it is dirty.
             to_result(unsafe { bindings::sync_inode_metadata(directory.as_raw(), 1) })?;
             directory.fs().sync().map(|()| 0)
         })
     }
 }
 
-/// Entries of a directory that are read from the filesystem before the first one is copied to the
-/// user. The copy can fault in a page of a file, for which the filesystem can need the locks that
-/// it holds during the read.
+/// Entries of a directory. All of them are read from the filesystem before the first one is copied
+/// to the user: the copy can cause a page fault of a file, which can need the locks that the
+/// filesystem holds during the read.
 struct Batch {
     names: KVec<u8>,
     entries: KVec<BatchEntry>,
@@ -105,8 +106,8 @@ impl Batch {
         directory
             .fs()
             .read_directory(directory, position, &mut |entry| {
-                // Once an entry did not fit, drop all later ones: the next read continues at that
-                // entry.
+                // After an entry that does not fit, drop all later entries: the next read continues
+                // at that entry.
                 self.is_full = self.is_full || !self.push(&entry);
                 !self.is_full
             })
@@ -143,7 +144,7 @@ impl Batch {
             let (name, rest) = names.split_at_checked(entry.name_len).ok_or(EUCLEAN)?;
             let next = bindings::loff_t::try_from(entry.next).map_err(|_| EUCLEAN)?;
 
-            // Without this check, a reader could loop forever.
+            // Without this check, a reader could loop for ever.
             if next <= context.pos {
                 return Err(EUCLEAN);
             }

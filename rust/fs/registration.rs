@@ -20,8 +20,8 @@ use super::{
 
 /// The registration of a filesystem type. While it exists, filesystems of this type can be mounted.
 ///
-/// It must be part of the pinned data of the module, because mounted filesystems refer to it and to
-/// the module.
+/// The registration must be part of the pinned data of the module, because mounted filesystems
+/// refer to the registration and to the module.
 ///
 /// # Invariants
 ///
@@ -78,7 +78,7 @@ impl<T: FileSystem> Registration<T> {
                 // SAFETY: `slot` is valid for a write.
                 unsafe { slot.write(mount::VTable::<T>::TYPE) };
 
-                // SAFETY: `slot` was just initialized and is pinned. `drop()` unregisters it.
+                // SAFETY: `slot` is initialized above, and pinned. `drop()` unregisters the type.
                 to_result(unsafe { bindings::register_filesystem(slot) })
             }),
             _type: PhantomData,
@@ -89,12 +89,13 @@ impl<T: FileSystem> Registration<T> {
 #[pinned_drop]
 impl<T: FileSystem> PinnedDrop for Registration<T> {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: `inner` is a registered `struct file_system_type` by the type invariants. The
-        // function fails for types that are not registered only.
+        // SAFETY: `inner` is a registered `struct file_system_type` by the type invariants.
+        // `unregister_filesystem()` fails only for a type that is not registered.
         unsafe { bindings::unregister_filesystem(self.inner.get()) };
 
-        // RCU calls `free_inode()`, a function of this module, for evicted inodes after a grace
-        // period. `unregister_filesystem()` waits for readers only, not for such callbacks.
+        // RCU calls `free_inode()`, a function of the filesystem's module, for evicted inodes after
+        // a grace period. `unregister_filesystem()` waits for readers of RCU only, not for its
+        // callbacks.
         rcu_barrier();
     }
 }

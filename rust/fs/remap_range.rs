@@ -85,8 +85,8 @@ impl Remap {
         self.share(from, range, to, to_start, &invalidate_lock)
     }
 
-    /// Unmaps both ranges under one hold of the locks: the contents must not change between the
-    /// comparison and the sharing.
+    /// Unmaps both ranges without a release of the locks in between: the contents must not change
+    /// between the comparison and the sharing.
     ///
     /// # Errors
     ///
@@ -179,7 +179,7 @@ impl Remap {
         let result = share_all();
         let done = done.min(range.len());
 
-        // Deduplication replaces contents by equal ones, so it changes neither size nor times.
+        // Deduplication replaces contents by equal contents, so it changes neither size nor times.
         if self.flags & Self::IS_COMPARED == 0 && done != 0 {
             to.grow(to_start.checked_add(done).ok_or(EINVAL)?, now)?;
         }
@@ -189,7 +189,8 @@ impl Remap {
         }
     }
 
-    /// Shares the first of `blocks`. Returns the number of bytes.
+    /// Shares blocks from the first of `blocks` on. Returns the number of bytes shared, which is
+    /// not 0.
     ///
     /// # Errors
     ///

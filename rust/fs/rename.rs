@@ -82,7 +82,7 @@ impl<T: FileSystem> VTable<T> {
             };
 
             rename.from.fs().rename(&rename)?;
-            // SAFETY: `vfs_rename()` has called this function.
+            // SAFETY: `vfs_rename()` has called this function, and still holds its locks.
             unsafe { rename.refresh() };
             Ok(0)
         })
@@ -147,8 +147,9 @@ impl<T: FileSystem> Rename<'_, T> {
 
     /// Whether a renamed inode is a directory that keeps its parent.
     ///
-    /// `vfs_rename()` does not lock such a directory. Another thread can create a name in it at the
-    /// same time, and update its links after they were read here.
+    /// `vfs_rename()` does not lock such a directory. So another thread can create a name in the
+    /// directory at the same time, and change the number of its links after this thread has read
+    /// the number.
     fn is_unlocked_directory(&self, inode: &Inode<T>) -> bool {
         let is_replaced = self.replaced.is_some_and(|other| ptr::eq(other, inode));
 

@@ -28,7 +28,8 @@ impl<T: FileSystem> SuperBlock<T> {
     /// before the memory is removed.
     pub(super) fn revoke(&self) {
         while self.for_each_inode(|inode| inode.revoke()) {
-            // An eviction invalidates the pages of its inode. Wait for it.
+            // An inode is being evicted, and the eviction invalidates its pages. Wait for the
+            // eviction.
             fsleep(Delta::from_millis(1));
         }
     }

@@ -27,8 +27,8 @@ use super::{
     Label, //
 };
 
-/// The attribute of EVM. Its value includes a hash of the inode number, which is not known before
-/// the inode is created, so it is left out.
+/// The attribute of EVM. Its value depends on the inode number, which is not known before the inode
+/// is created. So an inode is created without this attribute.
 const EVM: &[u8] = b"evm";
 
 impl<T: FileSystem> NewInode<T> {
@@ -49,8 +49,8 @@ impl<T: FileSystem> NewInode<T> {
     ) -> Result<KVec<Label>> {
         let mut labels = self.acls(directory)?;
 
-        // SAFETY: Both inodes are valid, and so is the name. `collect()` receives a `KVec<Label>`,
-        // for the duration of the call.
+        // SAFETY: `self` and `directory` are valid inodes by their type invariants, and `name` is
+        // null or valid. `collect()` receives a `KVec<Label>`, for the duration of the call.
         to_result(unsafe {
             bindings::security_inode_init_security(
                 self.as_raw(),

@@ -42,7 +42,8 @@ impl<T: FileSystem> VTable<T> {
         // SAFETY: The VFS passes an open file. Only files of type `T` have this table.
         let inode = unsafe { Inode::<T>::of_file(file) };
         let locked = SharedLocked::new(inode);
-        // SAFETY: The inode is valid, and the operations are static.
+        // SAFETY: `inode` is valid by the type invariants of `Inode`, and the operations are
+        // static.
         let found = unsafe { seek(inode.as_raw(), offset, &iomap::VTable::<T>::OPS) };
 
         drop(locked);

@@ -14,7 +14,8 @@ pub enum SegmentOwner {
     Free,
     /// The filesystem: metadata, or the journal.
     Metadata,
-    /// No owner, and it cannot be allocated: it is bad, or aligns the next segment.
+    /// No owner, but the segment cannot be allocated: its memory is bad, or it aligns the next
+    /// segment.
     Unused,
     /// A file.
     File {

@@ -17,11 +17,11 @@ use super::without_reclaim;
 /// The lock of the pages that several files of a filesystem share.
 ///
 /// `fs/dax.c` counts in a page how many files have the page mapped (`dax_associate_entry()`,
-/// `dax_disassociate_entry()`). It changes the count under the `i_pages` lock of one of these files
-/// only. Two files that change the count at the same time lose a change. The page then counts as
-/// unmapped, and is allocated to another owner while a process still maps it.
+/// `dax_disassociate_entry()`). It changes the count under the `i_pages` lock of only one of these
+/// files. If two threads change the count for two files at the same time, one change is lost. The
+/// page then counts as unmapped, and is allocated to another owner while a process still maps it.
 ///
-/// It is the innermost lock of [`lock`](super::lock).
+/// A thread takes this lock after all locks of [`lock`](super::lock).
 #[pin_data]
 pub(super) struct SharedPages {
     #[pin]

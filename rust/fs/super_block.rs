@@ -32,8 +32,8 @@ use super::{
 
 /// A mounted filesystem.
 ///
-/// A [`FileSystem`](super::FileSystem) receives it for the duration of a call, in which it can
-/// notify owners.
+/// A [`FileSystem`](super::FileSystem) receives a superblock for the duration of a call in which it
+/// can notify owners.
 ///
 /// # Invariants
 ///
@@ -41,10 +41,13 @@ use super::{
 #[repr(transparent)]
 pub struct SuperBlock<T>(Opaque<bindings::super_block>, PhantomData<T>);
 
-// SAFETY: All methods can be called by several threads at once, and `T` is `Sync`.
+// SAFETY: The methods give shared references to a `T` and to other fields of the `Mount<T>`. `T`
+// and the types of these fields are `Sync`.
 unsafe impl<T: Sync> Sync for SuperBlock<T> {}
 
 impl<T> SuperBlock<T> {
+    /// Borrows a superblock from C.
+    ///
     /// # Safety
     ///
     /// `super_block` must be a valid superblock of type `T` for the duration of `'a`, and its

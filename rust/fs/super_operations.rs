@@ -153,7 +153,7 @@ impl<T: FileSystem> VTable<T> {
             return;
         }
 
-        // SAFETY: The inode is valid, and `evict()` passes it when it has no other user.
+        // SAFETY: `evict()` passes a valid inode that has no other user.
         let is_removed = unsafe { (*raw).__bindgen_anon_1.i_nlink } == 0;
         let _write = is_removed.then(|| InternalWrite::new(inode.super_block()));
 
@@ -162,8 +162,8 @@ impl<T: FileSystem> VTable<T> {
 
     /// # Safety
     ///
-    /// Called for an inode of a superblock of type `T` that has no user any more, after a grace
-    /// period of RCU.
+    /// Called by `i_callback()` only, for an inode of a superblock of type `T` that has no user any
+    /// more, after a grace period of RCU.
     unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
         // SAFETY: By the safety requirements, the inode has no other user. `i_link` of a symbolic
         // link is memory of a `KVec`, see `Link`, or null.
@@ -193,10 +193,10 @@ impl<T: FileSystem> VTable<T> {
 /// C: `uuid_to_fsid()`
 fn fsid(uuid: [u8; 16]) -> [c_int; 2] {
     let folded = u128::from_le_bytes(uuid);
-    // CAST: The truncation selects one half.
+    // CAST: The cast takes one half of the number on purpose.
     let folded = (folded as u64) ^ (folded >> 64) as u64;
 
-    // CAST: The truncation selects one half.
+    // CAST: The cast takes one half of the number on purpose.
     [folded as c_int, (folded >> 32) as c_int]
 }
 

@@ -10,6 +10,8 @@ use crate::bindings;
 pub(super) struct Link(KVec<u8>);
 
 impl Link {
+    /// Copies `target`, and adds a NUL.
+    ///
     /// # Errors
     ///
     /// - The errors of [`new()`](Self::new).
@@ -20,6 +22,8 @@ impl Link {
         Self::new(copy)
     }
 
+    /// Adds a NUL to `target`.
+    ///
     /// # Errors
     ///
     /// - `EUCLEAN` if `target` is empty, too long, or has a zero.

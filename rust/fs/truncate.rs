@@ -42,11 +42,11 @@ use super::{
 };
 
 impl<T: FileSystem> LockedInode<T> {
-    /// Zeroes `range`. Holes stay.
+    /// Zeroes `range`. Skips holes, and blocks that [`FileSystem::map()`] returns as bad.
     ///
     /// # Errors
     ///
-    /// - `EIO` if a byte of it is in bad memory.
+    /// - `EIO` if the device finds bad memory that the filesystem does not know.
     /// - The errors of [`unshare()`](Self::unshare).
     pub(super) fn zero(
         &self,
@@ -58,7 +58,8 @@ impl<T: FileSystem> LockedInode<T> {
         let start = loff(range.start())?;
         let len = loff(range.len())?;
 
-        // SAFETY: The inode is valid and the operations are static. `did_zero` can be null.
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, and the operations are
+        // static. `did_zero` can be null.
         to_result(unsafe {
             bindings::dax_zero_range(
                 self.as_raw(),
@@ -70,8 +71,9 @@ impl<T: FileSystem> LockedInode<T> {
         })
     }
 
-    /// Zeroes the bytes from the end of the file to `end`, before the file grows. They can have
-    /// data that was stored through a mapping after the end, or written before a crash.
+    /// Zeroes the bytes from the end of the file to `end`, before the file grows. These bytes can
+    /// have data that a process stored through a mapping after the end, or that a write stored
+    /// before a crash.
     ///
     /// # Errors
     ///
@@ -83,7 +85,7 @@ impl<T: FileSystem> LockedInode<T> {
         }
     }
 
-    /// Grows the file to `size` bytes. Does nothing if the file is as long already.
+    /// Grows the file to `size` bytes. Does nothing if the file is already as long.
     ///
     /// The caller has zeroed the bytes between.
     ///
@@ -98,13 +100,15 @@ impl<T: FileSystem> LockedInode<T> {
         let raw_size = loff(size)?;
 
         self.fs().resize(self, size, now)?;
-        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
+        // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
+        // holds its lock.
         unsafe { bindings::i_size_write(self.as_raw(), raw_size) };
         Ok(())
     }
 
-    /// Sets the size of the file. Unless the file grows, frees the blocks after the new end, also
-    /// if the size does not change: blocks can have been allocated after the end.
+    /// Sets the size of the file. Unless the file grows, frees the blocks after the new end. It
+    /// does so even if the size does not change, because `fallocate()` can have allocated blocks
+    /// after the end.
     ///
     /// # Errors
     ///
@@ -131,8 +135,8 @@ impl<T: FileSystem> LockedInode<T> {
         }
         self.fs().resize(self, size, now)?;
 
-        // SAFETY: The inode is valid, and this thread holds its lock, by the type invariants.
-        // `invalidate_lock` blocks its page faults.
+        // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
+        // holds its lock. `invalidate_lock` blocks its page faults.
         unsafe { bindings::truncate_setsize(self.as_raw(), raw_size) };
         Ok(())
     }

@@ -59,8 +59,7 @@ use crate::{
 ///
 /// A `Volume` can outlive the mount of the filesystem. After the unmount, all methods that access
 /// the device fail with `ENXIO`. They also fail with `ENXIO` once the DAX device is dead, which
-/// happens before its memory is removed. Methods that write fail with `EROFS` if the volume [is
-/// read-only](Self::is_read_only). All methods that access the device can sleep.
+/// happens before its memory is removed. All methods that access the device can sleep.
 ///
 /// # Invariants
 ///
@@ -79,8 +78,8 @@ pub struct Volume {
 /// - `devices` is null, or points to the [`Devices`] that [`Mounted`] owns. `Mounted` sets it to
 ///   null, and then waits for all readers in a section of `users`.
 /// - `place` is the range of the block device in the DAX device at the time of the mount. `end` is
-///   the end of that range now, after it has [grown](Volume::grow). All of them are multiples of
-///   the page size.
+///   the end of that range now, after it has [grown](Volume::grow). The start and the end of
+///   `place`, and `end`, are multiples of the page size.
 #[pin_data]
 struct Shared {
     #[pin]
@@ -91,7 +90,7 @@ struct Shared {
     name: CString,
 }
 
-/// The devices of a volume in use. An unmount waits until this is dropped.
+/// The devices of a volume that is in use. An unmount waits until this value is dropped.
 struct InUse<'a> {
     devices: &'a Devices,
     _guard: srcu::Guard<'a>,
@@ -112,9 +111,9 @@ impl Volume {
         self.window().outer().len()
     }
 
-    /// Grows the volume to the present size of the block device, rounded down to whole pages. The
-    /// filesystem is notified of memory failures in the new part from now on. The caller
-    /// [checks](Self::check) the new part for earlier failures.
+    /// Grows the volume to the present size of the block device, rounded down to whole pages. From
+    /// then on, the filesystem is notified of memory failures in the new part. It is not notified
+    /// of earlier failures, so the caller [checks](Self::check) the new part.
     ///
     /// # Errors
     ///
@@ -149,6 +148,8 @@ impl Volume {
         self.is_read_only
     }
 
+    /// Checks that the volume is writable.
+    ///
     /// # Errors
     ///
     /// - `EROFS` if the volume is read-only.
@@ -162,7 +163,7 @@ impl Volume {
     /// The range of the volume in the DAX device.
     pub(super) fn window(&self) -> Window<space::Device, space::Volume> {
         let Shared { place, end, .. } = &*self.shared;
-        // `Relaxed` is enough: the filesystem uses a place in the new part only after `grow()` has
+        // `Relaxed` is enough, because the filesystem uses the new part only after `grow()` has
         // returned.
         let now = ByteRange::between(place.start(), end.load(Relaxed));
 
@@ -204,7 +205,7 @@ impl Volume {
     ///
     /// - `EIO` if a byte is bad. The contents of `to` are undefined then.
     /// - `ERANGE` if a part lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     ///
     /// # Examples
     ///
@@ -240,7 +241,8 @@ impl Volume {
     ///
     /// - `EIO` if the memory is known to be bad. The bytes that precede the bad memory are written.
     /// - `ERANGE` if a part lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `EROFS` if the volume is read-only.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     pub fn write(&self, start: u64, from: &[u8]) -> Result {
         self.with_writer(|writer| writer.write(start, from))?
     }
@@ -286,7 +288,8 @@ impl Volume {
     /// - `EIO` if a page is bad and cannot be cleared.
     /// - `EINVAL` if `range` is not whole pages.
     /// - `ERANGE` if a part lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `EROFS` if the volume is read-only.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     pub fn zero(&self, range: ByteRange<space::Volume>) -> Result {
         self.check_writable()?;
         if !range.is_aligned(PAGE_SIZE) {
@@ -295,22 +298,21 @@ impl Volume {
         let pages = self.locate(range)?.pages();
         let devices = self.devices()?;
 
-        // `dax_zero_page_range()` is called for one page at a time, because it does not accept
-        // more.
+        // `dax_zero_page_range()` accepts only one page at a time.
         for page in pages.start()..pages.end() {
             devices.dax().zero_page(page, &ReadLock::new())?;
         }
         Ok(())
     }
 
-    /// Checks that `range` is not known to be bad. Memory can be bad without the device having
-    /// found the error.
+    /// Checks that the device does not know `range` as bad. Memory can have an error that the
+    /// device has not found.
     ///
     /// # Errors
     ///
     /// - `EIO` if a byte is known to be bad.
     /// - `ERANGE` if a part lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     pub fn check(&self, range: ByteRange<space::Volume>) -> Result {
         let mut rest = Some(self.locate(range)?);
         let devices = self.devices()?;
@@ -326,13 +328,15 @@ impl Volume {
         Ok(())
     }
 
-    /// Copies the bytes from `from` on to `to`. The two ranges do not overlap.
+    /// Copies the bytes from `from` on to `to`, and writes them back. If the two ranges overlap,
+    /// the result is undefined. The bytes are durable after a [`fence()`](Self::fence).
     ///
     /// # Errors
     ///
     /// - `EIO` if a byte of the source or of `to` is bad.
     /// - `ERANGE` if a part lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `EROFS` if the volume is read-only.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     pub fn copy(&self, from: u64, to: ByteRange<space::Volume>) -> Result {
         self.check_writable()?;
 
@@ -357,7 +361,7 @@ impl Volume {
     ///
     /// - `EIO` if the memory is known to be bad.
     /// - `ERANGE` if a part lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     pub fn write_back(&self, range: ByteRange<space::Volume>) -> Result {
         // CAST: A `u64` is a `usize` here.
         self.for_each_piece(range.start(), range.len() as usize, |memory| {
@@ -374,7 +378,8 @@ impl Volume {
     /// - `EIO` if the page is bad and cannot be cleared, or differs when it is read back.
     /// - `EINVAL` if `start` is not a multiple of the page size.
     /// - `ERANGE` if the page lies outside the volume.
-    /// - `ENXIO` if the device is dead.
+    /// - `EROFS` if the volume is read-only.
+    /// - `ENXIO` if the device is dead, or if the filesystem is unmounted.
     pub fn repair(&self, start: u64, page: &[u8; PAGE_SIZE as usize]) -> Result {
         let range = ByteRange::new(start, PAGE_SIZE).ok_or(ERANGE)?;
 
@@ -412,6 +417,7 @@ impl Volume {
     /// # Errors
     ///
     /// - `EIO` if the device cannot be flushed.
+    /// - `ENXIO` if the filesystem is unmounted, and the device is not synchronous.
     pub fn fence(&self) -> Result {
         if !self.is_synchronous {
             return self.flush();

@@ -28,7 +28,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// # Errors
     ///
-    /// - `EAGAIN` if a place must be allocated, and the caller must not wait for that.
+    /// - `EAGAIN` if a place must be allocated, and `may_wait` is false.
     /// - The errors of [`find()`](Self::find).
     ///
     /// # Safety
@@ -101,7 +101,7 @@ impl<T: FileSystem> LockedInode<T> {
         let found = self.find(range, Purpose::Read)?;
 
         match found.place {
-            // The filesystem found the error when it copied the block.
+            // The filesystem has found an error in the block when it copied the block.
             Place::Bad { .. } => self.rewrite(range),
             _ => Ok(found),
         }
@@ -111,7 +111,7 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// # Errors
     ///
-    /// - `EIO` if the write does not cover the whole block: the rest of its data is gone.
+    /// - `EIO` if the write does not contain the whole block: the rest of its data is gone.
     /// - `ERESTARTSYS` if a signal is pending while the page is in use.
     /// - The errors of [`find()`](Inode::find).
     fn rewrite(&self, range: ByteRange<space::File>) -> Result<Mapping> {
@@ -138,16 +138,17 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// - The errors of [`find()`](Inode::find).
     fn fill_hole(&self, hole: ByteRange<space::File>) -> Result<Mapping> {
-        // A process that has read the hole through a mapping maps the kernel's zero page, so it is
-        // unmapped here. With `IOMAP_F_NEW`, `fs/dax.c` would unmap it, but without
-        // `invalidate_lock`. It would then warn if a page fault maps the new place in the meantime.
+        // A process that has read the hole through a mapping maps the kernel's zero page. This
+        // function unmaps the zero page. With `IOMAP_F_NEW`, `fs/dax.c` would unmap it, but without
+        // `invalidate_lock`: a page fault could map the new place before that, and `fs/dax.c` would
+        // warn.
         let invalidate_lock = InvalidateLock::new(self);
         let mut mapping = self.find(hole, Purpose::Write)?;
 
         if let Place::Mapped { is_new, .. } = &mut mapping.place {
             *is_new = false;
         }
-        // Direct I/O does not pin the zero page, so this does not fail because of users.
+        // Direct I/O does not pin the zero page, so `try_unmap()` finds no page in use.
         let hole = mapping.range.clip(hole).ok_or(EUCLEAN)?;
 
         self.try_unmap(hole, Dirty::WriteBack, &invalidate_lock)?;

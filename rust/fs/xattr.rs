@@ -36,8 +36,9 @@ pub(super) const SECURITY: &CStr = c"security.";
 /// `handler` and `name` must be the arguments with which the VFS calls a handler, for the duration
 /// of `'a`.
 unsafe fn full_name<'a>(handler: *const bindings::xattr_handler, name: *const c_char) -> &'a [u8] {
-    // SAFETY: `handler` and `name` are from the VFS by the safety requirements. The VFS stores
-    // `name` directly after its prefix, which `xattr_full_name()` relies on.
+    // SAFETY: `handler` and `name` are from the VFS by the safety requirements. `xattr_full_name()`
+    // requires that the prefix of `name` directly precedes `name`, and the VFS passes such a
+    // `name`.
     unsafe { CStr::from_char_ptr(bindings::xattr_full_name(handler, name)) }.to_bytes()
 }
 
@@ -48,6 +49,8 @@ struct Buffer<'a> {
 }
 
 impl<'a> Buffer<'a> {
+    /// Wraps a buffer from C.
+    ///
     /// # Safety
     ///
     /// `buffer` must be valid for writes of `size` bytes for the duration of `'a`, unless `size` is

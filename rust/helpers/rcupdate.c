@@ -2,7 +2,7 @@
 
 #include <linux/rcupdate.h>
 
-/* A macro for synchronize_rcu() if the kernel has no CONFIG_TASKS_RCU. */
+/* synchronize_rcu_tasks() is a macro if the kernel has no CONFIG_TASKS_RCU. */
 void rust_helper_synchronize_rcu_tasks(void)
 {
 	synchronize_rcu_tasks();

@@ -2,6 +2,7 @@
 
 #include <linux/security.h>
 
+/* The function is inline only if the kernel has no CONFIG_SECURITY. */
 #ifndef CONFIG_SECURITY
 int rust_helper_security_inode_init_security(struct inode *inode,
 					     struct inode *dir,

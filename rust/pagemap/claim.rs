@@ -25,12 +25,12 @@ use crate::{
 
 use super::Layout;
 
-/// A claim of physical memory for one driver. The drop releases the memory. The namespace of the
-/// memory stays bound until then.
+/// A claim of physical memory for one driver. The drop releases the memory, and the namespace of
+/// the memory stays bound until then.
 ///
 /// See [`Bound::claim()`](crate::nvdimm::namespace::Bound::claim).
 // The order of the fields matters: the drop releases `_region` first. So the memory is unused when
-// the drop of `_claimed` lets the unbind of the namespace continue.
+// the drop of `_claimed` ends the wait of the unbind.
 pub struct Claim {
     _region: Region,
     _claimed: CountedClaim,

@@ -47,20 +47,21 @@ enum User {
 
 /// Removes pages from the files that use them, and waits until no page has a user.
 ///
-/// The kernel unmaps these files from all processes, so the next access raises SIGBUS. It also
-/// writes back dirty pages, if the filesystem still can.
+/// The kernel unmaps these files from all processes, so the next access raises SIGBUS. The kernel
+/// also writes back dirty pages, if the filesystem still can.
 ///
 /// # Safety
 ///
-/// Each frame must have a `struct page` until this returns. The DAX device on top must be dead, so
+/// Each frame must have a `struct page` until this returns. The DAX device above must be dead, so
 /// that no file gets a page any more.
 pub(super) unsafe fn revoke(frames: PageRange<space::Physical>) {
     let mut rounds = 0;
 
-    // A page fault may have got its frame number before the device died, and not have stored it in
-    // the inode yet. It can be preempted in between, but does not sleep. So after this wait it has
-    // stored the number.
-    // SAFETY: The caller holds no lock, and may sleep.
+    // A page fault can have got its frame number before the device died, and not have stored the
+    // number in the inode yet. In between, the fault can be preempted, but it does not sleep. So
+    // when `synchronize_rcu_tasks()` returns, the fault has stored the number.
+    // SAFETY: `synchronize_rcu_tasks()` requires only a context that may sleep. The drop of a
+    // `PageMap`, the only caller, sleeps.
     unsafe { bindings::synchronize_rcu_tasks() };
 
     for pfn in frame_numbers(frames) {
@@ -76,11 +77,13 @@ pub(super) unsafe fn revoke(frames: PageRange<space::Physical>) {
                 wait(frames, &mut rounds);
             }
         }
-        // SAFETY: The caller holds no spinlock, and may sleep.
+        // SAFETY: `cond_resched()` requires only a context that may sleep, and this function sleeps
+        // in `wait()`, too.
         unsafe { bindings::cond_resched() };
     }
 }
 
+/// Sleeps for one [`INTERVAL`]. The call number [`ROUNDS_BEFORE_WARNING`] also warns.
 fn wait(frames: PageRange<space::Physical>, rounds: &mut u32) {
     *rounds = rounds.saturating_add(1);
     if *rounds == ROUNDS_BEFORE_WARNING {
@@ -125,11 +128,11 @@ unsafe fn user_of(pfn: c_ulong) -> User {
         // inode that is being freed.
         let inode = unsafe { bindings::igrab((*mapping.as_ptr()).host) };
 
-        // INVARIANT: `igrab()` returned null, or an inode with a reference for us.
+        // INVARIANT: `igrab()` returned null, or an inode with a reference that the caller owns.
         return NonNull::new(inode).map_or(User::Other, |inode| User::File(Inode(inode)));
     }
-    // A page that several files share has no mapping. It has the number of files in `share`, which
-    // is in a union with the page's offset in its file.
+    // A page that several files share has no mapping, and `share` is the number of files. For other
+    // pages, `share` is in a union with the offset in the file.
     match is_shared || is_referenced {
         true => User::Other,
         false => User::None,
@@ -149,7 +152,7 @@ impl Inode {
     fn drop_pages(&self) -> bool {
         const END: i64 = i64::MAX;
 
-        // Do the same as an eviction: write back, unmap, remove. Ignore errors of the write-back,
+        // Do the same as an eviction: write back, unmap, remove. Ignore errors of the writeback,
         // because data that were not written back were never durable.
         // SAFETY: `self.0` points to a valid `struct inode` by the type invariants, so `i_mapping`
         // is valid.

@@ -2,10 +2,10 @@
 
 //! The interface of the crate `kernel` of Linux 7.3, for older kernels.
 //!
-//! It consists of the older kernel's own crate, and of additions of 7.3 that our source needs.
-//! Kbuild builds it for older kernels only. It passes it to our modules under the name `kernel`, so
-//! that `::kernel` in a macro of the kernel refers to it, too. So the source of our modules is
-//! written for 7.3.
+//! This crate consists of the older kernel's own crate, and of the additions of 7.3 that the source
+//! of daxmf needs. Kbuild builds it for older kernels only, and passes it to the modules under the
+//! name `kernel`. So the source of the modules is written for 7.3, and `::kernel` in a macro of the
+//! kernel means this crate, too.
 //!
 //! [`configfs`] is the kernel's own source, in which Kbuild corrects one line.
 

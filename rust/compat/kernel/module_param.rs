@@ -11,9 +11,8 @@ pub use kernel::module_param::*;
 
 /// A module parameter, made by the macro `module!`.
 ///
-/// The kernel's `set_param()` takes a pointer to the `SetOnce` of a parameter. The kernel's own
-/// type does not define the offset of its `SetOnce`, so that a pointer to the parameter does not
-/// work.
+/// The kernel's `set_param()` takes a pointer to the `SetOnce` of a parameter. The layout of the
+/// kernel's own type is not defined, so a pointer to the parameter may not point to its `SetOnce`.
 #[repr(C)]
 pub struct ModuleParamAccess<T> {
     // The first field, so that a pointer to the parameter is a pointer to the `SetOnce`.

@@ -59,7 +59,7 @@ pub struct Srcu {
     inner: Opaque<bindings::srcu_struct>,
 }
 
-// SAFETY: `cleanup_srcu_struct()` may run on another thread than `init_srcu_struct()`.
+// SAFETY: `cleanup_srcu_struct()` may be called on another thread than `init_srcu_struct()`.
 unsafe impl Send for Srcu {}
 // SAFETY: The functions of include/linux/srcu.h that take a domain may run at the same time on any
 // threads. The exception is `cleanup_srcu_struct()`, which only the drop calls.
@@ -108,9 +108,9 @@ impl PinnedDrop for Srcu {
     fn drop(self: Pin<&mut Self>) {
         let domain = self.inner.get();
 
-        // No guard borrows `self` any more, but a forgotten guard has not ended its section. Then
-        // `cleanup_srcu_struct()` would not stop the work items of the domain, and we would free
-        // the domain under them. Instead, this waits for ever.
+        // No guard borrows `self` any more, but a forgotten guard has not ended its section.
+        // `cleanup_srcu_struct()` would then leave the work items of the domain running, and they
+        // would use the domain after it is freed. `synchronize_srcu()` waits for ever instead.
         self.synchronize();
 
         // SAFETY: `domain` is initialized by the type invariants, and `&mut self` excludes other

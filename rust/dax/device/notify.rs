@@ -40,9 +40,11 @@ impl Device {
         unsafe { holder::is_registered(bindings::dax_holder(self.as_raw())) }
     }
 
-    /// Notifies the device's holder that `range` of the device failed.
+    /// Notifies the device's holder that `range` of the device failed. Returns the holder's
+    /// outcome, or [`Outcome::Declined`] if the device has no holder or is dead.
     ///
-    /// The holder's callback runs before this returns; it may sleep.
+    /// The holder's callback has run when this returns. The callback may sleep, so the caller must
+    /// be allowed to sleep.
     ///
     /// C: `dax_holder_notify_failure()`
     pub fn notify_failure(&self, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
@@ -61,7 +63,7 @@ impl Device {
             Ok(()) => Outcome::Delivered,
             Err(EOPNOTSUPP) if self.is_held() => Outcome::Declined(Reason::NotSupported),
             Err(EOPNOTSUPP) => Outcome::Declined(Reason::NoHolder),
-            // The kernel returns this for a dead device, but a holder can fail with it, too.
+            // The kernel returns `ENXIO` for a dead device. A holder can fail with `ENXIO`, too.
             Err(ENXIO) if !self.is_alive(&ReadLock::new()) => Outcome::Declined(Reason::Removed),
             Err(error) => Outcome::Failed(error),
         }
@@ -71,8 +73,8 @@ impl Device {
     /// Returns [`None`] if it notified no holder: the device has no holder, the holder does not use
     /// the range, or it is not one of `recipients`.
     ///
-    /// The holder's callback runs before this returns; it may sleep. A filesystem in C gets a
-    /// memory failure with [`Flags::NONE`].
+    /// The holder's callback has run when this returns. The callback may sleep, so the caller must
+    /// be allowed to sleep. A filesystem in C gets a memory failure with [`Flags::NONE`].
     pub fn notify_found(
         &self,
         range: ByteRange<space::Device>,

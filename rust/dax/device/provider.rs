@@ -47,7 +47,9 @@ use super::{
     LiveDevice, //
 };
 
-/// Operations of a DAX device. They are called in process context and may sleep.
+/// Operations of a DAX device. The kernel calls them in process context, in a read section of
+/// `dax_srcu`. They may sleep. They must not drop the registration of a provider or of a holder,
+/// because the drop waits for all read sections.
 ///
 /// C: `struct dax_operations`
 pub trait Operations: Send + Sync + Sized + 'static {
@@ -166,7 +168,7 @@ impl<T: Operations> Allocated<T> {
 
         // SAFETY: A `Device` is a valid `struct dax_device` by its type invariants.
         unsafe { bindings::set_dax_nocache(device) };
-        // SAFETY: As for `set_dax_nocache()`.
+        // SAFETY: A `Device` is a valid `struct dax_device` by its type invariants.
         unsafe { bindings::set_dax_nomc(device) };
     }
 
@@ -182,7 +184,7 @@ impl<T: Operations> Allocated<T> {
     /// - `ENOMEM` if memory is short.
     pub fn register(self, disk: &Disk, init: impl PinInit<T, Error>) -> Result<Registration<T>> {
         let barrier = LiveDevice::without_operations()?;
-        // From here on, an error kills the device before it frees the data.
+        // If `Host::new()` fails, the drop of `inner` kills the device before it frees the data.
         let inner = DeviceWithData {
             device: self.device,
             data: Arc::from(self.data.pin_init_with(init)?),
@@ -196,7 +198,7 @@ impl<T: Operations> Allocated<T> {
     }
 }
 
-/// The entry of a device in the table of disks with DAX, removed when dropped.
+/// The entry of a device in the table of disks with DAX. The drop removes the entry.
 ///
 /// # Invariants
 ///
@@ -204,6 +206,12 @@ impl<T: Operations> Allocated<T> {
 struct Host(DiskRef);
 
 impl Host {
+    /// Adds the entry of `device` for `disk`.
+    ///
+    /// # Errors
+    ///
+    /// - `EBUSY` if the disk already has a DAX device.
+    /// - `ENOMEM` if memory is short.
     fn new(device: &Device, disk: &Disk) -> Result<Self> {
         // SAFETY: `Device` and `Disk` are valid C structures by their type invariants.
         to_result(unsafe { bindings::dax_add_host(device.as_raw(), disk.as_raw()) })?;
@@ -235,11 +243,12 @@ struct DeviceWithData<T: Operations> {
 /// A DAX device that filesystems can find through its disk.
 ///
 /// The drop removes the device from the disk, notifies its holder of the removal
-/// ([`Flags::MEM_PRE_REMOVE`]), and waits for running operations. Do not drop it in an operation or
-/// in a holder's callback: the drop would wait for itself.
-// The order of the fields matters. `_host` goes first, so that no consumer can find the device.
-// `_barrier` then waits for consumers that have just found it in a section of `dax_srcu`: they have
-// claimed it afterwards, or never will. So `inner`, the last, notifies every holder.
+/// ([`Flags::MEM_PRE_REMOVE`]), and waits for running operations. Do not drop a registration in an
+/// operation or in a holder's callback: the drop would wait for this call.
+// The order of the fields matters. The drop of `_host` comes first: it removes the device from the
+// disk, so that no other consumer finds the device. A consumer finds the device and claims it in
+// one read section of `dax_srcu`, and the drop of `_barrier` waits for these sections. So the drop
+// of `inner`, which comes last, notifies every holder.
 pub struct Registration<T: Operations> {
     _host: Host,
     _barrier: LiveDevice,

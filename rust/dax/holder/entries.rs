@@ -52,6 +52,8 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// Stores the current position of an open block device.
+    ///
     /// # Errors
     ///
     /// - `ENXIO` if the device is empty or being removed.
@@ -105,10 +107,11 @@ impl Entry {
 
 /// All entries, in lists by a hash of their address.
 ///
-/// `dax_holder_notify_failure()` reads the operations of a slot, and our callback then reads the
-/// holder. Between the two, our holder can release the slot and another one can claim it. The new
-/// holder can be a filesystem in C: its pointer has another type, and its target can be freed at
-/// any time. So the callback must not dereference the pointer before it has found it in this table.
+/// `dax_holder_notify_failure()` reads the operations of a slot, and the callback of [`OPS`] then
+/// reads the holder. Between the two reads, the holder can release the slot, and another holder can
+/// claim it. The new holder can be a filesystem in C: its pointer has another type, and the
+/// filesystem can free the target at any time. So the callback must not dereference the pointer
+/// before it has found the pointer in this table.
 ///
 /// The callback searches without a lock. It runs under `dax_srcu`, and the drop of an entry waits
 /// for all readers of `dax_srcu` before it frees the entry.
@@ -174,6 +177,8 @@ pub(super) struct ListedEntry {
 }
 
 impl ListedEntry {
+    /// Adds an entry for `holder` to the table.
+    ///
     /// # Errors
     ///
     /// - `ENOMEM` if memory is short.
@@ -267,14 +272,15 @@ unsafe extern "C" fn notify_failure(
     // SAFETY: `dax_dev` is valid by the safety requirements.
     let data = unsafe { bindings::dax_holder(dax_dev) };
 
-    // `fs_dax_get_by_bdev()` stores an entry in a slot by `cmpxchg()`, after `ListedEntry::new()`
-    // has added it to its list. `find()` depends on the value from the slot, so no barrier is
-    // needed in between.
+    // `ListedEntry::new()` adds an entry to its list, and `fs_dax_get_by_bdev()` then stores the
+    // address of the entry in a slot by `cmpxchg()`, a full barrier. `find()` computes the list
+    // from that address, and this dependency orders its loads after the load of the slot. So no
+    // barrier is needed here.
     // SAFETY: `dax_holder_notify_failure()` holds `dax_srcu`.
     let Some(entry) = (unsafe { find(data) }) else {
-        // The holder released the slot after C had read the callback. A new holder claimed the slot
-        // after the failure, so it need not be notified. With this errno the kernel continues with
-        // its generic path.
+        // The holder has released the slot after `dax_holder_notify_failure()` had read the
+        // callback. A new holder has claimed the slot after the failure, so it need not be
+        // notified. `EOPNOTSUPP` makes the kernel continue with its generic path.
         return EOPNOTSUPP.to_errno();
     };
 
@@ -288,7 +294,8 @@ unsafe extern "C" fn notify_failure(
     })
 }
 
-/// The operations of all holders. The callback finds the holder by its entry.
+/// The operations of all holders that the crate registers. The callback finds the holder by its
+/// entry.
 pub(super) static OPS: bindings::dax_holder_operations = bindings::dax_holder_operations {
     notify_failure: Some(notify_failure),
 };

@@ -27,8 +27,9 @@ use super::{
 
 /// The registration of a holder with a DAX device. A holder can be registered with several devices.
 ///
-/// The drop frees the device's slot, then waits until the callback is not running. Do not drop it
-/// in a callback of a holder.
+/// The drop frees the device's slot, then waits until the callback is not running. Do not drop a
+/// registration in a callback of any holder: the drop waits for all readers of `dax_srcu`, and a
+/// callback is such a reader.
 pub struct Registration<H: Holder> {
     claim: Claim,
     holder: Arc<H>,
@@ -77,7 +78,8 @@ impl<H: Holder> Registration<H> {
 ///
 /// `fs_dax_get_by_bdev()` stored the address of `entry` in the slot of `device`, and in no other.
 // The drop releases the slot first, then the drop of `entry` removes the entry and waits. The
-// callback can run until then. It can even start after the release, if C had read it before.
+// callback can run until then. It can even start after the release, if
+// `dax_holder_notify_failure()` has read the pointer to the callback before.
 struct Claim {
     device: ARef<Device>,
     entry: ListedEntry,
@@ -88,8 +90,8 @@ impl Claim {
     ///
     /// # Errors
     ///
-    /// - `EBUSY` if the device has a holder.
-    /// - `ENXIO` if the device is empty or being removed.
+    /// - `EBUSY` if the device has a holder, or is dead.
+    /// - `ENXIO` if the block device is empty. Its size is 0 while the disk is being removed.
     /// - `ENOMEM` if memory is short.
     fn new(device: &OpenDevice, holder: Arc<dyn Holder>) -> Result<Self> {
         let entry = ListedEntry::new(Place::new(device)?, holder)?;
@@ -150,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// Returns the same outcome for all failures, and records their ranges.
+    /// A holder that returns the same outcome for all failures, and records their ranges.
     #[pin_data]
     struct Recorder {
         outcome: Outcome,

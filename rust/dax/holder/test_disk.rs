@@ -40,6 +40,7 @@ pub(crate) struct TestDisk {
 }
 
 impl TestDisk {
+    /// Makes a disk of `pages` pages, from the page `first_page` of its DAX device on.
     pub(crate) fn new(first_page: u64, pages: u64) -> Result<Self> {
         // SAFETY: The table of operations is null.
         let device = from_err_ptr(unsafe { bindings::alloc_dax(ptr::null_mut(), ptr::null()) })?;
@@ -69,11 +70,13 @@ impl TestDisk {
         Ok(disk)
     }
 
+    /// Sets the size of the disk to `pages` pages.
     pub(crate) fn resize(&self, pages: u64) {
         // SAFETY: `self` owns the valid disk.
         unsafe { bindings::set_capacity(self.disk.as_ptr(), pages * 8) };
     }
 
+    /// The block device of the disk.
     pub(crate) fn open(&self) -> &OpenDevice {
         // SAFETY: `self` owns the valid disk, and puts it only in its drop.
         unsafe { OpenDevice::from_raw((*self.disk.as_ptr()).part0) }

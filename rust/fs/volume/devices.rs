@@ -33,7 +33,7 @@ pub(in crate::fs) struct Devices {
     pub(super) block: NonNull<bindings::block_device>,
 }
 
-// SAFETY: `struct block_device` is not bound to a thread.
+// SAFETY: `block` is a pointer to a `struct block_device`, which any thread may use.
 unsafe impl Send for Devices {}
 
 // SAFETY: A shared `Devices` gives access to the address of the block device only, and to

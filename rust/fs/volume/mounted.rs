@@ -47,6 +47,8 @@ pub(in crate::fs) struct Mounted {
 }
 
 impl Mounted {
+    /// Creates the volume of an open block device.
+    ///
     /// # Errors
     ///
     /// - `EINVAL` if the start or the size of the block device is not a multiple of the page size,
@@ -110,8 +112,8 @@ impl Mounted {
         &self.devices
     }
 
-    /// Detaches the devices from all clones of the volume, which fail with `ENXIO` from now on.
-    /// Waits for running accesses.
+    /// Detaches the devices from all clones of the volume. Later accesses fail with `ENXIO`. Waits
+    /// for running accesses.
     pub(in crate::fs) fn detach_devices(&self) {
         let shared = &self.volume.shared;
 

@@ -24,7 +24,7 @@ use super::Volume;
 pub(in crate::fs) const HUGE: u64 = 512;
 
 impl Volume {
-    /// The page frames of `range`: as many contiguous ones as there are from the first one on.
+    /// The page frame of the first page of `range`, and as many frames after it as are contiguous.
     /// Returns [`None`] if the memory has no page frames.
     pub(in crate::fs) fn frames(
         &self,
@@ -57,12 +57,14 @@ impl Volume {
             };
             let frames = place.outer();
 
-            // SAFETY: `locate()` has returned the frames, so they have pages, and the driver aligns
-            // its memory to huge pages. The pages exist while the caller holds `dax_srcu`.
+            // SAFETY: `locate()` has returned the frames, so they have pages. `memremap_pages()`
+            // creates pages for multiples of 2 MiB only (`check_pfn_span()`), so the frames before
+            // them in their first huge page have pages, too. The pages exist while the caller holds
+            // `dax_srcu`.
             let marks = unsafe { Marks::new(frames) };
 
-            // If `push()` fails, `marks` is dropped at once. `mf_dax_kill_procs()` then marks the
-            // first frame of the huge page later, and the mark stays.
+            // If `push()` fails, it drops `marks` at once. `mf_dax_kill_procs()` can then mark the
+            // first frame of the huge page later, and that mark stays.
             let _ = all.push(marks, GFP_KERNEL);
             rest = pages.skip(frames.len());
         }

@@ -23,7 +23,7 @@ pub struct Writer<'a> {
     window: Window<space::Device, space::Volume>,
     devices: &'a Devices,
     lock: &'a ReadLock,
-    /// The memory of the last write with the memory around it, and its range.
+    /// The memory of the last write and around it, and the range of this memory.
     known: Option<(ByteRange<space::Device>, Memory<'a>)>,
 }
 
@@ -46,7 +46,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Errors
     ///
-    /// - As [`Volume::write()`](super::Volume::write).
+    /// - The errors of [`Volume::write()`](super::Volume::write) except `EROFS`.
     pub fn write(&mut self, start: u64, from: &[u8]) -> Result {
         let mut rest = from;
         let mut next = match ByteRange::new(start, from.len() as u64) {
@@ -69,8 +69,8 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
-    /// The memory of the first piece of `range`, and its range. Both can include memory around the
-    /// piece.
+    /// The memory of the first piece of `range`, and the range of this memory. Both can include
+    /// memory around the piece.
     fn memory(
         &mut self,
         range: ByteRange<space::Device>,
