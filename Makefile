@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
-# The commands for users; 'make help' lists them. Each one calls a script. kbuild
-# does not read this file, but the file Kbuild.
+# The commands for users, which 'make help' lists. Each command calls a script. kbuild does not read
+# this file: it reads Kbuild.
 
 MAKEFLAGS += --no-print-directory
 KERNEL ?= stock

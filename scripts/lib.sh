@@ -35,8 +35,8 @@ seconds_since()
 	echo "$((tenths / 10)).$((tenths % 10)) s"
 }
 
-# Run a command; print what it does and how long it took. Print the last lines of its
-# output only if it fails.
+# Run a command. Print what the command does and how long it took. If the command fails, print the
+# last lines of its output.
 step() # what it does, command...
 {
 	local what=$1 log start status=0
@@ -69,7 +69,7 @@ need_space() # GiB, for what
 		die "$2 needs $1 GiB in $cache, $free GiB are free: make room, or set XDG_CACHE_HOME to a larger disk"
 }
 
-# Check that a release is one from OLDEST on.
+# Check that a release is OLDEST or newer.
 is_supported() # release
 {
 	printf '%s\n' "$OLDEST" "$1" | sort -V -C
@@ -80,7 +80,7 @@ need_release() # variable, value
 {
 	[[ $2 =~ ^[0-9]+(\.[0-9]+)+(\+[a-z0-9]+)?(-[a-z]+)?-amd64$ ]] ||
 		die "$1=$2: name a kernel of Debian as 'uname -r' prints it, such as $1=$KERNEL_RELEASE"
-	is_supported "$2" || die "$1=$2: choose one from $OLDEST on"
+	is_supported "$2" || die "$1=$2: too old, choose $OLDEST or newer"
 }
 
 need_kernel() # value of KERNEL
@@ -146,8 +146,8 @@ cached()
 	exec {lock}>&-
 }
 
-# In a subshell with its own trap. half_made is global, because functions' local variables
-# no longer exist when the trap runs after a failure.
+# Make a cache entry, in a subshell with its own trap. half_made is global, because local variables
+# of functions no longer exist when the trap runs after a failure.
 make_entry() # entry, builder, argument...
 (
 	half_made=$1.tmp
@@ -158,8 +158,8 @@ make_entry() # entry, builder, argument...
 	mv "$half_made" "$1"
 )
 
-# Run a command with the lock of a folder, because two builds in one folder overwrite each other's files, and
-# read files that are half written.
+# Run a command with the lock of a folder, because two builds in one folder would overwrite each
+# other's files, and would read files that are half written.
 with_lock() # folder, command...
 {
 	local lock
@@ -183,9 +183,8 @@ keep_newest() # name, number
 	done
 }
 
-# The packages of the root. If TOOLCHAIN names another suite, the root is another one, with the packages
-# that modules are built with. If PACKAGES names a file with further packages, the root is another one,
-# with these, too.
+# Print the packages of the root. The root of another suite (TOOLCHAIN) has only the packages that
+# build modules. PACKAGES can name a file with further packages; a root with these is another root.
 packages()
 {
 	local files=("$top/scripts/packages-modules")
@@ -193,8 +192,8 @@ packages()
 	sed "s/#.*//; /^\$/d; s/@GCC@/$(gcc_of "$TOOLCHAIN")/" "${files[@]}"
 }
 
-# Make a tar of a Debian system with the packages on standard input, without documentation. A mirror can be
-# a snapshot, whose index of sid has expired.
+# Make a tar of a Debian system with the packages on standard input, without documentation. Do not
+# check whether an index has expired, because the mirror can be a snapshot.
 debian_tar() # mmdebstrap argument...
 {
 	local mode=unshare
@@ -207,7 +206,7 @@ debian_tar() # mmdebstrap argument...
 		--dpkgopt='path-exclude=/usr/share/locale/*' "$@"
 }
 
-# The hash of everything that determines the contents of the root.
+# Print the hash of everything that determines the contents of the root.
 root_key()
 {
 	{ echo "$TOOLCHAIN"; packages; declare -f debian_tar
@@ -220,7 +219,7 @@ root_dir()
 	echo "$cache/root-$(root_key)"
 }
 
-# The hash of what a kernel tree depends on: the versions of the tools, not all packages.
+# Print the hash of the tools' versions. A kernel tree depends on these, and not on all packages.
 toolchain_id()
 {
 	hash_of <"$(root_dir)/toolchain"
@@ -234,7 +233,7 @@ in_root()
 {
 	local root ids=()
 	root=$(root_dir)/fs
-	# virtiofsd sets its capabilities, so it needs those of a user namespace.
+	# virtiofsd sets its capabilities, so it needs all capabilities of a user namespace.
 	[ "$(id -u)" = 0 ] ||
 		ids=(--unshare-user --uid 0 --gid 0 --cap-add ALL)
 	bwrap "${ids[@]}" --unshare-pid --unshare-ipc --unshare-uts \
@@ -253,8 +252,8 @@ in_root()
 		--setenv TERM "${TERM:-dumb}" "${root_options[@]}" "$@"
 }
 
-# Set environment, flags and source from a command of rustc that kbuild has saved, without the
-# options for the files that it emits. eval, because the command is quoted for a shell.
+# Set environment, flags and source from a command of rustc that kbuild has saved. Leave out the
+# options for the files that rustc emits. Use eval, because the command is quoted for a shell.
 # shellcheck disable=SC2034 # the caller uses them
 read_command() # command file
 {

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The sum of the results of several runs: their last lines are "N passed, N failed", and ", N skipped"
-# if N is not 0.
+# The sum of the results of several runs. The last line of a run is "N passed, N failed", followed
+# by ", N skipped" if N is not 0.
 
 passed=0 failed=0 skipped=0
 

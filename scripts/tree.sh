@@ -35,9 +35,9 @@ same_release() # release, tree
 	}
 }
 
-# Check that the tree has the kernel's configuration. Otherwise its modules do not
-# load, or crash, because the layout of structures depends on it. An option drops out
-# if a tool that it needs is missing, such as pahole.
+# Check that the tree has the kernel's configuration. With another configuration the modules would
+# not load, or would crash, because the layout of structures depends on options. Kconfig drops an
+# option if a tool that it needs is missing, such as pahole.
 same_config() # of the kernel, of the tree
 {
 	local changed
@@ -58,8 +58,8 @@ gcc_of_config() # configuration
 	echo "$name"
 }
 
-# Print the compiler that the tree was configured for, as an argument of make. kbuild does not
-# store it.
+# Print the compiler that the tree was configured for, as an argument of make, because kbuild does
+# not store this argument.
 compiler() # kernel tree
 {
 	local conf=$1/include/config/auto.conf name

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The firmware of PMEM=ars: an NVDIMM root device that supports scrubs and ndctl inject-error, and a
- * DIMM that supports ndctl inject-smart. The functions are
- * those of ACPI 6.5, 9.20.7 (NVDIMM root device) and of Intel's DSM interface (DIMM). Their arguments
- * and results are packed structures, see include/uapi/linux/ndctl.h and ndctl's ndctl-nfit.h.
+ * The firmware of PMEM=ars: an NVDIMM root device that supports scrubs and ndctl inject-error, and
+ * a DIMM that supports ndctl inject-smart. The functions are those of ACPI 6.5, 9.20.7 (NVDIMM root
+ * device) and of Intel's DSM interface (DIMM). Their arguments and results are packed structures,
+ * see include/uapi/linux/ndctl.h and ndctl's ndctl-nfit.h.
  */
 DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 {
@@ -13,8 +13,8 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 		{
 			Name (_HID, "ACPI0012")
 
-			// The list of errors has the addresses of units of this size, in no order. A report
-			// merges adjacent units that are consecutive in the list.
+			// The list of errors, BADU, has the addresses of bad units of UNIT bytes,
+			// in no order. A report merges adjacent units that are consecutive in BADU.
 			Name (UNIT, 256)
 			Name (ROOM, 2048)
 			Name (BADU, Package (2048) {})
@@ -68,8 +68,9 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 				L = Arg3
 			}
 
-			// Store the errors of an address range in a buffer, from an offset on. Returns the number
-			// of records. Arg2 is the number of bytes before address and length in each.
+			// Store the errors of an address range in a buffer, from an offset on.
+			// Returns the number of records. In each record, Arg2 bytes precede address
+			// and length.
 			Method (RECS, 5, Serialized)
 			{
 				Local0 = 0		// index in the list
@@ -108,7 +109,8 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 				Return (B)
 			}
 
-			// 2: Start ARS. A scrub that only returns known errors (flag 2) takes no time.
+			// 2: Start ARS. A scrub that only returns known errors (flag 2) takes no
+			// time.
 			Method (SARS, 1, Serialized)
 			{
 				Name (B, Buffer (8) {})
@@ -224,7 +226,8 @@ DefinitionBlock ("", "SSDT", 2, "DAXMF", "ARS", 1)
 			{
 				Name (_ADR, 1)
 
-				// Health, and the thresholds of its alarms. Temperatures in 1/16 of a degree.
+				// Health, and the thresholds of its alarms. Temperatures are in
+				// 1/16 of a degree.
 				Name (MTMP, 480)
 				Name (SPAR, 75)
 				Name (FATL, 0)

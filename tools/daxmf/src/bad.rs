@@ -118,7 +118,7 @@ impl BadRanges {
         Self::parse(&read(&path)?).ok_or_else(|| format!("{path}: not a list of bad blocks"))
     }
 
-    /// Parses lines of a first sector and a number of sectors. Drops a last line that is cut.
+    /// Parses lines with a first sector and a number of sectors. Drops the last line if it is cut.
     fn parse(text: &str) -> Option<Self> {
         let is_cut = text.len().saturating_add(LINE) > ROOM;
         let whole = match text.rfind('\n') {
@@ -154,7 +154,7 @@ impl BadRanges {
         }
     }
 
-    /// Removes ranges.
+    /// Removes the bytes of `ranges`.
     pub fn remove(&mut self, ranges: Vec<Range<u64>>) {
         self.ranges = without(&self.ranges, &merged(ranges));
     }
@@ -284,7 +284,7 @@ mod tests {
         let text = lines.concat();
         let end_of_line = text[..ROOM].rfind('\n').unwrap() + 1;
 
-        // In the middle of a line, and at its end.
+        // The text is cut in the middle of a line, or at the end of a line.
         for cut in [ROOM, end_of_line] {
             let bad = BadRanges::parse(&text[..cut]).unwrap();
 

@@ -10,8 +10,8 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-/// The kernel's name of the disk that `device` is, or is a partition of. `device` is a path to a
-/// block device, or a name in the kernel.
+/// The kernel's name of a disk: of `device` itself, or of the disk that `device` is a partition of.
+/// `device` is a path to a block device, or a name in the kernel.
 pub fn disk_of(device: &str) -> Result<String, String> {
     let not_block = || format!("{device}: not a block device");
     let link = if device.contains('/') {
@@ -56,7 +56,7 @@ pub fn sysfs((major, minor): (u64, u64)) -> String {
     format!("/sys/dev/block/{major}:{minor}")
 }
 
-/// Whether a directory in sysfs is of a disk, and not of a partition or a mapped device.
+/// Whether a directory in sysfs belongs to a disk, and not to a partition or a mapped device.
 pub fn is_disk(sysfs: &str) -> bool {
     !["dm", "partition"]
         .iter()
@@ -73,7 +73,7 @@ pub fn disk_of_partition(device: (u64, u64)) -> Result<Option<(u64, u64)>, Strin
     }
 }
 
-/// Whether a device is `below`, or is above it.
+/// Whether `device` is the device `below`, or is above the device `below`.
 pub fn is_on(device: (u64, u64), below: (u64, u64)) -> Result<bool, String> {
     if device == below {
         return Ok(true);

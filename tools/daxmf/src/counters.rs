@@ -9,10 +9,10 @@ use crate::bad;
 /// The counters of `daxmf_stack`, in the directories LOWER and LOWER/UPPER.
 pub const STACK: &str = "/sys/kernel/debug/daxmf_stack";
 
-/// The files of the counters.
+/// The names of the counters, and of their files.
 pub const NAMES: [&str; 4] = ["received", "delivered", "declined", "failed"];
 
-/// In the order of [`NAMES`].
+/// The counters, in the order of [`NAMES`].
 pub type Counts = [u64; NAMES.len()];
 
 /// Reads the counters in a directory.

@@ -18,7 +18,7 @@ pub use record::Record;
 /// The event log. Each read returns one record.
 pub const LOG: &str = "/dev/daxmf";
 
-/// Size of the buffer for a record, in bytes. Documentation/events.rst: 512 are enough.
+/// Size of the buffer for a record, in bytes. By Documentation/events.rst, 512 are enough.
 const RECORD_SIZE: usize = 4096;
 
 /// Which events to show, and how.
@@ -64,7 +64,8 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
 pub struct Log(File);
 
 impl Log {
-    /// Opens the log at its oldest event. `is_blocking`: [`Log::next`] waits for an event.
+    /// Opens the log at its oldest event. If `is_blocking` is true, [`Log::next`] waits for an
+    /// event.
     pub fn open(is_blocking: bool) -> Result<Self, String> {
         let flags = match is_blocking {
             true => 0,

@@ -50,13 +50,13 @@ pub enum Kind {
 /// The result of an attempt to write back a page that is bad on the device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Attempt {
-    /// The page cache has it, and nothing was written.
+    /// The page cache has the page, and nothing was written.
     Cached,
-    /// It was written back. The error, if the write to the device failed.
+    /// The page was written back. The string is the error, if the write to the device failed.
     Written(Option<String>),
-    /// The page cache does not have it. The reason.
+    /// The page cache does not have the page, for this reason.
     Lost(&'static str),
-    /// The page cache has it, but it cannot be written back. The reason.
+    /// The page cache has the page, but the page cannot be written back, for this reason.
     Failed(String),
 }
 
@@ -81,8 +81,7 @@ impl Filesystem {
         self.is_xfs
     }
 
-    /// The kind of an inode that the reverse map names as an owner. Uses calls of XFS, because only
-    /// XFS names owners.
+    /// The kind of an inode that the reverse map of XFS names as an owner. Uses calls of XFS.
     pub fn kind(&self, number: u64) -> io::Result<Kind> {
         let regular = SFlag::S_IFREG.bits();
 
@@ -206,7 +205,7 @@ fn check_cached(mapping: &Mapping<'_>, page: u64) -> io::Result<Attempt> {
     })
 }
 
-/// Writes back those of `pages` that are still in the page cache.
+/// Writes back the pages that are still in the page cache.
 fn write_back_window(
     file: &File,
     range: Range<u64>,
@@ -248,7 +247,7 @@ fn dirty(
     has_holes: bool,
 ) -> Result<(), String> {
     if has_holes {
-        // Otherwise the filesystem allocates blocks for all holes in the page's folio.
+        // Without the split, the filesystem would allocate blocks for all holes in the folio.
         mapping.split(index);
     }
     match is_allocated(file, page) {

@@ -20,7 +20,7 @@ use crate::privilege;
 use crate::table::SECTOR;
 use crate::text::number;
 
-/// Calls `memory_failure()` for the page frame whose number is written to it: mm/hwpoison-inject.c.
+/// A file of mm/hwpoison-inject.c. A write of a page frame's number calls `memory_failure()`.
 const CORRUPT_PFN: &str = "/sys/kernel/debug/hwpoison/corrupt-pfn";
 
 /// What to inject, and where.
@@ -154,7 +154,7 @@ impl Target {
     /// Makes the pages fail one after another, up to the first error.
     fn fail(&self) -> Result<(), String> {
         if !Path::new(CORRUPT_PFN).exists() {
-            // If this fails, the write below fails, and its error is reported.
+            // If modprobe fails, the write below fails, and its error is reported.
             let _ = Command::new("modprobe").arg("hwpoison-inject").status();
         }
         let pages = self.range.clone().step_by(PAGE as usize);

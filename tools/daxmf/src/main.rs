@@ -57,7 +57,7 @@ enum Object {
     /// List the files, directories and metadata that own ranges of a device, and the processes
     /// that map them.
     ///
-    /// Without a range: the owners of what the device lists as bad. Needs root.
+    /// Without a range, lists the owners of all bad ranges of the device. Needs root.
     Owners(owners::Options),
     /// Make memory of a disk fail, or list it as bad, for tests.
     ///

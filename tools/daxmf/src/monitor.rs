@@ -2,8 +2,8 @@
 
 //! `daxmf monitor`: reports events as they happen to the journal, to a command and to Prometheus.
 //!
-//! It runs as a service. It stores the number of the last event in a file, so that a restart
-//! reports no event twice.
+//! The monitor runs as a service. It stores the number of the last event in a file, so that after a
+//! restart it reports no event again.
 
 mod command;
 mod journal;

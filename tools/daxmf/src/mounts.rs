@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mounted filesystems: all of a device, or the one that the user names.
+//! Finds mounted filesystems: all filesystems on a device, or the filesystem that the user names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -19,7 +19,7 @@ use crate::text::readable;
 pub struct Mount {
     /// Major and minor number of the device.
     pub device: (u64, u64),
-    /// The directory of the filesystem that is mounted: its root, or one below.
+    /// The directory of the filesystem that is mounted: its root, or a directory below.
     pub top: PathBuf,
     /// The mount point.
     pub point: PathBuf,
@@ -98,9 +98,9 @@ pub fn all() -> Result<Vec<Mount>, String> {
         .collect())
 }
 
-/// Selects the best mount of a filesystem, and opens its mount point: if possible, a mount of the
-/// filesystem's root, and a writable one. It is an error if other mounts hide all of `mounts`; the
-/// error calls the filesystem `name`.
+/// Selects the best mount of a filesystem, and opens its mount point. If possible, this is a mount
+/// of the filesystem's root, and a writable mount. It is an error if other mounts hide all of
+/// `mounts`; the error calls the filesystem `name`.
 pub fn best(mut mounts: Vec<Mount>, name: &str) -> Result<(Mount, File), String> {
     mounts.sort_by_key(|mount| (!mount.is_whole(), mount.is_read_only));
     mounts
@@ -166,7 +166,7 @@ fn octal(digits: &[u8]) -> Option<u8> {
     u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
 }
 
-/// The [best] mount of each filesystem that is on a device or on one above it.
+/// The [best] mount of each filesystem that is on a device, or on another device above it.
 pub fn on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, File)>, String> {
     let mut mounts: BTreeMap<_, Vec<Mount>> = BTreeMap::new();
 

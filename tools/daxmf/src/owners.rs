@@ -3,8 +3,8 @@
 //! `daxmf owners`: lists the files, directories and metadata that own ranges of a device, and the
 //! processes that map them.
 //!
-//! The ranges are those that the device lists as bad, or one that the user names. The command looks
-//! at the filesystems on the device, on its partitions and on mapped devices above it.
+//! The ranges are those that the device lists as bad, or a range that the user names. The command
+//! searches the filesystems on the device, on its partitions and on mapped devices above it.
 
 mod processes;
 mod report;
@@ -66,7 +66,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
 }
 
 fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
-    privilege::check("files are opened by their inodes")?;
+    privilege::check("the command opens files by inode")?;
 
     let (name, range) = wanted(options)?;
     let device = block::number_of(&name)?;
@@ -194,7 +194,7 @@ impl Search {
         let mut names: BTreeMap<u64, (OwnerKind, PathBuf)> = BTreeMap::new();
         let mut wanted: BTreeSet<u64> = self.found.iter().filter_map(|found| found.inode).collect();
 
-        // First without a walk over all names, where possible.
+        // First find the names that need no walk over all names.
         wanted.retain(|inode| match self.name_of(*inode) {
             Some(name) => {
                 names.insert(*inode, (OwnerKind::File, name));
@@ -225,8 +225,8 @@ impl Search {
         }
     }
 
-    /// The name that the kernel has for a regular file. Only XFS can open a file by its number
-    /// alone.
+    /// The name that the kernel has for a regular file. [`None`] on other filesystems than XFS,
+    /// because only XFS can open a file by its number alone.
     fn name_of(&self, number: u64) -> Option<PathBuf> {
         let filesystem = &self.filesystem;
 
@@ -240,8 +240,8 @@ impl Search {
         filesystem.name_of(&filesystem.open(inode, false).ok()?, inode)
     }
 
-    /// Searches all files for the owners that the reverse map does not name. That of ext4 names no
-    /// owners of data.
+    /// Searches all files for the owners that the reverse map does not name. The reverse map of
+    /// ext4 names no owners of data.
     fn search_files(&mut self, ranges: &[Range<u64>]) {
         self.errors
             .extend(self.filesystem.mount.check_whole().err());
@@ -256,7 +256,7 @@ impl Search {
         let mut owners = BTreeSet::new();
         let mut add_pieces =
             |file: &File, inode, path: Option<PathBuf>, kind, unowned: &mut BadRanges| {
-                // A block with an owner can have more of them only if files share blocks.
+                // A block that has an owner can have another owner only if files share blocks.
                 let wanted = match filesystem.has_shared_blocks() {
                     true => &all_ranges,
                     false => &*unowned,

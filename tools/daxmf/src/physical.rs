@@ -29,8 +29,8 @@ pub fn disk_of(pfn: u64) -> Result<(String, u64), String> {
     })
 }
 
-/// The physical address of the first byte of a disk. [`None`] if it is not persistent memory with
-/// DAX. The address is an attribute of the disk's parent in sysfs, such as the namespace.
+/// The physical address of the first byte of a disk. [`None`] if the disk is not persistent memory
+/// with DAX. The address is an attribute of the disk's parent in sysfs, such as the namespace.
 pub fn start(disk: &str) -> Option<u64> {
     let parent = format!("/sys/block/{disk}/device");
     let subsystem = fs::read_link(format!("{parent}/subsystem")).ok()?;

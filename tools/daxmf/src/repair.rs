@@ -43,7 +43,7 @@ pub struct Options {
     json: bool,
 }
 
-/// The note for an inode of XFS that is not that of a file.
+/// The note for a range that belongs to an inode of XFS which is not in use by a file.
 const NO_FILE: &str = "removed file, or inode of the filesystem itself";
 
 /// Repairs a filesystem. Returns a line for each error, and whether data or metadata stays bad.
@@ -65,7 +65,7 @@ pub fn act(options: &Options) -> Result<(Vec<String>, bool), Unwritten> {
 }
 
 fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
-    privilege::check("files are opened by their inodes")?;
+    privilege::check("the command opens files by inode")?;
 
     let (mount, root) = mounts::find(&options.target)?;
     let name = readable(&options.target);
@@ -122,7 +122,7 @@ struct Survey {
     pages: BTreeMap<Page, Piece>,
     /// All other ranges.
     others: Vec<Finding>,
-    /// Whether a page was tried for the first time.
+    /// Whether there was a page that no earlier round has tried to write back.
     has_new_pages: bool,
 }
 
@@ -155,8 +155,8 @@ struct Repair {
 impl Repair {
     /// Repairs until there is no new bad page. Returns the ranges that are bad then.
     ///
-    /// Another round is needed for two reasons: the list of bad blocks shows further ones when some
-    /// are cleared, and a page that was written back can be on a bad block again.
+    /// Another round is needed for two reasons. When blocks are cleared, the list of bad blocks can
+    /// show further blocks. And a page that was written back can be on a bad block again.
     fn run(&mut self) -> Result<Survey, String> {
         loop {
             let bad = BadRanges::of_device(self.filesystem.mount.device)?;

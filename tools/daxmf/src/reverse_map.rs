@@ -18,9 +18,9 @@ const SPECIAL: u32 = 0x10;
 /// The owner of a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// No owner. The use that the range is kept for.
+    /// No owner. The string says why the range is free.
     Free(&'static str),
-    /// The filesystem itself. The kind of metadata.
+    /// The filesystem itself. The string is the kind of metadata.
     Metadata(&'static str),
     /// A file or directory.
     File {
@@ -42,8 +42,8 @@ pub fn owners(
     Ok(clipped(&fsmap(root, device, range)?, range))
 }
 
-/// Clips the owners in `records` to a range. Only the end of the filesystem can leave the end of
-/// the range without a record.
+/// Clips the owners in `records` to a range. If the end of the range has no record, this end is
+/// after the end of the filesystem.
 fn clipped(records: &[FsMapRecord], range: &Range<u64>) -> Vec<(Range<u64>, Owner)> {
     let mut owners = Vec::new();
     let mut at = range.start;
@@ -88,8 +88,8 @@ fn owner(record: &FsMapRecord, skipped: u64) -> Owner {
     }
 }
 
-/// The owner for one of `FMR_OWN_*`, `XFS_FMR_OWN_*` and `EXT4_FMR_OWN_*`: a type in the upper 32
-/// bits, a code in the lower ones.
+/// The owner for one of `FMR_OWN_*`, `XFS_FMR_OWN_*` and `EXT4_FMR_OWN_*`. Such a number has a type
+/// in the upper 32 bits, and a code in the lower 32 bits.
 fn special(owner: u64) -> Owner {
     const XFS: u64 = (b'X' as u64) << 32;
     const EXT4: u64 = (b'f' as u64) << 32;

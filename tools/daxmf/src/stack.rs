@@ -57,7 +57,7 @@ pub enum Action {
     },
 }
 
-/// A device, and one directly below it.
+/// A device, and a device directly below it.
 struct Pair {
     lower: String,
     upper: String,
@@ -103,7 +103,7 @@ fn errors(results: impl Iterator<Item = Result<(), String>>) -> Vec<String> {
     results.filter_map(Result::err).collect()
 }
 
-/// Waits until the module has started. udev announces a module earlier.
+/// Waits until the module has started. udev announces a module before the module has started.
 fn wait_for_module() -> Result<(), String> {
     let end = Instant::now() + START;
 
@@ -141,8 +141,8 @@ fn attach_all(devices: &[String]) -> Vec<String> {
     errors(devices.iter().map(|device| attach(device, &mut done)))
 }
 
-/// Attaches a device to the disks below it, and these to the disks below them. Skips devices that
-/// are `done`.
+/// Attaches a device to the disks below it, and each of these disks to the disks below. Skips
+/// devices that are in `done`.
 fn attach(device: &str, done: &mut BTreeSet<String>) -> Result<(), String> {
     let upper = block::disk_of(device)?;
     let slaves = block::slaves(&upper)?;
@@ -192,7 +192,7 @@ fn attach_pair(pair: &Pair) -> Result<(), String> {
         if error.kind() == ErrorKind::NotFound && !Path::new(&lower).exists() {
             continue;
         }
-        // This removes the directory only if no device is attached above.
+        // remove_dir() removes the directory only if no device is attached above the disk.
         let _ = fs::remove_dir(&lower);
         return Err(describe_attach_error(pair, &error));
     }
@@ -217,7 +217,7 @@ fn describe_attach_error(pair: &Pair, error: &io::Error) -> String {
 }
 
 fn detach_device(device: &str) -> Result<(), String> {
-    // A device that is gone has only the name that the user gave.
+    // A device that is gone cannot be looked up, so use the name that the user gave.
     let upper = block::disk_of(device).unwrap_or_else(|_| device.into());
     let mut attached = pairs()?;
 
@@ -235,12 +235,13 @@ fn detach(pair: &Pair) -> Result<(), String> {
         Err(e) if e.kind() != ErrorKind::NotFound => return Err(format!("{path}: {e}")),
         _ => {}
     }
-    // This fails if other devices are attached above.
+    // remove_dir() fails if other devices are attached above the disk. Ignore that.
     let _ = fs::remove_dir(format!("{CONFIG}/{}", pair.lower));
     Ok(())
 }
 
-/// A device with its counters and its state, or why they cannot be read. Disks have no state.
+/// A device with its counters and its state, or with the errors of reading them. Disks have no
+/// state.
 struct Listed {
     device: String,
     found: Result<(Counts, Option<String>), String>,

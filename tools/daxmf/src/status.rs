@@ -80,7 +80,7 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     Ok(errors)
 }
 
-/// The number of bad bytes of each disk with DAX. A disk whose list cannot be read has 0.
+/// The number of bad bytes of each disk with DAX. It is 0 if the list of the disk cannot be read.
 pub fn bad_bytes() -> Vec<(String, u64)> {
     let names = all().unwrap_or_default().into_iter();
 
@@ -229,8 +229,8 @@ fn driver_of(name: &str) -> Option<String> {
     Some(driver.file_name()?.to_string_lossy().into_owned())
 }
 
-/// The memory failures of a disk, as its driver counts them. For a mapped device, the sum of those
-/// that `daxmf_stack` counts for each disk below it.
+/// The memory failures of a disk, as its driver counts them. For a mapped device, the sum of the
+/// counters that `daxmf_stack` has for each disk below.
 fn counts_of(name: &str, below: &[String]) -> Option<Counts> {
     if below.is_empty() {
         return counters::read(&format!("/sys/block/{name}/memory_failure")).ok();

@@ -19,8 +19,8 @@ pub struct Target {
     parameters: String,
 }
 
-/// A part of a device below. Its chunks alternate with those of the other stripes on the mapped
-/// device. A linear target has one stripe.
+/// A part of a device below. On the mapped device, the chunks of a stripe alternate with the chunks
+/// of the other stripes. A linear target has one stripe.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Stripe {
     /// Major and minor number of the device below.

@@ -16,8 +16,8 @@ pub fn path_as_json(path: &Path) -> Value {
     }
 }
 
-/// A path as one line of text. Control characters are escaped, so that a terminal does not obey
-/// them.
+/// A path as one line of text. Control characters are escaped, so that they have no effect on a
+/// terminal.
 pub fn readable(path: &Path) -> String {
     let mut text = String::new();
 

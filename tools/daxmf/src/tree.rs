@@ -47,7 +47,7 @@ pub fn walk(filesystem: &Filesystem, mut act: impl FnMut(&Entry<'_>) -> bool) ->
         match result {
             Ok(true) => {}
             Ok(false) => break,
-            // It is not a directory, is gone, or another filesystem is mounted there.
+            // The entry is not a directory or is gone, or another filesystem is mounted there.
             Err(error) if is_no_directory(&error) => {}
             Err(error) => {
                 let path = filesystem.mount.point.join(&directory);

@@ -34,7 +34,7 @@ impl Chunks {
         self.all.insert(chunk.number, chunk);
     }
 
-    /// Whether a chunk has the number of another one, or overlaps a copy of another one.
+    /// Whether a chunk has the number of another chunk, or overlaps a copy of another chunk.
     pub fn conflicts_with(&self, chunk: &Chunk) -> bool {
         // All chunks but the first are aligned to their length, so it is enough to compare starts.
         self.all.contains_key(&chunk.number)
@@ -87,7 +87,7 @@ impl Chunks {
         self.block_count() * (UNITS - 1) - self.all.len() as u64
     }
 
-    /// Whether an address is the one of the last unit of a chunk.
+    /// Whether an address is that of the last unit of a chunk, the link to the next chunk.
     pub fn is_link(&self, address: u64) -> bool {
         self.geometry
             .link_address(self.geometry.chunk_of(address / UNITS))

@@ -22,8 +22,8 @@ const SECTORS_OF_HUGE_PAGE: u64 = (2 << 20) / SECTOR;
 /// Opens a device or an image file. A device that is opened for writing must not be in use.
 ///
 /// A device is opened with direct I/O for two reasons. The page cache reads several blocks
-/// together, and fails for all of them if one is bad. And its contents can be older than what a
-/// filesystem with DAX has written.
+/// together, and fails for all of them if one block is bad. And a filesystem with DAX does not
+/// write through the page cache, so the contents of the page cache can be old.
 ///
 /// # Errors
 ///
@@ -89,7 +89,7 @@ pub fn node(number: u64) -> Result<String, String> {
 pub fn warnings(path: &str) -> Vec<&'static str> {
     let is_device = fs::metadata(path).is_ok_and(|m| m.file_type().is_block_device());
     let number = |name| attribute(path, name).and_then(|value| value.parse::<u64>().ok());
-    // The queue of a partition is the one of its disk.
+    // A partition uses the queue of its disk.
     let dax = ["queue/dax", "../queue/dax"]
         .iter()
         .find_map(|name| attribute(path, name));

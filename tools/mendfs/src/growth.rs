@@ -91,13 +91,13 @@ impl MountedFs {
             Err(Errno::EPERM) => Err("growing needs CAP_SYS_ADMIN".into()),
             Err(Errno::EROFS) => Err("it is mounted read-only: mount -o remount,rw".into()),
             Err(Errno::EIO) => Err(
-                "it is shut down, or a block that must be written is bad: see the kernel log"
+                "the filesystem is shut down, or a block that must be written is bad: see the kernel log"
                     .into(),
             ),
             Err(Errno::EINVAL | Errno::ENOSPC) => {
                 Err("the size of the filesystem or of its device has changed: try again".into())
             }
-            Err(Errno::ENOTTY) => Err("the kernel module is too old to grow it".into()),
+            Err(Errno::ENOTTY) => Err("the module mendfs is too old, it cannot grow a filesystem".into()),
             Err(error) => Err(error.into()),
         }
     }

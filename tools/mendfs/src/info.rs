@@ -102,7 +102,8 @@ fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c) || !c.is_ascii() && !c.is_control()
 }
 
-/// Replaces each character that has a meaning for a shell or ends a line by an underscore.
+/// Replaces each character that [`is_plain()`] refuses by an underscore. Such a character has a
+/// meaning for a shell, or ends a line.
 ///
 /// C: `blkid_safe_string()`
 fn replaced(text: &str) -> String {
@@ -111,7 +112,8 @@ fn replaced(text: &str) -> String {
         .collect()
 }
 
-/// Replaces each such character by the hexadecimal codes of its bytes, such as `\x20` for a space.
+/// Replaces each character that [`is_plain()`] refuses by the codes of its bytes, such as `\x20`
+/// for a space.
 ///
 /// C: `blkid_encode_string()`
 fn encoded(text: &str) -> String {

@@ -65,11 +65,11 @@ pub struct Statistics {
     pub bad_ranges: u64,
     /// Number of blocks for data.
     pub data_blocks: u64,
-    /// How many of them are allocated to files. A shared block counts once.
+    /// Number of blocks for data that are allocated to files. A shared block counts once.
     pub used_blocks: u64,
     /// Number of units for records in one copy of the metadata.
     pub units: u64,
-    /// How many of them contain records.
+    /// Number of these units that contain records.
     pub used_units: u64,
 }
 

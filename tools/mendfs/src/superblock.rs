@@ -143,7 +143,7 @@ pub fn clear_growth(media: &mut dyn Media, superblock: &Superblock) -> io::Resul
 }
 
 /// Changes the label or the mount UUID, in one copy of the superblock after the other. If both
-/// copies are good and differ in these, the first one is used.
+/// copies are good and differ in label or mount UUID, the first copy is used.
 ///
 /// # Errors
 ///

@@ -130,7 +130,7 @@ fn check_window<O: Space, I: Space, U: Unit>(
         prop_assert_eq!(window.outward(inward), from.clip(window.outer()));
     }
 
-    // `outward()` converts the whole range or nothing.
+    // `outward()` converts the whole range, or returns nothing.
     let outward = window.outward(to);
     prop_assert_eq!(outward.is_some(), inner.clip(model(to)) == Some(model(to)));
     if let Some(outward) = outward {
@@ -147,7 +147,7 @@ fn check_window<O: Space, I: Space, U: Unit>(
     );
     prop_assert!(clipped.is_none_or(is_valid));
 
-    // The whole window, in both directions.
+    // Convert the whole window in both directions.
     prop_assert_eq!(window.inward(window.outer()), Some(window.inner()));
     prop_assert_eq!(window.outward(window.inner()), Some(window.outer()));
     Ok(())

@@ -45,7 +45,8 @@ found()
 		-e '/^error: aborting due to/d' -e 's/^(.*: )?error(\[E[0-9]+\])?: /0 0 /p' "$work/errors"
 }
 
-# fails_as_marked FILE -- it fails with all marked errors, and with no other.
+# fails_as_marked FILE -- check that the file fails with all marked errors, and with no other
+# errors.
 fails_as_marked()
 {
 	local line code words
@@ -78,7 +79,8 @@ is_refused() # file
 	! grep -nw unsafe "$1" && fails_as_marked "$1" && compiles_without "$1"
 }
 
-# The test must fail for a wrong case: bio-ended.rs after the command of sed, with these words.
+# Check that this test finds a wrong case. The case is bio-ended.rs, changed by the command of sed.
+# The test must refuse it with these words.
 judges() # words, command of sed
 {
 	sed "$2" "$top/tools/testing/compile-fail/bio-ended.rs" >"$work/wrong.rs"

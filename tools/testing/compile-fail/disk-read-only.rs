@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Only a registered disk can be made read-only with its namespace, because it has a parent.
+//! Only a registered disk has a parent, so only such a disk can become read-only with its
+//! namespace.
 
 use daxmf::{
     block::Disk,

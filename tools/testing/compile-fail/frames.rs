@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Only a page map can make `Frames`.
+//! Only the crate's page map can make a value of `Frames`.
 
 use daxmf::{
     pagemap::Frames,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem cannot keep an inode or a superblock after the call that it gets them for.
+//! A filesystem cannot keep an inode or a superblock after the call that it gets them in.
 
 use daxmf::fs::{
     FileSystem,

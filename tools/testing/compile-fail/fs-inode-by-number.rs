@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem cannot get an inode by its number: a forgotten guard would keep it busy at unmount.
+//! A filesystem cannot get an inode by number: a forgotten guard would keep it in use at unmount.
 
 use core::mem::forget;
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A filesystem cannot take a reference to an inode that it gets for a call.
+//! A filesystem cannot take a reference to an inode that it gets as an argument of a call.
 
 use daxmf::fs::{
     FileSystem,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Allocations without reclaim happen in a closure. A guard could be dropped out of order.
+//! Allocations without reclaim need a closure, because a guard could be dropped out of order.
 
 use daxmf::fs;
 use kernel::prelude::*;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A NUMA node is not any number, because C uses it as the index of a table without a check.
+//! A number is not a NUMA node, because C uses the node as an index into a table without a check.
 
 use daxmf::{
     block::{

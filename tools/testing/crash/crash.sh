@@ -1,23 +1,23 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Simulate power failures at random moments while a guest writes to mendfs. After each, fsck must
-# find nothing to repair, and all synced data must be there. The next guest continues with what is
-# left.
+# Simulate power failures at random moments while a guest writes to mendfs. After each power
+# failure, fsck must find nothing to repair, and all synced data must be there. The next guest
+# continues with the filesystem that the last power failure left.
 #
 #   KILLS=N		number of power failures [6]
 #   RUNTIME=SECONDS	run for this time instead, with at least one power failure in 3 seconds
 #   SEED=N		seed of the moments and of the load [1]
 #
-# First, a guest runs all short sequences of operations, while the plugin records what it stores.
-# From this record, fsmodel makes the states that a power failure can leave, and checks them.
+# First, a guest runs all short sequences of operations, while a plugin of QEMU (lines.c, operand.c
+# and record.c) records the stores of the guest. From this record, fsmodel makes the states that a
+# power failure can leave, and checks them.
 #
-# Then come rounds of random load. In each, a plugin of QEMU (lines.c, operand.c and record.c) makes
-# images of what several power failures would leave; QEMU exits after the last one. There are three
-# kinds of rounds, in turn:
+# Then come rounds of random load. In each round, the plugin makes images of what several power
+# failures would leave. QEMU exits after the last image. There are three kinds of rounds, in turn:
 #
-# - The image has all that the guest has stored, also what is only in a cache.
-# - The lines of the caches that were not written back are discarded.
+# - The image has all stores of the guest, also those that are only in a cache.
+# - The plugin discards the lines of the caches that were not written back.
 # - The same, and memory fails, too: pages of files, and one copy of metadata blocks.
 
 # shellcheck source=scripts/lib.sh
@@ -93,7 +93,7 @@ wait_for_exit()
 	return $status
 }
 
-# Print the number of operations that a run had done.
+# Print the number of operations that a run had finished.
 operations() # file
 {
 	[ -s "$1" ] || { echo 0; return; }
@@ -122,9 +122,9 @@ boot() # the arguments of start
 	return 1
 }
 
-# Run all short sequences of operations. The filesystem is small because each of its states is
-# checked as a whole, and smaller than the device because some sequences grow it. The memory is not
-# zeroed, as in prepare().
+# Run all short sequences of operations. The filesystem is small, because check_states() checks each
+# of its states as a whole. It is smaller than the device, because some sequences grow it. The
+# memory is filled with U, as in prepare().
 run_sequences()
 {
 	head -c $SMALL /dev/zero | tr '\0' U >"$small/nvdimm0" &&
@@ -169,7 +169,8 @@ run_guest() # round, moments
 }
 
 # Overwrite the failed pages with random bytes, because their contents are gone after a restart. Or,
-# at random, let them be good again with their contents, if no earlier round has overwritten them.
+# at random, do nothing, so that the pages are good again with their contents. This is possible only
+# if no earlier round has overwritten the pages.
 overwrite_failed() # image, list
 {
 	local address
@@ -187,7 +188,7 @@ overwrite_failed() # image, list
 	echo "$(wc -l <"$2") pages have failed, and their contents are gone"
 }
 
-# fsck must find nothing to repair. If memory has failed, it can find damage, but no loss.
+# Check that fsck finds nothing to repair. If memory has failed, fsck can find damage, but no loss.
 check_fsck() # image, whether something has failed
 {
 	local found
@@ -211,7 +212,8 @@ check_image() # round, moment, number of the image
 	local image=$work/nvdimm$3 progress=$work/next/progress$2 seeds=$kept first failed=
 	read -r first _ <<<"$(seeds_of "$1")"
 	echo "after $(operations "$progress/$first") operations: $(<"$work/next/summary$2")"
-	# The plugin can miss the last store of each of the two processors. If it misses more, it is wrong.
+	# The plugin can miss the last store of each of the two processors. More missed stores are a
+	# bug of the plugin.
 	[[ $(<"$work/next/summary$2") == *", "[0-2]" unseen" ]] || return
 	mv "$work/next/nvdimm$2" "$image"
 	[ ! -s "$progress/failed" ] || failed=1
@@ -229,7 +231,7 @@ check_image() # round, moment, number of the image
 	check_fsck "$image" "$failed"
 }
 
-# Run a round and check its images. The next round continues with the last one.
+# Run a round and check its images. The next round continues with the last image.
 run_round() # round, moments
 {
 	local i
@@ -277,8 +279,8 @@ build()
 		-o "$work/lines.so" "$here"/{lines,operand,record}.c
 }
 
-# The memory is filled with U and not with zeroes, so that old contents of a block are not mistaken
-# for the zeroes of a file.
+# Fill the memory with U and not with zeroes, because a check could not distinguish old zeroes of a
+# block from the zeroes of a file.
 prepare()
 {
 	build && head -c $SIZE /dev/zero | tr '\0' U >"$work/nvdimm0" &&

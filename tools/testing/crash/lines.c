@@ -56,10 +56,10 @@
 
 int qemu_plugin_version __attribute__((visibility("default"))) = 4;
 
-/* A line that the next fence makes durable, with the contents that it has then. */
+/* A line that the next fence makes durable, with the contents that become durable. */
 struct pending {
 	uint64_t line;
-	/* All of its stores are of programs. */
+	/* Only programs have stored to the line. */
 	bool is_program;
 	uint8_t bytes[LINE];
 };
@@ -69,7 +69,10 @@ static bool *dirty;
 static uint64_t size, base, moments, keep = RANDOM, seed;
 static const char *file, *progress, *images, *record;
 
-/* The next moment: this number of stores after this fence. Only fences with pending lines count. */
+/*
+ * The next power failure has the number @moment. It is @stores stores after fence number @fences.
+ * Only fences that make a line durable count.
+ */
 static uint64_t fences, stores, moment;
 
 static struct pending *pending;
@@ -115,12 +118,12 @@ static void revert_line(uint8_t *now, const uint8_t *then)
 static void choose_moment(void)
 {
 	fences = fences_done + 1 + random_number() % (random_number() % 2 ? 50 : 1000);
-	/* In half of the cases the moment is the fence itself. */
+	/* In half of the cases the power fails at the fence itself. */
 	stores = random_number() % 2 ? 1 + random_number() % 200 : 0;
 	moment++;
 }
 
-/* The path of a result of this moment. */
+/* Returns the path of a result of this power failure. */
 static const char *path_of(const char *what)
 {
 	static char path[4096];
@@ -158,13 +161,13 @@ static void discard_lines(void)
 	if (!to)
 		die("cannot be written", path);
 
-	/* In half of the cases only the last lines arrive: without a fence there is no order. */
+	/* In half of the cases only the last lines arrive, because only a fence orders lines. */
 	if (keep == RANDOM && random_number() % 2) {
 		percent = 0;
 		arrived = random_number() % (pending_count + 1);
 	}
 
-	/* A pending line can arrive. Versions of the same line arrive in this order. */
+	/* A pending line can arrive. Versions of the same line arrive in the order of the list. */
 	for (i = 0; i < pending_count; i++) {
 		dirty[pending[i].line] = true;
 		if (i >= arrived || random_number() % 100 < percent)
@@ -196,8 +199,8 @@ static void discard_lines(void)
 
 /*
  * Simulates a power failure, in a child process that has a copy of all state. The
- * guest cannot store to the NVDIMM meanwhile, because the lock is held. So the copy
- * of its progress has nothing that the image lacks.
+ * caller holds the lock, so the guest cannot store to the NVDIMM meanwhile, and the
+ * copy of the progress cannot be newer than the image.
  */
 static void fail_power(void)
 {
@@ -269,7 +272,7 @@ static void on_store(unsigned int vcpu, qemu_plugin_meminfo_t info, uint64_t vad
 {
 	uint64_t at;
 
-	/* The kernel's linear map comes first: most stores are the kernel's, to other memory. */
+	/* Check the linear map first: most stores are stores of the kernel to other memory. */
 	if (vaddr >= DIRECT_MAP) {
 		at = vaddr - DIRECT_MAP - base;
 	} else if (vaddr < USER_END) {

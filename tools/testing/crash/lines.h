@@ -32,7 +32,7 @@ uint64_t address_of(const struct operand *op);
 enum kind {
 	/* A store to the cache, and one that bypasses it. */
 	STORE, STREAM,
-	/* A write-back of the line at a place. */
+	/* A write-back of a line. The place is the start of the line. */
 	WRITE_BACK,
 	FENCE,
 	/* A mark of a program. The place is its number. */

@@ -13,7 +13,7 @@ struct entry {
 
 static FILE *to;
 static const char *file;
-/* The last entry and its bytes, while more bytes can follow. There is none if its length is 0. */
+/* The last entry and its bytes, while more bytes can follow. If run.len is 0, there is no entry. */
 static struct entry run;
 static uint8_t run_bytes[LINE];
 /* The last entry is a fence of the kernel, or there is none. */

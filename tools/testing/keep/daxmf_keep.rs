@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! A driver that keeps the memory of a namespace in a static, for tests. So the memory outlives the
-//! driver's data, which safe code can do. The module drops the memory when it is unloaded.
+//! driver's data. Safe code can do this. The module drops the memory when it is unloaded.
 
 use daxmf::{
     memory_failure::{

@@ -3,9 +3,9 @@
 #
 # usage: bench.sh drivers|fsdax|filesystems|stripes NAME...
 #
-# Run benchmarks in a guest whose clock counts instructions. 'stripes' needs three large NVDIMMs, the
-# others need a namespace of kind memmap. Prints lines "ours|peer NAME COUNT". The file 'bounds'
-# explains the names.
+# Run benchmarks in a guest whose clock counts instructions. 'stripes' needs three large NVDIMMs,
+# the other parts need a namespace of kind memmap. The script prints lines "ours|peer NAME COUNT".
+# The file 'bounds' explains the names.
 
 SIMULATED=tell
 # shellcheck source=tools/testing/selftests/daxmf/lib.sh
@@ -17,8 +17,9 @@ WANTED=" $* "
 TMP=$(mktemp -d)
 trap 'undo_all; unload_modules; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM
-# A message on the console takes more instructions than the operation that logs it, so print none.
-# A message takes more instructions in a full log, so fill the log before all counts.
+# Print no messages on the console, because a message takes more instructions than the operation
+# that logs it. Fill the log before all counts, because a message takes more instructions in a full
+# log.
 dmesg -n 1
 sysctl -q kernel.printk_devkmsg=on
 for ((i = 0; i < 5000; i++)); do
@@ -29,7 +30,7 @@ wanted() {
 	[[ $WANTED == *" $1 "* ]]
 }
 
-# measure SIDE NAME ARGUMENT... -- run mfbench and print its count, if NAME is wanted.
+# measure SIDE NAME ARGUMENT... -- if NAME is wanted, run mfbench and print its count.
 measure() {
 	local side=$1 name=$2 count
 
@@ -46,8 +47,8 @@ no_udev_workers() {
 	! grep -qs udev-worker /proc/[0-9]*/comm
 }
 
-# quietly COMMAND... -- run it without udev workers: they read disks into the page cache, which slows
-# down direct writes, and each process makes the handling of a failure longer.
+# quietly COMMAND... -- run the command without udev workers. The workers read disks into the page
+# cache, which slows down direct writes. Each process makes the handling of a failure longer.
 quietly() {
 	local status=0
 
@@ -90,7 +91,7 @@ notify_one() { # side, group, device, sharers
 	fresh_xfs "$3" && measure "$1" "$2-$4" notify --sharers "$4" "$MNT"
 }
 
-# The prefix is for the names of the benchmarks.
+# Run the benchmarks of a driver. The names of the benchmarks get the prefix.
 driver() { # side, driver, prefix
 	ns_bind "$NS" "$2" && quietly on_disk "$1" "/dev/$(ns_disk "$NS")" "$3"
 }
@@ -153,8 +154,8 @@ fresh() { # file system, device
 	esac
 }
 
-# compare FILESYSTEM NAME ARGUMENT... -- run mfbench, if NAME is wanted, and print its count for mendfs
-# or for one of its peers.
+# compare FILESYSTEM NAME ARGUMENT... -- if NAME is wanted, run mfbench, and print its count for
+# mendfs or for a peer of mendfs.
 compare() {
 	local filesystem=$1 name=$2 count
 
@@ -190,8 +191,8 @@ on_filesystem() { # file system, device
 	done
 }
 
-# Compare a mount of mendfs with a million extents with 5 s, and with four times a mount with a quarter
-# of the extents.
+# Compare the time of a mount of mendfs with a million extents: to 5 s, and to four times the time
+# of a mount with a quarter of the extents.
 mounts() {
 	modprobe mendfs && mkdir -p "$MNT" && ns_bind "$NS" && DISK=$(ns_disk "$NS") &&
 		quietly mount_times

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Memory that cannot be read, for tests. While this module is loaded, a page frame is not in the
- * kernel's linear map, as after a machine check. A read by copy_mc_to_kernel() stops there, as on
- * bad media. A write or any other read is an oops.
+ * kernel's linear map, as after a machine check. A read by copy_mc_to_kernel() stops at this frame,
+ * as at bad memory. A write or any other read is an oops.
  *
- * This is in C because a Rust interface could not be safe: any user of the frame can hit the hole.
+ * The module is in C because a Rust interface could not be safe: any other code in the kernel can
+ * access the unmapped frame.
  */
 #include <linux/memremap.h>
 #include <linux/mm.h>

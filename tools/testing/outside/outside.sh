@@ -8,7 +8,7 @@
 
 folder=$work/mine
 
-# The Kbuild file has only the three lines from the documentation.
+# Write a Kbuild file with only the three lines from the documentation.
 write_module()
 {
 	mkdir "$folder"
@@ -32,7 +32,7 @@ depends_on_daxmf()
 	[ "$depends" = daxmf ]
 }
 
-# Load the module in a guest, claim a device, and see that a failure notifies the module.
+# Load the module in a guest, where it claims a device, and check that it is notified of a failure.
 holds()
 {
 	cat >"$folder/script" <<-'END'
@@ -55,7 +55,7 @@ not_there()
 ktap_print_header
 ktap_set_plan 4
 check "a copy of a sample is built" builds
-check "it depends on daxmf" depends_on_daxmf
-check "it is notified of a failure" holds
+check "the module depends on daxmf" depends_on_daxmf
+check "the holder is notified of a failure" holds
 check "a missing folder is refused" not_there
 ktap_finished

@@ -17,8 +17,8 @@ program()
 	in_root "$top/build/tools/bin/$1" "${@:2}"
 }
 
-# ends STATUS NAME ARGUMENT...: the program ends with this exit status. Its output is in the files
-# stdout and stderr.
+# ends STATUS NAME ARGUMENT...: check that the program ends with this exit status. Its output is in
+# the files stdout and stderr.
 ends()
 {
 	local wanted=$1 status=0
@@ -39,9 +39,9 @@ open_broken_pipe()
 	exec {reader}>&-
 }
 
-# unwritten STATUS NAME ARGUMENT...: the program ends with this exit status if standard output is on a
-# full disk or a pipe without a reader. It prints one line of error for the disk, and none for the
-# pipe.
+# unwritten STATUS NAME ARGUMENT...: check that the program ends with this exit status if standard
+# output is on a full disk or a pipe without a reader. For the disk it must print one line of error,
+# and for the pipe none.
 unwritten()
 {
 	local wanted=$1 status=0 broken
@@ -62,7 +62,7 @@ unwritten()
 	[ "$status" = "$wanted" ] && [ ! -s "$work/unread" ]
 }
 
-# The exit status stays the same if standard error cannot be written.
+# Check the exit status if standard error cannot be written.
 without_stderr() # status, name, argument...
 {
 	local status=0
@@ -108,8 +108,8 @@ lists()
 		grep -qxE '  dm-0 \(stale\) +2 +2 +0 +0' "$work/stdout"
 }
 
-# uncounted FILE WORDS: the program reports that it cannot read FILE. It prints no JSON, and a table
-# without these numbers.
+# uncounted FILE WORDS: check that the program reports that it cannot read FILE, and prints no JSON.
+# Its table must have no numbers for the device of the file.
 uncounted()
 {
 	ends 1 daxmf stack list --json && [ ! -s "$work/stdout" ] &&

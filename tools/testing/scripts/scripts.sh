@@ -85,8 +85,8 @@ compiler_unknown()
 kernel_too_old()
 {
 	make_tree 7.1.9+deb13-amd64
-	fails_with "choose one from $OLDEST on" "$top/scripts/modules" "$work/tree" &&
-		fails_with "KERNEL=7.1.9+deb13-amd64: choose one from $OLDEST on" \
+	fails_with "too old, choose $OLDEST or newer" "$top/scripts/modules" "$work/tree" &&
+		fails_with "KERNEL=7.1.9+deb13-amd64: too old, choose $OLDEST or newer" \
 			"$top/scripts/modules" 7.1.9+deb13-amd64
 }
 
@@ -119,7 +119,7 @@ no_such_release()
 		[ ! -e "$top/build/$release" ]
 }
 
-# The choice if OLDEST_RELEASE has left the mirror.
+# Check which release is the oldest if OLDEST_RELEASE has left the mirror.
 oldest_of_series()
 {
 	local oldest=("$top/scripts/kernel" inside inside_with_network pick_oldest "$mirror") found
@@ -128,7 +128,7 @@ oldest_of_series()
 	[[ $found == "$OLDEST".*+deb13-amd64 ]] && [ -z "$("${oldest[@]}" 7.99.1+deb13-amd64)" ]
 }
 
-# All releases of each suite, without those for clouds and real time.
+# Check the list of the releases of each suite, without those for clouds and real time.
 lists_releases()
 {
 	"$top/scripts/kernel" inside inside_with_network pick_releases "$mirror" >"$work/releases" || return
@@ -138,8 +138,7 @@ lists_releases()
 		! grep -E 'cloud|rt|^[0-6]\.|^7\.[01]\.' "$work/releases"
 }
 
-# release, suite, suite of the compilers
-comes_from()
+comes_from() # release, suite, suite of the compilers
 {
 	[ "$(suite_of "$1") $(toolchain_of "$1")" = "$2 $3" ]
 }
@@ -150,7 +149,7 @@ suites()
 		comes_from 7.3-amd64 experimental sid && [ "$(toolchain_of debug)" = trixie ]
 }
 
-# Each script with KERNEL refuses a wrong one.
+# Each script that reads KERNEL refuses wrong values.
 no_kernel()
 {
 	local wrong
@@ -198,8 +197,8 @@ wrong_tests()
 # Results
 # -------
 
-# results_are LINE PASSED FAILED SKIPPED NAME...: run scripts/ktap on standard input; its last line
-# must match LINE.
+# results_are LINE PASSED FAILED SKIPPED NAME...: run scripts/ktap on standard input. Check the
+# numbers of cases, and that the last line of the output matches LINE.
 results_are()
 {
 	local last=$1 counts="$2 $3 $4"
@@ -294,7 +293,7 @@ ktap_print_header
 ktap_set_plan 25
 check "a machine that is not amd64" fails_with "only amd64 kernels" setarch i686 "$top/scripts/root"
 check "a cache entry whose builder fails leaves no files" builder_fails
-check "nor does one whose builder is stopped" builder_is_stopped
+check "a cache entry whose builder is stopped leaves no files" builder_is_stopped
 check "a cache entry is made once" made_once
 check "the compiler of a tree" compiler_is CC=x86_64-linux-gnu-gcc-14 \
 	'CONFIG_CC_VERSION_TEXT=x86_64-linux-gnu-gcc-14 (Debian 14.2.0-19) 14.2.0'

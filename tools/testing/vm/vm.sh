@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Test scripts/vm on the host: the output and the status of a script in the guest, and the reports of
-# problems of its kernel.
+# Test scripts/vm on the host: the output and the status of a script in the guest, and the reports
+# of problems of the guest's kernel.
 
 # shellcheck source=tools/testing/on-host.sh
 . "$(dirname "$0")/../on-host.sh"
@@ -20,7 +20,7 @@ in_guest() # shell script
 	SCRIPT=$work/script FILES=$work run "$top/scripts/vm"
 }
 
-# The last command ended with this status and printed these words.
+# Check that the last command ended with this status and printed these words.
 ended_with() # status, words
 {
 	[ "$status" = "$1" ] && [[ $output == *"$2"* ]] && return
@@ -54,7 +54,7 @@ time_is_over()
 	ended_with 124 'vm: time-out: stopped the guest after 8 s'
 }
 
-# In one thread a processor sees writes of the other one to its code, see scripts/qemu.
+# All processors must run in one thread, see scripts/cpu.sh.
 one_thread()
 {
 	local threads
@@ -71,7 +71,8 @@ refused() # variable=value, words
 	ended_with 1 "daxmf: $1: $2" && [[ $output != *booting* ]]
 }
 
-# The console of a kernel with a problem, in which one of our modules was made to fail.
+# Check that scripts/console-check reports the problem in this log. In the logs, one of our modules
+# was changed to cause the problem.
 reports() # file, words
 {
 	run "$top/scripts/console-check" "$top/tools/testing/vm/consoles/$1" daxmf_pmem daxmf
@@ -106,5 +107,5 @@ check "a leak is reported" reports leak.log "kernel memory leak"
 check "an oops is reported" reports oops.log "oops"
 check "a warning from our modules is reported" reports warning.log "WARN from our modules"
 check "a warning of the kernel's own is ignored" ignores stock-warning.log
-check "so is a warning of XFS that one of our modules has called" ignores called-warning.log
+check "a warning in code of XFS that one of our modules has called is ignored" ignores called-warning.log
 ktap_finished

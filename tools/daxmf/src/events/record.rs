@@ -49,7 +49,7 @@ impl Record {
         self.get(name)?.parse().ok()
     }
 
-    /// Whether the event is of this device, or of none, such as `missed`.
+    /// Whether the event belongs to this device, or to no device, such as `missed`.
     pub fn is_of(&self, device: &str) -> bool {
         self.get("disk").is_none_or(|disk| disk == device)
     }
@@ -154,7 +154,7 @@ mod tests {
     fn a_failure_is_a_line() {
         let line = Record::parse(FAILURE).to_string();
 
-        // The local time depends on the time zone.
+        // Compare without the time, because the local time depends on the time zone.
         assert_eq!(
             line.split_once(".000001  ").unwrap().1,
             "failure   pmem0              0x2000       0x1000  \

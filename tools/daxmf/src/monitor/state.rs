@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Remembers which event was reported last.
+//! The record of which event was reported last.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -17,8 +17,8 @@ pub struct State {
     last: Option<Place>,
 }
 
-/// The number and the time of an event of this boot. The time is needed because the numbers start
-/// at 0 again when the module is reloaded.
+/// The number and the time of an event of this boot. The number is not enough, because the numbers
+/// start at 0 again when the module is reloaded.
 type Place = (u64, Time);
 
 /// Seconds and nanoseconds since 1970.
@@ -87,7 +87,7 @@ impl State {
     }
 }
 
-/// Replaces a file atomically, so that no reader gets half of it.
+/// Replaces a file atomically, so that no reader gets only a part of the text.
 pub fn replace(file: &Path, text: &str) -> Result<(), String> {
     let mut temporary = file.as_os_str().to_owned();
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Finds the processes that map the files.
+//! Finds the processes that map the files of findings.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -64,7 +64,7 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
 
         match result {
             Ok(()) => {}
-            // The process has ended.
+            // The process has ended meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
             Err(error) => errors.push(format!("/proc/{pid}/maps: {error}")),
@@ -72,7 +72,7 @@ pub fn add(filesystems: &mut [OnFilesystem], errors: &mut Vec<String>) {
     }
 }
 
-/// The ranges of files, by device number and inode number: a map, because there can be a million.
+/// The ranges of files, by device number and inode number. A map finds one of a million fast.
 type Files<'a> = BTreeMap<((u64, u64), u64), Vec<&'a mut Finding>>;
 
 fn by_file(filesystems: &mut [OnFilesystem]) -> Files<'_> {
@@ -90,8 +90,8 @@ fn by_file(filesystems: &mut [OnFilesystem]) -> Files<'_> {
     files
 }
 
-/// Adds a process to the files that it maps, once to each finding. It reads line by line, because a
-/// user decides how many mappings there are, and how long their paths are.
+/// Adds a process to the findings whose ranges it maps, once to each. Reads `maps` line by line,
+/// because a user decides how many mappings there are, and how long their paths are.
 fn add_process(pid: u32, maps: impl BufRead, files: &mut Files<'_>) -> io::Result<()> {
     let mut name = None;
 

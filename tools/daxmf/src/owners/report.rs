@@ -201,7 +201,7 @@ impl Report {
         }
         cli::print(format_args!("{}: {length} bytes", self.device))?;
         if self.filesystems.is_empty() {
-            return cli::print("no mounted filesystem uses them");
+            return cli::print("no mounted filesystem uses the bad ranges");
         }
         for filesystem in &self.filesystems {
             filesystem.print()?;

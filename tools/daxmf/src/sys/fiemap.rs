@@ -52,8 +52,8 @@ mod ioctls {
     nix::ioctl_readwrite_bad!(fiemap, request_code_readwrite!(b'f', 11, 32), FieMap);
 }
 
-/// The extents of a range of a file. The call does not write back delayed allocations first
-/// (`FIEMAP_FLAG_SYNC`).
+/// The extents of a range of a file. Without `FIEMAP_FLAG_SYNC`, the call does not first write back
+/// data whose allocation is delayed.
 pub fn extents(file: &File, range: Range<u64>) -> io::Result<Vec<Extent>> {
     let mut all = Vec::new();
     let mut start = range.start;

@@ -34,7 +34,7 @@ pub struct XfsInode {
     /// `FS_XFLAG_*`.
     pub xflags: u64,
     times: [i64; 4],
-    /// Changes when the number is used for another file.
+    /// XFS changes the generation when it uses the inode for another file.
     pub generation: u32,
     ids: [u32; 3],
     nanoseconds: [u32; 4],
@@ -78,7 +78,7 @@ pub(super) struct XfsHandle {
 pub struct XfsVerifyMedia {
     device: u32,
     flags: u32,
-    /// In sectors. XFS advances it to the end of what it could read.
+    /// In sectors. XFS sets this to the end of the part that it could read.
     start: u64,
     end: u64,
     error: u32,
@@ -118,7 +118,7 @@ pub fn xfs_inode(root: &File, number: u64) -> io::Result<Option<XfsInode>> {
 /// Opens an inode of XFS. Reads and writes of this file do not change its times.
 pub fn open_xfs(root: &File, number: u64, generation: u32, flags: OFlag) -> io::Result<File> {
     let handle = XfsHandle {
-        // XFS ignores it, because `root` names the filesystem.
+        // XFS ignores this field, because `root` names the filesystem.
         filesystem: 0,
         length: (mem::size_of::<XfsHandle>() - mem::offset_of!(XfsHandle, pad)) as u16,
         pad: 0,
@@ -162,8 +162,8 @@ pub fn verify_media(root: &File, sectors: &Range<u64>) -> io::Result<()> {
 
         // SAFETY: XFS_IOC_VERIFY_MEDIA reads and writes only the request, which has no pointers.
         unsafe { ioctls::xfs_verify_media(root.as_raw_fd(), &mut request) }?;
-        // XFS stops at an error, and sets `error` only if its first read failed: skip that read.
-        // Otherwise, go on where it stopped.
+        // XFS stops at an error. It sets `error` only if its first read failed: then skip this
+        // read. Otherwise continue at the place where XFS stopped.
         start = match request.error {
             0 => request.start.max(start.saturating_add(STEP)),
             _ => start.saturating_add(STEP),

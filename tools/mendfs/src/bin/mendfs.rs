@@ -189,7 +189,7 @@ fn change(device: &str, change: impl FnOnce(&mut Superblock)) -> Result<(), Stri
     write().map_err(|error| format!("{device}: {error}"))
 }
 
-/// The label of a mounted filesystem, which is found by its mount point.
+/// The label of a mounted filesystem, by the mount point.
 mod mounted {
     use super::*;
 
@@ -203,6 +203,8 @@ mod mounted {
         nix::ioctl_write_ptr!(set_label, 0x94, 50, [u8; super::FSLABEL_MAX]);
     }
 
+    /// Reads the label.
+    ///
     /// # Errors
     ///
     /// - `ENOTTY` if the filesystem has no label.
@@ -215,6 +217,8 @@ mod mounted {
         Ok(label)
     }
 
+    /// Sets the label.
+    ///
     /// # Errors
     ///
     /// - `EPERM` if the caller is not root.

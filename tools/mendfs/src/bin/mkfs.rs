@@ -157,7 +157,7 @@ fn geometry(cli: &Cli, blocks: u64) -> Result<Geometry, String> {
 }
 
 fn refuse_contents(path: &str, media: &FileMedia) -> Result<(), String> {
-    // blkid does not recognize mendfs.
+    // Check for mendfs here, because blkid does not recognize mendfs.
     let is_mendfs = |block| {
         media.read_block(block).is_ok_and(|bytes| {
             !matches!(

@@ -92,7 +92,7 @@ impl Checker<'_, '_> {
         }
     }
 
-    /// Frees a record that was already removed from the model.
+    /// Frees the units of a record that was already removed from the model.
     fn remove_owned<T>(&mut self, owned: &Owned<T>, what: &str, why: &str) {
         let what = format!("{what} of inode {}, {why}", owned.owner);
 

@@ -124,8 +124,8 @@ impl Checker<'_, '_> {
         self.remove_names(&extra, "the directory has another name");
     }
 
-    /// Gives each directory without a name a name in `/lost+found`. Of directories that contain
-    /// each other, one gets a new name there.
+    /// Gives each directory without a name a name in `/lost+found`. If directories contain each
+    /// other, one of them gets a name in `/lost+found` instead.
     fn check_reachable(&mut self) {
         let names = self.directory_names();
         let mut reached = BTreeSet::from([ROOT]);
@@ -206,7 +206,7 @@ impl Checker<'_, '_> {
         for (number, links) in links {
             let was = self.model.inodes[&number].links;
 
-            // An inode without a name has no link here: there was no space for a name.
+            // An inode has no link here if there was no space for its name in `/lost+found`.
             if was != links && links != 0 {
                 self.damage(
                     number,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The chain of chunks: the last unit of each chunk contains the record of the next one. A chunk
-//! without a valid record is searched in the data.
+//! The chain of chunks: the last unit of each chunk contains the record of the next chunk. If a
+//! record is not valid, the check searches the data for the chunk.
 
 use std::collections::BTreeMap;
 

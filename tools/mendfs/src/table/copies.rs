@@ -89,8 +89,8 @@ fn replayed(
     let open = |block: &Block| chunk.open(superblock, number, block, checksum);
     let mut block = Box::new(*raw);
     let mut sequence = open(raw);
-    // A good block contains all transactions up to its sequence. A bad one needs all of the
-    // journal.
+    // A good copy contains all transactions up to its sequence. A bad copy needs all transactions
+    // of the journal.
     let applied = sequence.unwrap_or(0);
     let units = journal.units.get(&number).into_iter().flatten();
     let mut is_changed = false;

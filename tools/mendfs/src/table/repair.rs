@@ -71,7 +71,7 @@ impl Repair {
                 choose(media, &self.superblock, &self.journal, chunk, number).block
             });
             let Some(block) = block else {
-                // The block had a good copy during the check, which has become bad since.
+                // The good copy of the block has become bad since the check.
                 return Err(io::Error::other(format!(
                     "metadata block {number} has become bad: run fsck.mendfs again"
                 )));

@@ -39,7 +39,8 @@ fn chunks_are_found_without_their_records() {
         ],
     );
     for chunk in [
-        // Its own number, wrong order, out of range, over the metadata, and blocks without a chunk.
+        // Wrong records: the number of the chunk itself, wrong orders, places out of range or over
+        // the metadata, and blocks without a chunk.
         Chunk {
             number: 0,
             ..SECOND

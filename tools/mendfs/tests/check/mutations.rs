@@ -55,6 +55,6 @@ fn repair_mutated(count: u64) {
             report.findings
         );
     }
-    // At least a tenth of the images must have had a loss, or the mutations are too harmless.
+    // If less than a tenth of the images had a loss, the mutations do too little damage.
     assert!(lossy > count / 10, "{lossy}");
 }

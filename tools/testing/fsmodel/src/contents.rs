@@ -14,8 +14,8 @@ pub fn is_failure(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::EIO)
 }
 
-/// Fills `bytes` from offset `at` of the file, as far as the file goes. Returns the number of
-/// bytes.
+/// Reads from offset `at` of the file into `bytes`, up to the end of the file. Returns the number
+/// of bytes.
 pub fn read_at(file: &fs::File, bytes: &mut [u8], at: usize) -> io::Result<usize> {
     let mut done = 0;
 

@@ -209,7 +209,7 @@ impl Running {
                     version.put(id, at, &data[at..]);
                 }
             }
-            // The clone has the contents that a program sees, durable or not.
+            // The clone gets the contents that a program sees, whether they are durable or not.
             Operation::Transfer(_, from, span, to, at) => {
                 let bytes = self.now().files[&from].data[span.at..span.end()].to_vec();
 
@@ -227,7 +227,7 @@ impl Running {
     }
 }
 
-/// The sequences of one thread: the states of the others are checked in parallel.
+/// The sequences whose states one thread checks. Other threads check other sequences in parallel.
 struct Part<'a> {
     request: &'a Request,
     sequences: &'a [Sequence],
@@ -255,8 +255,8 @@ impl Part<'_> {
         Ok(())
     }
 
-    /// The running operation, if it is the last one of its sequence. The states during the earlier
-    /// operations are not checked, because a shorter sequence ends with each of them.
+    /// The running operation, if it is the last of its sequence. The states during an earlier
+    /// operation are not checked here, because this operation is the last of a shorter sequence.
     fn last_operation(&self) -> Option<Operation> {
         let running = self.running.as_ref()?;
         let sequence = self.sequences.get(running.number)?;

@@ -137,7 +137,7 @@ impl Disk {
         }
     }
 
-    /// Opens the file whose name the operation removes, so that later operations can use it.
+    /// Opens the file whose name the operation removes, so that later operations can use the file.
     fn open_before_removal(&mut self, model: &Model, operation: Operation) -> Result<(), Wrong> {
         if let Operation::Rename(_, name) | Operation::Unlink(name) = operation {
             if let Some(id) = model.names[name] {

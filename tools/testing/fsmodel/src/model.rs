@@ -14,8 +14,8 @@ use crate::span::{Span, PAGE};
 
 use file::{File, Kind};
 
-/// The directories of the names: name number n is in `PLACES[n % 3]`. The first one is the
-/// directory of the test, and contains the others.
+/// The directories of the names: name number n is in `PLACES[n % 3]`. The first directory is the
+/// directory of the test, and contains the other two.
 pub const PLACES: [&str; 3] = ["", "a", "b"];
 
 /// All files of a directory.

@@ -71,7 +71,7 @@ pub enum Operation {
     Publish(Id, Name),
     Unlink(Name),
     Sync(Id),
-    /// Unmaps and closes a file. A file without a name is removed by that.
+    /// Unmaps and closes a file. The kernel removes a file without a name then.
     Close(Id),
     /// Makes the memory of a page fail.
     Fail(Id, usize),

@@ -219,7 +219,8 @@ pub fn all(longer: usize, seed: u64) -> Vec<Sequence> {
 /// The progress of the program in the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
-    /// The number of a sequence, and how many of its operations are finished. The next one follows.
+    /// The number of a sequence, and how many of its operations are finished. The next operation
+    /// follows.
     Done(usize, usize),
     /// The program creates or removes files, and the states are not checked.
     Between,

@@ -30,7 +30,8 @@ pub fn attribute(number: Attribute) -> String {
 /// Compares a folder with two models.
 ///
 /// Names and attributes must all be as in `before`, or all as in `after`. Each byte of a file can
-/// be as in either. The size of a file can be the one in either model, or in between.
+/// be as in `before` or as in `after`. The size of a file can be as in `before`, as in `after`, or
+/// in between.
 pub fn compare(folder: &Path, before: &Model, after: &Model) -> Result<(), String> {
     let compare = |model| compare_as(folder, model, before, after);
 

@@ -19,8 +19,8 @@ pub fn run_alone() -> io::Result<()> {
     }
 }
 
-/// Sleeps, so that ordinary threads run now. Otherwise the kernel runs them in the middle of a
-/// count, in the processor time that it reserves for them.
+/// Sleeps, so that ordinary threads run now. Otherwise the kernel would run them in the middle of a
+/// count, in the part of the processor time that it reserves for ordinary threads.
 pub fn let_others_run() {
     thread::sleep(Duration::from_millis(10));
 }
@@ -39,7 +39,7 @@ pub fn count<T>(operation: impl FnOnce() -> T) -> (u64, T) {
     (now().saturating_sub(start), value)
 }
 
-/// The median. A timer interrupt in a few of the operations does not change it.
+/// The median of counts. A timer interrupt during a few operations does not change the median.
 pub fn median(mut counts: Vec<u64>) -> u64 {
     counts.sort_unstable();
     counts.get(counts.len() / 2).copied().unwrap_or_default()

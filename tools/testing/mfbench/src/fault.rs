@@ -65,7 +65,7 @@ pub fn run(path: &Path, size: Size, write: bool) -> io::Result<u64> {
     };
 
     let (mut first, mut second) = (Vec::new(), Vec::new());
-    // The first round writes all pages. The second one counts faults on written pages.
+    // The first round writes all pages. The second round counts faults on written pages.
     for counted in [false, true] {
         for start in (0..LEN).step_by(size.window()) {
             let mapping = Mapping::of_file(&file, start, size.window(), HUGE_SIZE)?;

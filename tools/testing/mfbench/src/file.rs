@@ -72,7 +72,7 @@ fn paths(directory: &Path, name: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The path of the name with this number, of those that a directory is made with.
+/// The path of name `number` in a directory that [`make_directory()`] has made.
 fn other_path(directory: &Path, number: usize) -> PathBuf {
     directory.join(format!("other{number}"))
 }

@@ -14,7 +14,7 @@ pub const PAGE_SIZE: usize = 4096;
 
 const READ_WRITE: ProtFlags = ProtFlags::PROT_READ.union(ProtFlags::PROT_WRITE);
 
-/// Memory that is mapped until this is dropped.
+/// Mapped memory. Dropping the value unmaps it.
 pub struct Mapping {
     start: NonNull<libc::c_void>,
     len: usize,
@@ -43,7 +43,7 @@ impl Mapping {
     /// The address is a multiple of `align`, a power of two.
     pub fn of_file(file: &File, offset: usize, len: usize, align: usize) -> io::Result<Self> {
         // Reserve enough room for an aligned address. The mapping of the file replaces a part of
-        // it.
+        // the room.
         let mut mapping = Self::anonymous(len + align)?;
         let start = (mapping.room.as_ptr() as usize).next_multiple_of(align);
         let file_len = NonZeroUsize::new(len).ok_or(io::ErrorKind::InvalidInput)?;

@@ -62,7 +62,8 @@ impl Table {
         );
     }
 
-    /// Adds a record of `inode`. With [`None`], the record is itself an inode. Returns its address.
+    /// Adds a record of `inode`. If `inode` is [`None`], the record itself is an inode. Returns the
+    /// address of the record.
     fn add(&mut self, inode: Option<u64>, record: &Record<'_>) -> u64 {
         let address = self.allocate(record);
 

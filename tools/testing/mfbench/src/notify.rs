@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counts from a memory failure to the signal, and in the holder of the device.
+//! Counts the instructions from a memory failure to the signal, and in the holder of the device.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -20,11 +20,12 @@ use crate::tracer::Tracer;
 /// poisoned.
 const ROUNDS: usize = 15;
 
-/// Number of pages of the files: one for the round that is not counted, and those of two series.
+/// Number of pages of the files: one page for the round that is not counted, and two series of
+/// `ROUNDS` pages.
 const PAGES: usize = 1 + 2 * ROUNDS;
 
-/// The kernel functions that notify the holder of the device, and with which the holder signals
-/// processes.
+/// The kernel function that notifies the holder of the device, and the kernel function by which the
+/// holder signals processes.
 const NOTIFY: &str = "dax_holder_notify_failure";
 const KILL: &str = "mf_dax_kill_procs";
 
@@ -91,7 +92,8 @@ fn make_files(directory: &Path, count: usize) -> io::Result<Vec<File>> {
     Ok(files)
 }
 
-/// Injects a failure of a page of all files. Returns the instructions from there to the signal.
+/// Injects a failure of the page that all files share. Returns the number of instructions from the
+/// failure to the signal.
 fn round(files: &[File], page: usize) -> io::Result<u64> {
     let mappings = files
         .iter()
@@ -114,8 +116,8 @@ fn round(files: &[File], page: usize) -> io::Result<u64> {
 }
 
 /// Counts the instructions of all calls of a kernel function in a round. Returns the minimum of the
-/// rounds, because disturbances only add to it: for example, each call that signals processes also
-/// walks over a process that exists for some rounds only.
+/// rounds, because disturbances only add instructions. For example, each call that signals
+/// processes walks over all processes, and some processes exist only during some rounds.
 fn count_calls(function: &str, files: &[File], pages: Range<usize>) -> io::Result<u64> {
     let tracer = Tracer::new(function)?;
 
@@ -132,19 +134,19 @@ fn count_calls(function: &str, files: &[File], pages: Range<usize>) -> io::Resul
         .unwrap_or(0))
 }
 
-/// Makes files that share pages. Runs one round that is not counted, because the kernel can have to
-/// read what it needs from the disk.
+/// Makes files that share pages. Runs one round that is not counted, because the kernel reads some
+/// metadata from the disk in the first round.
 fn prepare(directory: &Path, sharers: usize) -> io::Result<Vec<File>> {
     catch_sigbus()?;
     fs::create_dir_all(directory)?;
     let files = make_files(directory, sharers)?;
-    // No writeback during a count.
+    // Write back now, so that no writeback happens during a count.
     syncfs(files[0].as_raw_fd())?;
     round(&files, 0)?;
     Ok(files)
 }
 
-/// Counts from a failure to the signal, for a page that `sharers` files share.
+/// Counts the instructions from a failure to the signal, for a page that `sharers` files share.
 pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
     let files = prepare(directory, sharers)?;
 
@@ -153,11 +155,12 @@ pub fn run(directory: &Path, sharers: usize) -> io::Result<u64> {
     Ok(clock::median(counts.collect::<io::Result<_>>()?))
 }
 
-/// Counts in the holder of the device, without the calls that signal processes.
+/// Counts the instructions in the holder of the device, without the calls that signal processes.
 pub fn run_holder(directory: &Path, sharers: usize) -> io::Result<u64> {
     let files = prepare(directory, sharers)?;
 
-    // One function after the other, because tracing the inner one adds to the outer one.
+    // Trace one function after the other, because the tracing of the inner function would add
+    // instructions to the outer function.
     let all = count_calls(NOTIFY, &files, 1..1 + ROUNDS)?;
     let signalling = count_calls(KILL, &files, 1 + ROUNDS..PAGES)?;
 

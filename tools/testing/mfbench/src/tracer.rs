@@ -9,8 +9,8 @@ use crate::clock;
 
 const TRACEFS: &str = "/sys/kernel/tracing";
 
-/// Writes a line. The line break matters: without it, the kernel can delay parsing until close(),
-/// where it cannot return an error.
+/// Writes a line with a line break. Without the line break, the kernel can delay parsing until
+/// close(), which cannot return an error.
 fn set(file: &str, value: &str) -> io::Result<()> {
     fs::write(format!("{TRACEFS}/{file}"), format!("{value}\n"))
         .map_err(|error| io::Error::new(error.kind(), format!("{file}: {value:?}: {error}")))

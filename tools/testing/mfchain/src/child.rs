@@ -11,12 +11,12 @@ use crate::owner::Command;
 use crate::report::{Report, REPORT_LEN};
 use crate::spec::Spec;
 
-/// How an owner answered.
+/// The answer of an owner to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It sent this report.
+    /// The owner sent this report.
     Report(Report),
-    /// It ended without a report. The number of the signal that killed it, or 0.
+    /// The owner ended without a report. The number is that of the signal that killed it, or 0.
     Died(i32),
 }
 
@@ -38,8 +38,8 @@ impl Owner {
     ///
     /// # Errors
     ///
-    /// Fails if the process cannot be started, or cannot map its page. The message has the owner's
-    /// answer then.
+    /// Fails if the process cannot be started, or if it cannot map its page. In the second case,
+    /// the message has the owner's answer.
     pub fn start(spec: Spec) -> Result<Self, String> {
         let mut child =
             Process::new(current_exe().map_err(|e| format!("cannot find this program: {e}"))?)
@@ -81,8 +81,8 @@ impl Owner {
 
     /// Sends a command and waits for the answer.
     ///
-    /// An owner that was signalled in the meantime answers with the signal. The kernel delivers a
-    /// pending signal before the owner can read the command, so this misses no signal.
+    /// An owner that was signalled in the meantime answers with the signal. No signal is missed,
+    /// because the kernel delivers a pending signal before the owner can read the command.
     pub fn request(&mut self, command: Command) -> Answer {
         // The write fails if the owner has exited. Its last report is still in the pipe.
         let _ = self.commands.write_all(&[command as u8]);

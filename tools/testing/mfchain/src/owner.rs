@@ -2,9 +2,9 @@
 
 //! An owner: a process that maps one page of a file and waits for a signal or a command.
 //!
-//! An owner is this program started again with the `owner` subcommand. It sends [`Report`]s on its
-//! standard output and executes one-byte [`Command`]s from its standard input. So both sides wait
-//! for each other, and no timeouts are needed.
+//! An owner is another process of this program, with the `owner` subcommand. It sends [`Report`]s
+//! on its standard output and executes one-byte [`Command`]s from its standard input. Each side
+//! waits for the other, so no timeouts are needed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -110,7 +110,7 @@ fn catch_sigbus() -> nix::Result<()> {
     Ok(())
 }
 
-/// Sets when the kernel signals this process: at once, or only when it touches the page.
+/// Sets when the kernel signals this process: at once, or only when the process touches the page.
 fn set_early_kill(early: bool) -> io::Result<()> {
     let policy = if early {
         libc::PR_MCE_KILL_EARLY

@@ -36,7 +36,7 @@ impl Phase {
     }
 }
 
-/// The SIGBUS an owner received.
+/// The SIGBUS that an owner received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sigbus {
     /// `si_code`.
@@ -61,9 +61,9 @@ pub enum Report {
         /// Its physical address.
         phys: u64,
     },
-    /// SIGBUS arrived; the owner has exited.
+    /// The owner received SIGBUS, and has exited.
     Signalled(Sigbus),
-    /// The command was carried out and no signal came.
+    /// The owner executed the command, and received no signal.
     Quiet,
     /// A system call failed with this errno.
     Errno(i32),

@@ -14,7 +14,7 @@ pub const PAGE_SIZE: u64 = 4096;
 pub enum Expect {
     /// A signal.
     Signal,
-    /// Nothing, because it does not map the failed page.
+    /// Nothing, because the owner does not map the failed page.
     Nothing,
 }
 

@@ -2,8 +2,9 @@
 
 //! The time of a machine check.
 //!
-//! Injecting a machine check from the host takes much longer than handling it. So its time is the
-//! time of its trace event, from a trace instance with the clock `CLOCK_MONOTONIC`.
+//! The injection of a machine check from the host takes much longer than its handling. So the time
+//! of the machine check is the time of its trace event, from a trace instance with the clock
+//! `CLOCK_MONOTONIC`.
 
 use std::fs;
 use std::io;

@@ -12,8 +12,8 @@ use crate::spec::{Expect, Spec};
 
 /// The `si_code` that an owner must get, and the phase in which the signal must come.
 ///
-/// `poisoner`: this owner called `madvise(MADV_HWPOISON)`. After the removal of a device, the
-/// signal comes at once, even to a late owner.
+/// `poisoner` is true for the owner that called `madvise(MADV_HWPOISON)`. After the removal of a
+/// device, the signal comes at once, even to a late owner.
 pub fn due(source: Source, late: bool, poisoner: bool) -> (i32, Phase) {
     match (source, late, poisoner) {
         (Source::Unbind, _, _) => (libc::BUS_MCEERR_AO, Phase::Waiting),
@@ -93,7 +93,7 @@ impl Outcome {
                 row[6] = format!("{}.{:03} ms", after_us / 1000, after_us % 1000);
             }
             Answer::Report(Report::Quiet) if self.spec.expect == Expect::Nothing => {
-                row[3] = "none due".into();
+                row[3] = "none expected".into();
             }
             Answer::Report(Report::Quiet) => {}
             other => row[3] = describe(other),

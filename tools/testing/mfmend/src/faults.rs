@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Repeats operations while one allocation of the kernel fails: first the first one, then the
-//! second one, until the operation makes no more allocations.
+//! Repeats operations while one allocation of the kernel fails. In the first attempt, the first
+//! allocation fails; in the second attempt, the second allocation; and so on, until an attempt
+//! makes fewer allocations.
 //!
 //! If an operation fails, the error must be `ENOMEM`, a second attempt must succeed, and fsck must
 //! find no damage. The kernel injects the failure into one thread, see
@@ -224,8 +225,8 @@ impl<'a> Faults<'a> {
     }
 
     fn free_space(&self) -> Result<FreeSpace, String> {
-        // mendfs frees the blocks of a failed operation at the start of the next operation, so do
-        // one: set the time of the root directory.
+        // mendfs frees the blocks of a failed operation at the start of the next operation. So run
+        // an operation: set the time of the root directory.
         let describe = |e: io::Error| format!("{}: {e}", self.mount_point.display());
 
         File::open(self.mount_point)
@@ -252,8 +253,8 @@ impl<'a> Faults<'a> {
     }
 }
 
-/// Makes the C library allocate its memory now, and keep it. Otherwise it calls the kernel during
-/// an operation, and that allocation fails.
+/// Makes the C library allocate all memory now, and keep it. Otherwise the C library would call the
+/// kernel during an operation, and this allocation would fail.
 fn reserve_memory() {
     /// More bytes than the program needs.
     const SIZE: libc::c_int = 64 << 20;

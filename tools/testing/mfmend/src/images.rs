@@ -23,8 +23,8 @@ use crate::walk;
 
 /// The maximum number of changes to an image.
 const MAX_CHANGES: u64 = 6;
-/// With this many images, each result must occur. The rarest is a read-only mount, with one of
-/// twenty images.
+/// The number of images from which on each result must occur. The rarest result is a read-only
+/// mount: one of twenty images.
 const ENOUGH_FOR_ALL: u64 = 200;
 /// The number of failures after which the test stops.
 const MAX_FAILURES: u64 = 10;
@@ -68,7 +68,8 @@ fn is_tolerated(finding: &Finding) -> bool {
         || place.contains(", copy ")
 }
 
-/// Whether the damage is in the journal, which is written before it is used.
+/// Whether the damage is in the journal. mendfs writes the journal before it reads the journal
+/// again.
 fn is_unused(finding: &Finding) -> bool {
     finding.place.starts_with("journal")
 }

@@ -67,9 +67,9 @@ impl KernelLog {
         }
     }
 
-    /// Writes a line to the log, and returns it. [`lines()`](Self::lines) reads until this line. A
-    /// failed read does not mean the end of the log: it also fails at a line that another processor
-    /// has reserved but not written, even if there are lines after it.
+    /// Writes a line to the log, and returns it. [`lines()`](Self::lines) reads until this line,
+    /// because a failed read does not mean the end of the log. A read also fails at a line that
+    /// another processor has reserved but not written, even if more lines follow.
     fn mark(&mut self) -> io::Result<String> {
         let mark = format!("mfmend: process {}, mark {}", process::id(), self.count);
 

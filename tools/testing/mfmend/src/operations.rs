@@ -20,7 +20,7 @@ pub struct Operation {
     pub name: &'static str,
     /// Creates the files that the operation needs.
     pub prepare: fn(&Path) -> io::Result<()>,
-    /// Does the operation. It can be repeated after a failure.
+    /// Runs the operation. A caller can repeat it after a failure.
     pub act: fn(&Path) -> io::Result<()>,
     /// Whether a failed operation has changed nothing.
     pub is_atomic: bool,

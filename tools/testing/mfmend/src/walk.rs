@@ -19,8 +19,8 @@ use nix::unistd::{lseek, Whence};
 /// The maximum number of data ranges that are read in a file.
 const MAX_RANGES: usize = 16;
 
-/// The overflow user and group. A file has it if the owner in its inode is not a valid ID, and the
-/// VFS refuses all changes of such a file.
+/// The ID of the overflow user and group. A file has this ID if the owner in its inode is not a
+/// valid ID. The VFS refuses all changes of such a file.
 const NOBODY: u32 = 65534;
 
 /// The path of a failed operation, and the error.
@@ -83,8 +83,8 @@ fn attributes(path: &Path) -> io::Result<u64> {
     }
 }
 
-/// Reads a directory and all below. A file counts as changeable only if its directory is, because
-/// it could not be renamed or removed otherwise.
+/// Reads a directory and all files below. A file counts as changeable only if its directory is
+/// changeable, because otherwise the file could not be renamed or removed.
 fn read_directory(path: &Path, is_changeable: bool, found: &mut Found) -> Result<(), Failure> {
     read_attributes(path)?;
     for entry in at(path, fs::read_dir(path))? {

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# The frame of a daxmf test, and the files that it sources: lib/*.sh.
+# The library of the daxmf tests. It sources the files lib/*.sh.
 #
-# A test sources this file, calls begin with its number of cases, runs each case by check, and
-# ends with finish. A helper that sets something up registers its removal with on_exit. finish
-# removes it all, unloads the modules and searches the kernel's log for warnings.
+# A test sources this file, calls begin with its number of cases, runs each case by check, and ends
+# with finish. A helper that sets something up registers the removal with on_exit. finish runs all
+# removals, unloads the modules and searches the kernel's log for warnings.
 #
 #   DRIVER=nd_pmem KIND=memmap  run a test on the stock driver, which supports DAX on memmap
 
@@ -16,14 +16,15 @@ for helpers in "$SELFTESTS/../kselftest" /daxmf/kselftest; do
 done
 
 DRIVER=${DRIVER:-daxmf_pmem}
-# What daxmf_pmem does with a simulated failure: tell, its default, only notifies. list also lists
-# the page as bad, as for a real failure.
+# What daxmf_pmem does with a simulated failure. With "tell", its default, it only notifies the
+# holder. With "list" it also lists the page as bad, as for a real failure.
 SIMULATED=${SIMULATED:-list}
 KIND=${KIND:-nvdimm}
 ND=/sys/bus/nd
 MNT=/mnt/daxmf
 PAGE=4096
-# Seconds that wait_for() waits at most. The debug kernel gets three times as long, as for a test.
+# The limit of wait_for(), in seconds. The debug kernel has three times the limit, as scripts/test
+# has.
 DEADLINE=60
 [ "${KERNEL:-stock}" = stock ] || DEADLINE=$((DEADLINE * 3))
 
@@ -62,7 +63,7 @@ DEADLINE=60
 # shellcheck source=tools/testing/selftests/daxmf/lib/undo.sh
 . "$SELFTESTS/lib/undo.sh"
 
-# begin N -- start a test of N cases. finish() adds one: nothing is left behind.
+# begin N -- start a test of N cases. finish() adds the case "nothing is left behind".
 begin() {
 	ktap_print_header
 	[ "$(id -u)" = 0 ] || skip_all "needs root"
@@ -88,7 +89,7 @@ check() {
 	fi
 }
 
-# check_ours NAME COMMAND... -- a case for daxmf_pmem only; skipped with another driver.
+# check_ours NAME COMMAND... -- the same with daxmf_pmem. With another driver the case is skipped.
 check_ours() {
 	if [ "$DRIVER" = daxmf_pmem ]; then
 		check "$@"
@@ -97,14 +98,14 @@ check_ours() {
 	fi
 }
 
-# require COMMAND... -- a step that must succeed; otherwise the test ends.
+# require COMMAND... -- run a step. If the step fails, the test fails and ends.
 require() {
 	"$@" >"$TMP/out" 2>&1 </dev/null && return
 	sed 's/^/# /' "$TMP/out"
 	ktap_exit_fail_msg "$*"
 }
 
-# skip_all WHY -- end the test: it cannot work here.
+# skip_all WHY -- skip the whole test, because it cannot work here.
 skip_all() {
 	ktap_skip_all "$*"
 	exit "$KSFT_SKIP"
@@ -116,12 +117,12 @@ fail() {
 	return 1
 }
 
-# json_is COMMAND -- standard input matches the schema of "daxmf COMMAND --json".
+# json_is COMMAND -- check that standard input matches the schema of "daxmf COMMAND --json".
 json_is() {
 	python3 "$SELFTESTS/json_is.py" "$1"
 }
 
-# fails_with WORDS COMMAND... -- the command must fail and print these words.
+# fails_with WORDS COMMAND... -- check that the command fails and prints these words.
 fails_with() {
 	local words=$1 output
 
@@ -133,7 +134,7 @@ fails_with() {
 	esac
 }
 
-# is COMMAND... VALUE -- the command prints VALUE.
+# is COMMAND... VALUE -- check that the command succeeds and prints VALUE.
 is() {
 	local want=${*: -1} got
 

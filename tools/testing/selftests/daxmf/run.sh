@@ -14,7 +14,7 @@ TMP=$(mktemp -d)
 trap 'undo_all; unload_modules; rm -rf "$TMP"' EXIT
 trap 'exit 1' INT TERM
 
-# step WHAT COMMAND... -- run the command; print what it does and how long it took.
+# step WHAT COMMAND... -- run the command. Print WHAT it does and how long it took.
 step() {
 	local what=$1 start=${EPOCHREALTIME/./} took
 
@@ -29,8 +29,8 @@ step() {
 	printf '%d.%03d s\n' $((took / 1000)) $((took % 1000))
 }
 
-# A file, two reflinked copies, a file that shares one page of it at two other offsets, and a
-# plain copy that shares no block.
+# Make a file, two reflinked copies, a file that shares one page of the first file at two other
+# offsets, and a plain copy that shares no block.
 make_files() {
 	cd "$MNT" || return
 	on_exit cd /
@@ -43,8 +43,8 @@ make_files() {
 		cp --reflink=never original stranger
 }
 
-# scene DEVICE -- raise a machine check in a page of XFS on DEVICE; adds to owners, notified and
-# missed.
+# scene DEVICE -- raise a machine check in a page of XFS on DEVICE. Add the numbers to owners,
+# notified and missed.
 scene() {
 	local before sum
 

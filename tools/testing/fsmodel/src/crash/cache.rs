@@ -27,19 +27,19 @@ struct Line {
     is_dirty: bool,
     /// The contents that the next fence makes durable, and whether only programs have stored them.
     arriving: Option<(Bytes, bool)>,
-    /// Contents since the line was durable that later stores have overwritten.
+    /// Earlier contents since the line was durable, which later stores have overwritten.
     earlier: Vec<Bytes>,
 }
 
 /// A line that is not durable, with all contents that a power failure can leave instead of the
-/// durable ones. The last ones are the current contents.
+/// durable contents. The current contents are last.
 struct InFlight {
     at: usize,
     order: u64,
     contents: Vec<Bytes>,
 }
 
-/// A state after a power failure: the durable contents, with the contents of these lines instead.
+/// A state after a power failure: the durable contents, in which these lines are replaced.
 pub type Lines = Vec<(usize, Bytes)>;
 
 /// The states that were chosen from all possible ones.
@@ -114,7 +114,7 @@ impl Cache {
         let line = self.lines.entry(start).or_default();
         let old = &self.durable[at..at + bytes.len()];
         // A power failure between two stores to the same bytes can leave the bytes of the first
-        // one.
+        // store.
         let overwrites = old
             .iter()
             .zip(bytes)
@@ -185,8 +185,9 @@ impl Cache {
         lines
     }
 
-    /// Returns states that a power failure can leave now: all of them if there are at most `limit`.
-    /// Otherwise the states without and with all lines, and random ones.
+    /// Returns states that a power failure can leave now. If there are at most `limit`, these are
+    /// all states. Otherwise they are the state without the lines, the state with all lines, and
+    /// random states.
     pub fn choose(&self, limit: usize, random: &mut Random) -> Chosen {
         let lines = self.in_flight();
         let count = lines.iter().try_fold(1_usize, |count, line| {
@@ -217,7 +218,7 @@ impl Cache {
 
         for (index, line) in lines.iter().enumerate() {
             let has_arrived = match which {
-                // All lines but one have arrived, or only one.
+                // All lines but one line have arrived, or only one line.
                 0 => index != one,
                 1 => index == one,
                 // The first lines have arrived, or the last ones.
@@ -234,7 +235,7 @@ impl Cache {
     }
 
     /// Returns random contents of a line after a power failure: mostly the current contents,
-    /// sometimes earlier ones, sometimes only some words of these.
+    /// sometimes earlier contents, and sometimes only some words of such contents.
     fn contents_after_failure(&self, line: &InFlight, random: &mut Random) -> Bytes {
         let last = line.contents.len() - 1;
         let bytes = match random.once_in(4) {

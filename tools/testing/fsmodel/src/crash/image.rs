@@ -246,7 +246,7 @@ impl Image {
         let mut firsts = BTreeMap::new();
         let mut paths = BTreeMap::new();
 
-        // This ends, because fsck has checked that each directory has only one name.
+        // The loop ends, because fsck has checked that each directory has only one name.
         while let Some((path, number)) = found.pop() {
             for (name, target) in self.names.get(&number).into_iter().flatten() {
                 let path = match path.as_str() {

@@ -32,8 +32,8 @@ impl Model {
         }
     }
 
-    /// Chooses a failure of a page, or the repair of a bad page: it is overwritten as a whole, or
-    /// punched. The operation after an overwrite stores to the page.
+    /// Chooses a failure of a page, or the repair of a bad page. A repair overwrites the whole
+    /// page, or punches it. The operation after an overwrite stores to the page.
     fn choose_failure(&self, random: &mut Random) -> Option<Operation> {
         let fill = random.number();
 
@@ -74,8 +74,8 @@ impl Model {
         }
     }
 
-    /// Whether an operation is possible in files with bad pages: it must not access a bad page, or
-    /// must overwrite it as a whole.
+    /// Whether an operation is possible in files with bad pages: it must overwrite each bad page as
+    /// a whole, or not access it.
     fn is_possible(&self, operation: Operation) -> bool {
         let file = |id: Id| self.files.get(&id);
         let good = |id, span| file(id).is_none_or(|file| file.is_good(span));

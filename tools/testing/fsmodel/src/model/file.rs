@@ -98,8 +98,8 @@ impl File {
         size % PAGE == 0 || !self.bad.contains(&(size / PAGE))
     }
 
-    /// Clears the bad pages that lie in a range as a whole, because the range is overwritten or
-    /// freed.
+    /// Marks bad pages as good if they are completely in a range. The caller overwrites or frees
+    /// the range.
     pub(super) fn clear_bad(&mut self, span: Span) {
         let size = self.data.len();
 

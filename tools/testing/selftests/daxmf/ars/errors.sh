@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Media errors, from the firmware to the disk and back, as an administrator sees them. Both drivers
-# behave the same.
+# Media errors, from the firmware to the disk and back, as an administrator sees them. The cases are
+# the same for both drivers.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -11,7 +11,7 @@
 SECTOR=800
 BAD=$((SECTOR * 512 / PAGE))
 
-# known BLOCKS -- the disk, its region and ndctl list exactly these bad blocks.
+# known BLOCKS -- check that the disk, its region and ndctl list exactly these bad blocks.
 known() {
 	local listed
 
@@ -39,8 +39,8 @@ scrubbed() {
 	start_scrub && wait_scrub && known "$SECTOR 8" && read_fails
 }
 
-# ndctl unbinds the namespace for this. Afterwards any loaded driver can bind it, so only DRIVER is
-# loaded.
+# "ndctl clear-errors" unbinds the namespace, and has it bound again. Any loaded driver could bind
+# it then, so only DRIVER is loaded.
 clear_errors() {
 	ndctl clear-errors "$NS" && known "" && is firmware_errors "" && is ns_driver "$NS" "$DRIVER" &&
 		dax_read "/dev/$DISK" $BAD

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The filesystem is notified of errors that a scrub found: mendfs always, XFS with the policy
-# "always".
+# The driver notifies the filesystem of errors that a scrub found: mendfs always, XFS only with the
+# policy "always".
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -81,7 +81,7 @@ mendfs_is_notified() {
 		wait_for is state "1 1 0 0 0" && cannot_read file 2
 }
 
-# nfit lists page 5 after the failure was handled, but the holder is notified of it once.
+# nfit lists page 5 after the kernel has handled the failure. The holder is notified only once.
 consumed_error_once() {
 	raise_machine_check "$(address file 5)" && finds file 7 && wait_for is state "3 3 0 0 0"
 }

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A scrub finds more errors than the list of bad blocks has room for. Reads of unlisted errors fail,
+# A scrub finds more errors than fit into the list of bad blocks. Reads of unlisted errors fail,
 # too.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# One sector in every other page. The sector numbers are low, because the sysfs file holds one page
-# of text.
+# The errors are one sector in every other page. The sector numbers are low, so that all lines fit
+# into the sysfs file, which holds one page of text.
 COUNT=600
 STRIDE=$((2 * PAGE))
 LISTED=512

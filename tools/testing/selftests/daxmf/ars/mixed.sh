@@ -15,7 +15,7 @@ RUNTIME=${RUNTIME:-1}
 PAGES=64
 
 # store HOW FILE -- store to random pages until the round ends. Every word of a page is the number
-# of the store. The log has a line when a store begins, and one when it is durable.
+# of the store. The log gets a line when a store begins, and another line when the store is durable.
 store() {
 	python3 - "$@" "$TMP/log.$1" "$TMP/ended" $((SEED + ROUND)) <<-END
 		import mmap, os, random, sys, time
@@ -44,8 +44,8 @@ store() {
 	END
 }
 
-# stored HOW FILE -- each page has its last durable store, or the store that was begun after it.
-# Pages of the file that fail_pages() failed can be bad.
+# stored HOW FILE -- check that each page has its last durable store, or the store that began after
+# that. Pages that fail_pages() has made fail can be bad.
 stored() {
 	python3 - "$@" "$TMP/log.$1" "$TMP/failed" <<-END
 		import os, sys
@@ -74,8 +74,8 @@ stored() {
 	END
 }
 
-# Pages of one file fail, one after the other: the firmware reports an error, a scrub finds one, or
-# memory_failure() is called.
+# Pages of one file fail, one after the other: the firmware reports an error, a scrub finds an
+# error, or hwpoison-inject calls memory_failure().
 fail_pages() {
 	local page address
 
@@ -115,7 +115,7 @@ make_files() {
 	is address $MNT/direct $((PAGES - 1)) $((ADDRESS + (PAGES - 1) * PAGE))
 }
 
-# mount_again -- after the driver was unbound.
+# mount_again -- unmount, bind the driver again, and mount.
 mount_again() {
 	timeout $DEADLINE umount $MNT && ns_bind "$NS" && mount -o dax=always "/dev/$(ns_disk "$NS")" $MNT
 }
@@ -149,7 +149,7 @@ rounds() {
 	echo "$((ROUND - 1)) rounds, $(wc -l <"$TMP/failed") failures"
 }
 
-# The firmware can have errors that no scrub has found yet, so scrub first.
+# Scrub first, because the firmware can have errors that no scrub has found yet.
 all_is_written() {
 	wait_scrub && start_scrub && wait_scrub &&
 		dd if=/dev/zero of=$MNT/direct bs=$PAGE count=$PAGES conv=notrunc,fsync status=none &&

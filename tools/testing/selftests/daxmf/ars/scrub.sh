@@ -37,8 +37,8 @@ bound_often() {
 		fails_with "Input/output error" dax_read "/dev/$DISK" $BAD
 }
 
-# The first half of the bad range is written during the scrub. It is good afterwards, and the other
-# half is not.
+# The first half of the bad range is written during the scrub. This half is good afterwards, and the
+# other half is still bad.
 written_meanwhile() {
 	local half=$((PAGES / 2))
 

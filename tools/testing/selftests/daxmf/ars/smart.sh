@@ -14,7 +14,7 @@ reset_health() {
 	ndctl inject-smart "$DIMM" --media-temperature-uninject >/dev/null
 }
 
-# ndctl monitor has the flags of the DIMM open, which it polls.
+# ndctl monitor has the file with the flags of the DIMM open, because it polls this file.
 monitor_waits() {
 	readlink /proc/"$MONITOR"/fd/* | grep -q "/$DIMM/nfit/flags"
 }

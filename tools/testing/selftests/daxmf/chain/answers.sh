@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The source of a failure and the counters get the holder's answer unchanged.
+# The source of a failure gets the answer of the holder, and the counters count this answer.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 # answered ANSWER DELIVERED DECLINED FAILED OUTCOME -- the holder returns ANSWER for a failed page
-# and for a failed range.
+# and for a failed range. Check the counters, and the outcome that rust_dax_source logs.
 answered() {
 	local before mark="answer $1 $RANDOM" status=0
 
@@ -24,8 +24,8 @@ answered() {
 	return $status
 }
 
-# fails NUMBER ERRNO -- the holder returns -NUMBER, and the outcome is "failed" with ERRNO. Some
-# kernels print ERRNO as a number.
+# fails NUMBER ERRNO -- check that the outcome is "failed" with ERRNO if the holder returns -NUMBER.
+# Some kernels print ERRNO as a number.
 fails() {
 	local number
 

@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The event queue: /dev/daxmf and "daxmf events" give every event, or the number of missed ones.
+# The event log: a reader of /dev/daxmf and "daxmf events" get every event, or the number of missed
+# events.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The number of events that the queue keeps.
+# The number of events that the log keeps.
 CAPACITY=4096
-# The flag of the failures of this test, because they are injected.
+# The flag of the failures of this test. They have it because hwpoison-inject injects them.
 INJECTED=sw_simulated
 
 # events [OPTION...] -- print the events after the sequence number LAST, one per line.
@@ -25,13 +26,13 @@ for line in sys.stdin:
 ' "$LAST"
 }
 
-# mark -- events() ignores all events until now.
+# mark -- set LAST, so that events() prints only events after this call.
 mark() {
 	LAST=$(daxmf events --json | tail -n 1 | sed 's/.*"sequence":\([0-9]*\).*/\1/')
 	LAST=${LAST:--1}
 }
 
-# logged LINE... -- wait until the queue has these events, and no others.
+# logged LINE... -- wait until the log has exactly these events after LAST.
 logged() {
 	wait_for is events "$(printf '%s\n' "$@")"
 }
@@ -49,7 +50,7 @@ bad() {
 	echo $(($1 * 8)) 8 >"/sys/block/$DISK/badblocks"
 }
 
-# fail_page PAGE -- ignores the result, which the event has.
+# fail_page PAGE -- make the page fail. Ignore the result, because the event has the outcome.
 fail_page() {
 	poison $((START + $1 * PAGE)) 2>/dev/null || :
 }
@@ -84,8 +85,8 @@ holder_fails() {
 		logged "$(event failure 9 "$INJECTED" failed 61)" && write 9
 }
 
-# Nothing holds the mapped device, so daxmf_stack declines with no_holder. The disk's event has only
-# not_supported, because a holder returns no reason.
+# The mapped device has no holder, so daxmf_stack declines with no_holder. The disk's event has the
+# reason not_supported, because daxmf_stack, the holder of the disk, cannot return its reason.
 mapped_device() {
 	local page
 
@@ -111,7 +112,7 @@ notified $DISK 0xb000 0x1000 outcome=not_notified
 cleared $DISK 0xb000 0x1000"
 }
 
-# in_reader -- run the program on standard input, which has /dev/daxmf open as "log".
+# in_reader -- run the Python program on standard input, with /dev/daxmf open as "log".
 in_reader() {
 	timeout $DEADLINE python3 -c "
 import errno, os, select, signal, sys, threading
@@ -141,7 +142,7 @@ def wait():
 $(cat)"
 }
 
-# Each read returns one whole record, in order. Each reader gets all records.
+# Each read returns one whole record. The records come in order, and each reader gets all of them.
 reader() {
 	in_reader <<-END
 		all = [int(record["sequence"]) for record in rest()]
@@ -231,12 +232,12 @@ event=notified disk=$DISK offset=$((21 * PAGE)) length=$PAGE source= flags=0x0 o
 		write 21 && write 23
 }
 
-# announced COUNT -- udev got COUNT failures of the disk in all.
+# announced COUNT -- check that the uevents of the disk announced COUNT failures in total.
 announced() {
 	is eval "sed -n 's/^$DISK //p' '$TMP/announced' | paste -sd+ | bc" "$1"
 }
 
-# One uevent can announce several failures, and earlier ones too. So this case runs first.
+# This case runs first, because a uevent can announce several failures, also those of earlier cases.
 udev_hears() {
 	mkdir -p /run/udev/rules.d
 	cat >/run/udev/rules.d/99-announced.rules <<-END
@@ -281,5 +282,5 @@ check "events match the JSON schema" eval "daxmf events --json | json_is events"
 check "a slow reader gets the number of missed events" missed
 check "events are traced" with_undo traced
 check "an ordinary user cannot read events" ordinary_user
-check "the queue stays as long as it is open" no_log
+check "the module daxmf cannot be unloaded while /dev/daxmf is open" no_log
 finish

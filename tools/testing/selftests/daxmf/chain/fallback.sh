@@ -10,7 +10,8 @@ KIND=${KIND:-virtio}
 
 OFFSET=0x100000
 
-# signalled_generically -- the owner gets its signal, and the driver counts a declined failure.
+# signalled_generically -- check that the owner is signalled, and that the driver counts a declined
+# failure.
 signalled_generically() {
 	local before
 

@@ -1,24 +1,24 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Found errors: the holder is notified of each once, if the policy allows it. Errors without a
-# notification are counted.
+# Found errors: the driver notifies the holder of each error once, if the policy allows it.
+# Otherwise the driver counts the error as unnotified.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# bad_sectors FIRST COUNT -- root adds them to the bad blocks.
+# bad_sectors FIRST COUNT -- add these sectors to the bad blocks, as root.
 bad_sectors() {
 	echo "$@" >"/sys/block/$DISK/badblocks"
 }
 
-# bad PAGE [COUNT]
+# bad PAGE [COUNT] -- add these pages to the bad blocks.
 bad() {
 	bad_sectors $(($1 * 8)) $((${2:-1} * 8))
 }
 
-# is_notified PAGE [COUNT] -- the holder gets one more notification, of these pages.
+# is_notified PAGE [COUNT] -- check that the holder gets one more notification, of these pages.
 is_notified() {
 	local want
 
@@ -68,7 +68,7 @@ cannot_be_read() {
 }
 
 # record STATUS ADDRESS -- inject the record of a machine check in a read of a cache line, such as a
-# read of a DAX file. The kernel does not call memory_failure() for it.
+# read of a DAX file. The kernel does not call memory_failure() for such a record.
 record() {
 	local file dir=/sys/kernel/debug/mce-inject
 
@@ -77,8 +77,8 @@ record() {
 	done
 }
 
-# The record of a corrected error is ignored. The driver lists the sector, as nfit does for its
-# memory.
+# The driver ignores the record of a corrected error. For the record of an uncorrected error it
+# lists the sector, as nfit does for the memory of NVDIMMs.
 recorded() {
 	modprobe mce-inject && on_exit rmmod mce_inject &&
 		record 0x9c0000000000009f $((START + 70 * PAGE)) &&
@@ -87,7 +87,7 @@ recorded() {
 		fails_with "Input/output error" dax_read "/dev/$DISK" 71 && dax_read "/dev/$DISK" 70
 }
 
-# policy WORD
+# policy WORD -- set which holders are notified of found errors.
 policy() {
 	echo "$1" >"/sys/block/$DISK/memory_failure/found"
 }
@@ -108,7 +108,7 @@ without_holder() {
 		wait_for is unnotified 4 && is counters "$DISK" "$NOTIFIED $NOTIFIED 0 0"
 }
 
-# XFS is a holder in C, which "auto" does not notify.
+# With the policy "auto" the driver does not notify XFS, because XFS is a holder in C.
 xfs_is_notified() {
 	clear_bad_blocks "$DISK" && make_xfs "/dev/$DISK" && policy auto && mount_dax "/dev/$DISK" &&
 		fill $MNT/file 16 || return
@@ -164,16 +164,16 @@ require hold "$DISK"
 check "a write to badblocks notifies the holder" written_to_sysfs
 check "an invalid range is refused" nonsense
 check "known pages cause no notification" known_is_ignored
-check "bad sectors notify of their page" sectors
+check "the holder is notified of the page of a bad sector" sectors
 check "a repaired page fails again" fails_again
 check "a page that a process consumed causes no notification" consumed_before
-check "a bio cannot read a page" cannot_be_read
+check "a failed read by a bio notifies the holder" cannot_be_read
 check "the record of a machine check" recorded
 check "policy never" never_notified
 check "no holder" without_holder
 check "XFS is notified with policy always" xfs_is_notified
 check "the device is removed during notifications" removed_meanwhile
-check "the driver is bound and unbound meanwhile" comes_and_goes
+check "the driver is bound and unbound while errors are found" comes_and_goes
 require_disk virtio
 NOTIFIED=0
 MARK="$LOG_MARK virtio"

@@ -10,8 +10,8 @@ KIND=${KIND:-memmap}
 FIRST=2000
 LISTED=512
 
-# fill_list -- with single sectors, each in its own page. FIRST is low, because the sysfs file holds
-# one page of text.
+# fill_list -- fill the list with single sectors, each in its own page. FIRST is low, so that all
+# lines fit into the sysfs file, which holds one page of text.
 fill_list() {
 	local i
 
@@ -38,7 +38,7 @@ later_access_fails() {
 		cannot_touch file 5
 }
 
-# disk_page FILE PAGE -- its number on the disk.
+# disk_page FILE PAGE -- print the number of the page on the disk.
 disk_page() {
 	echo $(($(file_sector "$1" "$2") * 512 / PAGE))
 }
@@ -47,7 +47,7 @@ write_disk() { # block size, block
 	dd if="$TMP/page" of="/dev/$DISK" bs="$1" seek="$2" count=1 oflag=direct conv=notrunc status=none
 }
 
-# By a bio, as a filesystem writes its log and its metadata.
+# Write by a bio, as a filesystem writes its log and its metadata.
 part_of_page() {
 	fails_with "Input/output error" write_disk 512 $(($(disk_page file 5) * 8)) && cannot_read file 5
 }
@@ -79,7 +79,7 @@ require fill file 16
 check "the list is filled" fill_list
 check "a page that is not listed is bad" is_bad
 check "later accesses fail, too" later_access_fails
-check "a write of a part of it fails" part_of_page
+check "a write of a part of an unlisted bad page fails" part_of_page
 check "a write of the whole page to the disk repairs it" whole_page
 check "a write of the whole page to a file repairs it" through_file
 check "a page is listed when there is room" is_listed_later

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A DAX device has one holder at a time. A second one is refused.
+# A DAX device has one holder at a time. The claim of a second holder fails.
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh

@@ -37,7 +37,7 @@ found_event() {
 	daxmf events "$DISK" | grep -q "found .* 0x200000 .* 0x1000 .*source=user"
 }
 
-# Without --yes it asks. Without a "yes" nothing is injected.
+# Without --yes, "daxmf inject" asks for confirmation. Without the answer "yes" it injects nothing.
 asks() {
 	local events
 
@@ -69,7 +69,7 @@ require make_page_data
 echo tell >"/sys/block/$DISK/memory_failure/simulated"
 check "invalid arguments are refused" with_undo refuses
 check "--error adds a bad block" error
-check "it asks for a confirmation" asks
+check "the command asks for a confirmation" asks
 require make_xfs "/dev/$DISK"
 require mount_dax "/dev/$DISK"
 require cd $MNT

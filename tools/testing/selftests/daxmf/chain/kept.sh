@@ -4,8 +4,8 @@
 # A driver that keeps the memory of a namespace is unbound: unbind waits until the driver releases
 # the memory.
 #
-# Not on the debug kernel, because kmemleak reports what the driver's static has allocated and never
-# frees.
+# The test does not run on the debug kernel by default, because kmemleak reports the allocation of
+# the driver's static, which the driver never frees.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh

@@ -11,7 +11,7 @@ data_is_there() {
 	ns_bind "$NS" && mount_dax "/dev/$(ns_disk "$NS")" && cmp "$TMP/file" $MNT/file
 }
 
-# A holder takes no reference to the driver's module. It is notified of the removal.
+# A holder takes no reference to the driver's module. The unload notifies the holder of the removal.
 unload_under_holder() {
 	local size
 

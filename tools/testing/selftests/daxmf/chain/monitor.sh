@@ -127,7 +127,7 @@ check "a command is run for each event" command_runs
 check "metrics" metrics
 check "metrics on a full disk" with_undo full_disk
 check "messages in the journal" with_undo records_in_journal
-check "it reports events until it is stopped" with_undo runs_until_stopped
+check "the monitor reports events until it is stopped" with_undo runs_until_stopped
 check "XFS reports the file with the error" with_undo xfs_verifies
 check "an ordinary user is refused" fails_with "needs root" setpriv --reuid=1000 --clear-groups daxmf monitor
 finish

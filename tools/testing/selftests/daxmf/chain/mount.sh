@@ -9,14 +9,14 @@ KIND=${KIND:-virtio}
 
 HUGE=$((2 << 20))
 
-# huge_file -- a file of one extent, aligned so that huge entries of the page table can map it.
+# huge_file -- make a file of one extent, aligned so that huge entries of the page table can map it.
 huge_file() {
 	xfs_io -f -c "extsize $HUGE" $MNT/file
 	fallocate -l $((2 * HUGE)) $MNT/file &&
 		dd if=/dev/zero of=$MNT/file bs=$HUGE count=2 conv=notrunc,fsync status=none
 }
 
-# si_addr_lsb has the size of the entry that was unmapped.
+# si_addr_lsb must be 21, because the unmapped entry of the page table covers 2 MiB.
 huge_mapping_is_signalled() {
 	huge_file && owners_signalled corrupt-pfn "$MNT/file,write,length=$HUGE,lsb=21"
 }
@@ -30,7 +30,7 @@ ext4_huge() {
 		mount_dax "/dev/$DISK" && huge_mapping_is_signalled
 }
 
-# Data written through a mapping is on media: it is there after the caches are dropped.
+# Data that was stored through a mapping is there after the caches are dropped: it is on the media.
 mapped_write_lasts() {
 	xfs_io -c "mmap -rw 0 1m" -c "mwrite -S 0x5a 0 1m" -c "msync -s 0 1m" $MNT/file &&
 		umount $MNT && echo 3 >/proc/sys/vm/drop_caches && mount_dax "/dev/$DISK" &&

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# "daxmf owners" lists the owners of the bad ranges of a disk, and the processes that map them.
-# Cases: XFS on a volume of LVM, XFS without a reverse map, ext4 on a mapped device of two extents, and
-# mendfs on a partition.
+# "daxmf owners" lists the owners of the bad ranges of a disk, and the processes that map them. The
+# cases are: XFS on a volume of LVM, XFS without a reverse map, ext4 on a mapped device of two
+# segments, and mendfs on a partition.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -31,8 +31,8 @@ add_bad() {
 
 # --- The output ---
 
-# owners [LINE...] -- for the bad ranges, or for RANGE, the table has these lines, with one space
-# between columns and without addresses.
+# owners [LINE...] -- check that the table for the bad ranges, or for RANGE, has these lines, with
+# one space between columns and without addresses.
 owners() {
 	# shellcheck disable=SC2086 # two words
 	daxmf owners "$DISK" $RANGE >"$TMP/report" || return
@@ -48,7 +48,7 @@ owners_at() {
 	sector=$(place "$1" "$2") && RANGE="$((sector * 512)) $PAGE" owners "${@:3}"
 }
 
-# in_json EXPRESSION -- the expression is true for the JSON report, r.
+# in_json EXPRESSION -- check that the expression is true for the JSON report, r.
 in_json() {
 	daxmf owners --json "$DISK" >"$TMP/json"
 	cat "$TMP/json" && json_is owners <"$TMP/json" || return
@@ -78,8 +78,8 @@ nothing_is_bad() {
 	daxmf owners "$DISK" | grep -F "$DISK: no bad ranges"
 }
 
-# All files that share a page are listed, and the processes that map it. A file has a newline in its
-# name.
+# The table lists all files that share a page, and the processes that map the page. One file has a
+# newline in its name.
 shared() {
 	local name=$'a\nb'
 
@@ -124,7 +124,7 @@ page_frame() {
 		grep -q "$MNT/frame" "$TMP/by-offset"
 }
 
-# A directory that is large enough to have its own blocks.
+# The directory is so large that it has its own blocks.
 directory() {
 	mkdir directory && touch directory/{1..300} && sync && echo text >file && sync file &&
 		daxmf owners "$DISK" 0 "$(blockdev --getsize64 "/dev/$DISK")" >"$TMP/report" &&
@@ -132,7 +132,7 @@ directory() {
 		grep "^file .* 0x0 .* $MNT/file$" "$TMP/report"
 }
 
-# others NOTE -- metadata in the first page is listed as NOTE, and free space as free.
+# others NOTE -- check that metadata in the first page is listed with NOTE, and free space as free.
 others() {
 	local at
 
@@ -160,7 +160,7 @@ refuses() {
 
 nothing_mounted() {
 	echo "64 8" >"/sys/block/$DISK/badblocks" &&
-		daxmf owners "$DISK" | grep -F "no mounted filesystem uses them" && clear_bad_blocks "$DISK"
+		daxmf owners "$DISK" | grep -F "no mounted filesystem uses the bad ranges" && clear_bad_blocks "$DISK"
 }
 
 # --- Filesystems ---
@@ -196,7 +196,7 @@ ext4_on_mapped() {
 	check "ext4 on a mapped device: metadata and free space" others superblock
 }
 
-# All files are searched.
+# Without a reverse map, "daxmf owners" searches all files.
 xfs_without_map() {
 	IN_DISK=in_volume
 	FROM=0

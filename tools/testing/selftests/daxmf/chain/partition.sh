@@ -9,7 +9,7 @@ KIND=${KIND:-memmap}
 
 MIB=$((1 << 20))
 
-# Two partitions. The second one has free space after it, to grow.
+# Make two partitions. Free space follows the second partition, so that it can grow.
 partition_disk() {
 	printf 'label: gpt\nsize=64M\nsize=64M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
 		on_exit forget_partitions && settle || return
@@ -21,13 +21,13 @@ forget_partitions() {
 	ns_bind "$NS" && sfdisk -q --delete "/dev/$(ns_disk "$NS")"
 }
 
-# fail_range START SIZE -- in bytes of the whole disk.
+# fail_range START SIZE -- make a range fail. The numbers are in bytes of the whole disk.
 fail_range() {
 	modprobe rust_dax_source "device=/dev/$DISK" "start=$1" "size=$2" && rmmod rust_dax_source
 }
 
-# notified_of OFFSET LENGTH COMMAND... -- the command causes one notification of the holder, of this
-# range.
+# notified_of OFFSET LENGTH COMMAND... -- check that the command causes one notification of the
+# holder, of this range.
 notified_of() {
 	local before mark="notified.$RANDOM" range
 
@@ -39,7 +39,7 @@ notified_of() {
 		log_says "^rust_dax_holder: memory failure at $range flags" "$mark"
 }
 
-# not_notified START SIZE -- a failure of this range is declined.
+# not_notified START SIZE -- check that a failure of this range is declined.
 not_notified() {
 	local before
 
@@ -75,8 +75,8 @@ all_of_it() {
 		notified_of 0 "$LENGTH" fail_range 0 $((FROM + LENGTH))
 }
 
-# resize SIZE -- resize the second partition. The redirection keeps it open, as a mount does.
-# Otherwise partx and udev delete it and make another one.
+# resize SIZE -- resize the second partition. The redirection keeps the partition open, as a mount
+# does. Otherwise partx and udev would delete it and make another partition.
 resize() {
 	echo "size=$1" | sfdisk -q --no-reread --no-tell-kernel -N 2 "/dev/$DISK" &&
 		settle && partx -u -n 2 "/dev/$DISK"
@@ -111,7 +111,7 @@ check "failures across its borders" \
 	over_its_edges
 check "failures of the whole partition and more" \
 	all_of_it
-check "a failure in the part that it grew by" \
+check "a failure in the new part of a grown partition" \
 	grows
 check "the disk is removed" \
 	removed

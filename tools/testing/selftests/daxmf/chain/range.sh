@@ -7,7 +7,7 @@ KIND=${KIND:-nvdimm}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# notified_at OFFSET -- the holder is notified of exactly this page.
+# notified_at OFFSET -- check that the holder is notified of exactly this page.
 notified_at() {
 	local mark
 
@@ -18,8 +18,8 @@ notified_at() {
 		bad_range "$DISK" "$1" $PAGE
 }
 
-# not_notified_at OFFSET -- the page is outside the device: the failure fails, and the holder is not
-# notified.
+# not_notified_at OFFSET -- check that a failure of a page outside the device is an error, and that
+# the holder is not notified.
 not_notified_at() {
 	local before count
 
@@ -29,7 +29,8 @@ not_notified_at() {
 	is notified "$count" && counters_moved "$DISK" "$before" 0 0 0
 }
 
-# The sector after the end in the list of bad blocks changes nothing else.
+# The driver refuses a bad block beyond the end of the device. Afterwards the device has the same
+# size, its last page is still bad, and the page before is still good.
 bad_block_beyond() {
 	echo "$((SIZE / 512)) 8" >"/sys/block/$DISK/badblocks"
 	dax_read "/dev/$DISK" $((SIZE / PAGE - 2)) &&

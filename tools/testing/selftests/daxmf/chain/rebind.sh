@@ -1,10 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A failed frame is usable again when its namespace is bound again, with no record of the failure.
+# A failed frame is usable again, without a record of the failure, when its namespace is bound
+# again.
 #
 # The machine check removes the frame from the kernel's linear map. Hot-unplug and hot-plug of the
-# memory do not map it again.
+# memory do not put the frame back into the linear map.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -20,7 +21,7 @@ SECTOR=$(file_sector $MNT/file 2)
 require unmount
 require ns_unbind "$NS"
 require ns_bind "$NS"
-# A read of an unmapped frame fails. A write would crash the kernel, so it comes second.
+# The read comes first: a read of an unmapped frame fails, and a write would crash the kernel.
 check "the page can be read" \
 	dax_read "/dev/$DISK" $((SECTOR * 512 / PAGE))
 require dax_read "/dev/$DISK" $((SECTOR * 512 / PAGE))

@@ -21,7 +21,7 @@ make_files() {
 		cp --reflink=never whole stranger
 }
 
-# rewrite OFFSET -- write a block of the copy, which gets its own block.
+# rewrite OFFSET -- write a block of the file clone, so that clone gets its own block.
 rewrite() {
 	dd if=/dev/zero of=clone bs=$PAGE seek=$(($1 / PAGE)) count=1 conv=notrunc,fsync status=none
 }
@@ -47,17 +47,17 @@ require make_files
 
 check "a block of the shared half has three owners" \
 	owners_signalled corrupt-pfn whole,offset=4K clone,offset=4K part,offset=4K stranger,offset=4K,quiet
-check "a block of the other half has two" \
+check "a block of the other half has two owners" \
 	owners_signalled corrupt-pfn whole,offset=160K clone,offset=160K part,offset=160K,quiet
-check "a block that only the partial copy has, has one" \
+check "a block of only the partial copy has one owner" \
 	owners_signalled corrupt-pfn part,offset=164K whole,offset=164K,quiet
-check "a block that a file has at two offsets has both as owners" \
+check "a block at two offsets of a file has an owner at each offset" \
 	owners_signalled corrupt-pfn whole,offset=$HALF twice,offset=0 twice,offset=64K
 require rewrite 8192
 check "a copy that was written to is no longer an owner" \
 	owners_signalled corrupt-pfn whole,offset=8K part,offset=8K clone,offset=8K,quiet
 # The kernel maps a shared page only for the last process of a file that touches it.
-check_ours "a process whose page another process of the same file took is signalled on touch" \
+check_ours "a process is signalled on touch if another process has mapped its page of the file since" \
 	owners_signalled corrupt-pfn whole,offset=12K,late whole,offset=12K clone,offset=12K
 check "the owners of thirty copies are signalled" \
 	many_copies

@@ -14,14 +14,15 @@ KIND=${KIND:-virtio}
 DELAY_MS=2000
 ROUNDS=10
 
-# start_slow_failure -- returns when the holder's callback has begun.
+# start_slow_failure MARK -- hold the disk and make a page fail. Return when the callback of the
+# holder has begun.
 start_slow_failure() {
 	hold "$DISK" delay_ms=$DELAY_MS || return
 	poison "$START" &
 	wait_for log_says "rust_dax_holder: memory failure at" "$1"
 }
 
-# callback_ended MARK -- the callback ended before the mark.
+# callback_ended NAME -- check that the callback ended before the mark "NAME end".
 callback_ended() {
 	log_since "$1 start" | sed "/^$1 end/q" >"$TMP/log"
 	grep -q "^$1 end" "$TMP/log" || fail "no mark in the log" || return
@@ -29,7 +30,7 @@ callback_ended() {
 		fail "the callback was still running"
 }
 
-# in_flight NAME COMMAND... -- the command must wait for a callback that has begun.
+# in_flight NAME COMMAND... -- check that the command waits for a callback that has begun.
 in_flight() {
 	local name=$1
 
@@ -52,7 +53,7 @@ fail_pages() {
 	echo $n >"$TMP/failures"
 }
 
-# Pages fail all the time, while holders hold and release the device.
+# Pages fail all the time, while the sample holder claims and releases the device again and again.
 storm() {
 	local i failures status=0 start=$SECONDS
 	local -a was now
@@ -73,7 +74,7 @@ storm() {
 	read -ra now <<<"$(counters "$DISK")"
 	echo "$failures failures; received delivered declined failed: ${was[*]}, then ${now[*]}"
 	[ $status = 0 ] || fail "a holder could not hold or release the device" || return
-	[ $((now[0] - was[0])) = "$failures" ] || fail "not all were received" || return
+	[ $((now[0] - was[0])) = "$failures" ] || fail "not all failures were received" || return
 	[ $((now[1] + now[2] + now[3])) = "${now[0]}" ] ||
 		fail "the counters do not add up" || return
 	[ "${now[1]}" -gt "${was[1]}" ] || fail "no holder was notified"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# "daxmf repair": without DAX, it writes cached pages back over bad blocks, and lists the pages that
-# are not cached. Cases: XFS on a partition, ext4 on a mapped device, and XFS with DAX on the disk.
+# Without DAX, "daxmf repair" writes cached pages back over bad blocks, and lists the pages that are
+# not cached. The cases are: XFS on a partition, ext4 on a mapped device, and XFS with DAX on the
+# disk.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -36,20 +37,20 @@ new() {
 	fill "$1" "$2" && cat "$1" >/dev/null
 }
 
-# drop_cache FILE -- drop it from the page cache.
+# drop_cache FILE -- drop the pages of the file from the page cache.
 drop_cache() {
 	sync "$1" && dd if="$1" iflag=nocache count=0 status=none
 }
 
-# on_device FILE -- the device has what fill() wrote.
+# on_device FILE -- check that the device has the data of fill().
 on_device() {
 	drop_cache "$1" && same_except "$1" -1
 }
 
 # --- The output ---
 
-# repair STATUS [LINE...] -- "daxmf repair" exits with this status, and its table has these lines,
-# with one space between columns.
+# repair STATUS [LINE...] -- check that "daxmf repair" exits with this status, and that its table
+# has these lines, with one space between columns.
 repair() {
 	local wanted=$1 status=0
 
@@ -61,7 +62,7 @@ repair() {
 	sed '1{/^STATE/d};$d' "$TMP/report" | tr -s ' ' | diff "$TMP/wanted" -
 }
 
-# in_json EXPRESSION -- the expression is true for the JSON report, r.
+# in_json EXPRESSION -- check that the expression is true for the JSON report, r.
 in_json() {
 	daxmf repair --json $MNT >"$TMP/json"
 	cat "$TMP/json" && json_is repair <"$TMP/json" || return
@@ -120,7 +121,7 @@ deleted() {
 	return $status
 }
 
-# A name with a newline, and with a byte that is not UTF-8.
+# The name has a newline, and a byte that is not UTF-8.
 hostile_name() {
 	local name=$'a\nb\xff'
 
@@ -149,15 +150,16 @@ executed() {
 	repair 0 "repaired 0x0 0x1000 $MNT/sleep" && drop_cache sleep && cmp sleep /bin/sleep && return $status
 }
 
-# The page of each owner is written to its own new block.
+# Two files share the bad block. The repair writes the page of each file to a new block of this
+# file.
 reflink() {
 	new shared 16 && share shared clone && cat clone >/dev/null && add_bad shared 5 &&
 		repair 0 "repaired 0x5000 0x1000 $MNT/clone" "repaired 0x5000 0x1000 $MNT/shared" &&
 		all_is_good && on_device shared && on_device clone
 }
 
-# others NOTE -- metadata in the first page is listed as NOTE and not repaired, and free space is
-# listed as free.
+# others NOTE -- check that metadata in the first page is listed with NOTE and not repaired, and
+# that free space is listed as free.
 others() {
 	local sector
 
@@ -180,7 +182,7 @@ not_root() {
 	fails_with "needs root" setpriv --reuid 65534 --clear-groups daxmf repair $MNT
 }
 
-# The filesystem is given by its device, and by a bind mount of a folder.
+# The argument is the device of the filesystem, or a bind mount of a folder.
 other_names() {
 	mkdir -p "$TMP/bind" part && new part/file 4 && add_bad part/file 1 &&
 		daxmf repair --dry-run "$SOURCE" | grep -F "$MNT/part/file" &&
@@ -189,7 +191,7 @@ other_names() {
 		fails_with "neither a mount point nor" daxmf repair $MNT/part
 }
 
-# mount_plain DEVICE -- without DAX.
+# mount_plain DEVICE -- mount without DAX, and change to MNT; sets SOURCE.
 mount_plain() {
 	mkdir -p $MNT && mount "$1" $MNT && on_exit unmount && cd $MNT && on_exit cd / &&
 		SOURCE=$(findmnt -no SOURCE $MNT)

@@ -9,7 +9,7 @@ SIMULATED=tell
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The page fails twice, each time with another process. The second process finds the page good, too.
+# The page fails twice, each time mapped by another process. The second process finds a good page.
 one_page_twice() {
 	fill one 16 && owners_signalled "$1" one,offset=8K && owners_signalled "$1" one,offset=8K && is_whole one
 }
@@ -33,7 +33,8 @@ partly_reflinked() {
 		owners_signalled "$1" other,offset=40K part,offset=40K && is_whole part && is_whole other
 }
 
-# is_whole FILE -- read(2) reads every page, and a mapping reads page 2.
+# is_whole FILE -- check that read(2) returns the data of every page, and that a mapping can read
+# page 2.
 is_whole() {
 	same_except "$1" -1 && can_touch "$1" 2
 }

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A process can make the write that repairs its page wait for the source of the data as long as it
-# likes. Other processes repair their pages meanwhile.
+# A write that repairs a page can wait for its source as long as the writing process wants, for
+# example for a page of a FUSE filesystem. Meanwhile other processes can repair their pages.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -10,7 +10,7 @@ KIND=${KIND:-memmap}
 
 # write_slowly FILE PAGE -- write from memory whose page fault waits until $TMP/go exists, for
 # DEADLINE / 2 seconds at most. Makes $TMP/waits when the write waits, and $TMP/answered when the
-# page fault ends. The userfaultfd takes the place of a FUSE filesystem, which any user can mount.
+# page fault ends. The userfaultfd stands for a FUSE filesystem, which any user can mount.
 write_slowly() {
 	python3 - "$1" "$2" "$TMP" $((DEADLINE / 2)) <<-'END'
 		import ctypes, fcntl, mmap, os, struct, sys, threading, time
@@ -49,7 +49,7 @@ another_repairs() {
 	slow=$!
 	make_page_data
 	wait_for test -e "$TMP/waits" && write_page $MNT/other 5 && has_page $MNT/other 5 || status=1
-	[ ! -e "$TMP/answered" ] || fail "the other page was repaired only after that" || status=1
+	[ ! -e "$TMP/answered" ] || fail "the other page was repaired only after the slow write ended" || status=1
 	touch "$TMP/go"
 	wait $slow && dax_read $MNT/slow 5 && same_except $MNT/other 5 && [ $status = 0 ] && wait_repaired
 }

@@ -8,7 +8,7 @@ KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# shows DEVICE WORD... -- the line of the device has exactly these words.
+# shows DEVICE WORD... -- check that the line of the device has exactly these words.
 shows() {
 	is eval "daxmf status | sed -n '/^$/q; s/  */ /g; s/^$1 //p'" "${*:2}"
 }

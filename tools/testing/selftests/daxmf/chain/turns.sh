@@ -9,7 +9,7 @@ KIND=${KIND:-memmap}
 
 ROUNDS=4
 
-# turn DRIVER FILE -- the driver reads all earlier files, and adds one.
+# turn DRIVER FILE -- with this driver, check all earlier files, and add a file.
 turn() {
 	ns_bind "$NS" "$1" && mount_dax "/dev/$(ns_disk "$NS")" || return
 	(cd $MNT && [ ! -s sums ] || sha256sum --quiet -c sums) || return

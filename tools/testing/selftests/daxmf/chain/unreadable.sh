@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory that cannot be read and is not listed as bad: the read fails, and the kernel survives.
-# daxmf_pmem lists the page.
+# Memory cannot be read, and is not listed as bad: the read fails, and the kernel does not crash.
+# daxmf_pmem lists the page as bad then.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh

@@ -8,7 +8,7 @@ bad_blocks() {
 	paste -sd, "/sys/block/$DISK/badblocks"
 }
 
-# bad_range DISK OFFSET LENGTH -- all of the range, in bytes, is listed as one bad range.
+# bad_range DISK OFFSET LENGTH -- check that one listed bad range contains this range of bytes.
 bad_range() {
 	local start count first=$(($2 / 512)) end=$((($2 + $3) / 512))
 
@@ -18,7 +18,7 @@ bad_range() {
 	fail "badblocks of $1 lacks sectors $first..$end: $(paste -sd, "/sys/block/$1/badblocks")"
 }
 
-# file_page_bad FILE PAGE -- the page is in the list of bad blocks of DISK.
+# file_page_bad FILE PAGE -- check that the page is in the list of bad blocks of DISK.
 file_page_bad() {
 	bad_range "$DISK" $(($(file_sector "$1" "$2") * 512)) "$PAGE"
 }
@@ -33,7 +33,7 @@ clear_bad_blocks() {
 	done <<<"$(cat "/sys/block/$1/badblocks")"
 }
 
-# wait_repaired -- until the list of bad blocks of DISK is empty.
+# wait_repaired -- wait until the list of bad blocks of DISK is empty.
 wait_repaired() {
 	wait_for is cat "/sys/block/$DISK/badblocks" ''
 }

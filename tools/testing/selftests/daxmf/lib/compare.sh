@@ -3,8 +3,8 @@
 #
 # Compares daxmf_pmem with nd_pmem.
 
-# drivers_agree_on_disk COMMAND... -- the command prints the same with both drivers on NS, and each
-# driver reads the marks that the other one wrote. DISK is the disk of NS.
+# drivers_agree_on_disk COMMAND... -- check that the command prints the same with both drivers on
+# NS, and that each driver reads the marks that the other driver wrote. DISK is the disk of NS.
 drivers_agree_on_disk() {
 	local driver before=
 
@@ -21,7 +21,7 @@ drivers_agree_on_disk() {
 	diff "$TMP/nd_pmem" "$TMP/daxmf_pmem"
 }
 
-# drivers_agree COMMAND... -- the command prints the same with DRIVER set to each driver.
+# drivers_agree COMMAND... -- check that the command prints the same with DRIVER set to each driver.
 drivers_agree() {
 	local driver
 
@@ -58,8 +58,8 @@ last_page() {
 	echo $(($(cat "/sys/block/$DISK/size") * 512 / PAGE - 1))
 }
 
-# The attributes that tools read, and whether the disk is read-only when its region is.
-# dax/write_cache is left out, because nd_pmem has it without DAX, too.
+# print_attributes -- print the attributes that tools read, and whether the disk is read-only when
+# its region is. dax/write_cache is left out, because nd_pmem has this attribute without DAX, too.
 print_attributes() {
 	local only
 

@@ -21,8 +21,8 @@ has_counters() {
 	[ -d "/sys/block/$1/memory_failure" ]
 }
 
-# counters_moved DISK BEFORE DELIVERED DECLINED FAILED -- the counters rose by exactly these numbers
-# since BEFORE, and received by their sum.
+# counters_moved DISK BEFORE DELIVERED DECLINED FAILED -- check that the counters rose by exactly
+# these numbers since BEFORE, and that "received" rose by their sum.
 counters_moved() {
 	local -a was now
 	local sum=$(($3 + $4 + $5)) want

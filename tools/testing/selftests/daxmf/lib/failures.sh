@@ -3,9 +3,8 @@
 #
 # Raises memory failures, and checks signals and failed reads.
 
-# poison ADDRESS -- report the page frame as failed, whether it is used or not.
-#
-# The write returns after memory_failure(), with its result.
+# poison ADDRESS -- report the page frame as failed, whether it is used or not. The write returns
+# the result of memory_failure().
 poison() {
 	module_loaded hwpoison_inject || modprobe hwpoison-inject || return
 	printf '%#x' $(($1 / PAGE)) >/sys/kernel/debug/hwpoison/corrupt-pfn
@@ -18,15 +17,15 @@ owners_signalled() {
 	mfchain run --source "$@"
 }
 
-# raise_machine_check ADDRESS -- and wait until the kernel has handled it. The page is not in the
-# linear map then.
+# raise_machine_check ADDRESS -- raise a machine check, and wait until the kernel has handled it.
+# The page is not in the linear map then.
 raise_machine_check() {
 	log_mark "machine check at $1" && host-mce "$(printf %#x "$1")" &&
 		wait_for log_says "Memory failure: $(printf %#x $(($1 / PAGE))): recovery action" \
 			"machine check at $1"
 }
 
-# poison_page FILE PAGE -- report the page of a file as failed. No process maps it.
+# poison_page FILE PAGE -- report the page of a file as failed, while no process maps the page.
 poison_page() {
 	poison "$(address "$1" "$2")"
 }
@@ -43,7 +42,7 @@ cannot_touch() {
 	fails_with "BUS_MCEERR_AR" can_touch "$@"
 }
 
-# reset_nfit -- unbind the NVDIMMs' bus and bind it again. Only this clears nfit's list of bad
+# reset_nfit -- unbind the NVDIMMs' bus and bind it again. Nothing else clears nfit's list of bad
 # memory.
 reset_nfit() {
 	unload_modules
@@ -59,7 +58,7 @@ rebind_nfit() {
 	echo $device >"$driver/unbind" && "$1" && echo $device >"$driver/bind" && settle
 }
 
-# source_cases SOURCE -- eight cases that hold for failures of every source.
+# source_cases SOURCE -- run the eight cases that must pass with every source of failures.
 source_cases() {
 	local source=$1 before file
 

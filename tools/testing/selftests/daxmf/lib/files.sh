@@ -3,7 +3,7 @@
 #
 # Files: their contents, shared extents, and where a page is on the disk.
 
-# pattern [PAGE] -- print data that differs in each page, starting with this page; up to 64 MiB.
+# pattern [PAGE] -- print up to 64 MiB of data, from this page on. Each page has other data.
 pattern() {
 	seq $((1000000 + ${1:-0} * PAGE / 8)) 9999999 2>/dev/null
 }
@@ -23,7 +23,7 @@ share() {
 	sync "$2"
 }
 
-# make_self_shared FILE COUNT -- a file of COUNT blocks that all share one block of the disk.
+# make_self_shared FILE COUNT -- make a file of COUNT blocks that all share one block of the disk.
 make_self_shared() {
 	python3 - "$@" <<-'END'
 		import fcntl, os, struct, sys
@@ -39,17 +39,17 @@ make_self_shared() {
 	END
 }
 
-# file_sector FILE PAGE -- the first sector of the page on the disk.
+# file_sector FILE PAGE -- print the first sector of the page on the disk.
 file_sector() {
 	xfs_io -r -c "fiemap $(($2 * PAGE)) $PAGE" "$1" | sed -n 's/.*: \([0-9]*\)\.\..*/\1/p'
 }
 
-# address FILE PAGE -- the physical address of the page.
+# address FILE PAGE -- print the physical address of the page. Uses START.
 address() {
 	echo $((START + $(file_sector "$1" "$2") * 512))
 }
 
-# extent_count FILE -- the number of its extents.
+# extent_count FILE -- print the number of extents.
 extent_count() {
 	xfs_io -r -c fiemap "$1" | grep -c '\.\.[0-9]*$'
 }
@@ -59,7 +59,7 @@ dax_read() {
 	dd if="$1" of=/dev/null bs="$PAGE" skip="$2" count=1 iflag=direct status=none
 }
 
-# make_page_data -- the page that write_page() writes and has_page() expects.
+# make_page_data -- make the page that write_page() writes and has_page() expects.
 make_page_data() {
 	pattern 10000 | head -c "$PAGE" >"$TMP/page"
 }
@@ -69,12 +69,13 @@ write_page() {
 	dd if="$TMP/page" of="$1" bs="$PAGE" seek="$2" count=1 conv=notrunc status=none "${@:3}"
 }
 
-# has_page FILE PAGE [OPERAND...]
+# has_page FILE PAGE [OPERAND...] -- check that write_page() has written the page.
 has_page() {
 	dd if="$1" bs="$PAGE" skip="$2" count=1 status=none "${@:3}" | cmp - "$TMP/page"
 }
 
-# same_except FILE PAGE -- all other pages hold what fill() wrote; with PAGE -1, all pages.
+# same_except FILE PAGE -- check that all other pages have the data of fill(); with PAGE -1, all
+# pages.
 same_except() {
 	local after=$(($2 + 1)) size
 

@@ -3,23 +3,23 @@
 #
 # Makes, mounts and checks filesystems: XFS, ext4, mendfs.
 
-# XFS with a reverse map, by which it finds the owners of a failed block.
+# Make XFS with a reverse map, by which XFS finds the owners of a failed block.
 make_xfs() {
 	mkfs.xfs -q -f -m rmapbt=1,reflink=1 "$@"
 }
 
-# ext4 supports DAX only with blocks of a page.
+# Make ext4. It supports DAX only if a block has the size of a page.
 make_ext4() {
 	mkfs.ext4 -q -F -b "$PAGE" "$@"
 }
 
-# unmount -- if MNT is a mount point. Reads /proc/mounts, because stat() fails on a filesystem that
-# is shut down.
+# unmount -- unmount MNT if it is a mount point. Read /proc/mounts, because stat() fails on a
+# filesystem that is shut down.
 unmount() {
 	! grep -q " $MNT " /proc/mounts || umount "$MNT"
 }
 
-# mount_dax DEVICE -- and check that DAX is on, because XFS mounts without DAX and only warns.
+# mount_dax DEVICE -- mount with DAX, and check that DAX is on. Without DAX, XFS only warns.
 mount_dax() {
 	mkdir -p "$MNT"
 	mount -o dax=always "$1" "$MNT" || return
@@ -43,7 +43,7 @@ ext4_on() {
 	make_ext4 "/dev/$DISK" && mount_dax "/dev/$DISK"
 }
 
-# mount_mendfs DEVICE [OPTION...]
+# mount_mendfs DEVICE [OPTION...] -- mount mendfs. The options are for mount.
 mount_mendfs() {
 	local device=$1
 
@@ -61,7 +61,7 @@ mendfs_on() {
 	mkfs.mendfs -q -f "$@" "/dev/$DISK" && mount_mendfs "/dev/$DISK"
 }
 
-# fsck_clean DEVICE -- fsck.mendfs finds no damage.
+# fsck_clean DEVICE -- check that fsck.mendfs finds no damage.
 fsck_clean() {
 	fsck.mendfs -n "$1"
 }

@@ -3,7 +3,7 @@
 #
 # The sample holder, rust_dax_holder.
 
-# hold DISK [PARAMETER...] -- have rust_dax_holder claim it.
+# hold DISK [PARAMETER...] -- load rust_dax_holder, which claims the disk.
 hold() {
 	local disk=$1
 
@@ -11,10 +11,9 @@ hold() {
 	modprobe rust_dax_holder "device=/dev/$disk" "$@"
 }
 
-# hold_fails ERRNO PATH -- rust_dax_holder must not load, and must log why.
-#
-# The log is checked, not the message of modprobe, which reports ENOENT as an unknown symbol. A
-# kernel without CONFIG_SYMBOLIC_ERRNAME prints the errno as a number.
+# hold_fails ERRNO PATH -- check that rust_dax_holder does not load, and that the kernel's log has
+# the errno. The message of modprobe is not checked, because modprobe reports ENOENT as an unknown
+# symbol. A kernel without CONFIG_SYMBOLIC_ERRNAME logs the errno as a number.
 hold_fails() {
 	local mark="hold $2 $RANDOM" number
 

@@ -3,7 +3,7 @@
 #
 # NVDIMMs with a label area, and namespaces made by labels.
 
-# dimm_has_labels NMEM -- the NVDIMM has a label area, with or without labels.
+# dimm_has_labels NMEM -- check that the NVDIMM has a label area, with or without labels.
 dimm_has_labels() {
 	cat "$ND/devices/$1/available_slots" >/dev/null 2>&1
 }

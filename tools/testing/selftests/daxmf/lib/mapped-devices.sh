@@ -18,7 +18,7 @@ map() {
 	dm_name "$name"
 }
 
-# reload NAME -- replace the table with the one on standard input.
+# reload NAME -- replace the table of a mapped device by the table on standard input.
 reload() {
 	dmsetup reload "$1" && dmsetup suspend "$1" && dmsetup resume "$1" && settle
 }
@@ -28,7 +28,7 @@ linear() {
 	echo $(($1 * 2048)) $(($2 * 2048)) linear "/dev/$3" $(($4 * 2048))
 }
 
-# swap_halves -- map the disk with its halves swapped, see map().
+# swap_halves -- map DISK with its halves swapped, by map().
 swap_halves() {
 	HALF=$(($(blockdev --getsz "/dev/$DISK") / 2))
 	map swapped <<-END
@@ -37,13 +37,13 @@ swap_halves() {
 	END
 }
 
-# in_swapped SECTOR -- the disk's sector for a sector of that device.
+# in_swapped SECTOR -- print the disk's sector for a sector of the device of swap_halves().
 in_swapped() {
 	echo $((($1 + HALF) % (2 * HALF)))
 }
 
-# make_partition -- one partition on DISK, deleted at the end of the test; sets FROM, its first
-# sector.
+# make_partition -- make one partition on DISK, and delete it at the end of the test; sets FROM, the
+# first sector of the partition.
 # shellcheck disable=SC2034 # for the tests
 make_partition() {
 	printf 'label: gpt\nstart=2M\n' | sfdisk -q --wipe always "/dev/$DISK" &&
@@ -51,7 +51,7 @@ make_partition() {
 		FROM=$(cat "/sys/class/block/${DISK}p1/start")
 }
 
-# unmap NAME -- settle first, because udev can still have the device open.
+# unmap NAME -- remove a mapped device. Settle first, because udev can still have the device open.
 unmap() {
 	settle && dmsetup remove "$1"
 }
@@ -61,12 +61,13 @@ dm_name() {
 	DM=$(basename "$(readlink -f "/dev/mapper/$1")")
 }
 
-# lvm_quietly COMMAND... -- without lvmdbusd and dmeventd, which a guest does not have.
+# lvm_quietly COMMAND... -- run a command of LVM without lvmdbusd and dmeventd, which a guest does
+# not have.
 lvm_quietly() {
 	"$@" -qq --yes --config 'activation/monitoring=0 global/notify_dbus=0'
 }
 
-# volume_group DISK... -- make the group vg, and remove it at the end of the test.
+# volume_group DISK... -- make the volume group vg, and remove it at the end of the test.
 volume_group() {
 	lvm_quietly pvcreate "$@" && lvm_quietly vgcreate vg "$@" && on_exit remove_group "$@"
 }
@@ -76,7 +77,7 @@ remove_group() {
 	lvm_quietly vgremove vg && lvm_quietly pvremove "$@"
 }
 
-# volume NAME OPTION... -- make a volume in vg; sets DM.
+# volume NAME OPTION... -- make a logical volume in vg; sets DM.
 volume() {
 	local name=$1
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# mendfs: its layout, and cases of failed pages that several tests share.
+# The layout of mendfs, and cases of failed pages that several tests share.
 
-# read_geometry -- sets BLOCKS, METADATA and JOURNAL, in blocks, see
+# read_geometry -- read the superblock of DISK; sets BLOCKS, METADATA and JOURNAL, in blocks. See
 # Documentation/mendfs-format.rst.
 read_geometry() {
 	read -r BLOCKS METADATA JOURNAL <<<"$(od -A n -t u8 -j 48 -N 24 -w24 "/dev/$DISK")"
@@ -34,7 +34,7 @@ written_whole() {
 		has_page whole 5
 }
 
-# A free page fails, and is not allocated until it is repaired. The remount comes first, because an
+# A free page that fails is not allocated until it is repaired. The remount comes first, because an
 # unmount waits until earlier failures are repaired.
 free_fails() {
 	local before
@@ -44,7 +44,7 @@ free_fails() {
 		wait_for is free_pages "$before" && wait_repaired
 }
 
-# A page was written through a mapping, and fails before it is written back.
+# A page fails after a store through a mapping, before the kernel has written the page back.
 dirty_fails() {
 	fill dirty 16 && xfs_io -c 'mmap 0 64k' -c 'mwrite -S 5 8k 12k' dirty &&
 		raise_machine_check "$(address dirty 3)" &&

@@ -21,13 +21,14 @@ load_driver() {
 	[ $status = 0 ] || fail "modprobe $1 failed"
 }
 
-# settle -- wait until udev has handled all events. udevadm sometimes fails with "Broken pipe", so
-# try twice.
+# settle -- wait until udev has handled all events. Try twice, because udevadm sometimes fails with
+# "Broken pipe".
 settle() {
 	udevadm settle || udevadm settle
 }
 
-# unload NAME -- settle first, because udev can still have a disk of the driver open.
+# unload NAME -- unload a module. Settle first, because udev can still have a disk of the driver
+# open.
 unload() {
 	settle && rmmod "$1"
 }

@@ -18,8 +18,8 @@ require_disk() {
 	START=$(ns_start "$NS")
 }
 
-# require_disks -- two disks on which a write clears poison: sets A, of 512 MiB, and B; and START,
-# the physical address of A.
+# require_disks -- bind two disks on which a write clears poison; sets A, which has 512 MiB, and B.
+# START is the physical address of A.
 # shellcheck disable=SC2034 # for the tests
 require_disks() {
 	require_disk virtio
@@ -62,13 +62,13 @@ ns_find() {
 	return 1
 }
 
-# ns_get NS ATTRIBUTE
+# ns_get NS ATTRIBUTE -- print an attribute of the namespace in sysfs.
 ns_get() {
 	cat "$ND/devices/$1/$2"
 }
 
-# ns_device NS -- the device that a driver binds: the namespace, or the pfn or btt device that
-# claims it.
+# ns_device NS -- print the device that a driver binds to: the namespace, or the pfn or btt device
+# that claims the namespace.
 ns_device() {
 	local holder
 
@@ -76,12 +76,12 @@ ns_device() {
 	echo "${holder:-$1}"
 }
 
-# ns_driver NS -- the bound driver, or nothing.
+# ns_driver NS -- print the bound driver, or nothing.
 ns_driver() {
 	basename "$(readlink "$ND/devices/$(ns_device "$1")/driver")"
 }
 
-# ns_disk NS -- the name of its disk.
+# ns_disk NS -- print the name of the namespace's disk.
 ns_disk() {
 	local dir
 
@@ -91,7 +91,7 @@ ns_disk() {
 	fail "$1 has no disk"
 }
 
-# ns_start NS -- the physical address of the first byte of its disk, in decimal.
+# ns_start NS -- print the physical address of the first byte of the namespace's disk, in decimal.
 ns_start() {
 	echo $(($(ns_get "$(ns_device "$1")" resource)))
 }
@@ -104,7 +104,7 @@ ns_unbind() {
 	echo "$device" >"$ND/devices/$device/driver/unbind"
 }
 
-# ns_bind NS [DRIVER] -- bind the driver, and unbind another one first.
+# ns_bind NS [DRIVER] -- bind the driver. Unbind another driver first.
 ns_bind() {
 	local driver=${2:-$DRIVER}
 
@@ -113,12 +113,12 @@ ns_bind() {
 	ns_unbind "$1"
 	ns_device "$1" >"$ND/drivers/$driver/bind" || return
 	on_exit ns_unbind "$1"
-	# udev opens the node for a moment. mkfs would fail with "in use" meanwhile.
+	# udev opens the device node for a moment. During this time mkfs would fail with "in use".
 	settle
 	set_simulated "$1" "$SIMULATED"
 }
 
-# set_simulated NS tell|list -- what the driver does with simulated failures, see SIMULATED.
+# set_simulated NS tell|list -- set what the driver does with simulated failures, see SIMULATED.
 set_simulated() {
 	local disk
 
@@ -135,8 +135,8 @@ drop_claim() {
 	[ "$claim" = "$1" ] || echo >"$ND/devices/$claim/namespace"
 }
 
-# as_raw NS COMMAND... -- run the command with all memory of the namespace as DISK, ignoring the
-# info block. nd_pmem makes no page map for such a namespace.
+# as_raw NS COMMAND... -- run the command while nd_pmem ignores the info block, so that DISK has all
+# memory of the namespace. nd_pmem makes no page map for such a namespace.
 as_raw() {
 	local ns=$1 status=0
 
@@ -157,9 +157,9 @@ write_zeroes() {
 	dd if=/dev/zero of="/dev/$DISK" bs=1M count=16 oflag=direct conv=notrunc status=none
 }
 
-# make_fsdax NS ram|pmem [ALIGN] -- with the page map in RAM or on the device, and data aligned to
-# ALIGN bytes. ndctl cannot do this: it considers a raw namespace of kind memmap or virtio fsdax
-# already, and writes no info block.
+# make_fsdax NS ram|pmem [ALIGN] -- make an fsdax namespace, with the page map in RAM or on the
+# device, and with the data aligned to ALIGN bytes. ndctl cannot do this: for ndctl a raw namespace
+# of kind memmap or virtio is already fsdax, so ndctl writes no info block.
 make_fsdax() {
 	make_raw "$1" && claim_by pfn "$1" "mode=$2" "align=${3:-$((2 << 20))}"
 }
@@ -168,8 +168,8 @@ make_sector() {
 	make_raw "$1" && claim_by btt "$1" sector_size="$PAGE"
 }
 
-# claim_by pfn|btt NS ATTRIBUTE=VALUE... -- have a pfn or btt device claim the namespace, and bind
-# it. The driver writes the info block then.
+# claim_by pfn|btt NS ATTRIBUTE=VALUE... -- make a pfn or btt device claim the namespace, and bind
+# DRIVER to this device. The driver writes the info block then.
 claim_by() {
 	local region seed set
 

@@ -3,8 +3,8 @@
 #
 # The flags of page frames, read from the kernel's memory.
 
-# read_kernel_words ADDRESS|SYMBOL... -- print the 64 bits of kernel memory at each, read by a
-# kprobe event.
+# read_kernel_words ADDRESS|SYMBOL... -- print the 64 bits of kernel memory at each of these. A
+# kprobe event reads them.
 read_kernel_words() {
 	local tracing=/sys/kernel/tracing
 
@@ -17,8 +17,8 @@ read_kernel_words() {
 	echo >$tracing/kprobe_events
 }
 
-# read_frame_flags ADDRESS... -- sets FLAGS to the flags of their struct pages. /proc/kpageflags
-# does not cover device memory.
+# read_frame_flags ADDRESS... -- read the flags of the struct page of each address; sets FLAGS.
+# /proc/kpageflags does not cover device memory.
 read_frame_flags() {
 	local address page_struct=64 pages=()
 
@@ -30,8 +30,8 @@ read_frame_flags() {
 	[ ${#FLAGS[@]} = $# ]
 }
 
-# frame_poisoned FAILED GOOD -- the frame at the failed address has one more flag than the frame at
-# the good address. Neither frame was used, so this flag is PG_hwpoison.
+# frame_poisoned FAILED GOOD -- check that the frame at the failed address has one more flag than
+# the frame at the good address. Neither frame is in use, so this flag is PG_hwpoison.
 frame_poisoned() {
 	local failed good extra
 

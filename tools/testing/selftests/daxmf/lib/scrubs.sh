@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# Address Range Scrub: injects errors in the firmware, and waits for scrubs. Needs PMEM=ars.
+# Address Range Scrub: functions that inject errors into the firmware, and wait for scrubs. They
+# need PMEM=ars.
 
-# require_scrubs -- find a namespace on a bus that scrubs, and wait for the scrub; sets NS and BUS.
-# Injected errors are removed at the end of the test.
+# require_scrubs -- find a namespace on a bus that scrubs, and wait for the end of its first scrub;
+# sets NS and BUS. Injected errors are removed at the end of the test.
 require_scrubs() {
 	require_ns nvdimm
 	BUS=$(readlink -f "$ND/devices/$NS/../..")
@@ -13,8 +14,8 @@ require_scrubs() {
 	on_exit remove_injected
 }
 
-# inject BLOCK COUNT [OPTION] -- errors in NS. The firmware notifies the kernel at once, which
-# starts a scrub; with --no-notify it does not.
+# inject BLOCK COUNT [OPTION] -- inject errors in NS. The firmware notifies the kernel, which starts
+# a scrub. With the option --no-notify, the firmware does not notify the kernel.
 inject() {
 	ndctl inject-error "$NS" --block="$1" --count="$2" "${@:3}" >/dev/null
 }
@@ -30,8 +31,8 @@ firmware_errors() {
 }
 
 # call_firmware FUNCTION OPTIONS ADDRESS LENGTH [COUNT STRIDE] -- call an ACPI function with
-# ND_CMD_CALL: 7 injects errors, 8 removes them. One call of ndctl for each block takes a hundred
-# times as long.
+# ND_CMD_CALL: 7 injects errors, 8 removes them. With OPTIONS 1, the firmware notifies the kernel. A
+# run of ndctl for each block would take a hundred times as long.
 call_firmware() {
 	python3 - "/dev/ndctl${BUS##*ndbus}" "$@" <<-END
 		import fcntl, os, struct, sys
@@ -46,8 +47,8 @@ call_firmware() {
 	END
 }
 
-# A scrub is under way. A read of this attribute makes the kernel poll the firmware one second
-# later, not after an ever longer delay.
+# scrub_runs -- check that a scrub is under way. A read of this attribute makes the kernel poll the
+# firmware one second later; without a read, the delay grows from poll to poll.
 scrub_runs() {
 	[[ $(cat "$BUS/nfit/scrub") == *+ ]]
 }
@@ -56,8 +57,9 @@ start_scrub() {
 	ndctl start-scrub "${BUS##*/}" >/dev/null && scrub_runs
 }
 
-# ndctl waits for a change of the attribute, and the kernel polls the firmware ever less often. So
-# end ndctl after 10 s, and read the attribute.
+# wait_scrub -- wait until no scrub is under way. "ndctl wait-scrub" only waits for a change of the
+# attribute, while the kernel polls the firmware less and less often. So end ndctl after 10 s, and
+# read the attribute.
 wait_scrub() {
 	while ! timeout 10 ndctl wait-scrub "${BUS##*/}" >/dev/null && scrub_runs; do :; done
 	! scrub_runs

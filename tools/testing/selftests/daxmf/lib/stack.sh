@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0
 # shellcheck shell=bash
 #
-# daxmf_stack: attaches devices and reads the counters.
+# daxmf_stack: functions that attach devices and read the counters.
 
 STACK=/sys/kernel/config/daxmf_stack
 
-# attach LOWER UPPER -- by the kernel's names of the devices.
+# attach LOWER UPPER -- attach the device UPPER to LOWER. Both are names of the kernel.
 attach() {
 	modprobe daxmf_stack && mkdir -p "$STACK/$1/$2" || return
 	on_exit detach "$1" "$2"
@@ -21,8 +21,8 @@ stack_counters() {
 	counters_in "/sys/kernel/debug/daxmf_stack/$1"
 }
 
-# dm_owners_signalled SOURCE -- every owner of a shared page is signalled, at both ends of the
-# mapped device.
+# dm_owners_signalled SOURCE -- check that every owner of a shared page is signalled, at both ends
+# of the mapped device DM.
 dm_owners_signalled() {
 	local source=$1 status=0
 

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# SELinux labels on mendfs: an inode has its label from its creation.
+# SELinux labels on mendfs: an inode gets its label when it is created.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"

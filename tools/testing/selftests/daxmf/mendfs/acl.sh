@@ -29,7 +29,7 @@ granted() {
 		fails_with "Operation not permitted" as 1000 setfacl -m u:1000:r file
 }
 
-# The mask is the group part of the mode. A change of one changes the other.
+# The mask is the group part of the mode: a change of the mask changes the mode, and vice versa.
 masked() {
 	touch masked && setfacl -m u:1000:rwx masked && chmod 640 masked && is stat -c %a masked 640 &&
 		is acl masked "user::rw-,user:1000:rwx	#effective:r--,group::r--,mask::r--,other::---" &&

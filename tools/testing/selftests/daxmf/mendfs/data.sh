@@ -17,7 +17,8 @@ listen() {
 	wait_for grep -q listening "$TMP/errors"
 }
 
-# reported COUNT FILE... -- the listener got COUNT errors, the first one for one of the files.
+# reported COUNT FILE... -- wait until the listener has got COUNT errors, and check that the first
+# error is one of these files.
 reported() {
 	local count=$1 file inodes=()
 
@@ -104,8 +105,8 @@ zeroed() {
 		can_touch zeroed 5 write && wait_repaired
 }
 
-# stores_by_mapping FILE PAGE -- store through a mapping and sync; print how many pages were written
-# back.
+# stores_by_mapping FILE PAGE -- store through a mapping and sync. Print how many pages the kernel
+# wrote back.
 stores_by_mapping() {
 	local tracing=/sys/kernel/tracing
 
@@ -169,7 +170,8 @@ shared_neighbours() {
 
 HUGE=$((2 << 20))
 
-# hold_huge -- a process without early signals maps the first huge page of the file.
+# hold_huge -- start a process without early signals that maps the first huge page of the file; sets
+# HOLDER.
 hold_huge() {
 	python3 - >"$TMP/held" <<-END &
 		import mmap, os, signal
@@ -218,17 +220,18 @@ huge_contents() {
 
 # --- Copies ---
 
-# bad_sectors FIRST COUNT -- add bad blocks without a notification of the filesystem.
+# bad_sectors FIRST COUNT -- add bad blocks without notifying the filesystem.
 bad_sectors() {
 	echo never >"/sys/block/$DISK/memory_failure/found" && echo "$1 $2" >"/sys/block/$DISK/badblocks"
 }
 
-# mark_bad FILE PAGE
+# mark_bad FILE PAGE -- the same for a page of a file.
 mark_bad() {
 	bad_sectors "$(file_sector "$1" "$2")" 8
 }
 
-# The copy of the page fails half-way, and the file stays unchanged.
+# A store to a shared page copies the page first. The copy fails half-way, because the page is bad,
+# and the file stays unchanged.
 copy_fails() {
 	fill source 16 && share source copy && mark_bad copy 5 &&
 		fails_with "BUS" can_touch copy 5 write && cannot_read copy 5 &&
@@ -237,8 +240,8 @@ copy_fails() {
 		can_touch copy 5 write && has_page copy 5 && wait_repaired
 }
 
-# Pages that cannot be compared are not shared, although kernels before 7.3 return 1 for them
-# instead of an errno.
+# A deduplication does not share pages that cannot be compared. For such pages kernels before 7.3
+# return 1 instead of an errno.
 not_compared() {
 	fill left 16 && fill right 16 && write_page right 5 && mark_bad left 5 || return
 	xfs_io -c "dedupe left $((5 * PAGE)) $((5 * PAGE)) $((11 * PAGE))" right

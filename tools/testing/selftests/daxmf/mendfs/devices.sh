@@ -16,7 +16,7 @@ resize() {
 	echo 0 "$1" linear "/dev/$DISK" "${2:-0}" | reload small
 }
 
-# blocks N [FROM] -- the same in blocks.
+# blocks N [FROM] -- the same with the size in blocks.
 blocks() {
 	resize $(($1 * 8)) "$2"
 }
@@ -25,13 +25,13 @@ make() {
 	mkfs.mendfs -q -f "$@" "/dev/$DM"
 }
 
-# mounts -- it can be mounted and written.
+# mounts [OPTION...] -- check that DM can be mounted with these options and written.
 mounts() {
 	mount_mendfs "/dev/$DM" "$@" && echo text >$MNT/file && sync && is cat $MNT/file text &&
 		rm $MNT/file && unmount && fsck_clean "/dev/$DM"
 }
 
-# refuses WORDS [OPTION...] -- mount fails with these words, and leaves no mount.
+# refuses WORDS [OPTION...] -- check that mount fails with these words, and leaves no mount.
 refuses() {
 	local words=$1
 
@@ -50,14 +50,14 @@ largest() {
 		fails_with "too few or too many" mkfs.mendfs "$TMP/image" && rm "$TMP/image"
 }
 
-# A filesystem that is smaller than its device, which had a larger one earlier.
+# A filesystem is smaller than its device, and the device had a larger filesystem earlier.
 shorter() {
 	blocks 4096 && make && fails_with "it has 4096 blocks" make --blocks 4097 &&
 		make --blocks 1024 && mounts && geometry_is 1024 && fsck_clean "/dev/$DM" &&
 		is sh -c "tail -c $PAGE '/dev/$DM' | tr -d '\0' | wc -c" 0
 }
 
-# geometry_is BLOCKS -- the superblock has this number of blocks.
+# geometry_is BLOCKS -- check that the superblock has this number of blocks.
 geometry_is() {
 	is od -A n -t u8 -j 48 -N 8 "/dev/$DM" "$(printf %21d "$1")"
 }
@@ -155,7 +155,8 @@ zero_ends() {
 	done
 }
 
-# keeps WORDS COMMAND... -- mkfs overwrites what the command made only with -f.
+# keeps WORDS COMMAND... -- the command writes to the device. Check that mkfs overwrites the result
+# only with -f.
 keeps() {
 	local words=$1
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Bad pages of files: with nd_pmem, which does not list them; with daxmf_pmem, which does; and on an
-# NVDIMM, where they cannot be repaired.
+# Bad pages of files: with nd_pmem, which does not list the pages as bad; with daxmf_pmem, which
+# lists them; and on an NVDIMM, on which they cannot be repaired.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -56,5 +56,5 @@ on_exit reset_nfit
 require use_mendfs "$nvdimm"
 check "nvdimm: a write of the whole page moves it to another block" nvdimm_moves
 check "nvdimm: a free page that fails is not used again" nvdimm_retires
-check "nvdimm: it is not used after a mount either" nvdimm_remembers
+check "nvdimm: the failed page is not used after a mount" nvdimm_remembers
 finish

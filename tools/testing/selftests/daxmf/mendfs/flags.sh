@@ -21,7 +21,7 @@ kept() {
 		touch folder/new && is flags folder/new ""
 }
 
-# Changes of the file and of its names are refused. After the flag is cleared, the file can be
+# Changes of an immutable file and of its names fail. After the flag is cleared, the file can be
 # removed.
 immutable() {
 	mkdir full && fill full/file 4 && touch full/other && chattr +i full/file &&
@@ -62,7 +62,7 @@ attributes() {
 		sed -n 's/stat.attributes_mask = //p; s/stat.attributes = //p' | paste -sd' '
 }
 
-# bits MASK VALUE FILE -- the attributes in MASK are supported, and have this value.
+# bits MASK VALUE FILE -- check that the attributes in MASK are supported, and have this value.
 bits() {
 	local set mask
 

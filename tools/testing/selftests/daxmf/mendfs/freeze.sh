@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A frozen filesystem writes nothing, and starts no repair or eviction by itself. It continues when
-# it is thawed.
+# A frozen filesystem writes nothing, and starts no repair or eviction by itself. After the thaw,
+# the filesystem repairs and evicts.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -14,7 +14,8 @@ sum() {
 	dd if="/dev/$DISK" bs=1M count=$SIZE iflag=direct status=none | sha256sum
 }
 
-# keep_open FILE -- make and remove a file that a process has open; sets KEEPER.
+# keep_open FILE -- make a file, start a process that has the file open, and remove the file; sets
+# KEEPER.
 keep_open() {
 	fill "$1" 300 && exec 9<"$1" || return
 	sleep 1000 &
@@ -23,7 +24,7 @@ keep_open() {
 	rm "$1" && sync
 }
 
-# The process with the removed file ends meanwhile, and waits in the eviction.
+# While the device is suspended, the process with the removed file ends, and waits in the eviction.
 suspended() {
 	local before
 
@@ -44,7 +45,7 @@ thaw() {
 	fsfreeze --unfreeze $MNT 2>/dev/null || true
 }
 
-# No repair starts after its delay of one second, because the filesystem is frozen.
+# The repair does not start after its usual delay of one second, because the filesystem is frozen.
 fails_while_frozen() {
 	local block
 
@@ -69,8 +70,9 @@ is_waiting() {
 	grep -q percpu_rwsem "/proc/$1/stack"
 }
 
-# hold_removed FILE -- a process keeps a page of the file in a pipe, and removes the file. The first
-# line on file descriptor 8 has it close the file, the second line has it release the page.
+# hold_removed FILE -- start a process that keeps a page of the file in a pipe, and removes the
+# file. The first line on file descriptor 8 makes the process close the file. The second line makes
+# it release the page.
 hold_removed() {
 	mkfifo "$TMP/orders" && python3 - "$1" "$TMP/orders" >"$TMP/held" <<-END &
 		import ctypes, mmap, os, signal, sys
@@ -103,8 +105,8 @@ is_revoking() {
 	grep -qE 'revoke|fsleep|notify_failure' "/proc/$1/stack"
 }
 
-# The removal of the device has the last reference to a file, whose eviction waits until the
-# filesystem is thawed.
+# The removal of the device holds the last reference to a file. The eviction of this file waits
+# until the filesystem is thawed.
 removed_while_frozen() {
 	local unbind
 
@@ -118,7 +120,8 @@ removed_while_frozen() {
 		mount_mendfs "/dev/$DISK" && [ ! -e $MNT/gone ] && unmount && fsck_clean "/dev/$DISK"
 }
 
-# fsfreeze cannot do this, because it calls stat() on the mount point first and gets EIO.
+# fsfreeze cannot thaw it, because fsfreeze first calls stat() on the mount point, which fails
+# (EIO).
 thaw_removed() {
 	python3 -c "import fcntl, os; fcntl.ioctl(os.open('$MNT', os.O_RDONLY), 0xc0045878, 0)" # FITHAW
 }

@@ -1,9 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Full devices, full metadata that cannot grow, and changes larger than the journal. Operations that
-# need space fail and change nothing, operations that free space succeed, and all space is free
-# again at the end.
+# Full devices, full metadata that cannot grow, and changes that are larger than the journal.
+# Operations that need space fail and change nothing. Operations that free space succeed. At the end
+# all space is free again.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -24,14 +24,14 @@ no_room() {
 	fails_with "No space left" "$@"
 }
 
-# checked -- fsck finds no damage, and the free space is the same after a mount.
+# checked -- check that fsck finds no damage, and that the free space is the same after a mount.
 checked() {
 	local before DISK=$DM
 
 	before=$(room) && cd / && check_and_mount && cd $MNT && is room "$before"
 }
 
-# emptied -- after all files are removed, the free space is the same as at the start.
+# emptied -- remove all files, and check that the free space is the same as at the start.
 emptied() {
 	rm -rf ./* && sync -f . && is room "$EMPTY" && checked
 }
@@ -88,7 +88,7 @@ full_of_inodes() {
 		rmdir directory && emptied
 }
 
-# turnover -- the space of a removed file is free at once for the next file.
+# turnover -- check that the space of a removed file is free at once for the next file.
 turnover() {
 	python3 - <<-'END'
 		import os
@@ -114,7 +114,7 @@ full_of_attributes() {
 		setfattr -x user.0 file && attribute 0 && emptied
 }
 
-# block NUMBER -- write a block that a hole follows, so that it becomes its own extent.
+# block NUMBER -- write a block of the file "file". A hole follows, so the block becomes an extent.
 block() {
 	xfs_io -c "pwrite -q $((2 * $1 * PAGE)) 1" file
 }
@@ -164,7 +164,7 @@ copy_media() {
 	dd "if=/dev/$DM" "of=/dev/$COPY" bs=1M oflag=direct status=none
 }
 
-# has_orphans -- the copy has inodes without a name.
+# has_orphans -- check that the copy has inodes without a name.
 has_orphans() {
 	fsck.mendfs -nv "/dev/$COPY" | grep -q "removed while open"
 }
@@ -184,7 +184,7 @@ no_orphans() {
 	copy_media && ! has_orphans
 }
 
-# The inode of a removed empty file is freed with the next change, with a sync, and after a while.
+# The inode of a removed empty file is freed by the next change, by a sync, or after some time.
 removed_later() {
 	make && touch a b c d && mkdir e && rm a && touch f && no_orphans &&
 		rm b && sync -f . && no_orphans && rm c d && rmdir e && wait_for no_orphans &&

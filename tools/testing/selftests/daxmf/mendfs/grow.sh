@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Metadata grows: it takes blocks from the data when it is full, and frees them when they are empty.
-# The time of a mount depends on the size of the metadata, not of the device.
+# The metadata grows: when it is full, it takes blocks from the data. It frees these blocks when
+# they are empty. The time of a mount depends on the size of the metadata, not of the device.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -11,7 +11,7 @@ KIND=${KIND:-memmap}
 # The longest time of a mount of an empty device, in milliseconds.
 SOON=2000
 
-# go DEVICE [OPTION...] -- make and mount a filesystem, and change to it; sets EMPTY.
+# go DEVICE [OPTION...] -- make and mount a filesystem, and change to MNT; sets EMPTY.
 go() {
 	mkfs.mendfs -q -f "${@:2}" "/dev/$1" && mount_mendfs "/dev/$1" && cd $MNT && on_exit cd / &&
 		EMPTY=$(room)
@@ -58,7 +58,7 @@ files() {
 	END
 }
 
-# checked -- fsck finds no damage, and the free space is the same after a mount.
+# checked -- check that fsck finds no damage, and that the free space is the same after a mount.
 checked() {
 	local before DISK=$DM
 
@@ -70,7 +70,7 @@ chunks() {
 	fsck.mendfs --list "/dev/$DM" | sed -n 's/.* chunk number=\([0-9]*\) copies=\(.*\),/\1 \2 /p'
 }
 
-# apart -- the two copies of each chunk are in different halves of the device.
+# apart -- check that the two copies of each chunk are in different halves of the device.
 apart() {
 	local n first second half
 
@@ -81,8 +81,8 @@ apart() {
 	done <<<"$(chunks)"
 }
 
-# Small files use at least 95 % of the device. Then there is still space to remove, truncate and
-# overwrite files.
+# Small files use at least 95 % of the device. Then files can still be removed, truncated and
+# overwritten.
 fills_up() {
 	local count blocks free
 
@@ -96,8 +96,8 @@ fills_up() {
 		is room "$EMPTY" && checked
 }
 
-# Of each 1024 files all but the first 128 are removed, so that some chunks become empty. Then the
-# rest is removed.
+# First, of each 1024 files all but the first 128 are removed, so that some chunks become empty.
+# Then all other files are removed.
 gives_back() {
 	local count=4000 free n
 
@@ -116,12 +116,12 @@ overwrite() {
 		oflag=direct conv=notrunc status=none
 }
 
-# A mount repairs a damaged copy of a chunk from the other copy, and so does fsck.
+# A mount and fsck repair a damaged copy of a chunk from the other copy.
 damaged_copies() {
 	local count=3000 n first second
 
 	go "$DM" && is files make $count $count && cd / && unmount && chunks >"$TMP/chunks" || return
-	[ "$(wc -l <"$TMP/chunks")" -ge $((count * 4 / 1007 - 4)) ] || fail "it has not grown" || return
+	[ "$(wc -l <"$TMP/chunks")" -ge $((count * 4 / 1007 - 4)) ] || fail "the metadata has not grown" || return
 	while read -r n first second; do
 		if [ $((n % 2)) = 0 ]; then
 			overwrite "$first" 16
@@ -143,8 +143,8 @@ damaged_copies() {
 		files check 200 && [ "$(find . -type f | wc -l)" -gt $((count - 64)) ]
 }
 
-# Print a table of 1 TiB. Only its ends have their own memory; the rest is the same 256 MiB many
-# times.
+# Print the table of a mapped device of 1 TiB. Only its ends have their own memory. The rest maps
+# the same 256 MiB many times.
 tebibyte() {
 	local at
 
@@ -163,7 +163,7 @@ mounts_soon() {
 	echo "mounted in $((end - start)) ms"
 	is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && echo text >$MNT/file &&
 		is cat $MNT/file text || return
-	[ $((end - start)) -lt $SOON ] || fail "that takes too long"
+	[ $((end - start)) -lt $SOON ] || fail "the mount took $((end - start)) ms, the limit is $SOON ms"
 }
 
 begin 4

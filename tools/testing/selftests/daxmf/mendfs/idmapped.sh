@@ -14,8 +14,8 @@ as() {
 	setpriv --reuid "$1" --regid "$1" --clear-groups "${@:2}"
 }
 
-# owned ID FILE... -- the user and the group have this ID in the filesystem, and the mapped ID in
-# the idmapped mount.
+# owned ID FILE... -- check that the user and the group of the files have this ID in the filesystem,
+# and the mapped ID in the idmapped mount.
 owned() {
 	local file
 
@@ -31,7 +31,7 @@ shown() {
 		as 100007 sh -c "echo >>$MAPPED/old"
 }
 
-# All kinds of inodes, with O_TMPFILE too.
+# Inodes of all kinds are created, also by O_TMPFILE.
 created() {
 	as 100005 sh -c "cd $MAPPED && touch file && mkdir folder && ln -s file link && mkfifo fifo" &&
 		owned 5 file folder link fifo && as 100005 python3 - <<-END &&

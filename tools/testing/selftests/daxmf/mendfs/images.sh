@@ -1,11 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Damaged images: each is mounted or refused with a reason, and fsck finds the same.
+# Damaged images: each image is mounted, or refused with a reason, as the findings of fsck require.
 #
-#   SEED=N RUNTIME=SECONDS	seed of the images [0], and how long to try images, instead of COUNT images
+#   SEED=N		seed of the images [0]
+#   RUNTIME=SECONDS	how long to try images, instead of COUNT images
 #
-# A part of the time is spent waiting for RCU, so several devices are used at the same time.
+# A mount waits for RCU for a part of its time, so the test uses several devices at the same time.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -50,6 +51,6 @@ require make_devices
 require modprobe mendfs
 
 check "damaged images" try_all_images
-# The mark can have been overwritten in the log. mfmend has checked the log up to here.
+# Write the mark again, because later lines can have overwritten it. mfmend has checked these lines.
 log_mark "$LOG_MARK"
 finish

@@ -19,8 +19,8 @@ start_mount() {
 	MOUNT=$!
 }
 
-# fails_meanwhile ADDRESS -- the page fails, and the filesystem handles the failure before the mount
-# ends.
+# fails_meanwhile ADDRESS -- make the page fail, and check that the filesystem handles the failure
+# before the mount ends.
 fails_meanwhile() {
 	until poison "$1" 2>/dev/null; do
 		kill -0 "$MOUNT" || return
@@ -39,7 +39,7 @@ unmounts() {
 	cd / && unmount && fsck_clean "/dev/$DISK"
 }
 
-# repairs -- repair page 5 of the file by a write, which can move the page.
+# repairs -- repair page 5 of the file by a write, which can move the page to another block.
 repairs() {
 	write_page file 5 && has_page file 5 && address file 5 >"$TMP/file" && wait_repaired
 }
@@ -49,7 +49,7 @@ data_fails() {
 		cannot_touch file 5 && same_except file 5 && repairs && unmounts
 }
 
-# metadata_fails COPY
+# metadata_fails COPY -- a metadata block of this copy fails during the mount.
 metadata_fails() {
 	start_mount && fails_meanwhile "$(middle "$1")" && mounts && wait_repaired && touch new &&
 		rm new && unmounts
@@ -68,8 +68,8 @@ removed() {
 		unmounts
 }
 
-# Memory that failed before an unmount is repaired by it. Bad pages of files are recorded on the
-# media.
+# An unmount repairs memory that failed before. It does not repair bad pages of files, which mendfs
+# records on the media.
 before_unmount() {
 	start_mount && mounts && poison "$(cat "$TMP/file")" && poison "$(middle 0)" &&
 		poison "$(cat "$TMP/unused")" && unmounts || return
@@ -117,10 +117,10 @@ storm() {
 	read -ra now <<<"$(counters "$DISK")"
 	echo "received delivered declined failed: ${was[*]}, then ${now[*]}"
 	[ $i = $ROUNDS ] || fail "it could not be mounted or unmounted" || return
-	[ $((now[0] - was[0])) = "$(cat "$TMP/failures")" ] || fail "not all were received" || return
+	[ $((now[0] - was[0])) = "$(cat "$TMP/failures")" ] || fail "not all failures were received" || return
 	[ $((now[1] + now[2])) = "${now[0]}" ] || fail "some failures were neither delivered nor declined" || return
-	[ "${now[1]}" -gt "${was[1]}" ] || fail "none was delivered" || return
-	[ "${now[2]}" -gt "${was[2]}" ] || fail "none was declined" || return
+	[ "${now[1]}" -gt "${was[1]}" ] || fail "no failure was delivered" || return
+	[ "${now[2]}" -gt "${was[2]}" ] || fail "no failure was declined" || return
 	start_mount && mounts && cannot_read file 5 && repairs &&
 		is sh -c 'ls -d dir.* | wc -l' $ROUNDS && rmdir dir.* && unmounts && clear_bad_blocks "$DISK"
 }
@@ -140,7 +140,7 @@ require use_mendfs "$NS"
 require cd /
 require unmount
 
-# Enough metadata that a mount takes a while.
+# The filesystem has so much metadata that memory can fail during its mount.
 require make 10000
 check "a page of a file fails during a mount" data_fails
 check "the first copy of metadata fails during a mount" metadata_fails 0

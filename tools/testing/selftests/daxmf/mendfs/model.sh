@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Random operations on files, compared with a model in memory: each read, all files from time to
+# Random operations on files are compared with a model in memory: each read, all files from time to
 # time, and all files after a mount.
 #
 #   SEED=N RUNTIME=SECONDS	seed of the random numbers, and the duration of the test [1, 16]
@@ -23,7 +23,7 @@ run() {
 			"$MNT/$seed"
 }
 
-# is_unchanged SEED -- the directory SEED has the contents that the model has.
+# is_unchanged SEED -- check that the files in the directory SEED are those of the model.
 is_unchanged() {
 	fsmodel check --ended --seed "$1" --progress "$TMP/$1" "$MNT/$1"
 }

@@ -12,7 +12,7 @@ SECRET=000102030405060708090a0b0c0d0e0f
 COLLIDING=(11517 22854)
 COLLIDING_ATTRIBUTES=(user.35695 user.42055)
 
-# renameat2 FROM TO FLAGS
+# renameat2 FROM TO FLAGS -- call renameat2() with these flags.
 renameat2() {
 	python3 - "$@" <<-'END'
 		import ctypes, os, sys
@@ -57,8 +57,8 @@ many_names() {
 		rm many/*[02468] && is sh -c 'ls many | wc -l' 1500
 }
 
-# positions DIRECTORY [START] -- print each name, and the position after it, from the position START
-# on.
+# positions DIRECTORY [START] -- print each name from the position START on, with the position that
+# follows the name.
 positions() {
 	python3 - "$@" <<-'END'
 		import ctypes, os, struct, sys
@@ -79,7 +79,7 @@ positions() {
 	END
 }
 
-# A directory can be read on from a position, also after a mount.
+# A program can continue to read a directory from a position, also after a mount.
 keeps_positions() {
 	local middle
 
@@ -89,7 +89,7 @@ keeps_positions() {
 		positions many "${middle% a *}" | diff - <(sed 1,700d "$TMP/before")
 }
 
-# make_names DIRECTORY COUNT -- files whose names all have the same CRC-32C.
+# make_names DIRECTORY COUNT -- make files whose names all have the same CRC-32C.
 make_names() {
 	python3 - "$@" <<-'END'
 		import os, sys
@@ -130,7 +130,7 @@ make_names() {
 	END
 }
 
-# The hash is keyed: names with the same CRC are spread over the directory.
+# The hash of names has a key, so names with the same CRC have different hashes.
 spread() {
 	local hashes
 
@@ -141,7 +141,7 @@ spread() {
 	[ "$hashes" -ge 999 ] || fail "1000 names have $hashes hashes"
 }
 
-# hash_of NAME DIRECTORY -- print the part of its position that is the hash.
+# hash_of NAME DIRECTORY -- print the hash of the name, a part of its position.
 hash_of() {
 	positions "$2" | while read -r position name; do
 		[ "$name" != "$1" ] || echo $((position >> 32))
@@ -188,8 +188,7 @@ renames() {
 		mv -T r/to r/full && is cat r/full from
 }
 
-# RENAME_WHITEOUT, with which overlayfs hides a name of its lower layer: the old name becomes a
-# device.
+# overlayfs hides a name of its lower layer by RENAME_WHITEOUT, which makes the old name a device.
 whiteouts() {
 	local whiteout="character special file 0:0 1"
 
@@ -232,9 +231,9 @@ layers() {
 		! log_says "overlayfs: upper fs does not support" >/dev/null
 }
 
-# The VFS does not lock a directory that is renamed within its parent. Both processes run on one
-# CPU. The one with the real-time priority interrupts the renaming one at a random point, and checks
-# the link count later.
+# The VFS does not lock a directory that is renamed within its parent. Two processes run on one CPU.
+# The process with the real-time priority interrupts the process that renames at a random point, and
+# checks the link count later.
 renamed_meanwhile() {
 	python3 - <<-'END'
 		import os, random, time
@@ -289,8 +288,8 @@ attributes() {
 		fails_with "No space left" setfattr -n user.big -v "$(printf 'z%.0s' {1..5000})" a/one
 }
 
-# Finding one of many attributes takes as long as finding one of few. The shortest time of 20 is
-# compared, because other work of the machine makes single times longer.
+# A search among 4000 attributes takes about as long as a search among 20. The test compares the
+# shortest of 20 times, because other work of the machine makes single times longer.
 many_attributes() {
 	python3 - <<-'END'
 		import os, time
@@ -374,7 +373,7 @@ handles() {
 	END
 }
 
-# A handle with the directory finds the file and its path when neither is cached.
+# A handle that contains the directory finds the file and its path when neither is cached.
 connected_handles() {
 	mkdir -p deep/er && touch deep/er/file && ln deep/er/file deep/other && with_handles <<-'END'
 		def place(handle):

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Each allocation of an operation fails once: the operation fails with ENOMEM and changes nothing,
-# or it succeeds.
+# Each allocation of an operation fails once. The operation either fails with ENOMEM and changes
+# nothing, or succeeds.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh

@@ -1,16 +1,18 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Exactly the owners of a failed page are signalled. And a block with very many owners.
+# Exactly the owners of a failed page are signalled. One case has a block with very many owners.
 #
-#   RUNTIME=SECONDS	with 60 or more, the block has a million owners; the duration does not depend on it
+#   RUNTIME=SECONDS	if 60 or more, this block has a million owners; the duration of the test
+#			does not depend on the value
 
 KIND=${KIND:-virtio}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 HALF=$((32 * PAGE))
-# The number of owners of one block, and the metadata blocks for two records of each.
+# MANY is the number of owners of one block. METADATA blocks have space for two records of each
+# owner.
 MANY=$((1 << 15))
 [ "${RUNTIME:-0}" -lt 60 ] || MANY=$((1 << 20))
 METADATA=$((2 * MANY / 63 + 500))
@@ -36,8 +38,8 @@ repairs() {
 		dax_read alone 2
 }
 
-# Files with a block that very many own are written, punched, truncated, mounted and removed. The
-# block is freed with its last owner.
+# Two files with a block of very many owners are written, punched, truncated, mounted and removed.
+# The block is freed with its last owner.
 many_owners() {
 	local free
 
@@ -55,7 +57,7 @@ rewrite_many() {
 	dd if=/dev/zero of="$1" bs=$PAGE seek=5 count=1 conv=notrunc,fsync status=none
 }
 
-# has_many FILE BLOCK -- the block has the data of make_self_shared().
+# has_many FILE BLOCK -- check that the block has the data of make_self_shared().
 has_many() {
 	is dax_word "$1" "$2" many
 }
@@ -76,7 +78,8 @@ on_exit cd /
 require make_files
 require fill alone 16
 
-# Before any page fails, because repaired blocks become free later.
+# This case runs before any page fails, because repaired blocks would change the number of free
+# blocks.
 check "a block with very many owners" many_owners
 for source in madvise corrupt-pfn; do
 	check "the owner of an unshared page is signalled ($source)" \
@@ -86,11 +89,11 @@ done
 check_ours "a page that failed cannot be read until it is written whole" repairs
 check "a block of the shared half has three owners" \
 	owners_signalled corrupt-pfn whole,offset=4K clone,offset=4K part,offset=4K stranger,offset=4K,quiet
-check "a block of the other half has two" \
+check "a block of the other half has two owners" \
 	owners_signalled corrupt-pfn whole,offset=160K clone,offset=160K part,offset=160K,quiet
-check "a block that only the partial copy has, has one" \
+check "a block of only the partial copy has one owner" \
 	owners_signalled corrupt-pfn part,offset=164K whole,offset=164K,quiet
-check "a block that a file has at two offsets has both as owners" \
+check "a block at two offsets of a file has an owner at each offset" \
 	owners_signalled corrupt-pfn whole,offset=$HALF twice,offset=0 twice,offset=64K
 require rewrite 8192
 check "a copy that was written to is no longer an owner" \

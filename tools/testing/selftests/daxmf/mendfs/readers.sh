@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A read() sleeps in the middle of a copy, while page faults move its file to other blocks. It must
-# read the data of the file, and not what other files write to the old blocks.
+# A read() sleeps in the middle of a copy, while page faults move its file to other blocks. The
+# read() must return the data of the file, and not what other files write to the old blocks.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# reads_own WHAT -- a file of 4 pages of "a", whose copy is "other", is read into memory where a
-# page fault waits for userfaultfd. Its pages are stored to, WHAT is called, and then the reader
-# continues.
+# reads_own WHAT -- read a file of 4 pages of "a", whose reflinked copy is "other", into memory
+# where the page fault waits for userfaultfd. Meanwhile store "b" to the pages of the file, and call
+# the Python function WHAT. Then let the reader continue.
 reads_own() {
 	python3 - "$1" <<-END
 		import ctypes, fcntl, mmap, os, struct, sys, threading
@@ -82,7 +82,7 @@ remount_small() {
 begin 4
 [ -e /proc/sys/vm/unprivileged_userfaultfd ] || skip_all "needs userfaultfd()"
 require_disk "$KIND"
-# So small that is_freed() can write to all of it.
+# The device is so small that is_freed() can write to all of its blocks.
 # shellcheck disable=SC2046 # these are words
 require map small $(linear 0 16 "$DISK" 0)
 require mkfs.mendfs -q -f "/dev/$DM"
@@ -92,6 +92,6 @@ on_exit cd /
 
 check "the blocks that are read are freed and used again" case_of is_freed
 check "the blocks that are read belong only to another file, which is written" case_of is_written
-check "the same, with stores through a mapping" case_of is_stored
-check "the same, and then the blocks are freed" case_of is_swapped
+check "the blocks that are read are stored to through the mapping of another file" case_of is_stored
+check "the blocks that are read are stored to through another file, and then freed" case_of is_swapped
 finish

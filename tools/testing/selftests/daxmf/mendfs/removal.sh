@@ -32,7 +32,7 @@ comes_back() {
 		mount_mendfs "/dev/$DISK" && (cd $MNT && sha256sum --quiet -c sums)
 }
 
-# work -- change and map files until that fails; print the number of rounds.
+# work -- change and map files until an operation fails; print the number of rounds.
 work() {
 	local i
 
@@ -57,7 +57,8 @@ under_load() {
 		unmount_in_time && comes_back && cat "$TMP"/done.*
 }
 
-# hold_page -- a process keeps a page of a file in a pipe until the FIFO is opened.
+# hold_page -- start a process that keeps a page of a file in a pipe until the FIFO let-go is
+# opened.
 hold_page() {
 	mkfifo "$TMP/let-go" && python3 - "$MNT/other" "$TMP/let-go" >"$TMP/held" <<-END &
 		import ctypes, mmap, os, signal, sys

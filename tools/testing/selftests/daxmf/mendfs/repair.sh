@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Superblock, journal and metadata in failed memory: they are repaired, one good copy is used, or
-# the filesystem shuts down.
+# Superblock, journal and metadata in failed memory: mendfs repairs them, uses the good copy, or
+# shuts down.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# fails BLOCK... -- the blocks fail.
+# fails BLOCK... -- make the blocks fail.
 fails() {
 	local block
 
@@ -16,14 +16,14 @@ fails() {
 	done
 }
 
-# works -- files can be read and changed.
+# works -- check that files can be read and changed.
 works() {
 	COUNT=$((${COUNT:-0} + 1))
 	mkdir dir.$COUNT && echo text >dir.$COUNT/file && ln dir.$COUNT/file link.$COUNT &&
 		is cat link.$COUNT text && has_all
 }
 
-# has_all -- all files of works() are there.
+# has_all -- check that all files of works() are there.
 has_all() {
 	local file text count=0
 
@@ -34,7 +34,7 @@ has_all() {
 	[ $count = $((2 * COUNT)) ] || fail "$count of $((2 * COUNT)) are there"
 }
 
-# has_grown -- make so many files that the metadata grows.
+# has_grown -- make so many files that the metadata grows, and check that it has a third chunk.
 has_grown() {
 	mkdir many && python3 - <<-END && is sh -c 'ls many | wc -l' 3000 && chunk 0 0 >/dev/null
 		import os
@@ -43,7 +43,7 @@ has_grown() {
 	END
 }
 
-# chunk COPY BLOCK -- print the block number on the device of a block of the third metadata chunk.
+# chunk COPY BLOCK -- print where a block of the third metadata chunk is on the device.
 chunk() {
 	local -a copies
 
@@ -52,7 +52,7 @@ chunk() {
 	[ ${#copies[@]} = 2 ] && echo $((copies[$1] + $2))
 }
 
-# is_good BLOCK... -- the blocks can be read.
+# is_good BLOCK... -- check that the blocks can be read.
 is_good() {
 	local block
 
@@ -62,7 +62,7 @@ is_good() {
 	done
 }
 
-# repairs BLOCK... -- the blocks fail at once, and are repaired.
+# repairs BLOCK... -- make the blocks fail, and check that mendfs repairs them.
 repairs() {
 	fails "$@" && works && wait_repaired && is_good "$@" && works && remount && has_all
 }
@@ -93,8 +93,8 @@ both_copies_fail() {
 	fails "${blocks[@]}"
 }
 
-# Both copies of some blocks of each kind fail, and a page of a file, while that file grows and
-# others are made and removed.
+# Both copies of some blocks of each kind fail, and a page of a file. Meanwhile this file grows, and
+# other files are made and removed.
 repairs_under_load() {
 	local job page status=0
 
@@ -116,8 +116,8 @@ repairs_machine_check() {
 	works && wait_repaired && is_good "$@" && works && remount && has_all
 }
 
-# The driver does not list the bad memory, so the list of bad blocks does not show the repair.
-# Repaired blocks are written with each change.
+# nd_pmem does not list the bad memory, so the list of bad blocks does not show the repair. Each
+# change by works() writes to the repaired blocks.
 repairs_unknown() {
 	local block end
 
@@ -141,8 +141,8 @@ uses_one_copy() {
 		works
 }
 
-# Some blocks have one bad copy, next to the good copy of another block. The device is so small that
-# the kernel's readahead, if it is used, reads over all of them.
+# Some blocks have one bad copy, beside a good copy of another block. If fsck used the kernel's
+# readahead, the reads of good copies would fail on this small device, too.
 side_by_side() {
 	local below=$DISK DISK block found
 
@@ -159,7 +159,7 @@ side_by_side() {
 	[[ $found == *'"errors":8,'*'"losses":0,'* ]] && mount_mendfs "/dev/$DISK" && cd $MNT && has_all
 }
 
-# is_over -- files can be neither read nor changed.
+# is_over -- check that files can be neither read nor changed.
 is_over() {
 	fails_with "Input/output error" ls . && fails_with "Input/output error" cat open &&
 		fails_with "Input/output error" touch open &&
@@ -167,7 +167,8 @@ is_over() {
 		fails_with "Input/output error" sync open && fails_with "BUS" can_touch open 0
 }
 
-# ends BLOCK... -- the blocks fail, and the filesystem shuts down with one line in the log.
+# ends BLOCK... -- make the blocks fail, and check that the filesystem shuts down with one line in
+# the log.
 ends() {
 	echo text >open && log_mark "ends $*" && fails "$@" &&
 		wait_for log_says "mendfs: $DISK: .* its other copy, shutting down" "ends $*" &&
@@ -220,17 +221,17 @@ check "machine checks that the driver does not record" repairs_unknown \
 
 start_on nvdimm
 check "the filesystem works with one copy of blocks that cannot be repaired" uses_one_copy
-check "it shuts down when both copies cannot be repaired" ends "$(metadata 0 0)" "$(metadata 1 0)"
-check "it cannot be mounted when both copies are bad" cannot_mount "metadata block 0: both copies are bad"
+check "the filesystem shuts down when both copies cannot be repaired" ends "$(metadata 0 0)" "$(metadata 1 0)"
+check "the filesystem cannot be mounted when both copies are bad" cannot_mount "metadata block 0: both copies are bad"
 require cd /
 require reset_nfit
 start_on nvdimm
-check "it shuts down when both copies of the journal are bad" ends "$(journal 0 1)" "$(journal 1 1)"
+check "the filesystem shuts down when both copies of the journal are bad" ends "$(journal 0 1)" "$(journal 1 1)"
 require cd /
 require reset_nfit
 start_on nvdimm
 require has_grown
-check "it shuts down when both copies of metadata that has grown are bad" ends "$(chunk 0 3)" "$(chunk 1 3)"
+check "the filesystem shuts down when both copies of metadata that has grown are bad" ends "$(chunk 0 3)" "$(chunk 1 3)"
 require cd /
 require reset_nfit
 start_on nvdimm

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Requests of programs: the label, the owners of blocks (GETFSMAP), and the alignment of direct I/O.
+# ioctls and other requests of programs: the label, the owners of blocks (GETFSMAP), and the
+# alignment of direct I/O.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -20,7 +21,7 @@ label() {
 	END
 }
 
-# label_on_media LABEL -- the label is on the media.
+# label_on_media LABEL -- check that the label is on the media.
 label_on_media() {
 	fsck.mendfs -n --json "/dev/$DISK" | grep -q "\"label\":\"$1\""
 }
@@ -44,7 +45,8 @@ as_user() {
 	MNT=$MNT setpriv --reuid 1000 --regid 1000 --clear-groups bash -c '"$@"' bash "$@"
 }
 
-# save_superblock COPY FILE, restore_superblock COPY FILE
+# save_superblock COPY FILE -- store a copy of the superblock in a file. restore_superblock COPY
+# FILE writes it back.
 save_superblock() {
 	dd if="/dev/$DISK" of="$2" bs=$PAGE skip="$(superblock "$1")" count=1 iflag=direct status=none
 }
@@ -54,7 +56,8 @@ restore_superblock() {
 		status=none
 }
 
-# The machine stopped when the first copy had the new label and the second copy the old one.
+# The machine stopped when the first copy of the superblock had the new label, and the second copy
+# still had the old label.
 label_interrupted() {
 	mendfs_on "$NS" -L old && read_geometry && save_superblock 1 "$TMP/old" && label new && unmount &&
 		restore_superblock 1 "$TMP/old" && fsck_clean "/dev/$DISK" && label_on_media new &&
@@ -66,8 +69,8 @@ label_interrupted() {
 	save_superblock 1 "$TMP/second" && cmp "$TMP/first" "$TMP/second"
 }
 
-# The map of the whole device is the same with any number of records per call. Its owners are
-# compared with the fiemap of the files.
+# GETFSMAP returns the same map of the whole device with any number of records per call. The owners
+# in the map are those that FIEMAP of the files returns.
 map_is_right() {
 	python3 - $MNT <<-'END'
 		import errno, fcntl, os, re, struct, subprocess, sys

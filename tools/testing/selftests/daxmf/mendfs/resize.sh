@@ -6,7 +6,7 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# The default numbers of blocks before and after.
+# The default numbers of blocks before and after the growth.
 OLD=4096 NEW=8192
 
 # blocks N -- set the length of the mapped device.
@@ -31,7 +31,7 @@ resize() {
 fcntl.ioctl(os.open('$MNT', os.O_RDONLY), 0x40086610, struct.pack('Q', $1))"
 }
 
-# size_is BLOCKS -- the superblock and statfs() have this size.
+# size_is BLOCKS -- check that the superblock has this size, and that statfs() agrees.
 size_is() {
 	local shown data free
 
@@ -41,7 +41,8 @@ size_is() {
 	fi
 }
 
-# checked -- fsck finds no damage, and size and free space are the same after a mount.
+# checked -- check that fsck finds no damage, and that size and free space are the same after a
+# mount.
 checked() {
 	local before DISK=$DM
 
@@ -49,8 +50,8 @@ checked() {
 		is stat -f -c '%b %f' $MNT "$before"
 }
 
-# write_on -- write files with an fsync() each until the file stop exists; print their number. Makes
-# the file begun after ten files.
+# write_on -- write files until the file stop exists, each with an fsync(). Makes the file begun
+# after ten files. Prints the number of files, and checks the last fifty.
 write_on() {
 	python3 - <<-'END'
 		import os
@@ -70,7 +71,7 @@ write_on() {
 	END
 }
 
-# The filesystem grows twice, the second time onto another disk, while files are written.
+# While files are written, the filesystem grows twice, the second time onto another disk.
 on_lvm() {
 	local writer
 
@@ -90,14 +91,14 @@ on_lvm() {
 		cat during.* >/dev/null && checked && same_except before -1
 }
 
-# owners_notified MIB -- owners are signalled of a failure at or after this offset, and the page is
-# repaired.
+# owners_notified MIB -- make a page at or after this offset fail. Check that its owners are
+# signalled, and that the page is repaired.
 owners_notified() {
 	fill last 16 && share last copy && [ "$(file_sector last 2)" -ge $(($1 * 2048)) ] &&
 		owners_signalled corrupt-pfn last,offset=8K copy,offset=8K && rm last copy && repairs
 }
 
-# Bad free blocks are repaired.
+# repairs -- wait until all bad blocks of both disks are repaired.
 repairs() {
 	DISK=$A wait_repaired && DISK=$B wait_repaired
 }
@@ -117,7 +118,7 @@ when_full() {
 		is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && checked
 }
 
-# It grows to a part of the device, then to the rest.
+# The filesystem grows to a part of the device, then to the whole device.
 to_a_size() {
 	DEVICE=$((NEW + 1000)) go && grow 5000 && size_is 5000 && checked && size_is 5000 &&
 		grow 28M && size_is 7168 && grow && size_is $((NEW + 1000)) && fill one 3900 &&
@@ -148,7 +149,7 @@ refused() {
 		cd / && unmount && fsck_clean "/dev/$DM"
 }
 
-# resize_shut_down BLOCKS -- the same after a shutdown of the filesystem.
+# resize_shut_down BLOCKS -- shut the filesystem down, then call the ioctl.
 resize_shut_down() {
 	python3 -c "import fcntl, os, struct
 directory = os.open('$MNT', os.O_RDONLY)
@@ -196,8 +197,8 @@ thaw() {
 	fsfreeze --unfreeze $MNT 2>/dev/null || true
 }
 
-# fail_and_resize BLOCK... SIZE -- fail these blocks and resize at once, within the second before
-# the blocks are repaired.
+# fail_and_resize BLOCK... SIZE -- make these blocks fail, and resize at once. mendfs repairs the
+# blocks one second later.
 fail_and_resize() {
 	python3 - $MNT "$@" <<-END
 		import fcntl, os, struct, sys
@@ -213,13 +214,14 @@ fail_and_resize() {
 	END
 }
 
-# grown_clean -- it has grown, and all failed blocks are repaired and free.
+# grown_clean -- check that the filesystem has grown, and that all failed blocks are repaired and
+# free.
 grown_clean() {
 	size_is $NEW && repairs && wait_for is stat -f -c %f $MNT "$(stat -f -c %b $MNT)" && checked
 }
 
-# Blocks fail in the new part, which no holder covered; where the second copies were; and where the
-# new second copies are written.
+# First, blocks fail in the new part of the device. Then, blocks fail where the second copies were.
+# Last, blocks fail where the growth writes the new second copies.
 bad_memory() {
 	go && fail_and_resize $((OLD + 1000)) $((NEW - 200)) $NEW && grown_clean && cd / && unmount &&
 		go && fail_and_resize $((OLD - 1)) $((OLD - 3)) $((OLD - 100)) $NEW && grown_clean &&
@@ -227,7 +229,7 @@ bad_memory() {
 		go && fail_and_resize $((NEW - 1)) $((NEW - 3)) $((NEW - 100)) $NEW && grown_clean
 }
 
-# The first superblock decides which size is valid, so it must be good.
+# The first superblock decides which size is valid, so growth fails if this superblock is bad.
 first_superblock_bad() {
 	go && fails_with "Input/output error" fail_and_resize 0 $NEW && log_says "first superblock is bad" &&
 		repairs && size_is $OLD && grow && grown_clean
@@ -267,7 +269,7 @@ put() {
 		iflag=fullblock,skip_bytes,count_bytes oflag=direct,seek_bytes conv=notrunc status=none
 }
 
-# left SIZE -- after a crash the filesystem has this size and its files, and can grow.
+# left SIZE -- check that the filesystem has this size and its files after a crash, and can grow.
 left() {
 	[ "${TORN-}" ] || fsck_clean "/dev/$DM" || return
 	mount_mendfs "/dev/$DM" -o noatime && size_is "$1" && same_except $MNT/before -1 &&
@@ -277,13 +279,13 @@ left() {
 		same_except $MNT/before -1 && unmount && fsck_clean "/dev/$DM"; }
 }
 
-# has_rest -- fsck finds blocks of an interrupted growth.
+# has_rest -- check that fsck finds blocks of an interrupted growth.
 has_rest() {
 	fsck.mendfs -nv "/dev/$DM" | grep 'interrupted growth'
 }
 
-# interrupted BLOCKS -- the machine stops at each step of a growth. The device is longer than the
-# new size by BLOCKS.
+# interrupted BLOCKS -- put the device into the state that a crash leaves at each step of a growth,
+# and check the filesystem. The device is longer than the new size by BLOCKS.
 interrupted() {
 	local OLD=1024 NEW=2048 copies=81 n
 	local DEVICE=$((NEW + $1)) new=$((NEW - copies)) last=$((NEW + $1 - 1))
@@ -315,8 +317,7 @@ interrupted() {
 		fails_with "Structure needs cleaning" mount -t mendfs "/dev/$DM" $MNT
 }
 
-# but_the_first -- write all blocks of the growth except the first superblock, which decides which
-# size is valid.
+# but_the_first -- write all blocks of the growth to the device, except the first superblock.
 but_the_first() {
 	put "$TMP/old" 0 "$DEVICE" && put "$TMP/new" "$new" "$copies" &&
 		put "$TMP/new" $((NEW - 1)) 1 "$last"

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Ranges are removed from files (FALLOC_FL_COLLAPSE_RANGE), and holes are inserted
+# fallocate() removes ranges from files (FALLOC_FL_COLLAPSE_RANGE), and inserts holes
 # (FALLOC_FL_INSERT_RANGE).
 #
 #   SEED=N	seed of the random numbers [1]
@@ -28,7 +28,8 @@ edges() {
 		is sh -c "tail -c 100 f | tr -d '\\3' | wc -c" 0
 }
 
-# Bytes that were stored after the end through a mapping read as zeroes when the end moves.
+# A program stores bytes after the end of the file through a mapping. When the end of the file
+# moves, these bytes read as zeroes.
 hidden() {
 	xfs_io -f -c "pwrite -q -S 1 0 5000" -c "mmap 0 8k" -c "mwrite -S 9 5000 3192" -c "finsert 0 4k" \
 		-c "truncate 12k" g && is sh -c "tail -c 3192 g | tr -d '\\0' | wc -c" 0
@@ -120,7 +121,7 @@ owners_follow() {
 		rm told clone && wait_repaired
 }
 
-# has_rest FILE -- the file has a hole, then blocks 0, 3, 4 and 6 to 15 of fill().
+# has_rest FILE -- check that the file has a hole, then blocks 0, 3, 4 and 6 to 15 of fill().
 has_rest() {
 	cmp <(head -c $PAGE /dev/zero; fill "$TMP/filled" 16; for page in 0 3 4 {6..15}; do
 		dd if="$TMP/filled" bs=$PAGE skip="$page" count=1 status=none

@@ -8,8 +8,8 @@ KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# shutdown HOW [COMMAND...] -- shut down with these flags. COMMAND can change the user of the
-# caller.
+# shutdown FLAGS [COMMAND...] -- shut the filesystem down with these flags. COMMAND runs the
+# program, for example as another user.
 shutdown() {
 	"${@:2}" python3 - "$1" $MNT <<-'END'
 		import fcntl, os, struct, sys
@@ -19,7 +19,7 @@ shutdown() {
 	END
 }
 
-# all_fail -- each line of standard input is a command that fails.
+# all_fail -- check that each line of standard input, a command, fails with EIO.
 all_fail() {
 	local line
 
@@ -67,7 +67,7 @@ refused() {
 		touch $MNT/works && unmount
 }
 
-# Synced data is there, and the filesystem has no damage, when it is shut down under load.
+# After a shutdown under load, synced data is there, and the filesystem has no damage.
 under_load() {
 	local how=$1 seed job status=0
 	local -a jobs=()
@@ -92,7 +92,8 @@ has_worked() {
 	[ "$(find $MNT | wc -l)" -gt 20 ]
 }
 
-# thaw -- fsfreeze cannot do this, because it calls stat() on the directory first, which fails.
+# thaw -- thaw the filesystem. fsfreeze cannot, because it first calls stat() on the directory,
+# which fails.
 thaw() {
 	python3 -c 'import fcntl, os, sys; fcntl.ioctl(os.open(sys.argv[1], os.O_RDONLY), 0xc0045878)' $MNT
 }

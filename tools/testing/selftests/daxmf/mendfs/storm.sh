@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Memory fails again and again, while changes wait for repairs that must come first.
+# Memory fails again and again, while changes wait for the repair of their metadata.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# storm ADDRESS... -- fail these pages in turn, twenty in a second, until $TMP/stop exists. Write
-# the longest pause between two failures to $TMP/pause, in ms.
+# storm ADDRESS... -- make these pages fail in turn, twenty pages a second, until $TMP/stop exists.
+# Write the longest pause between two failures to $TMP/pause, in ms.
 storm() {
 	python3 - "$TMP" "$@" <<-END
 		import itertools, os, sys, time
@@ -30,9 +30,10 @@ received() {
 	cat "/sys/block/$DISK/memory_failure/received"
 }
 
-# during "ADDRESS..." COMMAND... -- these pages fail again and again while the command runs. Both
-# copies of a metadata block fail first, so that no change can be made before their repair. At the
-# end they are repaired. Try again if the machine was too busy for a storm.
+# during "ADDRESS..." COMMAND... -- run the command while these pages fail again and again. Before
+# the command, both copies of a metadata block fail, so that the filesystem can make no change
+# before the repair of this block. Check that all blocks are repaired at the end. Try again if the
+# machine was too busy for a storm.
 during() {
 	local try
 
@@ -61,7 +62,7 @@ is_storming() {
 	[ "$(received)" -gt $(($1 + 2)) ]
 }
 
-# ends JOB SECONDS -- the job ends within this time.
+# ends JOB SECONDS -- check that the job ends within this time.
 ends() {
 	local end=$((SECONDS + $2))
 
@@ -75,7 +76,7 @@ sleeps() {
 	grep -q '^State:.*D' "/proc/$1/status"
 }
 
-# elsewhere -- print addresses of free blocks.
+# elsewhere -- print the addresses of free blocks in the middle of the device.
 elsewhere() {
 	local middle=$((BLOCKS / 2))
 
@@ -94,7 +95,7 @@ can_be_killed() {
 	wait_for sleeps $! && kill $! && ends $! 10 && fails_with "No such file" stat "$name"
 }
 
-# Writing a page in place needs no change of metadata. The new time of the file does.
+# A write of a page in place needs no change of metadata. The new time of the file needs one.
 gives_up() {
 	local start=$SECONDS waited
 
@@ -109,7 +110,7 @@ has_time() {
 	remount && is stat -c %y kept "$(cat "$TMP/time")" && has_page kept 0
 }
 
-# hold_removed -- remove a file that a process has open; sets HOLDER.
+# hold_removed -- start a process that has a file open, and remove the file; sets HOLDER.
 hold_removed() {
 	fill gone 64 && exec 9<gone || return
 	sleep 1000 &

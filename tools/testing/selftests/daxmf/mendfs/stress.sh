@@ -13,7 +13,7 @@ KIND=${KIND:-virtio}
 SEED=${SEED:-1}
 RUNTIME=${RUNTIME:-24}
 
-# stress_one SEED -- one process, with the options of stress().
+# stress_one SEED -- run one process of stress(), with its options.
 stress_one() {
 	fsmodel stress --seed "$1" --seconds $((RUNTIME / 3)) "${options[@]}" $MNT
 }
@@ -25,7 +25,7 @@ stress() {
 	in_parallel stress_one $((SEED++)) $((SEED++)) $((SEED++)) $((SEED++))
 }
 
-# while_doing COMMAND... -- the same, while the command is repeated.
+# while_doing COMMAND... -- run stress() with OPTIONS while the command is repeated.
 while_doing() {
 	local status=0 loop
 
@@ -38,12 +38,12 @@ while_doing() {
 	return $status
 }
 
-# drop_inodes -- open files stay in memory, all others must be read again.
+# drop_inodes -- drop all inodes but those of open files from memory.
 drop_inodes() {
 	sync -f $MNT && echo 3 >/proc/sys/vm/drop_caches
 }
 
-# A filesystem with the smallest journal. All blocks but ROOM at the end are allocated.
+# Make a filesystem with the smallest journal, and allocate all blocks but ROOM blocks at the end.
 METADATA=16 JOURNAL=8 ROOM=1000
 make_narrow() {
 	unmount && mkfs.mendfs -q -f --metadata $METADATA --journal $JOURNAL "/dev/$DISK" &&
@@ -51,7 +51,7 @@ make_narrow() {
 		fallocate -l $((($(stat -f -c %f $MNT) - ROOM) * PAGE)) $MNT/full
 }
 
-# fail_block BLOCK -- the block fails.
+# fail_block BLOCK -- make the block fail.
 fail_block() {
 	poison $(($(ns_get "$NS" resource) + $1 * PAGE))
 }
@@ -60,8 +60,8 @@ is_repaired() {
 	! bad_range "$DISK" $(($1 * PAGE)) $PAGE >/dev/null
 }
 
-# copy_of COPY N -- print the block number of the Nth block of a copy: superblock, journal,
-# metadata.
+# copy_of COPY N -- print the block number of block N of a copy. The blocks of a copy are numbered
+# in this order: superblock, journal, metadata.
 copy_of() {
 	if [ "$2" = 0 ]; then
 		superblock "$1"
@@ -72,7 +72,8 @@ copy_of() {
 	fi
 }
 
-# Six data blocks fail, then one copy or both copies of another block, which must be repaired.
+# Six data blocks fail, then one copy or both copies of another block. Wait until mendfs has
+# repaired the copies.
 fail_some() {
 	local size=$((1 + JOURNAL + METADATA)) copies=(0 1) n copy
 
@@ -89,7 +90,7 @@ fail_some() {
 	done
 }
 
-# all_delivered BEFORE -- there were failures since, and all were delivered.
+# all_delivered BEFORE -- check that there were failures since BEFORE, and that all were delivered.
 all_delivered() {
 	local -a was now
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# With the udev rule, a filesystem is mounted by its UUID and by its label, also after a change of
-# these.
+# With the udev rule, a filesystem can be mounted by its UUID and by its label, also after a change
+# of UUID and label.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -27,7 +27,7 @@ make() {
 }
 
 # mounts TAG -- mount by a tag, and check the device. udev notices a write to the device only some
-# time later, so wait for its link: "udevadm settle" alone can return too early.
+# time later, so "udevadm settle" alone can return too early. Wait for the link that udev makes.
 mounts() {
 	local link
 
@@ -49,8 +49,9 @@ renamed() {
 		fsck_clean "/dev/$DISK"
 }
 
-# A crash between the writes of the two superblocks: the first one is valid, and the next mount
-# writes the second one. udev can miss a write while it handles an earlier one, so trigger it.
+# The machine crashes between the writes of the two superblocks: the first superblock is valid, and
+# the next mount writes the second. Trigger udev, because udev can miss a write while it handles an
+# earlier write.
 interrupted() {
 	make && dd if="/dev/$DISK" of="$TMP/first" bs=$PAGE count=1 iflag=direct status=none &&
 		mendfs uuid "/dev/$DISK" $SECOND && mendfs label "/dev/$DISK" '' &&
@@ -61,7 +62,7 @@ interrupted() {
 		is same_copies 0 && fsck_clean "/dev/$DISK"
 }
 
-# Print the status of a comparison of the two superblocks; the differences go to standard error.
+# Compare the two superblocks, and print the status of cmp. The differences go to standard error.
 same_copies() {
 	local last=$(($(blockdev --getsize64 "/dev/$DISK") / PAGE - 1))
 
@@ -100,7 +101,7 @@ require ns_bind "$NS"
 DISK=$(ns_disk "$NS")
 require install_rule
 
-check "it is mounted by UUID and label" \
+check "a filesystem is mounted by UUID and label" \
 	found
 check "a new UUID and label are found at once" \
 	renamed

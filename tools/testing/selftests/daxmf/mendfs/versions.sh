@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The change counters of files and directories, which NFS uses, increase with each change. No system
-# call returns them, so they are read from the media.
+# call returns them, so the test reads them from the media.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -16,7 +16,7 @@ version() {
 		fsck.mendfs --list "/dev/$DISK" | sed -n "s/^$number .*inode .*version=\([0-9]*\).*/\1/p"
 }
 
-# counts FILE COMMAND... -- the command increases the counter of the file.
+# counts FILE COMMAND... -- check that the command increases the counter of the file.
 counts() {
 	local file=$1 before after
 

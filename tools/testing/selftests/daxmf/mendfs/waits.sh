@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# While blocks of one file are zeroed or copied, or the file is changed, a process that reads
-# another file, stores to it, looks it up or gets its attributes does not wait. The tracepoints of
-# lock contention have the time that it waits for sleeping locks.
+# While one process zeroes or copies blocks of a file, or changes the file, another process does not
+# wait when it reads another file, stores to it, looks it up or gets its attributes. The tracepoints
+# of lock contention give the time that this process waits for sleeping locks.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# hardly_waits WHAT -- one process repeats WHAT on its file, while this one uses other files, and
-# waits for less than a quarter of the time.
+# hardly_waits WHAT -- one process repeats the Python function WHAT on its file, while another
+# process uses other files. Check that the other process waits for less than a quarter of the time.
 hardly_waits() {
 	python3 - "$1" <<-END
 		import fcntl, glob, mmap, os, re, signal, sys, time
@@ -83,8 +83,8 @@ hardly_waits() {
 		                total += float(at) - since.pop(lock)
 		    return total
 
-		# Trace mutexes, also while they spin, and all other locks that sleep. The end event
-		# has no flags.
+		# Trace mutexes, also while a task spins on them, and all other locks that sleep.
+		# The event contention_end has no flags.
 		def trace(is_on):
 		    for event, kind in ("contention_begin", " && (flags & 32 || !(flags & 1))"), ("contention_end", ""):
 		        own = f"common_pid == {os.getpid()}{kind}"
@@ -127,8 +127,8 @@ trace() {
 
 begin 5
 [ -e /sys/kernel/tracing/events/lock/contention_begin ] || skip_all "needs the tracepoint contention_begin"
-# A process can wait on one processor and continue on another, so use one clock for all. The
-# defaults are restored at the end.
+# A process can wait on one processor and continue on another, so use one clock for all processors.
+# At the end restore the defaults.
 on_exit trace local 1408
 trace mono 32768
 require_ns "$KIND"

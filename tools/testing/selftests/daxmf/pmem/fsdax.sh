@@ -12,7 +12,7 @@ owners_are_signalled() {
 		clear_bad_blocks "$DISK"
 }
 
-# The holder is notified of offsets in the disk, at both ends of it.
+# The holder is notified of offsets in the disk, at both ends of the disk.
 holder_is_notified() {
 	hold "$DISK" && on_exit release && notified_at 0x0 &&
 		notified_at "$(printf %#x $(($(blockdev --getsize64 "/dev/$DISK") - PAGE)))"
@@ -49,7 +49,7 @@ machine_check_is_repaired() {
 		clear_bad_blocks "$DISK" && dax_read "/dev/$DISK" 5 && ! frame_poisoned $failed $good
 }
 
-# There are struct pages between the info block and the data, in place of zeroes.
+# Between the info block and the data there are struct pages, and not only zeroes.
 page_map_is_there() {
 	as_raw "$NS" fails_with differ cmp_zeroes 8192 $((START - $(ns_get "$NS" resource) - 8192))
 }

@@ -1,14 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Namespaces with an unusual or wrong info block: daxmf_pmem does the same as nd_pmem.
+# For namespaces with an unusual or wrong info block, daxmf_pmem does the same as nd_pmem.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# make_blocks CHANGES... -- for each argument, make a file with a changed copy of the info block in
-# $TMP/good. CHANGES are FIELD=VALUE, separated by commas. The checksum is right, unless CHANGES set
-# it.
+# make_blocks CHANGES... -- for each argument, make the file $TMP/CHANGES with a changed copy of the
+# info block in $TMP/good. CHANGES are FIELD=VALUE, separated by commas. The checksum is right,
+# unless CHANGES set it.
 make_blocks() {
 	python3 - "$TMP" "$@" <<-'END'
 		import struct, sys
@@ -60,7 +60,7 @@ report() {
 	fi
 }
 
-# found CHANGES -- bind DRIVER to the namespace with this info block, and report.
+# found CHANGES -- bind DRIVER to the namespace with this info block, and call report.
 found() {
 	local device
 
@@ -68,15 +68,16 @@ found() {
 	# The first probe makes a pfn device of the namespace. The second one probes that device.
 	echo "$NS" >"$ND/drivers/$DRIVER/bind"
 	device=$(ns_device "$NS")
-	# The bus adds it asynchronously. Autoprobe is off, so that no other driver binds it.
+	# The bus adds this device asynchronously. Autoprobe is off, so that no other driver binds
+	# it.
 	[ "$device" = "$NS" ] || { wait_for test -e "$ND/devices/$device" &&
 		echo "$device" >"$ND/drivers/$DRIVER/bind"; }
 	echo 1 >$ND/drivers_autoprobe
 	report
 }
 
-# claimed CHANGES -- bind DRIVER to the pfn device, which was made before the info block changed,
-# and report.
+# claimed CHANGES -- bind DRIVER to the pfn device, which was made before the change of the info
+# block, and call report.
 claimed() {
 	ns_unbind "$NS"
 	put_block "$1" || return
@@ -84,8 +85,8 @@ claimed() {
 	report
 }
 
-# changed ATTRIBUTE VALUE -- set an attribute of the pfn device that contradicts the info block, and
-# report.
+# changed ATTRIBUTE VALUE -- set an attribute of the pfn device to a value that contradicts the info
+# block, bind DRIVER, and call report.
 changed() {
 	local was
 
@@ -96,8 +97,8 @@ changed() {
 	echo "$was" >"$ND/devices/$PFN/$1"
 }
 
-# On a padded namespace nd_pmem offers DAX, which is wrong. daxmf_pmem offers none, and the sample
-# provider refuses the namespace.
+# On a padded namespace nd_pmem offers DAX, which is wrong. daxmf_pmem does not offer DAX, and the
+# sample provider refuses the namespace.
 padded() {
 	! drivers_agree found "$1" || return
 	grep -q "DAX 1" "$TMP/nd_pmem" && sed s/1$/0/ "$TMP/nd_pmem" | diff - "$TMP/daxmf_pmem" &&
@@ -105,7 +106,7 @@ padded() {
 		fails_with "Invalid argument" ns_bind "$NS" rust_dax_provider
 }
 
-# With nd_pmem the kernel warns, and leaves half of the memory mapped. So only daxmf_pmem is tested.
+# Only daxmf_pmem is tested: with nd_pmem the kernel warns, and leaves half of the memory mapped.
 refused() {
 	is found "$1" refused && log_says "daxmf_pmem pfn.*: info block cannot be used: EINVAL"
 }

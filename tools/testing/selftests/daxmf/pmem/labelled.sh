@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Namespaces of an NVDIMM with labels: with an aligned size, and with a size that page frames cannot
-# cover.
+# Namespaces of an NVDIMM with labels: one with an aligned size, and one whose size page frames
+# cannot cover.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -18,7 +18,7 @@ holder_is_notified() {
 	return $status
 }
 
-# The disk is the same as with nd_pmem. One log line has the reason why it has no DAX.
+# The disk is the same as with nd_pmem. One line in the log says why the disk has no DAX.
 one_page() {
 	local status=0
 
@@ -31,8 +31,8 @@ one_page() {
 	return $status
 }
 
-# says_only PATTERN -- the driver logged one line about NS, which matches. The kernel's own line is
-# ignored.
+# says_only PATTERN -- check that the driver has logged one line about NS, and that this line
+# matches. A line of the kernel's nvdimm core about the region is ignored.
 says_only() {
 	log_since | grep "^daxmf_pmem $NS: " | grep -v "region.* read-" | sort -u >"$TMP/lines"
 	cat "$TMP/lines"

@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# udev loads daxmf_pmem if nd_pmem is blacklisted. With our modprobe configuration, modprobe loads
-# it instead of nd_pmem. Without the daxmf_pmem module, nd_pmem is loaded.
+# udev loads daxmf_pmem if nd_pmem is blacklisted. With our configuration of modprobe, modprobe
+# loads daxmf_pmem instead of nd_pmem. If the module daxmf_pmem does not exist, modprobe loads
+# nd_pmem.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -14,12 +15,13 @@ CONF=/etc/modprobe.d/daxmf_pmem.conf
 configure() {
 	sed 's/modprobe\.blacklist=[^ ]*//' /proc/cmdline >"$TMP/cmdline"
 	mountpoint -q /proc/cmdline || mount --bind "$TMP/cmdline" /proc/cmdline || return
-	# Changes the time of the folder, which udev checks.
+	# This changes the time of the folder, which udev checks.
 	rm -f $CONF
 	cp "$1" $CONF && udevadm control --reload
 }
 
-# loads DRIVER -- udev loads it when devices appear, and it binds every namespace with a size.
+# loads DRIVER -- check that udev loads the driver when devices appear, and that the driver binds
+# every namespace with a size.
 loads() {
 	local ns
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# XFS with its log and its realtime section on other namespaces: a failure in one of them has the
-# same result as with nd_pmem.
+# XFS has its log and its realtime section on other namespaces. A failure in one of these namespaces
+# has the same result as with nd_pmem.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -21,8 +21,8 @@ xfs() {
 	mount -o "dax=always,logdev=$log,rtdev=$rt" "$data" $MNT
 }
 
-# fails_in NAME NS -- print what the kernel logs for a failure there, and whether the filesystem
-# still works.
+# fails_in NAME NS -- print what the kernel logs for a failure in the namespace, and whether the
+# filesystem still works. NAME is the name of the section in the output.
 fails_in() {
 	local status=0 mark="failure in $1 $RANDOM"
 
@@ -45,7 +45,7 @@ LOG=$NS
 require_ns nvdimm
 RT=$NS
 require_ns memmap
-# The NVDIMM has DAX with nd_pmem as fsdax only.
+# With nd_pmem an NVDIMM has DAX only if its namespace is fsdax.
 on_exit make_raw "$RT"
 require make_fsdax "$RT" pmem
 check "failures in the log and in the realtime section" \

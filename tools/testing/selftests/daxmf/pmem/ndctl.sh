@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# ndctl creates, lists and destroys namespaces of every mode. It prints the same with both drivers.
+# ndctl creates, lists and destroys namespaces of every mode, and prints the same with both drivers.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# only_driver -- load DRIVER, and unload the other driver, so that ndctl finds one only.
+# only_driver -- load DRIVER, and unload the other driver, so that ndctl finds only DRIVER.
 only_driver() {
 	local other
 

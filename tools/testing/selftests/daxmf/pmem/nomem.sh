@@ -1,15 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The allocation of a page map fails: a raw namespace becomes a disk without DAX, and an fsdax one
-# is refused.
+# The allocation of a page map fails: a raw namespace becomes a disk without DAX, and the driver
+# refuses an fsdax namespace.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
 FAULTS=/sys/kernel/debug/failslab
 
-# fail_in FUNCTION -- fail all allocations in the function, for processes that set make-it-fail.
+# fail_in FUNCTION -- make all allocations in the function fail, for processes that set
+# make-it-fail.
 fail_in() {
 	local start end
 
@@ -40,7 +41,7 @@ fsdax() {
 	fails_with "Cannot allocate memory" bind_short && fails_with "has no disk" ns_disk "$NS"
 }
 
-# has_dax -- bind while allocations succeed: the disk has DAX.
+# has_dax -- bind while allocations succeed, and check that the disk has DAX.
 has_dax() {
 	ns_unbind "$NS"
 	ns_bind "$NS" && is cat "/sys/block/$(ns_disk "$NS")/queue/dax" 1

@@ -59,12 +59,12 @@ partition() {
 	sfdisk -q --delete "/dev/$DISK"
 }
 
-# The attributes of the disk, and I/O on bad sectors.
 disk() {
 	print_attributes && bad_sectors
 }
 
-# aligned_disk ALIGN -- the first ALIGN bytes of the namespace are not part of the disk.
+# aligned_disk ALIGN -- check an fsdax namespace with this alignment. The first ALIGN bytes of the
+# namespace are not part of the disk.
 aligned_disk() {
 	make_fsdax "$NS" pmem "$1" && drivers_agree_on_disk print_attributes &&
 		is cat "/sys/block/$DISK/size" $((($(ns_get "$NS" size) - $1) / 512))

@@ -1,16 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A namespace is removed while a page fault is preempted: the fault has its frame, but has not yet
-# entered it into the file's mapping. If the removal does not wait, the fault enters a page that is
-# gone, and the kernel crashes.
+# A namespace is removed while a page fault is preempted. The fault has its page frame, but has not
+# yet entered the frame into the file's mapping. If the removal does not wait, the fault enters a
+# frame that is gone, and the kernel crashes.
 #
-#   RUNTIME=SECONDS	how long to repeat it [4 rounds]
+#   RUNTIME=SECONDS	how long to repeat the removal [4 rounds]
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# Not every round hits the moment.
+# Not every round removes the namespace at the right moment, so there are several rounds.
 ROUNDS=${RUNTIME:+1000000}
 ROUNDS=${ROUNDS:-4}
 # How long a fault is held, in seconds.
@@ -26,10 +26,10 @@ remove_event() {
 	echo >$TRACING/kprobe_events
 }
 
-# hold_fault FILE -- a process with the lowest priority touches the pages of the file. The kprobe in
-# its first page fault wakes this process, which runs on the same processor and then spins for HELD
-# seconds, so that the fault does not continue. The file held exists meanwhile. The first process
-# has ended when this one ends.
+# hold_fault FILE -- hold a page fault of the file. A child with the lowest priority touches the
+# pages. The kprobe in its first page fault wakes the parent, which runs on the same processor. The
+# parent spins for HELD seconds, so that the fault does not continue. The file "held" exists
+# meanwhile. The parent kills the child at the end.
 hold_fault() {
 	python3 - "$1" "$TMP" "$(cat $TRACING/events/kprobes/daxmf_frame/id)" $HELD <<-END
 		import ctypes, mmap, os, select, signal, struct, sys, time
@@ -81,7 +81,7 @@ round() {
 	hold_fault $MNT/file &
 	holder=$!
 	wait_for test -e "$TMP/held" && taskset 2 bash -c "echo $NS >$ND/drivers/$DRIVER/unbind" || return
-	# The removal waited for the fault.
+	# If the file is gone, the removal has waited for the fault.
 	[ -e "$TMP/held" ] || WAITED=$((WAITED + 1))
 	wait $holder && unmount
 }
@@ -104,6 +104,6 @@ begin 1
 require_ns memmap
 require make_event
 
-check "page faults that are preempted" \
+check "a removal waits for a preempted page fault" \
 	with_undo rounds
 finish

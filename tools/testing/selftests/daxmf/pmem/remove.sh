@@ -7,15 +7,16 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# mounted [OPTION...] -- make and mount XFS with one allocation group, see chain/remove, and write a
-# file.
+# mounted [OPTION...] -- make and mount XFS, and write a file. XFS has one allocation group, see
+# chain/remove.
 mounted() {
 	ns_bind "$NS" && DISK=$(ns_disk "$NS") || return
 	make_xfs --unsupported -d agcount=1 "/dev/$DISK" && mkdir -p $MNT && mount "$@" "/dev/$DISK" $MNT &&
 		on_exit unmount && fill $MNT/file 16 && cp $MNT/file "$TMP/file"
 }
 
-# busy -- write to the filesystem and read from the disk until that fails.
+# busy -- start processes that write to the filesystem and read from the disk until an error; sets
+# WRITER and READER.
 busy() {
 	while dd if=/dev/zero of=$MNT/busy bs=64K count=64 oflag=direct status=none; do :; done 2>/dev/null &
 	WRITER=$!
@@ -39,8 +40,9 @@ without_dax() {
 	mounted && busy && ns_unbind "$NS" && survives
 }
 
-# keep FILE -- a process maps the first page, and keeps the second one in a pipe until the file
-# release exists. It writes to the first page at its start, and when the file write exists.
+# keep FILE -- start a process that maps the first page of the file, and keeps the second page in a
+# pipe until the file "release" exists. The process writes to the first page at its start, and again
+# when the file "write" exists. Sets KEEPER.
 keep() {
 	rm -f "$TMP"/{kept,write,release}
 	python3 - "$1" "$TMP" <<-END &

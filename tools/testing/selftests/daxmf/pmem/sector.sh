@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Errors that the platform recorded reach the block translation table of a sector namespace.
+# The block translation table of a sector namespace gets the errors that the platform has recorded.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"

@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Errors found on a disk with two volumes: mendfs is notified always, XFS with the policy "always".
+# Errors are found on a disk with two volumes. mendfs is always notified, XFS only with the policy
+# "always".
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -11,8 +12,8 @@ OTHER=$MNT.xfs
 FIRST=16
 SECOND=300
 
-# found START FILE PAGE -- add the page of a file to the bad blocks. The file is on the volume that
-# starts at START.
+# found START FILE PAGE -- add a page of a file to the bad blocks. START is the start of the file's
+# volume on the disk.
 found() {
 	echo $(($1 * 2048 + $(file_sector "$2" "$3"))) 8 >"/sys/block/$A/badblocks"
 }

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# The offset of a failure follows the current table, also after earlier failures in other places.
+# daxmf_stack computes the offset of a failure from the current table, also after failures with an
+# earlier table.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# notified_at PAGE OFFSET... -- the page of A fails, and the holder of the mapped device is notified
-# of exactly these offsets of the device.
+# notified_at PAGE OFFSET... -- make the page of A fail, and check that the holder of the mapped
+# device is notified of exactly these offsets in the mapped device.
 notified_at() {
 	local mark=layout.$RANDOM before offset page=$1
 

@@ -11,7 +11,8 @@ LEVELS=64
 # device-mapper holds one for each level.
 [ "${KERNEL:-stock}" = stock ] || LEVELS=6
 
-# make_levels -- linear devices on top of each other, the lowest one on A; sets TOP, of 400 MiB.
+# make_levels -- map linear devices of 400 MiB on top of each other, the lowest device on A; sets
+# TOP.
 make_levels() {
 	local i below=/dev/$A from=$((16 * 2048))
 
@@ -43,7 +44,7 @@ held() {
 	hold "$TOP" && on_exit release
 }
 
-# all_counted COUNT -- each level delivered COUNT failures.
+# all_counted COUNT -- check that each level has delivered COUNT failures.
 all_counted() {
 	local folder levels=0
 
@@ -66,14 +67,14 @@ owners() {
 	attach_top && dm_owners_signalled corrupt-pfn
 }
 
-# The removal is one range, the whole device.
+# The removal of the disk is notified as one range, the whole upper device.
 removed() {
 	attach_top && held && log_mark levels && ns_unbind "$NS" &&
 		log_says "memory failure at offset 0x0 length 0x19000000 flags 0x80" levels &&
 		is notified 1 && all_counted 1
 }
 
-# One level too many is refused, and the others still work.
+# One level too many cannot be attached, and the other levels still work.
 one_more() {
 	attach_top && map more <<<"$(linear 0 100 "$TOP" 0)" && log_mark levels &&
 		fails_with "$DM above $TOP" daxmf stack attach "$DM" &&

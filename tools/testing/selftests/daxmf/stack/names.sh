@@ -20,7 +20,7 @@ attach_dm() {
 	daxmf stack attach "$DM" && on_exit daxmf stack detach --all
 }
 
-# notified_once -- a page of A fails, and the holder of DM is notified once.
+# notified_once -- make a page of A fail, and check that the holder of DM is notified once.
 notified_once() {
 	hold "$DM" && on_exit release && poison $((START + (100 << 20))) && is notified 1
 }
@@ -40,7 +40,7 @@ new_volume() {
 		notified_once
 }
 
-# The same with mkdir: the folder in configfs belongs to the old volume, and is stale.
+# The same without "daxmf stack": the folder in configfs belongs to the old volume, and is stale.
 new_volume_by_hand() {
 	volume_to_remove && attach "$A" "$DM" && dmsetup remove one && settle &&
 		map two <<<"$(linear 0 200 "$A" 16)" || return
@@ -59,15 +59,16 @@ new_disk() {
 		map new <<<"$(linear 0 200 "$A" 16)" && attach_dm && is_state attached && notified_once
 }
 
-# The volume's table is loaded with the new disk, after a table without the old disk of the same
-# name.
+# A disk is unbound and bound again. The table of the volume on the old disk is replaced, first by a
+# table without a disk, then by a table with the new disk, which has the same name.
 new_disk_below() {
 	map old <<<"$(linear 0 100 "$A" 16)" && attach_dm && bind_again &&
 		reload old <<<"0 $((100 * 2048)) error" && reload old <<<"$(linear 0 100 "$A" 16)" &&
 		is_state stale && attach_dm && is_state attached && notified_once
 }
 
-# A file with the name of a device, and a device node with the name of another device.
+# A path names the device of its node: a file that has only the name of a device is refused, and a
+# node with another name is accepted.
 by_path() {
 	map one <<<"$(linear 0 100 "$A" 16)" && touch "$TMP/$DM" &&
 		fails_with "not a block device" daxmf stack attach "$TMP/$DM" &&
@@ -117,7 +118,7 @@ require modprobe daxmf_stack
 
 check "another volume gets the name of an attached one" \
 	with_undo new_volume
-check "the same, attached by hand" \
+check "another volume gets the name of a volume that mkdir attached" \
 	with_undo new_volume_by_hand
 check "a disk that was bound again can have another volume" \
 	with_undo new_disk

@@ -45,13 +45,14 @@ suspended() {
 	return $status
 }
 
-# notified_once ADDRESS FOLDER... -- the holder of DM is notified once, and these folders count it.
+# notified_once ADDRESS FOLDER... -- make the frame fail. Check that the holder of DM is notified
+# once, and that the counters in these folders count one failure.
 notified_once() {
 	hold "$DM" && on_exit release && poison "$1" && is notified 1 && shift &&
 		is_counted "$@"
 }
 
-# is_counted FOLDER... -- each folder counts one failure, delivered.
+# is_counted FOLDER... -- check that each folder counts one delivered failure.
 is_counted() {
 	local folder
 
@@ -69,7 +70,7 @@ shortcut() {
 		notified_once $((START + (100 << 20))) "$A" "$A/$low" "$low" "$low/$DM" "$A/$DM"
 }
 
-# On two devices side by side, one of which maps the failed page.
+# A device is on two devices side by side. One of these maps the failed page.
 side_by_side() {
 	local left right
 

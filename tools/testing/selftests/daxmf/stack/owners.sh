@@ -55,7 +55,6 @@ listed() {
 	printf '}'
 }
 
-# The driver of the disk is nd_pmem.
 on_nd_pmem() {
 	local A
 

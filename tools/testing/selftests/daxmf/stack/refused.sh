@@ -6,7 +6,8 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# refused WHY LOWER UPPER -- the kernel refuses to attach UPPER above LOWER, and logs WHY.
+# refused WHY LOWER UPPER -- check that the kernel refuses to attach UPPER above LOWER, and logs
+# WHY.
 refused() {
 	local mark="attach $RANDOM" why=$1
 
@@ -17,7 +18,7 @@ refused() {
 	log_says "^daxmf_stack: .*\"$3\" cannot be attached above .*\"$2\": $why\$" "$mark"
 }
 
-# refused_below WHY LOWER -- the kernel refuses LOWER itself, and logs WHY.
+# refused_below WHY LOWER -- check that the kernel refuses LOWER as a lower device, and logs WHY.
 refused_below() {
 	local mark="attach $RANDOM"
 

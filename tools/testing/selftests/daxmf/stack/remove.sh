@@ -7,9 +7,8 @@
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
 
-# notified_of_removal NS OFFSET LENGTH -- the disk is removed, and the holder of DM gets one
-# notification, of this range. The driver of a disk in use can be unbound, as a device can be
-# pulled.
+# notified_of_removal NS OFFSET LENGTH -- remove the disk, and check that the holder of DM gets one
+# notification, of this range. The driver of a disk can be unbound while the disk is in use.
 notified_of_removal() {
 	local mark=remove.$RANDOM before
 
@@ -38,7 +37,8 @@ in_pieces() {
 		on_exit daxmf stack detach --all && held && notified_of_removal "$NS" 0x0 0xfa00000
 }
 
-# There is a level in between. After the first removal the rest of the device keeps its offsets.
+# There is a level between the disks and the holder. After the removal of the first disk, the
+# offsets of the ranges on the other disk stay the same.
 one_after_the_other() {
 	ns_bind "$NS" && map two <<-EOF && map top <<<"$(linear 0 340 "$DM" 10)" || return
 		$(linear 0 100 "$A" 64)
@@ -50,7 +50,8 @@ one_after_the_other() {
 		notified_of_removals "$NS" "$BACK"
 }
 
-# notified_of_removals FIRST SECOND -- the removal of each disk causes notifications of two ranges.
+# notified_of_removals FIRST SECOND -- remove both disks, and check that each removal causes
+# notifications of two ranges.
 notified_of_removals() {
 	local mark=removals.$RANDOM
 

@@ -15,8 +15,8 @@ ROUNDS=6
 [ "${KERNEL:-stock}" = stock ] || IN_A_ROW=300 MEANWHILE=1 ROUNDS=2
 CASES=4
 
-# has_ended ROUND COUNT -- after COUNT rounds, or after the case's share of RUNTIME. A case sets
-# START.
+# has_ended ROUND COUNT -- check whether a case has run COUNT rounds; with RUNTIME, whether its
+# share of RUNTIME is over. A case sets START.
 has_ended() {
 	if [ -n "${RUNTIME-}" ]; then
 		[ $((SECONDS - START)) -ge $((RUNTIME / CASES)) ]
@@ -33,12 +33,13 @@ page_of() {
 		printf '%#x' $(((address + (100 << 20)) / PAGE))
 }
 
-# fail_page NUMBER -- ignores the result, which the counters have.
+# fail_page NUMBER -- make the page frame fail. Ignore the result, because the counters count it.
 fail_page() {
 	echo "$1" >/sys/kernel/debug/hwpoison/corrupt-pfn || true
 } 2>/dev/null
 
-# failures DISK COUNT -- fail the same page again and again; sets FAILURES to the number of times.
+# failures DISK COUNT -- make the same page fail again and again; sets FAILURES, the number of
+# failures.
 failures() {
 	local page
 
@@ -49,7 +50,7 @@ failures() {
 	done
 }
 
-# failures_while FILE DISK -- fail a page while the file exists; print how often.
+# failures_while FILE DISK -- make a page fail while the file exists; print the number of failures.
 failures_while() {
 	local page count
 
@@ -70,24 +71,25 @@ in_a_row() {
 		is stack_counters "$A/$DM" "$FAILURES $FAILURES 0 0"
 }
 
-# all_counted DISK COUNT BEFORE -- every failure was delivered or declined.
+# all_counted DISK COUNT BEFORE -- check that COUNT failures were received since BEFORE, and that
+# each of them was delivered or declined.
 all_counted() {
 	local -a was now
 
 	read -ra was <<<"$3"
 	read -ra now <<<"$(counters "$1")"
 	echo "$1: received, delivered, declined, failed: ${was[*]}, then ${now[*]}"
-	[ $((now[0] - was[0])) = "$2" ] || fail "not all were received" || return
+	[ $((now[0] - was[0])) = "$2" ] || fail "not all failures were received" || return
 	[ $((now[1] + now[2] - was[1] - was[2])) = "$2" ] || fail "some failed"
 }
 
-# some_delivered DISK BEFORE -- at least one failure was delivered.
+# some_delivered DISK BEFORE -- check that at least one failure was delivered since BEFORE.
 some_delivered() {
 	local -a was now
 
 	read -ra was <<<"$2"
 	read -ra now <<<"$(counters "$1")"
-	[ "${now[1]}" -gt "${was[1]}" ] || fail "none was delivered"
+	[ "${now[1]}" -gt "${was[1]}" ] || fail "no failure was delivered"
 }
 
 # meanwhile COMMAND... -- run the command several times while a page of A fails, and check that all

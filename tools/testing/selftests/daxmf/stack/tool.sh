@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Two programs attach and detach at the same time, as udev does.
+# Two programs attach and detach at the same time, as programs of udev do.
 
 # shellcheck source=../lib.sh
 . "$(dirname "$0")/../lib.sh"
@@ -19,8 +19,8 @@ attach_and_detach() {
 	done
 }
 
-# One program detaches its volume, the last one that it finds above the disk, while the other
-# program attaches another one there.
+# One program detaches its volume, the last volume that it finds above the disk, and removes the
+# folder of the disk. At the same time the other program attaches its volume to this disk.
 at_the_same_time() {
 	map one <<<"$(linear 0 100 "$A" 16)" && map two <<<"$(linear 0 100 "$A" 200)" &&
 		on_exit daxmf stack detach --all && in_parallel attach_and_detach one two
