@@ -21,8 +21,11 @@ vm='' monitor=''
 cpu=() disk=''
 # The limit of each wait, in seconds.
 LIMIT=900
-# An emulated processor is too slow for systemd's own limits.
-systemd_limits="systemd.default_device_timeout_sec=$LIMIT systemd.default_timeout_start_sec=$LIMIT"
+# An emulated processor is too slow for systemd's own limits, and needs seconds to start a unit. The
+# machine does without a login and without the search for snapshots of ext4.
+systemd_parameters=(
+	"systemd.default_device_timeout_sec=$LIMIT" "systemd.default_timeout_start_sec=$LIMIT"
+	systemd.mask=getty.target systemd.mask=e2scrub_reap.service)
 
 finish()
 {
@@ -48,7 +51,7 @@ boot()
 		-object "memory-backend-file,id=nvdimm,share=on,align=2M,mem-path=$host/nvdimm,size=512M" \
 		-device nvdimm,memdev=nvdimm,id=dimm0 \
 		-kernel "$disk/vmlinuz" -initrd "$disk/initrd.img" \
-		-append "root=/dev/vda console=ttyS0 ${cpu_parameters[*]} $systemd_limits" \
+		-append "root=/dev/vda console=ttyS0 ${cpu_parameters[*]} ${systemd_parameters[*]}" \
 		<"$host/monitor" >"$host/qemu" 2>&1 &
 	vm=$!
 	set +m

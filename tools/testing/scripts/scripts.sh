@@ -289,8 +289,18 @@ never_run()
 	END
 }
 
+settings_list_tests()
+{
+	local settings name
+	for settings in "$top"/tools/testing/selftests/daxmf/*/settings; do
+		for name in $(sed -nE 's/^(first|debug|soak|long)=//p' "$settings"); do
+			[ -f "${settings%/*}/$name.sh" ] || { echo "$settings: no test '$name'"; return 1; }
+		done
+	done
+}
+
 ktap_print_header
-ktap_set_plan 25
+ktap_set_plan 26
 check "a machine that is not amd64" fails_with "only amd64 kernels" setarch i686 "$top/scripts/root"
 check "a cache entry whose builder fails leaves no files" builder_fails
 check "a cache entry whose builder is stopped leaves no files" builder_is_stopped
@@ -317,6 +327,7 @@ check "the suite and the compilers of a release" suites
 check "wrong values of KERNEL" no_kernel
 check "a second build in a folder waits" second_build_waits
 check "wrong names of tests" wrong_tests
+check "the settings of each group list tests that exist" settings_list_tests
 check "a test that passes" passes
 check "a test with a case that fails" case_fails
 check "a test without a plan" no_plan
