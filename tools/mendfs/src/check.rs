@@ -68,7 +68,10 @@ pub fn check(media: &dyn Media, now: Time) -> Result<Checked, String> {
             break;
         }
         if round == MAX_ROUNDS {
-            report.add_unrepairable("filesystem", "the repair does not end, because each round finds new damage");
+            report.add_unrepairable(
+                "filesystem",
+                "the repair does not end, because each round finds new damage",
+            );
             break;
         }
     }

@@ -97,7 +97,7 @@ impl MountedFs {
             Err(Errno::EINVAL | Errno::ENOSPC) => {
                 Err("the size of the filesystem or of its device has changed: try again".into())
             }
-            Err(Errno::ENOTTY) => Err("the module mendfs is too old, it cannot grow a filesystem".into()),
+            Err(Errno::ENOTTY) => Err("the module mendfs is too old to grow a filesystem".into()),
             Err(error) => Err(error.into()),
         }
     }

@@ -293,9 +293,9 @@ settings_list_tests()
 {
 	local settings name
 	for settings in "$top"/tools/testing/selftests/daxmf/*/settings; do
-		for name in $(sed -nE 's/^(first|debug|soak|long)=//p' "$settings"); do
+		while read -r name; do
 			[ -f "${settings%/*}/$name.sh" ] || { echo "$settings: no test '$name'"; return 1; }
-		done
+		done < <(sed -nE 's/^(first|debug|soak|long)=//p' "$settings" | tr ' ' '\n')
 	done
 }
 
