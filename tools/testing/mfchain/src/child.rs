@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The parent's end of an owner process.
+//! A process that maps a page, as its parent sees it.
 
 use std::env::current_exe;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command as Process, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command as Program, Stdio};
 
-use crate::owner::Command;
+use crate::process::Command;
 use crate::report::{Report, REPORT_LEN};
 use crate::spec::Spec;
 
-/// The answer of an owner to a command.
+/// The answer of a process to a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The owner sent this report.
+    /// The process sent this report.
     Report(Report),
-    /// The owner ended without a report. The number is that of the signal that killed it, or 0.
+    /// The process ended without a report. The number is that of the signal that killed it, or 0.
     Died(i32),
 }
 
-/// A running owner, killed if it is dropped early.
-pub struct Owner {
+/// A running process that maps a page, killed if it is dropped early.
+pub struct Process {
     /// What it maps.
     pub spec: Spec,
     /// Virtual address of the page in its address space.
@@ -33,26 +33,26 @@ pub struct Owner {
     reports: ChildStdout,
 }
 
-impl Owner {
-    /// Starts an owner and waits until it has mapped its page.
+impl Process {
+    /// Starts a process and waits until it has mapped its page.
     ///
     /// # Errors
     ///
     /// Fails if the process cannot be started, or if it cannot map its page. In the second case,
-    /// the message has the owner's answer.
+    /// the message has the process's answer.
     pub fn start(spec: Spec) -> Result<Self, String> {
         let mut child =
-            Process::new(current_exe().map_err(|e| format!("cannot find this program: {e}"))?)
-                .arg("owner")
+            Program::new(current_exe().map_err(|e| format!("cannot find this program: {e}"))?)
+                .arg("process")
                 .arg(spec.to_string())
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()
-                .map_err(|e| format!("cannot start an owner: {e}"))?;
+                .map_err(|e| format!("cannot start a process: {e}"))?;
         let (Some(commands), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err("an owner has no pipes".into());
+            return Err("a process has no pipes".into());
         };
-        let mut owner = Self {
+        let mut process = Self {
             spec,
             vaddr: 0,
             phys: 0,
@@ -60,15 +60,15 @@ impl Owner {
             commands,
             reports,
         };
-        match owner.answer() {
+        match process.answer() {
             Answer::Report(Report::Ready { vaddr, phys }) => {
-                owner.vaddr = vaddr;
-                owner.phys = phys;
-                Ok(owner)
+                process.vaddr = vaddr;
+                process.phys = phys;
+                Ok(process)
             }
             other => Err(format!(
                 "{}: {}",
-                owner.spec.file.display(),
+                process.spec.file.display(),
                 describe(other)
             )),
         }
@@ -81,10 +81,10 @@ impl Owner {
 
     /// Sends a command and waits for the answer.
     ///
-    /// An owner that was signalled in the meantime answers with the signal. No signal is missed,
-    /// because the kernel delivers a pending signal before the owner can read the command.
+    /// A process that was signalled in the meantime answers with the signal. No signal is missed,
+    /// because the kernel delivers a pending signal before the process can read the command.
     pub fn request(&mut self, command: Command) -> Answer {
-        // The write fails if the owner has exited. Its last report is still in the pipe.
+        // The write fails if the process has exited. Its last report is still in the pipe.
         let _ = self.commands.write_all(&[command as u8]);
         self.answer()
     }
@@ -102,7 +102,7 @@ impl Owner {
     }
 }
 
-impl Drop for Owner {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();

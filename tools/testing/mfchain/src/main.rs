@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Injects one memory failure and checks which signal each owner of the page receives.
+//! Injects one memory failure and checks which signal each process with the page receives.
 //!
-//! `mfchain run --source mce /mnt/a /mnt/b,offset=64K /mnt/c,quiet` starts one process, an owner,
-//! for each file. The owner maps and touches the page. `mfchain` injects a failure into the page of
-//! the first owner, waits until the kernel has handled it, and prints the signal of each owner. The
-//! exit code is 0 if each owner got exactly the expected signal, 1 if not, and 2 if the run was not
+//! `mfchain run --source mce /mnt/a /mnt/b,offset=64K /mnt/c,quiet` starts one process for each
+//! file. The process maps and touches the page. `mfchain` injects a failure into the page of
+//! the first process, waits until the kernel has handled it, and prints the signal of each process. The
+//! exit code is 0 if each process got exactly the expected signal, 1 if not, and 2 if the run was not
 //! possible.
 
 use std::convert::Infallible;
@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 mod child;
 mod device;
 mod errors;
-mod owner;
+mod process;
 mod report;
 mod source;
 mod spec;
@@ -27,10 +27,10 @@ mod trace;
 mod verdict;
 mod watch;
 
-use child::{describe, Answer, Owner};
+use child::{describe, Answer, Process};
 use device::{Device, Filesystem};
 use errors::Listener;
-use owner::Command;
+use process::Command;
 use report::Report;
 use source::{KernelLog, Source};
 use spec::{parse_bytes, Expect, Spec, PAGE_SIZE};
@@ -47,7 +47,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Action {
-    /// Start the owners, inject a failure into the page of the first one, and check the signals.
+    /// Start the processes, inject a failure into the page of the first one, and check the signals.
     Run {
         /// The source of the failure.
         #[arg(long, value_enum)]
@@ -58,12 +58,12 @@ enum Action {
         /// How long to wait for the kernel, in seconds.
         #[arg(long, default_value_t = 60)]
         timeout: u64,
-        /// A sysfs attribute that must be notified (`POLLPRI`), such as a disk's `badblocks`.
+        /// A sysfs attribute that must be signalled (`POLLPRI`), such as a disk's `badblocks`.
         #[arg(long)]
         watch: Option<PathBuf>,
         /// `FILE[,offset=N][,length=N][,lsb=N][,private][,write][,late][,quiet]`.
         #[arg(required = true)]
-        owners: Vec<Spec>,
+        processes: Vec<Spec>,
     },
     /// Print the physical address of a page of a file.
     Phys {
@@ -76,7 +76,7 @@ enum Action {
     /// Touch a page of a file; exits 1 and says why if that fails.
     Touch {
         /// `FILE[,offset=N][,length=N][,private][,write]`.
-        owner: Spec,
+        process: Spec,
     },
     /// Print the errors that the filesystem reports to fanotify (`FAN_FS_ERROR`), until killed.
     /// The first line is `listening`.
@@ -84,54 +84,54 @@ enum Action {
         /// Mount point of the filesystem.
         path: PathBuf,
     },
-    /// Run as an owner. `run` starts this.
+    /// Map the page of a file, and wait for a signal. `run` starts this.
     #[command(hide = true)]
-    Owner {
+    Process {
         /// What to map.
         spec: Spec,
     },
 }
 
-/// Checks that an owner maps the failed page if and only if it expects a signal.
+/// Checks that a process maps the failed page if and only if it expects a signal.
 ///
 /// # Errors
 ///
-/// Names the first owner that does not.
-fn check_pages(owners: &[Owner], phys: u64) -> Result<(), String> {
-    for owner in owners {
-        if (owner.phys == phys) != (owner.spec.expect == Expect::Signal) {
+/// Names the first process that does not.
+fn check_pages(processes: &[Process], phys: u64) -> Result<(), String> {
+    for process in processes {
+        if (process.phys == phys) != (process.spec.expect == Expect::Signal) {
             return Err(format!(
                 "{}, offset {:#x} is at {:#x}, the failure at {phys:#x}",
-                owner.spec.file.display(),
-                owner.spec.offset,
-                owner.phys
+                process.spec.file.display(),
+                process.spec.offset,
+                process.phys
             ));
         }
     }
     Ok(())
 }
 
-/// Ends an owner, and returns its answer. A late owner touches its page first.
-fn finish(owner: &mut Owner) -> Answer {
-    if owner.spec.late {
-        let answer = owner.request(Command::Touch);
+/// Ends a process, and returns its answer. A late process touches its page first.
+fn finish(process: &mut Process) -> Answer {
+    if process.spec.late {
+        let answer = process.request(Command::Touch);
         if answer != Answer::Report(Report::Quiet) {
             return answer;
         }
     }
-    owner.request(Command::Finish)
+    process.request(Command::Finish)
 }
 
 fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, String> {
     let filesystem = Filesystem::of_file(&specs[0].file)?;
-    let mut owners = specs
+    let mut processes = specs
         .into_iter()
-        .map(Owner::start)
+        .map(Process::start)
         .collect::<Result<Vec<_>, _>>()?;
-    let phys = owners[0].phys;
+    let phys = processes[0].phys;
     let device = Device::at(phys)?;
     if source != Source::Unbind {
-        check_pages(&owners, phys)?;
+        check_pages(&processes, phys)?;
     }
     let mut log = KernelLog::open().map_err(|e| format!("/dev/kmsg: {e}"))?;
 
@@ -139,10 +139,10 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
         Source::Mce => MceTrace::start().ok(),
         _ => None,
     };
-    let requested_ns = owner::monotonic_ns();
+    let requested_ns = process::monotonic_ns();
     let mut poisoner = None;
     if source == Source::Madvise {
-        poisoner = Some(owners[0].request(Command::Poison));
+        poisoner = Some(processes[0].request(Command::Poison));
     }
     source::inject(source, phys, &device)?;
     let recovery = match source {
@@ -154,15 +154,15 @@ fn run(source: Source, timeout: Duration, specs: Vec<Spec>) -> Result<Verdict, S
         .unwrap_or(requested_ns);
 
     let mut outcomes = Vec::new();
-    for owner in &mut owners {
-        // The owner that called madvise() has already answered.
+    for process in &mut processes {
+        // The process that called madvise() has already answered.
         let poisoned = poisoner.take();
         outcomes.push(Outcome {
-            spec: owner.spec.clone(),
-            pid: owner.pid(),
-            vaddr: owner.vaddr,
-            due: due(source, owner.spec.late, poisoned.is_some()),
-            answer: poisoned.unwrap_or_else(|| finish(owner)),
+            spec: process.spec.clone(),
+            pid: process.pid(),
+            vaddr: process.vaddr,
+            due: due(source, process.spec.late, poisoned.is_some()),
+            answer: poisoned.unwrap_or_else(|| finish(process)),
         });
     }
     let range = match source {
@@ -200,11 +200,11 @@ fn act(action: Action) -> Result<bool, Box<dyn Error>> {
             recovery,
             timeout,
             watch,
-            owners,
+            processes,
         } => {
             let timeout = Duration::from_secs(timeout);
             let watch = watch.map(|path| (Watch::new(&path), path));
-            let verdict = run(source, timeout, owners)?;
+            let verdict = run(source, timeout, processes)?;
             let mut faults = verdict.faults();
             if let Some((watch, path)) = watch {
                 if !watch
@@ -229,12 +229,12 @@ fn act(action: Action) -> Result<bool, Box<dyn Error>> {
         }
         Action::Phys { file, offset } => {
             let spec = format!("{},offset={offset}", file.display());
-            cli::print(format_args!("{:#x}", Owner::start(spec.parse()?)?.phys))?;
+            cli::print(format_args!("{:#x}", Process::start(spec.parse()?)?.phys))?;
             Ok(true)
         }
-        Action::Touch { owner } => match Owner::start(owner) {
-            Ok(mut owner) => {
-                let answer = owner.request(Command::Touch);
+        Action::Touch { process } => match Process::start(process) {
+            Ok(mut process) => {
+                let answer = process.request(Command::Touch);
                 if answer != Answer::Report(Report::Quiet) {
                     cli::print(describe(answer))?;
                 }
@@ -246,8 +246,8 @@ fn act(action: Action) -> Result<bool, Box<dyn Error>> {
             }
         },
         Action::Errors { path } => match listen(&path)? {},
-        Action::Owner { spec } => {
-            owner::run(&spec)?;
+        Action::Process { spec } => {
+            process::run(&spec)?;
             Ok(true)
         }
     }

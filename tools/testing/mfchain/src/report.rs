@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reports of an owner to the program that started it.
+//! Reports of a process to the program that started it.
 //!
 //! A report is a record of fixed size, written with a single `write(2)`. So a signal handler can
 //! send one, and two reports never mix in the pipe.
@@ -10,7 +10,7 @@ pub const REPORT_LEN: usize = WORDS * 8;
 
 const WORDS: usize = 6;
 
-/// What an owner was doing when it was signalled.
+/// What a process was doing when it was signalled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// Touching the page for the first time.
@@ -36,7 +36,7 @@ impl Phase {
     }
 }
 
-/// The SIGBUS that an owner received.
+/// The SIGBUS that a process received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sigbus {
     /// `si_code`.
@@ -47,23 +47,23 @@ pub struct Sigbus {
     pub lsb: u32,
     /// `CLOCK_MONOTONIC` in nanoseconds, at the start of the handler.
     pub time_ns: u64,
-    /// What the owner was doing.
+    /// What the process was doing.
     pub phase: Phase,
 }
 
-/// One message from an owner.
+/// One message from a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The page is mapped.
     Ready {
-        /// Its address in the owner.
+        /// Its address in the process.
         vaddr: u64,
         /// Its physical address.
         phys: u64,
     },
-    /// The owner received SIGBUS, and has exited.
+    /// The process received SIGBUS, and has exited.
     Signalled(Sigbus),
-    /// The owner executed the command, and received no signal.
+    /// The process executed the command, and received no signal.
     Quiet,
     /// A system call failed with this errno.
     Errno(i32),

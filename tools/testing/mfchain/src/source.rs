@@ -21,7 +21,7 @@ use crate::spec::PAGE_SIZE;
 pub enum Source {
     /// A machine check, injected into the virtual machine from its host by `host-mce`.
     Mce,
-    /// `madvise(MADV_HWPOISON)`, called by the first owner.
+    /// `madvise(MADV_HWPOISON)`, called by the first process.
     Madvise,
     /// The `corrupt-pfn` file of the module hwpoison-inject.
     CorruptPfn,
@@ -33,16 +33,16 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Mce => "machine check (patrol scrub, action optional)",
-            Self::Madvise => "madvise(MADV_HWPOISON) by the first owner",
+            Self::Madvise => "madvise(MADV_HWPOISON) by the first process",
             Self::CorruptPfn => "hwpoison-inject, corrupt-pfn",
             Self::Unbind => "removal of the device",
         })
     }
 }
 
-/// Injects a failure at `phys` from outside the owners.
+/// Injects a failure at `phys` from outside the processes.
 ///
-/// Does nothing for [`Source::Madvise`], because an owner calls `madvise()`.
+/// Does nothing for [`Source::Madvise`], because a process calls `madvise()`.
 pub fn inject(source: Source, phys: u64, device: &Device) -> Result<(), String> {
     match source {
         Source::Madvise => Ok(()),

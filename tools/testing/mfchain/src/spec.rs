@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The description of an owner on the command line: `FILE[,KEY[=VALUE]]...`.
+//! The description of a process on the command line: `FILE[,KEY[=VALUE]]...`.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-/// Size of the page that an owner touches, and the least that it maps, in bytes.
+/// Size of the page that a process touches, and the least that it maps, in bytes.
 pub const PAGE_SIZE: u64 = 4096;
 
-/// What an owner must receive.
+/// What a process must receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expect {
     /// A signal.
     Signal,
-    /// Nothing, because the owner does not map the failed page.
+    /// Nothing, because the process does not map the failed page.
     Nothing,
 }
 
-/// An owner: what it maps, how, and what it must receive.
+/// A process: what it maps, how, and what it must receive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Spec {
     /// The file to map.
@@ -34,7 +34,7 @@ pub struct Spec {
     /// Use the late policy (`PR_MCE_KILL_LATE`): the signal must come when the page is touched
     /// again.
     pub late: bool,
-    /// What the owner must receive.
+    /// What the process must receive.
     pub expect: Expect,
     /// The `si_addr_lsb` that its signal must have.
     pub lsb: u32,

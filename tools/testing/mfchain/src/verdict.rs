@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Checks the signal of each owner, and prints the result.
+//! Checks the signal of each process, and prints the result.
 
 use std::fmt::Write as _;
 
@@ -10,10 +10,10 @@ use crate::report::{Phase, Report};
 use crate::source::Source;
 use crate::spec::{Expect, Spec};
 
-/// The `si_code` that an owner must get, and the phase in which the signal must come.
+/// The `si_code` that a process must get, and the phase in which the signal must come.
 ///
-/// `poisoner` is true for the owner that called `madvise(MADV_HWPOISON)`. After the removal of a
-/// device, the signal comes at once, even to a late owner.
+/// `poisoner` is true for the process that called `madvise(MADV_HWPOISON)`. After the removal of a
+/// device, the signal comes at once, even to a late process.
 pub fn due(source: Source, late: bool, poisoner: bool) -> (i32, Phase) {
     match (source, late, poisoner) {
         (Source::Unbind, _, _) => (libc::BUS_MCEERR_AO, Phase::Waiting),
@@ -23,7 +23,7 @@ pub fn due(source: Source, late: bool, poisoner: bool) -> (i32, Phase) {
     }
 }
 
-/// One owner and its answer.
+/// One process and its answer.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// What it mapped and what it must receive.
@@ -39,8 +39,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Whether the owner was signalled at all.
-    fn notified(&self) -> bool {
+    /// Whether the process was signalled at all.
+    fn signalled(&self) -> bool {
         matches!(self.answer, Answer::Report(Report::Signalled(_)))
     }
 
@@ -102,13 +102,13 @@ impl Outcome {
     }
 }
 
-/// One failure, and the answers of all owners.
+/// One failure, and the answers of all processes.
 pub struct Verdict {
     /// The source of the failure.
     pub source: Source,
     /// The device that failed.
     pub device: Device,
-    /// The filesystem that the owners' files are on.
+    /// The filesystem that the processes' files are on.
     pub filesystem: Filesystem,
     /// The failed range of the device: offset and length.
     pub range: (u64, u64),
@@ -116,7 +116,7 @@ pub struct Verdict {
     pub recovery: String,
     /// Time of the failure, `CLOCK_MONOTONIC` in nanoseconds.
     pub injected_ns: u64,
-    /// The owners.
+    /// The processes.
     pub outcomes: Vec<Outcome>,
 }
 
@@ -128,20 +128,20 @@ impl Verdict {
 
     /// The verdict line.
     pub fn summary(&self) -> String {
-        let owners = self
+        let processes = self
             .outcomes
             .iter()
             .filter(|o| o.spec.expect == Expect::Signal);
-        let (total, notified) = owners.fold((0, 0), |(total, notified), o| {
-            (total + 1, notified + u32::from(o.notified()))
+        let (total, signalled) = processes.fold((0, 0), |(total, signalled), o| {
+            (total + 1, signalled + u32::from(o.signalled()))
         });
         format!(
-            "{total} owners, {notified} notified, {} missed",
-            total - notified
+            "{total} processes, {signalled} signalled, {} missed",
+            total - signalled
         )
     }
 
-    /// The failure and its owners as a table.
+    /// The failure and the processes as a table.
     pub fn table(&self) -> String {
         let device = &self.device;
         let mut text = format!(

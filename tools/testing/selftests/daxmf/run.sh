@@ -4,7 +4,7 @@
 # Show the chain: XFS on an NVDIMM, then on a volume of LVM on an NVDIMM. Processes map one page
 # through files and reflinked copies, and a machine check hits that page.
 #
-# The last line is "N owners, N notified, 0 missed". The exit status is 0 only if every owner got
+# The last line is "N processes, N signalled, 0 missed". The exit status is 0 only if every process got
 # the right signal and the driver's counters add up.
 
 # shellcheck source=lib.sh
@@ -43,8 +43,8 @@ make_files() {
 		cp --reflink=never original stranger
 }
 
-# scene DEVICE -- raise a machine check in a page of XFS on DEVICE. Add the numbers to owners,
-# notified and missed.
+# scene DEVICE -- raise a machine check in a page of XFS on DEVICE. Add the numbers to processes,
+# signalled and missed.
 scene() {
 	local before sum
 
@@ -65,7 +65,7 @@ scene() {
 		counters_moved "$DISK" "$before" 1 0 0 || status=1
 	fi
 	read -ra sum <<<"$(tail -n 1 "$TMP/verdict" | tr -d ,)"
-	owners=$((owners + sum[0])) notified=$((notified + sum[2])) missed=$((missed + sum[4]))
+	processes=$((processes + sum[0])) signalled=$((signalled + sum[2])) missed=$((missed + sum[4]))
 }
 
 print_counters() {
@@ -98,7 +98,7 @@ attach_volume() {
 }
 
 [ "$(id -u)" = 0 ] || { echo "run.sh: needs root"; exit 1; }
-owners=0 notified=0 missed=0 status=0
+processes=0 signalled=0 missed=0 status=0
 on_exit reset_nfit
 
 printf '%s\n\n' "--- XFS on persistent memory ---"
@@ -116,5 +116,5 @@ show daxmf status
 show daxmf events "$DISK"
 show daxmf owners "$DISK"
 
-printf '\n%s\n' "$owners owners, $notified notified, $missed missed"
+printf '\n%s\n' "$processes processes, $signalled signalled, $missed missed"
 exit $status

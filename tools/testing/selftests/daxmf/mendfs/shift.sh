@@ -115,10 +115,10 @@ joined() {
 
 # The owners of a page are found after it was shifted.
 owners_follow() {
-	cd $MNT && fill told 16 && share told clone && xfs_io -c "fcollapse 0 8k" told &&
+	cd $MNT && fill shifted 16 && share shifted clone && xfs_io -c "fcollapse 0 8k" shifted &&
 		xfs_io -c "finsert 4k 4k" clone &&
-		mfchain run --source madvise told,offset=8K clone,offset=20K told,offset=12K,quiet &&
-		rm told clone && wait_repaired
+		mfchain run --source madvise shifted,offset=8K clone,offset=20K shifted,offset=12K,quiet &&
+		rm shifted clone && wait_repaired
 }
 
 # has_rest FILE -- check that the file has a hole, then blocks 0, 3, 4 and 6 to 15 of fill().

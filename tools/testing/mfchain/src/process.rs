@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An owner: a process that maps one page of a file and waits for a signal or a command.
+//! A process that maps one page of a file, and waits for a signal or a command.
 //!
-//! An owner is another process of this program, with the `owner` subcommand. It sends [`Report`]s
+//! The process runs this program, with the `process` subcommand. It sends [`Report`]s
 //! on its standard output and executes one-byte [`Command`]s from its standard input. Each side
 //! waits for the other, so no timeouts are needed.
 
@@ -19,7 +19,7 @@ use nix::sys::signal::{sigaction, SaFlags, SigAction, SigHandler, SigSet, Signal
 use crate::report::{Phase, Report, Sigbus};
 use crate::spec::{Spec, PAGE_SIZE};
 
-/// A command for an owner that has reported [`Report::Ready`].
+/// A command for a process that has reported [`Report::Ready`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Call `madvise(MADV_HWPOISON)` on the page.
