@@ -127,11 +127,21 @@ impl<T: FileSystem> LockedInode<T> {
             .checked_next_multiple_of(PAGE_SIZE)
             .and_then(|start| ByteRange::between(start, MAX_SIZE));
 
-        if let Some(after_end) = after_end {
-            self.unmap(after_end, Dirty::Discard, &mut invalidate_lock)?;
-        }
-        if let Some(tail) = block_rest(size) {
-            self.zero(tail, &mut invalidate_lock)?;
+        loop {
+            if let Some(tail) = block_rest(size) {
+                self.zero(tail, &mut invalidate_lock)?;
+            }
+            // `zero()` and `wait()` can release the lock, and page faults then map pages again. So
+            // the unmap comes last: no page after the new end may be mapped when its block is
+            // freed.
+            match after_end {
+                Some(after_end)
+                    if !self.try_unmap(after_end, Dirty::Discard, &invalidate_lock)? =>
+                {
+                    invalidate_lock.wait()?
+                }
+                _ => break,
+            }
         }
         self.fs().resize(self, size, now)?;
 

@@ -198,6 +198,39 @@ stays() {
 	cd / && before=$(picture) && check_and_mount && cd $MNT && is picture "$before"
 }
 
+# Truncation to a shared block waits until the block is not in use. Pages after the new end that are
+# used in the meantime keep their blocks until they are not in use, either.
+truncated_in_use() {
+	fill cut 64 && share cut other 0 0 $PAGE && python3 - <<-END
+		import ctypes, mmap, os, threading, time
+		class Part(ctypes.Structure):
+		    _fields_ = [("start", ctypes.c_void_p), ("len", ctypes.c_size_t)]
+		c = ctypes.CDLL(None)
+		f = os.open("cut", os.O_RDWR)
+		pages = mmap.mmap(f, 64 * $PAGE)
+		start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
+		def use(page):
+		    pages[page * $PAGE]
+		    pipe = os.pipe()
+		    part = Part(start + page * $PAGE, $PAGE)
+		    assert c.vmsplice(pipe[1], ctypes.byref(part), 1, 0) == $PAGE
+		    return lambda: os.read(pipe[0], $PAGE)
+		end_first = use(0)
+		truncation = threading.Thread(target=os.ftruncate, args=(f, 100))
+		truncation.start()
+		time.sleep(0.2)
+		assert truncation.is_alive(), "the shared block is in use"
+		end_second = use(5)
+		end_first()
+		truncation.join(2)
+		assert truncation.is_alive(), "page 5 is in use, and its block was freed"
+		end_second()
+		truncation.join()
+		assert os.fstat(f).st_size == 100
+		os._exit(0)
+	END
+}
+
 # A mount finds shared blocks: ranges that overlap, and a range within one file.
 shared_before() {
 	local file page
@@ -216,7 +249,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 19
+begin 20
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -233,6 +266,7 @@ check "copies share their blocks until they are written to" shared
 check "blocks copied in random order form few extents" copied_in_any_order
 check "copies of a range" part_shared
 check "a copy with a hole at its end" cut_by_copy
+check "truncation waits for pages in use" truncated_in_use
 check "RWF_NOWAIT allocates nothing" nowait
 check "huge pages" mapped_huge
 check "fio, write()" fio_runs psync 0
