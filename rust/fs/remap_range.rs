@@ -58,7 +58,8 @@ impl Remap {
     ///
     /// - `EINVAL` if the flags are unknown, or the ranges are not whole blocks.
     /// - `EBADE` for `FIDEDUPERANGE` if the contents differ.
-    /// - The errors of [`Inode::unmap()`] and [`FileSystem::share()`], if nothing is shared.
+    /// - The errors of [`Inode::unmap()`] and [`FileSystem::share()`], if nothing is shared, or if
+    ///   the caller accepts only the whole range.
     fn run<T: FileSystem>(&self) -> Result<u64> {
         if self.flags & !(Self::IS_COMPARED | bindings::REMAP_FILE_ADVISORY) != 0 {
             return Err(EINVAL);
@@ -78,7 +79,12 @@ impl Remap {
         let start = u64::try_from(self.start).map_err(|_| EINVAL)?;
         let to_start = u64::try_from(self.to_start).map_err(|_| EINVAL)?;
 
-        to.zero_up_to(to_start, &mut invalidate_lock)?;
+        if to_start > to.size() {
+            to.zero_up_to(to_start, &mut invalidate_lock)?;
+            // `zero_up_to()` can release the locks, and page faults then map pages again. The
+            // contents are not compared in this case.
+            self.unmap(from, to, &mut invalidate_lock)?;
+        }
 
         let range = ByteRange::new(start, len).ok_or(EINVAL)?;
 
@@ -152,8 +158,8 @@ impl Remap {
         Ok(u64::try_from(len).ok().filter(|len| *len != 0))
     }
 
-    /// Shares piece by piece. If a piece fails, returns the number of bytes that were shared before
-    /// it.
+    /// Shares piece by piece. If a piece fails and the caller accepts less than the whole range,
+    /// returns the number of bytes that were shared before it.
     fn share<T: FileSystem>(
         &self,
         from: &Inode<T>,
@@ -184,7 +190,10 @@ impl Remap {
             to.grow(to_start.checked_add(done).ok_or(EINVAL)?, now)?;
         }
         match result {
-            Err(error) if done == 0 => Err(error),
+            // Without this flag, the caller takes any number of bytes for success.
+            Err(error) if done == 0 || self.flags & bindings::REMAP_FILE_ADVISORY == 0 => {
+                Err(error)
+            }
             _ => Ok(done),
         }
     }

@@ -191,7 +191,32 @@ removed_later() {
 		rm f && emptied
 }
 
-begin 8
+# A clone for which only a part of the records fits fails. Otherwise cp would report a whole copy.
+cloned_in_part() {
+	local n
+
+	make -m 1 -j 8 && touch room file copy && holes many 80 || return
+	for n in {1..30}; do
+		ln file "file.$n" || return
+	done
+	fallocate -l $((($(stat -f -c %f .) - 20) * PAGE)) room &&
+		until_full "os.link('file', str(n))" && rm file.* || return
+	python3 - <<-'END' || return
+		import errno, fcntl, os
+		FICLONE = 0x40049409
+		source, copy = os.open("many", os.O_RDONLY), os.open("copy", os.O_RDWR)
+		try:
+		    fcntl.ioctl(copy, FICLONE, source)
+		except OSError as error:
+		    assert error.errno == errno.ENOSPC, error
+		else:
+		    raise AssertionError("the clone succeeded")
+		assert os.fstat(copy).st_blocks > 0, "nothing was shared"
+	END
+	checked && emptied
+}
+
+begin 9
 require_ns "$KIND"
 require ns_bind "$NS"
 require map copy 0 65536 linear "/dev/$(ns_disk "$NS")" 65536
@@ -204,6 +229,7 @@ check "full of names" with_undo full_of_names
 check "full of attributes" with_undo full_of_attributes
 check "full of extents" with_undo full_of_extents
 check "changes larger than the journal" with_undo larger_than_journal
+check "a clone that fits in part fails" with_undo cloned_in_part
 check "orphans at a mount" with_undo orphans
 check "inodes of empty files" with_undo removed_later
 finish
