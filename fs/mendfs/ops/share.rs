@@ -49,13 +49,25 @@ impl State {
         start: u64,
         now: Time,
     ) -> Result<u64> {
-        let (pieces, source) = self.pieces_in(from, blocks(range))?;
+        let (pieces, mut source) = self.pieces_in(from, blocks(range))?;
         let target = start >> BLOCK_SHIFT;
-        let end = target.saturating_add(count(&source));
+        // One transaction must replace all extents of the target. If they are too many, share
+        // fewer blocks: to remove some extents first would lose their contents in a crash.
+        let (_, replaced) = self.pieces_in(to, target..target.saturating_add(count(&source)))?;
+        let end = replaced.end;
+
+        source.end = source.start.saturating_add(count(&replaced));
+
         let mut new = KVec::with_capacity(pieces.len(), GFP_KERNEL)?;
 
         for Piece { extent, .. } in pieces {
-            let part = extent.part(intersection(&extent.file_blocks(), &source));
+            let shared = intersection(&extent.file_blocks(), &source);
+
+            if shared.is_empty() {
+                continue;
+            }
+
+            let part = extent.part(shared);
             let distance = part.file_block.saturating_sub(source.start);
             let moved = Extent {
                 file_block: target.saturating_add(distance),
@@ -63,13 +75,6 @@ impl State {
             };
 
             new.push(moved, GFP_KERNEL)?;
-        }
-
-        // One transaction must replace all extents of the target. If they are too many, remove some
-        // of them first.
-        let mut next = target;
-        while self.pieces_in(to, next..end)?.1.end < end {
-            next = self.cut(to, next..end, Some(now))?;
         }
 
         self.view.change().note_sharers([from, to])?;
