@@ -201,8 +201,8 @@ impl FileSystem for Mendfs {
         })
     }
 
-    fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result {
-        self.change(|state| state.write_inode(inode.number(), attributes))
+    fn write_inode(&self, inode: &Inode<Self>) -> Result {
+        self.change(|state| state.write_inode(inode.number(), &inode.attributes()))
     }
 
     fn set_flags(&self, inode: &Inode<Self>, flags: u32, now: Time) -> Result {

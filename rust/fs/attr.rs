@@ -53,7 +53,7 @@ impl<T: FileSystem> Inode<T> {
     ///
     /// - The errors of [`FileSystem::write_inode()`].
     pub(super) fn write(&self) -> Result {
-        self.fs().write_inode(self, &self.attributes())
+        self.fs().write_inode(self)
     }
 
     /// Marks the inode dirty after a failed write, so that the kernel writes the inode again. Does

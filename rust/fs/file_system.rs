@@ -195,13 +195,15 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ESTALE` if there is no such inode.
     fn read_inode(&self, number: u64) -> Result<Attributes>;
 
-    /// Writes mode, owners and times of an inode, and its change counter if that is greater than
-    /// the stored one. The implementation ignores the other attributes.
+    /// Writes mode, owners and times of the VFS inode to the filesystem, and its change counter if
+    /// that is greater than the stored one. Other calls for the inode can run at the same time. So
+    /// the implementation gets the [attributes](Inode::attributes) under its lock for changes:
+    /// otherwise it could overwrite newer ones.
     ///
     /// # Errors
     ///
     /// - `EIO` if the filesystem is shut down.
-    fn write_inode(&self, inode: &Inode<Self>, attributes: &Attributes) -> Result;
+    fn write_inode(&self, inode: &Inode<Self>) -> Result;
 
     /// Sets the flags of an inode, a subset of [`Attributes::FLAGS`]. The caller has checked the
     /// permission to change them.
