@@ -183,7 +183,13 @@ impl<T: FileSystem> VTable<T> {
                 return Ok(());
             }
             buffer.push(name)?;
-            buffer.push(&[0])
+            buffer.push(&[0])?;
+            // No program can get a longer list. Without this check, a user could have the
+            // filesystem visit any number of attributes while others wait.
+            match buffer.len > bindings::XATTR_LIST_MAX as usize {
+                true => Err(E2BIG),
+                false => Ok(()),
+            }
         });
 
         match result {
