@@ -19,7 +19,8 @@ use crate::{
 
 impl State {
     /// Evicts an inode that has no users any more. Frees its reserved blocks. If the inode has no
-    /// links, also removes as much of it as one transaction can. Returns whether there is more.
+    /// links, also removes as much of it as one transaction can, unless the volume is read-only.
+    /// Returns whether there is more.
     ///
     /// If changes must wait for repairs, the repair work removes the inode later, so that the
     /// caller does not wait.
@@ -29,7 +30,7 @@ impl State {
         let node = self.view.node(number)?;
         let is_empty = node.is_empty();
 
-        if node.inode.links != 0 {
+        if node.inode.links != 0 || self.volume.is_read_only() {
             return Ok(false);
         }
         if self.must_repair_first() {

@@ -93,7 +93,9 @@ impl State {
 
         let has_more = self.evict_waiting()?;
 
-        self.shrink();
+        if !self.volume.is_read_only() {
+            self.shrink();
+        }
         Ok(has_more)
     }
 
