@@ -154,11 +154,11 @@ impl Bio {
     /// Returns [`None`] if the statistics of the disk are disabled.
     pub fn account(&self) -> Option<Accounting<'_>> {
         // SAFETY: `self.0` points to a valid bio by the type invariants. Its disk and queue exist
-        // until the bio ends.
+        // until the bio ends. The features can change at any time, so the read is volatile.
         let features = unsafe {
             let queue = (*(*self.0.as_ptr()).bi_bdev).bd_queue;
 
-            (*queue).limits.features
+            (&raw const (*queue).limits.features).read_volatile()
         };
 
         if features & bindings::BLK_FEAT_IO_STAT == 0 {

@@ -140,8 +140,9 @@ impl OpenDevice {
     /// Whether the disk supports DAX.
     pub fn has_dax(&self) -> bool {
         // SAFETY: The block device is open by the type invariants. Its queue is valid while it is
-        // open.
-        let features = unsafe { (*(*self.as_raw()).bd_queue).limits.features };
+        // open. A driver can change the features at any time, so the read is volatile.
+        let features =
+            unsafe { (&raw const (*(*self.as_raw()).bd_queue).limits.features).read_volatile() };
 
         features & bindings::BLK_FEAT_DAX != 0
     }
@@ -150,11 +151,15 @@ impl OpenDevice {
     pub fn is_page_aligned(&self) -> bool {
         const SECTORS: u64 = 1 << (PAGE_SHIFT - SECTOR_SHIFT);
 
-        // SAFETY: `self` is a valid `struct block_device` by the type invariants.
+        // SAFETY: `self` is a valid `struct block_device` by the type invariants. The kernel can
+        // write the size at any time, so the read is volatile.
         let (start, len) = unsafe {
             let bdev = self.as_raw();
 
-            ((*bdev).bd_start_sect, (*bdev).bd_nr_sectors)
+            (
+                (*bdev).bd_start_sect,
+                (&raw const (*bdev).bd_nr_sectors).read_volatile(),
+            )
         };
 
         start % SECTORS == 0 && len % SECTORS == 0
@@ -291,17 +296,27 @@ impl DiskRef {
     /// C: `kobject_uevent_env()`
     pub fn notify_change(&self, property: &CStr) -> Result {
         let mut properties = [property.as_char_ptr().cast_mut(), ptr::null_mut()];
+        let disk = self.as_raw();
 
-        // SAFETY: The disk is in memory by the type invariants. Its device was initialized with it,
-        // in `__alloc_disk_node()`. `kobject_uevent_env()` fails if the device is not added, and
-        // changes neither the array nor the text.
-        to_result(unsafe {
-            bindings::kobject_uevent_env(
-                &raw mut (*(*self.as_raw()).part0).bd_device.kobj,
-                bindings::kobject_action_KOBJ_CHANGE,
-                properties.as_mut_ptr(),
-            )
-        })
+        // SAFETY: The disk is in memory by the type invariants, so its mutex is valid.
+        // `del_gendisk()` takes this mutex to make the disk not live, before it deletes the device.
+        // So the device of a live disk is added, and has a name, until the unlock. Before the disk
+        // is added, it is not live. `kobject_uevent_env()` changes neither the array nor the text.
+        unsafe {
+            bindings::mutex_lock(&raw mut (*disk).open_mutex);
+
+            let result = match bindings::disk_live(disk) {
+                true => to_result(bindings::kobject_uevent_env(
+                    &raw mut (*(*disk).part0).bd_device.kobj,
+                    bindings::kobject_action_KOBJ_CHANGE,
+                    properties.as_mut_ptr(),
+                )),
+                false => Err(EINVAL),
+            };
+
+            bindings::mutex_unlock(&raw mut (*disk).open_mutex);
+            result
+        }
     }
 
     /// The place of the whole disk in its DAX device, which is at the start, or [`None`] if the
