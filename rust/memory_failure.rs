@@ -30,7 +30,8 @@ use crate::{
     bindings,
     range::{
         space,
-        PageRange, //
+        PageRange,
+        PAGE_SIZE, //
     },
 };
 
@@ -360,11 +361,11 @@ impl Default for Counters {
 /// page.
 ///
 /// May sleep. The caller must hold no lock that a page fault on the file takes. The kernel visits
-/// each page of the range, so the caller limits the range to the size of the file.
+/// each page of the range, up to the end of the file, and no signal ends this.
 ///
 /// # Errors
 ///
-/// - `EBUSY` if the file does not use DAX.
+/// - `EBUSY` if the file does not use DAX and has a page in the range.
 ///
 /// # Examples
 ///
@@ -405,6 +406,15 @@ pub(crate) unsafe fn kill_procs_of(
     pages: PageRange<space::File>,
     flags: Flags,
 ) -> Result {
+    // SAFETY: `mapping` is valid by the safety requirements, and its inode as long as `mapping` is.
+    let size = unsafe { bindings::i_size_read((*mapping).host) };
+    // `mf_dax_kill_procs()` visits each page of the range, and cannot be interrupted. No page after
+    // the end of the file is mapped.
+    let file = PageRange::new(0, size.max(0).unsigned_abs().div_ceil(PAGE_SIZE));
+    let Some(pages) = file.and_then(|file| pages.clip(file)) else {
+        return Ok(());
+    };
+
     // SAFETY: `mapping` is valid by the safety requirements. `mf_dax_kill_procs()` takes the locks
     // that it needs itself.
     to_result(unsafe {
