@@ -38,8 +38,10 @@ const INTERVAL: i64 = 10_000;
 pub(crate) struct Announcer {
     /// Set after the disk is registered.
     disk: SetOnce<DiskRef>,
-    /// The number of failures, and of ranges with found errors, since the last uevent.
+    /// The number of failures, and of ranges with found errors, since the item was queued.
     count: Atomic<u64>,
+    /// The number of those before, of which no uevent could be sent.
+    unsent: Atomic<u64>,
     /// When the last uevent was sent.
     #[pin]
     last: Mutex<Option<Instant<Monotonic>>>,
@@ -50,6 +52,7 @@ impl Announcer {
         try_pin_init!(Self {
             disk: SetOnce::new(),
             count: Atomic::new(0),
+            unsent: Atomic::new(0),
             last <- new_mutex!(None),
         }? Error)
     }
@@ -79,8 +82,10 @@ pub(crate) fn announce(announcer: &work::Handle<Announcer>) {
 impl work::Item for Announcer {
     fn run(&self) {
         // A failure after this exchange queues the item again.
-        let count = self.count.xchg(0, Relaxed);
+        let queued = self.count.xchg(0, Relaxed);
+        let count = queued.saturating_add(self.unsent.xchg(0, Relaxed));
         let Some(disk) = self.disk.as_ref() else {
+            self.unsent.fetch_add(count, Relaxed);
             return;
         };
 
@@ -90,6 +95,8 @@ impl work::Item for Announcer {
             .and_then(|property| disk.notify_change(&property));
 
         if let Err(error) = result {
+            // The next uevent has their number, too.
+            self.unsent.fetch_add(count, Relaxed);
             pr_warn!(
                 "{:?}: cannot send a uevent for {count} memory failures: {error:?}\n",
                 disk.name()
