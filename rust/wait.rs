@@ -136,8 +136,8 @@ impl WaitQueue {
     ///
     /// C: `wait_woken()`
     pub fn wait(&self, timeout: Delta, unlock: impl FnOnce()) -> Result {
-        // CAST: `max(0)` makes the number not negative.
-        let timeout = msecs_to_jiffies(timeout.as_millis_ceil().max(0) as Msecs);
+        let timeout = timeout.as_millis_ceil().max(0);
+        let timeout = msecs_to_jiffies(Msecs::try_from(timeout).unwrap_or(Msecs::MAX));
         let entry = Opaque::new(bindings::wait_queue_entry {
             flags: 0,
             private: current!().as_ptr().cast(),

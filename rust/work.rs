@@ -140,8 +140,8 @@ impl<T: Item> Handle<T> {
     ///
     /// C: `queue_delayed_work()`
     pub fn queue_after(&self, delay: Delta) {
-        // CAST: `max(0)` makes the number not negative.
-        let jiffies = msecs_to_jiffies(delay.as_millis_ceil().max(0) as Msecs);
+        let jiffies = delay.as_millis_ceil().max(0);
+        let jiffies = msecs_to_jiffies(Msecs::try_from(jiffies).unwrap_or(Msecs::MAX));
 
         // CAST: `WORK_CPU_UNBOUND` is 8192 at most.
         // SAFETY: `work` is initialized by the type invariants of `Inner`. `Inner` stays valid

@@ -291,7 +291,7 @@ unsafe fn emit_words(buf: *mut c_char, words: &[&CStr], chosen: usize) -> c_int 
     }
 
     // The newline replaces the blank after the last word.
-    let end = len.saturating_sub(1);
+    let end = len.saturating_sub(1).max(0);
 
     // SAFETY: `buf` is a buffer of a page from sysfs by the safety requirements.
     end.saturating_add(unsafe { bindings::sysfs_emit_at(buf, end, c"\n".as_char_ptr()) })

@@ -375,7 +375,9 @@ impl<T: Operations> VTable<T> {
         match range {
             // SAFETY: `iter` is a valid source iterator by the safety requirements, and
             // `dax_recovery_write()` does not use it during the call.
-            Some(range) => data.recovery_write(range, unsafe { IovIterSource::from_raw(iter) }),
+            Some(range) => data
+                .recovery_write(range, unsafe { IovIterSource::from_raw(iter) })
+                .min(bytes),
             None => 0,
         }
     }
