@@ -18,6 +18,9 @@ const ROOM: usize = 4095;
 /// The longest line of a list, in bytes: a `sector_t`, a space, an `int` and a line break.
 const LINE: usize = 20 + 1 + 10 + 1;
 
+/// The number of lines of a full list: `MAX_BADBLOCKS` of linux/badblocks.h.
+const LINES: usize = 512;
+
 /// Returns the ranges of a device itself, from its directory in sysfs and its number; [`None`] if
 /// they come from the devices below it.
 type Origin<'a> = &'a dyn Fn(&str, (u64, u64)) -> Result<Option<BadRanges>, String>;
@@ -27,7 +30,8 @@ type Origin<'a> = &'a dyn Fn(&str, (u64, u64)) -> Result<Option<BadRanges>, Stri
 pub struct BadRanges {
     /// Sorted, and neither overlapping nor adjacent.
     pub ranges: Vec<Range<u64>>,
-    /// Whether the disk can have more bad ranges than its file in sysfs shows: the file is full.
+    /// Whether the disk can have more bad ranges than its file in sysfs shows: the file or the list
+    /// is full.
     pub is_cut: bool,
 }
 
@@ -118,11 +122,12 @@ impl BadRanges {
         Self::parse(&read(&path)?).ok_or_else(|| format!("{path}: not a list of bad blocks"))
     }
 
-    /// Parses lines with a first sector and a number of sectors. Drops the last line if it is cut.
+    /// Parses lines with a first sector and a number of sectors. Drops the last line if the text is
+    /// cut.
     fn parse(text: &str) -> Option<Self> {
-        let is_cut = text.len().saturating_add(LINE) > ROOM;
+        let is_text_cut = text.len().saturating_add(LINE) > ROOM;
         let whole = match text.rfind('\n') {
-            Some(end) if is_cut => text.get(..=end)?,
+            Some(end) if is_text_cut => text.get(..=end)?,
             _ => text,
         };
         let mut ranges = Vec::new();
@@ -135,8 +140,8 @@ impl BadRanges {
             ranges.push(start..start.checked_add(length)?);
         }
         Some(Self {
+            is_cut: is_text_cut || ranges.len() >= LINES,
             ranges: merged(ranges),
-            is_cut,
         })
     }
 
@@ -292,6 +297,20 @@ mod tests {
             assert_eq!(bad.ranges.len(), text[..end_of_line].matches('\n').count());
         }
         assert!(!BadRanges::parse(&lines[..300].concat()).unwrap().is_cut);
+    }
+
+    #[test]
+    fn a_full_list_is_cut() {
+        let lines: Vec<_> = (0..LINES).map(|n| format!("{} 1\n", n * 2)).collect();
+        let full = BadRanges::parse(&lines.concat()).unwrap();
+
+        assert!(full.is_cut);
+        assert_eq!(full.ranges.len(), LINES);
+        assert!(!BadRanges::parse(&lines[1..].concat()).unwrap().is_cut);
+        // The last line has no line break, but the text is not cut.
+        let full = BadRanges::parse(lines.concat().trim_end()).unwrap();
+
+        assert_eq!(full.ranges.len(), LINES);
     }
 
     #[test]

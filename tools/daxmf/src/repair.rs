@@ -165,7 +165,7 @@ impl Repair {
             if self.is_dry || !survey.has_new_pages {
                 if bad.is_cut {
                     self.errors.insert(format!(
-                        "{}: sysfs cannot list all bad blocks: overwrite the lost ranges, and \
+                        "{}: sysfs does not list all bad blocks: overwrite the lost ranges, and \
                          repair again",
                         readable(&self.filesystem.mount.source)
                     ));

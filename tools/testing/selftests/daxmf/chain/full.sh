@@ -67,7 +67,17 @@ is_listed_later() {
 	write_disk 512 $FIRST && file_page_bad file 9 && is listed $LISTED && cannot_read file 9
 }
 
-begin 8
+# All lines fit into the sysfs file, but the list can lack bad blocks.
+status_says_so() {
+	daxmf status --json >"$TMP/json" && python3 - "$TMP/json" "$DISK" <<-END
+		import json, sys
+		status = json.load(open(sys.argv[1]))
+		bad = [disk["bad"] for disk in status["devices"] if disk["device"] == sys.argv[2]]
+		assert [b["is_all"] for b in bad] == [False], bad
+	END
+}
+
+begin 9
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_ns "$KIND"
 require make_page_data
@@ -77,6 +87,7 @@ cd $MNT || exit
 on_exit cd /
 require fill file 16
 check "the list is filled" fill_list
+check "daxmf status shows that the list is full" status_says_so
 check "a page that is not listed is bad" is_bad
 check "later accesses fail, too" later_access_fails
 check "a write of a part of an unlisted bad page fails" part_of_page
