@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use cli::Unwritten;
 use serde_json::{json, Value};
@@ -42,7 +43,7 @@ impl OwnerKind {
 pub struct Process {
     pub pid: u32,
     /// Its name.
-    pub command: String,
+    pub command: Rc<str>,
     /// The address where it maps the part.
     pub address: u64,
 }
@@ -139,7 +140,7 @@ impl Finding {
                 .map(|process| {
                     json!({
                         "pid": process.pid,
-                        "command": process.command,
+                        "command": &*process.command,
                         "address": process.address,
                     })
                 })
@@ -245,7 +246,7 @@ impl OnFilesystem {
         for found in &self.found {
             cli::print(found.row())?;
             for process in &found.processes {
-                let command = readable(Path::new(&process.command));
+                let command = readable(Path::new(&*process.command));
 
                 cli::print(format_args!(
                     "{:37}  mapped by {} ({command}) at {:#x}",
