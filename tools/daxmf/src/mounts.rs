@@ -119,13 +119,13 @@ pub fn find(target: &Path) -> Result<(Mount, File), String> {
     let device = if meta.file_type().is_block_device() {
         (major(meta.rdev()), minor(meta.rdev()))
     } else {
-        // The last mount hides the earlier ones.
-        let mount = mounts
-            .iter()
-            .rfind(|mount| mount.point == path)
-            .ok_or_else(|| {
-                format!("{name}: neither a mount point nor a block device (see findmnt -T {name})")
-            })?;
+        let number = (major(meta.dev()), minor(meta.dev()));
+        let mount = mounted_at(&mounts, &path, number).ok_or_else(|| {
+            format!(
+                "{name}: neither a mount point nor a block device, or another mount hides it (see \
+                 findmnt -T {name})"
+            )
+        })?;
 
         mount.device
     };
@@ -140,6 +140,17 @@ pub fn find(target: &Path) -> Result<(Mount, File), String> {
         ));
     }
     best(mounts, &name)
+}
+
+/// The mount at a path. `device` is the device of the file at the path: if a mount has another
+/// device, a later mount hides it.
+fn mounted_at<'a>(mounts: &'a [Mount], path: &Path, device: (u64, u64)) -> Option<&'a Mount> {
+    // Files of a filesystem without a block device can have other numbers than their filesystem.
+    let is_visible = |mount: &Mount| mount.device == device || mount.device.0 == 0;
+
+    mounts
+        .iter()
+        .rfind(|mount| mount.point == path && is_visible(mount))
 }
 
 /// Replaces the escapes `\ooo` in a field of mountinfo by the bytes that they mean.
@@ -210,6 +221,26 @@ mod tests {
         assert!(mount.has_option("logdev"));
         assert!(!mount.has_option("rtdev"));
         assert!(!mount.has_option("inode64"));
+    }
+
+    #[test]
+    fn a_hidden_mount_is_not_at_its_path() {
+        let parse = |line: &str| Mount::parse(line.as_bytes()).unwrap();
+        let mounts = [
+            parse("36 35 259:1 / /mnt/x rw - xfs /dev/a rw"),
+            parse("37 35 259:2 / /mnt rw - xfs /dev/b rw"),
+            parse("38 35 259:3 / /mnt rw - xfs /dev/c rw"),
+            parse("39 35 0:40 / /tmp rw - tmpfs tmpfs rw"),
+        ];
+        let at = |path: &str, device| {
+            mounted_at(&mounts, Path::new(path), device).map(|mount| mount.device)
+        };
+
+        assert_eq!(at("/mnt/x", (259, 1)), Some((259, 1)));
+        assert_eq!(at("/mnt/x", (259, 3)), None);
+        assert_eq!(at("/mnt", (259, 3)), Some((259, 3)));
+        assert_eq!(at("/mnt/y", (259, 3)), None);
+        assert_eq!(at("/tmp", (0, 41)), Some((0, 40)));
     }
 
     #[test]

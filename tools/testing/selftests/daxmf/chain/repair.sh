@@ -188,7 +188,15 @@ other_names() {
 		daxmf repair --dry-run "$SOURCE" | grep -F "$MNT/part/file" &&
 		mount --bind -o ro part "$TMP/bind" && on_exit umount "$TMP/bind" &&
 		daxmf repair "$TMP/bind" | grep -F "$MNT/part/file" && all_is_good &&
-		fails_with "neither a mount point nor" daxmf repair $MNT/part
+		fails_with "neither a mount point nor" daxmf repair $MNT/part && hidden_mount
+}
+
+# The path is a mount point in mountinfo, but now a folder of another filesystem.
+hidden_mount() {
+	mkdir -p "$TMP/top/below" && mount --bind part "$TMP/top/below" &&
+		on_exit umount "$TMP/top/below" && mount -t tmpfs none "$TMP/top" &&
+		on_exit umount "$TMP/top" && mkdir "$TMP/top/below" &&
+		fails_with "another mount hides it" daxmf repair "$TMP/top/below"
 }
 
 # mount_plain DEVICE -- mount without DAX, and change to MNT; sets SOURCE.
