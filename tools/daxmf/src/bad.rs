@@ -48,7 +48,7 @@ impl From<Vec<Range<u64>>> for BadRanges {
 impl BadRanges {
     /// Reads the bad ranges of a device: a disk, a partition, or a mapped device.
     pub fn of_device(device: (u64, u64)) -> Result<Self, String> {
-        Self::carried(device, &|sysfs, _| match block::is_disk(sysfs) {
+        Self::carried(device, &|sysfs, _| match block::is_disk(sysfs)? {
             true => Self::of_disk(sysfs).map(Some),
             false => Ok(None),
         })
@@ -61,7 +61,11 @@ impl BadRanges {
         ranges: &[Range<u64>],
     ) -> Result<Vec<Range<u64>>, String> {
         let carried = Self::carried(device, &|_, number| {
-            Ok((number == below).then(|| ranges.to_vec().into()))
+            if number == below {
+                return Ok(Some(ranges.to_vec().into()));
+            }
+            // Of the other devices, only those above `below` need a translation.
+            Ok((!block::is_on(number, below)?).then(Self::default))
         })?;
 
         Ok(carried.ranges)
@@ -81,8 +85,15 @@ impl BadRanges {
 
             return Ok(Self::carried(disk, origin)?.part(start, size));
         }
-        match Path::new(&format!("{sysfs}/dm")).exists() {
-            true => Self::of_mapped(device, origin),
+        if Path::new(&format!("{sysfs}/dm")).exists() {
+            return Self::of_mapped(device, origin);
+        }
+        match block::has_slaves(&sysfs)? {
+            true => Err(format!(
+                "{}: devices on other devices are not supported, except partitions and mapped \
+                 devices: look up its bad ranges with its own tools",
+                block::name(&sysfs)
+            )),
             false => Ok(Self::default()),
         }
     }

@@ -56,11 +56,28 @@ pub fn sysfs((major, minor): (u64, u64)) -> String {
     format!("/sys/dev/block/{major}:{minor}")
 }
 
-/// Whether a directory in sysfs belongs to a disk, and not to a partition or a mapped device.
-pub fn is_disk(sysfs: &str) -> bool {
-    !["dm", "partition"]
+/// Whether a directory in sysfs belongs to a disk, and not to a partition or to a device above
+/// others, such as a mapped device.
+pub fn is_disk(sysfs: &str) -> Result<bool, String> {
+    let is_above = ["dm", "partition"]
         .iter()
-        .any(|name| Path::new(&format!("{sysfs}/{name}")).exists())
+        .any(|name| Path::new(&format!("{sysfs}/{name}")).exists());
+
+    Ok(!is_above && !has_slaves(sysfs)?)
+}
+
+/// Whether a directory in sysfs belongs to a device above others, such as a mapped device or a
+/// device of md or bcache.
+pub fn has_slaves(sysfs: &str) -> Result<bool, String> {
+    Ok(!names(&format!("{sysfs}/slaves"))?.is_empty())
+}
+
+/// The kernel's name of the device of a directory in sysfs.
+pub fn name(sysfs: &str) -> String {
+    match fs::canonicalize(sysfs) {
+        Ok(path) => text(path.file_name()),
+        Err(_) => sysfs.into(),
+    }
 }
 
 /// The disk of a partition. [`None`] if the device is not a partition.

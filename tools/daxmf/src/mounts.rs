@@ -2,17 +2,22 @@
 
 //! Finds mounted filesystems: all filesystems on a device, or the filesystem that the user names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::ops::Range;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::{major, minor};
 
+use crate::bad::BadRanges;
 use crate::block;
 use crate::text::readable;
+
+/// The options of XFS that name devices besides the one with the data.
+pub const OTHER_DEVICES: [&str; 2] = ["logdev", "rtdev"];
 
 /// A mounted filesystem, as /proc/self/mountinfo shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,11 +59,16 @@ impl Mount {
         })
     }
 
-    /// Whether the filesystem has an option with this name and a value.
-    pub fn has_option(&self, name: &str) -> bool {
-        self.options
-            .split(',')
-            .any(|option| option.split_once('=').is_some_and(|(key, _)| key == name))
+    /// The value of an option of the filesystem. [`None`] if it does not have this option with a
+    /// value.
+    pub fn option(&self, name: &str) -> Option<PathBuf> {
+        let value = self.options.split(',').find_map(|option| {
+            let (key, value) = option.split_once('=')?;
+
+            (key == name).then_some(value)
+        });
+
+        value.map(|value| unescaped(value.as_bytes()))
     }
 
     /// Whether the root of the filesystem is mounted, and not a directory below.
@@ -201,6 +211,50 @@ pub fn on(device: (u64, u64), errors: &mut Vec<String>) -> Result<Vec<(Mount, Fi
     Ok(found)
 }
 
+/// Returns a line for each mounted filesystem that uses `ranges` of a device in a way that [`on`]
+/// does not find: for the log or the realtime data of XFS, or as one of several devices.
+pub fn beside(device: (u64, u64), ranges: &[Range<u64>]) -> Result<BTreeSet<String>, String> {
+    let mut errors = BTreeSet::new();
+
+    for mount in all()? {
+        let source = readable(&mount.source);
+
+        for option in OTHER_DEVICES {
+            let Some(path) = mount.option(option) else {
+                continue;
+            };
+            let why = match uses(&path, device, ranges) {
+                Ok(false) => continue,
+                Ok(true) => {
+                    "owners on its device are not looked up, only on the data device".into()
+                }
+                Err(error) => error,
+            };
+
+            errors.insert(format!("{source}: mount option {option}: {why}"));
+        }
+        // A filesystem on several devices has no device number of its own.
+        if mount.device.0 == 0
+            && mount.source.is_absolute()
+            && uses(&mount.source, device, ranges) == Ok(true)
+        {
+            errors.insert(format!(
+                "{source}: {} is not supported: its owners are not looked up",
+                mount.kind
+            ));
+        }
+    }
+    Ok(errors)
+}
+
+/// Whether ranges of the device `below` are on the device with this path.
+fn uses(path: &Path, below: (u64, u64), ranges: &[Range<u64>]) -> Result<bool, String> {
+    let number = block::number_of(&path.to_string_lossy())?;
+    let above = BadRanges::above(number, below, ranges)?;
+
+    Ok(!above.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +263,7 @@ mod tests {
     fn a_line_is_parsed() {
         let line =
             b"36 35 259:1 /sub /mnt/a\\040b\\134\\012 ro,noatime master:1 - xfs /dev/pmem0p1 \
-            rw,logdev=/dev/pmem1,inode64";
+            rw,logdev=/dev/pmem\\0401,inode64";
         let mount = Mount::parse(line).unwrap();
 
         assert_eq!(mount.device, (259, 1));
@@ -218,9 +272,9 @@ mod tests {
         assert!(mount.is_read_only);
         assert_eq!(mount.kind, "xfs");
         assert_eq!(mount.source, Path::new("/dev/pmem0p1"));
-        assert!(mount.has_option("logdev"));
-        assert!(!mount.has_option("rtdev"));
-        assert!(!mount.has_option("inode64"));
+        assert_eq!(mount.option("logdev"), Some("/dev/pmem 1".into()));
+        assert_eq!(mount.option("rtdev"), None);
+        assert_eq!(mount.option("inode64"), None);
     }
 
     #[test]

@@ -82,6 +82,7 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
         device: name,
         ranges,
         filesystems: Vec::new(),
+        has_errors: false,
     };
     let mut errors = Vec::new();
 
@@ -91,13 +92,11 @@ fn find(options: &Options) -> Result<(Report, Vec<String>), String> {
             report.device
         ));
     }
-    for (mount, root) in mounts::on(device, &mut errors)? {
-        match on_filesystem(mount, root, device, &report.ranges, &mut errors) {
-            Ok(found) => report.filesystems.extend(found),
-            Err(error) => errors.push(error),
-        }
+    if !report.ranges.is_empty() {
+        report.filesystems = on_all_filesystems(device, &report.ranges, &mut errors)?;
+        processes::add(&mut report.filesystems, &mut errors);
     }
-    processes::add(&mut report.filesystems, &mut errors);
+    report.has_errors = !errors.is_empty();
     Ok((report, errors))
 }
 
@@ -109,6 +108,27 @@ fn wanted(options: &Options) -> Result<(String, Option<(u64, u64)>), String> {
     let device = options.device.clone().unwrap_or_default();
 
     Ok((device, options.offset.zip(options.length)))
+}
+
+/// Finds the owners of ranges of a device on all mounted filesystems.
+fn on_all_filesystems(
+    device: (u64, u64),
+    ranges: &[Range<u64>],
+    errors: &mut Vec<String>,
+) -> Result<Vec<OnFilesystem>, String> {
+    let mut filesystems = Vec::new();
+
+    for (mount, root) in mounts::on(device, errors)? {
+        match on_filesystem(mount, root, device, ranges, errors) {
+            Ok(found) => filesystems.extend(found),
+            Err(error) => errors.push(error),
+        }
+    }
+    match mounts::beside(device, ranges) {
+        Ok(lines) => errors.extend(lines),
+        Err(error) => errors.push(error),
+    }
+    Ok(filesystems)
 }
 
 /// Finds the owners of ranges of the device `below` on a filesystem. [`None`] if no range is on the

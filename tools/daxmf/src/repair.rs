@@ -78,8 +78,8 @@ fn repair(options: &Options) -> Result<(Report, Vec<String>), String> {
     }
     let mut errors = Vec::new();
 
-    for option in ["logdev", "rtdev"] {
-        if mount.has_option(option) {
+    for option in mounts::OTHER_DEVICES {
+        if mount.option(option).is_some() {
             errors.push(format!(
                 "{name}: only the data device is repaired, not that of the mount option {option}"
             ));

@@ -5,6 +5,8 @@
 //! XFS reads the range (`XFS_IOC_VERIFY_MEDIA`), and reports the files that lost data to listeners,
 //! such as by fanotify.
 
+use std::slice;
+
 use crate::bad::BadRanges;
 use crate::block;
 use crate::events::Record;
@@ -40,7 +42,15 @@ fn verify_all(record: &Record, errors: &mut Vec<String>) -> Result<(), String> {
         if mount.kind != "xfs" {
             continue;
         }
-        for range in BadRanges::above(mount.device, device, &[range.clone()])? {
+        let ranges = match BadRanges::above(mount.device, device, slice::from_ref(&range)) {
+            Ok(ranges) => ranges,
+            Err(error) => {
+                errors.push(format!("{}: {error}", readable(&mount.point)));
+                continue;
+            }
+        };
+
+        for range in ranges {
             let sectors = range.start / SECTOR..range.end / SECTOR;
 
             match verify_media(&root, &sectors) {

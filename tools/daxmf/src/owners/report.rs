@@ -190,6 +190,8 @@ pub struct Report {
     /// The ranges whose owners were searched, in bytes of the device.
     pub ranges: Vec<Range<u64>>,
     pub filesystems: Vec<OnFilesystem>,
+    /// Whether there were errors, so that other filesystems can use the ranges.
+    pub has_errors: bool,
 }
 
 impl Report {
@@ -202,7 +204,10 @@ impl Report {
         }
         cli::print(format_args!("{}: {length} bytes", self.device))?;
         if self.filesystems.is_empty() {
-            return cli::print("no mounted filesystem uses the bad ranges");
+            return cli::print(match self.has_errors {
+                true => "the owners could not be looked up: see the errors",
+                false => "no mounted filesystem uses the bad ranges",
+            });
         }
         for filesystem in &self.filesystems {
             filesystem.print()?;

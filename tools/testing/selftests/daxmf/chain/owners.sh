@@ -158,6 +158,23 @@ refuses() {
 		fails_with "invalid value" daxmf owners "$DISK" -- -1 4096
 }
 
+# The log of XFS has no owners to look up.
+log_device() {
+	map data <<<"$(linear 0 310 "$DISK" 16)" && map log <<<"$(linear 0 80 "$DISK" 330)" &&
+		make_xfs -l logdev=/dev/mapper/log /dev/mapper/data && mkdir -p $MNT &&
+		mount -o logdev=/dev/mapper/log /dev/mapper/data $MNT && on_exit unmount || return
+	fails_with "mount option logdev" daxmf owners "$DISK" $((330 << 20)) $PAGE &&
+		fails_with "see the errors" daxmf owners "$DISK" $((330 << 20)) $PAGE &&
+		daxmf owners "$DISK" 0 $PAGE | grep -F "no mounted filesystem uses the bad ranges"
+}
+
+# A device of md or bcache has slaves, too.
+other_device() {
+	mkdir "$TMP/slaves" "$TMP/slaves/other" && mount --bind "$TMP/slaves" "/sys/block/$DISK/slaves" &&
+		on_exit umount "/sys/block/$DISK/slaves" || return
+	fails_with "$DISK: devices on other devices are not supported" daxmf owners "$DISK"
+}
+
 nothing_mounted() {
 	echo "64 8" >"/sys/block/$DISK/badblocks" &&
 		daxmf owners "$DISK" | grep -F "no mounted filesystem uses the bad ranges" && clear_bad_blocks "$DISK"
@@ -220,12 +237,14 @@ mendfs_on_partition() {
 	check "mendfs on a partition: metadata and free space" others metadata
 }
 
-begin 18
+begin 20
 require_disk "$KIND"
 with_undo xfs_on_volume
 with_undo xfs_without_map
 with_undo ext4_on_mapped
 with_undo mendfs_on_partition
+check "the log device of a filesystem" with_undo log_device
+check "a device on other devices that is not a mapped device" with_undo other_device
 check "no filesystem is mounted" nothing_mounted
 check "invalid arguments are refused" refuses
 finish
