@@ -272,7 +272,7 @@ fn is_allocated(file: &File, page: u64) -> io::Result<bool> {
     Ok(extents.iter().any(|extent| extent.flags & UNWRITTEN == 0))
 }
 
-/// Describes why a file cannot be opened, and what to do.
+/// Describes why a file cannot be opened or mapped, and what to do.
 pub fn describe_open_error(error: &io::Error) -> String {
     let errno = error
         .raw_os_error()
@@ -284,7 +284,12 @@ pub fn describe_open_error(error: &io::Error) -> String {
             "the file is immutable, append-only or has fs-verity: copy it to a new file"
         }
         Errno::ETXTBSY => "the file is executed or used for swap: copy it to a new file",
-        Errno::EAGAIN => "a process has a lease on the file, and must release it: repair again",
+        Errno::EAGAIN => {
+            "a process has a lease on the file, and must release it: run the command again"
+        }
+        Errno::EIO | Errno::EUCLEAN | Errno::EBADMSG => {
+            return format!("{error}: check the filesystem")
+        }
         _ => return error.to_string(),
     }
     .into()

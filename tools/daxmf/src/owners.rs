@@ -234,7 +234,7 @@ impl Search {
 
                     names.insert(entry.inode, (kind, point.join(entry.path)));
                 }
-                !wanted.is_empty()
+                Ok(!wanted.is_empty())
             }));
         }
         for found in &mut self.found {
@@ -281,10 +281,10 @@ impl Search {
                     true => &all_ranges,
                     false => &*unowned,
                 };
-                let pieces = files::pieces(file, &all, wanted).unwrap_or_default();
+                let pieces = files::pieces(file, &all, wanted)?;
 
                 if !pieces.is_empty() && !owners.insert(inode) {
-                    return true;
+                    return Ok(true);
                 }
                 for piece in &pieces {
                     found.push(Finding {
@@ -294,19 +294,16 @@ impl Search {
                     });
                 }
                 unowned.remove(pieces.iter().map(Piece::place).collect());
-                filesystem.has_shared_blocks() || !unowned.ranges.is_empty()
+                Ok(filesystem.has_shared_blocks() || !unowned.ranges.is_empty())
             };
-        let errors = tree::walk(filesystem, |entry| {
-            let Ok(Some(file)) = tree::open(filesystem, entry) else {
-                return true;
-            };
-            let kind = match file.metadata().is_ok_and(|meta| meta.is_dir()) {
+        let errors = tree::search(filesystem, |entry, file| {
+            let kind = match file.metadata()?.is_dir() {
                 true => OwnerKind::Directory,
                 false => OwnerKind::File,
             };
 
             add_pieces(
-                &file,
+                file,
                 entry.inode,
                 Some(point.join(entry.path)),
                 kind,
@@ -316,11 +313,12 @@ impl Search {
 
         self.errors.extend(errors);
         if filesystem.has_shared_blocks() || !unowned.ranges.is_empty() {
-            tree::nameless(filesystem, |file| {
-                if let Ok(Some(inode)) = filesystem.inode_of(file) {
-                    add_pieces(file, inode.number, None, OwnerKind::File, &mut unowned);
+            self.errors.extend(tree::nameless(filesystem, |file| {
+                if let Some(inode) = filesystem.inode_of(file)? {
+                    add_pieces(file, inode.number, None, OwnerKind::File, &mut unowned)?;
                 }
-            });
+                Ok(())
+            }));
         }
         self.found.extend(found);
         for part in unowned.ranges {

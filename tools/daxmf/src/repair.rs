@@ -354,38 +354,35 @@ impl Repair {
         let mut wanted = BadRanges::from(ranges.to_vec());
         let filesystem = &self.filesystem;
         let all = 0..u64::MAX;
-        let errors = tree::walk(filesystem, |entry| {
-            // A file that cannot be opened cannot be written back either.
-            let Ok(Some(file)) = tree::open(filesystem, entry) else {
-                return true;
-            };
-            let pieces = files::pieces(&file, &all, &wanted).unwrap_or_default();
+        let errors = tree::search(filesystem, |entry, file| {
+            let pieces = files::pieces(file, &all, &wanted)?;
 
             if pieces.is_empty() {
-                return true;
+                return Ok(true);
             }
-            if file.metadata().is_ok_and(|meta| meta.is_dir()) {
+            if file.metadata()?.is_dir() {
                 let directory = |piece| finding(State::Metadata, entry.inode, piece, "directory");
 
                 self.directories.extend(pieces.iter().map(directory));
             } else {
-                self.found.extend(filesystem.inode_of(&file).ok().flatten());
+                self.found.extend(filesystem.inode_of(file)?);
             }
             self.names
                 .insert(entry.inode, filesystem.mount.point.join(entry.path));
             if !filesystem.has_shared_blocks() {
                 wanted.remove(pieces.iter().map(Piece::place).collect());
             }
-            !wanted.ranges.is_empty()
+            Ok(!wanted.ranges.is_empty())
         });
 
         self.errors.extend(errors);
         if !wanted.ranges.is_empty() {
-            tree::nameless(filesystem, |file| {
-                if files::pieces(file, &all, &wanted).is_ok_and(|pieces| !pieces.is_empty()) {
-                    self.found.extend(filesystem.inode_of(file).ok().flatten());
+            self.errors.extend(tree::nameless(filesystem, |file| {
+                if !files::pieces(file, &all, &wanted)?.is_empty() {
+                    self.found.extend(filesystem.inode_of(file)?);
                 }
-            });
+                Ok(())
+            }));
         }
     }
 
@@ -439,7 +436,7 @@ impl Repair {
 
                     self.names.insert(entry.inode, path);
                 }
-                !wanted.is_empty()
+                Ok(!wanted.is_empty())
             });
 
             self.errors.extend(errors);

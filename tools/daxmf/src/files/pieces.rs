@@ -34,9 +34,16 @@ impl Piece {
 
 /// The bad pieces of a range of a file.
 pub fn pieces(file: &File, range: &Range<u64>, bad: &BadRanges) -> io::Result<Vec<Piece>> {
-    let extents = fiemap::extents(file, range.clone())?;
-
-    Ok(bad_pieces(&extents, range, bad))
+    match fiemap::extents(file, range.clone()) {
+        Ok(extents) => Ok(bad_pieces(&extents, range, bad)),
+        // XFS does not have the call for directories.
+        Err(error)
+            if error.raw_os_error() == Some(libc::EOPNOTSUPP) && file.metadata()?.is_dir() =>
+        {
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn bad_pieces(extents: &[Extent], range: &Range<u64>, bad: &BadRanges) -> Vec<Piece> {

@@ -65,11 +65,7 @@ maps() {
 		signal.pause()
 	END
 	PID=$!
-	on_exit ends $PID && wait_for grep -q mapped "$TMP/mapped"
-}
-
-ends() {
-	! kill "$1" 2>/dev/null || ! wait "$1"
+	on_exit end_process $PID && wait_for grep -q mapped "$TMP/mapped"
 }
 
 # --- Cases ---
@@ -122,6 +118,26 @@ page_frame() {
 		daxmf owners "$DISK" $offset $PAGE >"$TMP/by-offset" &&
 		daxmf owners --pfn "$(printf %#x $(((START + offset) / PAGE)))" | diff "$TMP/by-offset" - &&
 		grep -q "$MNT/frame" "$TMP/by-offset"
+}
+
+# fails -- check that "daxmf owners" fails and does not wait for a lease.
+fails() {
+	local status=0
+
+	timeout $DEADLINE daxmf owners "$DISK" >"$TMP/report" 2>"$TMP/errors" || status=$?
+	cat "$TMP/report" "$TMP/errors"
+	[ $status = 1 ] || fail "the status is $status"
+}
+
+# A file with a lease cannot be searched. The other files are searched.
+leased() {
+	fill leased 16 && fill other 16 && add_bad leased 3 && add_bad other 3 && hold_lease leased &&
+		fails && grep "^file .* 0x3000 .* $MNT/other$" "$TMP/report" &&
+		grep "^unknown .* no owner was found$" "$TMP/report" &&
+		grep -F "daxmf: $MNT/leased: not searched: a process has a lease" "$TMP/errors" &&
+		rm leased && fails && grep "^file .* 0x3000 .* $MNT/other$" "$TMP/report" &&
+		grep -F "daxmf: $MNT/leased (deleted): not searched: a process has a lease" "$TMP/errors" &&
+		clear_bad_blocks "$DISK"
 }
 
 # The directory is so large that it has its own blocks.
@@ -209,6 +225,7 @@ ext4_on_mapped() {
 	on_exit cd /
 	check "ext4 on a mapped device: a file without a name" with_undo deleted
 	check "ext4 on a mapped device: ranges" ranges
+	check "ext4 on a mapped device: a file with a lease" with_undo leased
 	check "ext4 on a mapped device: a directory" directory
 	check "ext4 on a mapped device: metadata and free space" others superblock
 }
@@ -237,7 +254,7 @@ mendfs_on_partition() {
 	check "mendfs on a partition: metadata and free space" others metadata
 }
 
-begin 20
+begin 21
 require_disk "$KIND"
 with_undo xfs_on_volume
 with_undo xfs_without_map

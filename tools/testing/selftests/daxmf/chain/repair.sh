@@ -150,6 +150,15 @@ executed() {
 	repair 0 "repaired 0x0 0x1000 $MNT/sleep" && drop_cache sleep && cmp sleep /bin/sleep && return $status
 }
 
+# Only a search of all files finds the owner, and a file with a lease cannot be searched. The other
+# files are repaired.
+leased() {
+	new leased 4 && new fixed 4 && add_bad leased 1 && add_bad fixed 1 && hold_lease leased || return
+	fails_with "daxmf: $MNT/leased: not searched: a process has a lease" \
+		timeout $DEADLINE daxmf repair $MNT && on_device fixed && end_process "$LEASE" &&
+		repair 0 "repaired 0x1000 0x1000 $MNT/leased" && all_is_good && on_device leased
+}
+
 # Two files share the bad block. The repair writes the page of each file to a new block of this
 # file.
 reflink() {
@@ -234,6 +243,7 @@ ext4_on_mapped() {
 	require make_ext4 "/dev/$DM"
 	require mount_plain "/dev/$DM"
 	each_filesystem
+	check "ext4: a file with a lease" with_undo leased
 }
 
 with_dax() {
@@ -244,7 +254,7 @@ with_dax() {
 		clear_bad_blocks "$DISK"
 }
 
-begin 23
+begin 24
 require_disk "$KIND"
 with_undo xfs_on_partition
 with_undo ext4_on_mapped

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # the tests read LEASE
 #
 # Files: their contents, shared extents, and where a page is on the disk.
 
@@ -82,4 +82,28 @@ same_except() {
 	size=$(stat -c %s "$1") || return
 	{ [ "$2" -le 0 ] || pattern | cmp -n $(($2 * PAGE)) - "$1"; } &&
 		pattern $after | cmp -n $((size - after * PAGE)) -i 0:$((after * PAGE)) - "$1"
+}
+
+# set_lease_break_time SECONDS -- set how long an open waits for a process with a lease on the file.
+set_lease_break_time() {
+	echo "$1" >/proc/sys/fs/lease-break-time
+}
+
+# hold_lease FILE -- start a process that has a lease on the file, until the end of the case; sets
+# LEASE. An open of the file waits longer than any test.
+hold_lease() {
+	local before
+
+	before=$(cat /proc/sys/fs/lease-break-time) && set_lease_break_time 3600 &&
+		on_exit set_lease_break_time "$before" || return
+	python3 - "$1" <<-'END' >"$TMP/leased" &
+		import fcntl, os, signal, sys
+		signal.signal(signal.SIGIO, signal.SIG_IGN)
+		file = os.open(sys.argv[1], os.O_RDWR)
+		fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+		print("leased", flush=True)
+		signal.pause()
+	END
+	LEASE=$!
+	on_exit end_process $LEASE && wait_for grep -q leased "$TMP/leased"
 }

@@ -29,3 +29,8 @@ undo_all() {
 	done
 	UNDO=()
 }
+
+# end_process PID -- end a process that this shell has started, if it still runs.
+end_process() {
+	! kill "$1" 2>/dev/null || ! wait "$1"
+}
