@@ -11,7 +11,6 @@ mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io;
 use std::ops::Range;
 use std::path::PathBuf;
 
@@ -153,9 +152,7 @@ fn on_filesystem(
         errors: BTreeSet::new(),
     };
 
-    search
-        .run(&ranges)
-        .map_err(|error| format!("{source}: FS_IOC_GETFSMAP: {error}"))?;
+    search.run(&ranges);
     errors.extend(search.errors);
 
     let Filesystem { mount, .. } = search.filesystem;
@@ -177,13 +174,11 @@ struct Search {
 }
 
 impl Search {
-    fn run(&mut self, ranges: &[Range<u64>]) -> io::Result<()> {
+    fn run(&mut self, ranges: &[Range<u64>]) {
         let mut unknown = Vec::new();
 
         for range in ranges {
-            let Filesystem { root, mount, .. } = &self.filesystem;
-
-            for (part, owner) in reverse_map::owners(root, mount.device, range)? {
+            for (part, owner) in reverse_map::owners(&self.filesystem, range, &mut self.errors) {
                 match owner {
                     Owner::Free(note) => {
                         self.found
@@ -206,7 +201,6 @@ impl Search {
         if !unknown.is_empty() {
             self.search_files(&merged(unknown));
         }
-        Ok(())
     }
 
     /// Finds the names of the files that own a range.

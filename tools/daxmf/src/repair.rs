@@ -124,6 +124,8 @@ struct Survey {
     others: Vec<Finding>,
     /// Whether there was a page that no earlier round has tried to write back.
     has_new_pages: bool,
+    /// Whether pages were written back since, and the list of bad blocks could not be read again.
+    is_before_repair: bool,
 }
 
 impl Survey {
@@ -158,9 +160,11 @@ impl Repair {
     /// Another round is needed for two reasons. When blocks are cleared, the list of bad blocks can
     /// show further blocks. And a page that was written back can be on a bad block again.
     fn run(&mut self) -> Result<Survey, String> {
+        let device = self.filesystem.mount.device;
+        let mut bad = BadRanges::of_device(device)?;
+
         loop {
-            let bad = BadRanges::of_device(self.filesystem.mount.device)?;
-            let survey = self.survey(&bad)?;
+            let survey = self.survey(&bad);
 
             if self.is_dry || !survey.has_new_pages {
                 if bad.is_cut {
@@ -172,22 +176,29 @@ impl Repair {
                 }
                 return Ok(survey);
             }
+            bad = match BadRanges::of_device(device) {
+                Ok(bad) => bad,
+                Err(error) => {
+                    // Report what was written back nevertheless.
+                    self.errors.insert(error);
+                    return Ok(Survey {
+                        is_before_repair: true,
+                        ..survey
+                    });
+                }
+            };
         }
     }
 
     /// Finds the owners of the bad ranges, and tries to write back the pages that were not tried
     /// yet.
-    fn survey(&mut self, bad: &BadRanges) -> Result<Survey, String> {
+    fn survey(&mut self, bad: &BadRanges) -> Survey {
         let mut survey = Survey::default();
         let mut files: BTreeMap<u64, Vec<Piece>> = BTreeMap::new();
         let mut unknown = Vec::new();
 
         for range in &bad.ranges {
-            let Filesystem { root, mount, .. } = &self.filesystem;
-            let owners = reverse_map::owners(root, mount.device, range)
-                .map_err(|e| format!("{}: FS_IOC_GETFSMAP: {e}", readable(&mount.source)))?;
-
-            for (part, owner) in owners {
+            for (part, owner) in reverse_map::owners(&self.filesystem, range, &mut self.errors) {
                 match owner {
                     Owner::Free(note) => survey.add(State::Free, part, note),
                     Owner::Metadata(note) => survey.add(State::Metadata, part, note),
@@ -206,7 +217,7 @@ impl Repair {
             self.visit_owner(number, &pieces, bad, &mut survey);
         }
         self.visit_unknown(&merged(unknown), bad, &mut survey);
-        Ok(survey)
+        survey
     }
 
     /// Handles the inode that the reverse map names as the owner of `pieces`.
@@ -399,6 +410,10 @@ impl Repair {
                 (Attempt::Cached, _) => (State::Repairable, String::new()),
                 (Attempt::Lost(note), _) => (State::Lost, (*note).into()),
                 (Attempt::Failed(note), _) => (State::Failed, note.clone()),
+                (Attempt::Written(None), _) if survey.is_before_repair => (
+                    State::Failed,
+                    "written back, but not checked: repair again".into(),
+                ),
                 (Attempt::Written(None), _) => (
                     State::Failed,
                     "written back, but bad again: check the memory (ndctl list -DH)".into(),

@@ -2,12 +2,14 @@
 
 //! The owners of a range of a device, by the reverse map of its filesystem.
 
-use std::fs::File;
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::Range;
 
 use crate::bad::intersection;
+use crate::files::Filesystem;
 use crate::sys::fsmap::{fsmap, FsMapRecord};
+use crate::text::readable;
 
 /// `FMR_OF_*` of linux/fsmap.h.
 const PREALLOCATED: u32 = 0x1;
@@ -33,13 +35,38 @@ pub enum Owner {
     Unknown,
 }
 
-/// The owners of a range. Each part of the range has one owner, or several that share it.
+/// The owners of a range of the device of a filesystem. Each part of the range has one owner, or
+/// several that share it.
+///
+/// If the reverse map cannot be read, the owner is unknown, and `errors` gets a line.
 pub fn owners(
-    root: &File,
-    device: (u64, u64),
+    filesystem: &Filesystem,
     range: &Range<u64>,
-) -> io::Result<Vec<(Range<u64>, Owner)>> {
-    Ok(clipped(&fsmap(root, device, range)?, range))
+    errors: &mut BTreeSet<String>,
+) -> Vec<(Range<u64>, Owner)> {
+    let Filesystem { mount, root, .. } = filesystem;
+
+    match fsmap(root, mount.device, range) {
+        Ok(records) => clipped(&records, range),
+        Err(error) => {
+            errors.extend(describe(&error, &readable(&mount.source), range));
+            vec![(range.clone(), Owner::Unknown)]
+        }
+    }
+}
+
+/// Describes why the reverse map of a range cannot be read. [`None`] if the filesystem has no
+/// reverse map: then a search of all files is no failure.
+fn describe(error: &io::Error, device: &str, range: &Range<u64>) -> Option<String> {
+    if let Some(libc::ENOTTY | libc::EOPNOTSUPP) = error.raw_os_error() {
+        return None;
+    }
+    Some(format!(
+        "{device}: {:#x} bytes at {:#x}: FS_IOC_GETFSMAP: {error}: searched all files for the \
+         owner; check the filesystem",
+        range.end - range.start,
+        range.start
+    ))
 }
 
 /// Clips the owners in `records` to a range. If the end of the range has no record, this end is
@@ -196,6 +223,25 @@ mod tests {
             clipped(&[], &(0..512)),
             [(0..512, Owner::Free("after the end of the filesystem"))]
         );
+    }
+
+    #[test]
+    fn a_range_that_cannot_be_read_is_named() {
+        let line = |errno| {
+            let error = io::Error::from_raw_os_error(errno);
+
+            describe(&error, "/dev/pmem0", &(0x2000..0x3000))
+        };
+
+        assert_eq!(
+            line(libc::EIO).as_deref(),
+            Some(
+                "/dev/pmem0: 0x1000 bytes at 0x2000: FS_IOC_GETFSMAP: Input/output error (os error \
+                 5): searched all files for the owner; check the filesystem"
+            )
+        );
+        assert_eq!(line(libc::ENOTTY), None);
+        assert_eq!(line(libc::EOPNOTSUPP), None);
     }
 
     #[test]
