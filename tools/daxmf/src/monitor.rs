@@ -8,6 +8,7 @@
 mod command;
 mod journal;
 mod metrics;
+mod replace;
 mod state;
 mod xfs;
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::events::Record;
 use crate::status;
 
-use super::state::replace;
+use super::replace::replace;
 
 /// Numbers of events, by event, disk and outcome.
 type Events = BTreeMap<[String; 3], u64>;

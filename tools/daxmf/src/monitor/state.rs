@@ -3,10 +3,11 @@
 //! The record of which event was reported last.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use crate::events::Record;
+
+use super::replace::replace;
 
 const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
@@ -85,19 +86,6 @@ impl State {
             &format!("{boot} {number} {seconds}.{nanoseconds:09}\n"),
         )
     }
-}
-
-/// Replaces a file atomically, so that no reader gets only a part of the text.
-pub fn replace(file: &Path, text: &str) -> Result<(), String> {
-    let mut temporary = file.as_os_str().to_owned();
-
-    temporary.push(".new");
-    fs::write(&temporary, text)
-        .and_then(|()| fs::rename(&temporary, file))
-        .map_err(|error| match error.kind() {
-            ErrorKind::NotFound => format!("{}: no such directory", file.display()),
-            _ => format!("{}: {error}", file.display()),
-        })
 }
 
 #[cfg(test)]

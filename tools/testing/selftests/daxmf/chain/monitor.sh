@@ -72,6 +72,13 @@ full_disk() {
 	fails_with "No space left" new_events --metrics "$TMP/full/daxmf.prom" && is cat "$TMP/full/daxmf.prom" old
 }
 
+# The directory of the metrics can belong to another account, which makes FILE.new a link.
+linked() {
+	echo old >"$TMP/victim" && ln -s "$TMP/victim" "$TMP/linked.prom.new" || return
+	new_events --metrics "$TMP/linked.prom" >/dev/null && is cat "$TMP/victim" old &&
+		is stat -c '%F %a' "$TMP/linked.prom" "regular file 644"
+}
+
 # A socket with the protocol of journald, because the guest has no journald.
 records_in_journal() {
 	mkdir -p /run/systemd/journal && python3 - >"$TMP/journal" <<-END &
@@ -116,7 +123,7 @@ xfs_verifies() {
 	! grep inode "$TMP/errors" && new_events && wait_for reported_for $MNT/file && good $((sector / 8))
 }
 
-begin 10
+begin 11
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require make_page_data
@@ -126,6 +133,7 @@ check "the state of another boot is ignored" new_boot
 check "a command is run for each event" command_runs
 check "metrics" metrics
 check "metrics on a full disk" with_undo full_disk
+check "a link in place of the new metrics is not followed" linked
 check "messages in the journal" with_undo records_in_journal
 check "the monitor reports events until it is stopped" with_undo runs_until_stopped
 check "XFS reports the file with the error" with_undo xfs_verifies
