@@ -37,7 +37,7 @@ pub struct Options {
     /// Write metrics for Prometheus to a file, for the textfile collector of node_exporter.
     #[arg(long, value_name = "FILE")]
     metrics: Option<PathBuf>,
-    /// Store in a file which event was reported last, for the next start.
+    /// Store in a file which events were reported, for the next start.
     #[arg(long, value_name = "FILE")]
     state: Option<PathBuf>,
     /// Write lines to standard output, even if there is a journal.
@@ -59,16 +59,24 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
         false => Journal::connect(),
     };
     let mut metrics = options.metrics.as_deref().map(Metrics::new);
-    let mut state = State::read(options.state.as_deref());
-    let mut errors = Vec::new();
+    // The log is open, as this needs.
+    let (mut state, mut errors) = State::read(options.state.as_deref());
 
     loop {
         match log.next() {
             Ok(Some(record)) => {
+                let unreported = state.unreported(&record);
+
                 if let Some(metrics) = &mut metrics {
-                    metrics.count(&record);
+                    // Events that were reported before they were overwritten are not missed.
+                    let counted = match record.is_missed() {
+                        true => unreported.as_ref(),
+                        false => Some(&record),
+                    };
+
+                    counted.into_iter().for_each(|record| metrics.count(record));
                 }
-                if !state.is_reported(&record) {
+                if let Some(record) = unreported {
                     report(&record, journal.as_ref(), options, &mut errors)?;
                     state.set_reported(&record);
                 }

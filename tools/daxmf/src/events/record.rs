@@ -15,7 +15,7 @@ pub const HEAD: &str =
 const COLUMNS: [&str; 6] = ["sequence", "time", "event", "disk", "offset", "length"];
 
 /// An event: the names and values of its fields. A newer module can add fields.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record(Vec<(String, String)>);
 
 impl Record {
@@ -47,6 +47,20 @@ impl Record {
 
     pub fn number(&self, name: &str) -> Option<u64> {
         self.get(name)?.parse().ok()
+    }
+
+    /// Replaces the value of a field. A record without this field stays as it is.
+    pub fn set_number(&mut self, name: &str, number: u64) {
+        for (field, value) in &mut self.0 {
+            if field == name {
+                *value = number.to_string();
+            }
+        }
+    }
+
+    /// Whether the record stands for events that were overwritten before they were read.
+    pub fn is_missed(&self) -> bool {
+        self.get("event") == Some("missed")
     }
 
     /// Whether the event belongs to this device, or to no device, such as `missed`.

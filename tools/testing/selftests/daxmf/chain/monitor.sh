@@ -46,6 +46,12 @@ new_boot() {
 	new_events >/dev/null && is new_events '' && sed -i 's/^[^ ]*/other/' "$TMP/state" && ! is new_events ''
 }
 
+# An earlier version stored the number and the time of the last event.
+old_state() {
+	echo "$(cat /proc/sys/kernel/random/boot_id) 9999 9999999999.000000000" >"$TMP/state" &&
+		new_events >/dev/null && [ -s "$TMP/new" ] && is new_events ''
+}
+
 command_runs() {
 	new_events >/dev/null && bad 9 && settled notified || return
 	new_events --exec "echo \$DAXMF_EVENT \$DAXMF_DISK \$DAXMF_OFFSET \$DAXMF_SOURCE >>$TMP/run" >/dev/null &&
@@ -123,13 +129,14 @@ xfs_verifies() {
 	! grep inode "$TMP/errors" && new_events && wait_for reported_for $MNT/file && good $((sector / 8))
 }
 
-begin 11
+begin 12
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require make_page_data
 check "each event is reported once" once
 check "events of a reloaded module are reported" new_module
 check "the state of another boot is ignored" new_boot
+check "the state of an earlier version is ignored" old_state
 check "a command is run for each event" command_runs
 check "metrics" metrics
 check "metrics on a full disk" with_undo full_disk
