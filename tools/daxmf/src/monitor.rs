@@ -2,8 +2,8 @@
 
 //! `daxmf monitor`: reports events as they happen to the journal, to a command and to Prometheus.
 //!
-//! The monitor runs as a service. It stores the number of the last event in a file, so that after a
-//! restart it reports no event again.
+//! The monitor runs as a service. It stores in a file which events it has reported, so that after a
+//! restart it reports no event again, unless it was killed while it reported that event.
 
 mod command;
 mod journal;
@@ -21,11 +21,15 @@ use cli::Unwritten;
 use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
 
-use crate::events::{Log, Record};
+use crate::events::{Log, Record, LOG};
 
 use journal::Journal;
 use metrics::Metrics;
 use state::State;
+
+/// How long to wait for an event before the metrics are written again, in milliseconds. The bad
+/// bytes of the disks can change without an event, when disks come and go.
+const PERIOD: u16 = 60_000;
 
 /// Where to report events.
 #[derive(Args)]
@@ -50,91 +54,139 @@ pub struct Options {
 
 /// Reports events until it is killed. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
-    let mut log = match Log::open(false) {
-        Ok(log) => log,
-        Err(error) => return Ok(vec![error]),
-    };
-    let journal = match options.no_journal {
-        true => None,
-        false => Journal::connect(),
-    };
-    let mut metrics = options.metrics.as_deref().map(Metrics::new);
-    // The log is open, as this needs.
-    let (mut state, mut errors) = State::read(options.state.as_deref());
+    match Log::open(false) {
+        Ok(log) => Monitor::new(options).run(log),
+        Err(error) => Ok(vec![error]),
+    }
+}
 
-    loop {
-        match log.next() {
-            Ok(Some(record)) => {
-                let unreported = state.unreported(&record);
+struct Monitor<'a> {
+    options: &'a Options,
+    /// [`None`] if events are written to standard output.
+    journal: Option<Journal>,
+    metrics: Option<Metrics>,
+    state: State,
+    /// A line for each error that was not printed yet.
+    errors: Vec<String>,
+}
 
-                if let Some(metrics) = &mut metrics {
-                    // Events that were reported before they were overwritten are not missed.
-                    let counted = match record.is_missed() {
-                        true => unreported.as_ref(),
-                        false => Some(&record),
-                    };
+impl<'a> Monitor<'a> {
+    /// The event log must be open: see [`State::read`].
+    fn new(options: &'a Options) -> Self {
+        let (state, errors) = State::read(options.state.as_deref());
+        let journal = match options.no_journal {
+            true => None,
+            false => Journal::connect(),
+        };
 
-                    counted.into_iter().for_each(|record| metrics.count(record));
+        Self {
+            options,
+            journal,
+            metrics: options.metrics.as_deref().map(Metrics::new),
+            state,
+            errors,
+        }
+    }
+
+    fn run(mut self, mut log: Log) -> Result<Vec<String>, Unwritten> {
+        loop {
+            let waited = match log.next() {
+                Ok(Some(record)) => {
+                    self.process(&record)?;
+                    Ok(())
                 }
-                if let Some(record) = unreported {
-                    report(&record, journal.as_ref(), options, &mut errors)?;
-                    state.set_reported(&record);
+                Ok(None) => {
+                    self.write_metrics();
+                    if self.options.once {
+                        return Ok(self.errors);
+                    }
+                    self.print_errors();
+                    self.wait(&log).map_err(|error| format!("{LOG}: {error}"))
                 }
-                continue;
+                Err(error) => Err(error),
+            };
+
+            if let Err(error) = waited {
+                self.errors.push(error);
+                return Ok(self.errors);
             }
-            Ok(None) => {}
-            Err(error) => return Ok(vec![error]),
         }
+    }
 
-        // The log has no further events.
-        let written = state
-            .write()
-            .and_then(|()| metrics.as_ref().map_or(Ok(()), Metrics::write));
+    /// Counts a record. Reports it, if it was not reported before.
+    fn process(&mut self, record: &Record) -> Result<(), Unwritten> {
+        let unreported = self.state.unreported(record);
 
-        errors.extend(written.err());
-        if options.once {
-            return Ok(errors);
+        if let Some(metrics) = &mut self.metrics {
+            // Events that were reported before they were overwritten are not missed.
+            let counted = match record.is_missed() {
+                true => unreported.as_ref(),
+                false => Some(record),
+            };
+
+            counted.into_iter().for_each(|record| metrics.count(record));
         }
-        for error in errors.drain(..) {
+        if let Some(record) = unreported {
+            self.report(&record)?;
+            // A monitor that is killed before this reports the event again, rather than never.
+            self.state.set_reported(&record);
+            self.errors.extend(self.state.write().err());
+            if self.metrics.as_ref().is_some_and(Metrics::is_due) {
+                self.write_metrics();
+            }
+            self.print_errors();
+        }
+        Ok(())
+    }
+
+    /// Reports an event: to the journal, or to standard output if there is no journal; to XFS; and
+    /// to the command.
+    fn report(&mut self, record: &Record) -> Result<(), Unwritten> {
+        let sent = self.journal.as_ref().map(|journal| journal.send(record));
+
+        match sent {
+            Some(Ok(())) => {}
+            Some(Err(error)) => {
+                self.errors.push(error);
+                cli::print(record)?;
+            }
+            None => cli::print(record)?,
+        }
+        self.errors.extend(xfs::verify(record));
+        if let Some(command) = &self.options.exec {
+            self.errors.extend(command::run(command, record).err());
+        }
+        Ok(())
+    }
+
+    fn write_metrics(&mut self) {
+        if let Some(metrics) = &mut self.metrics {
+            self.errors.extend(metrics.write());
+        }
+    }
+
+    /// Prints the errors, unless they are printed at the end.
+    fn print_errors(&mut self) {
+        if self.options.once {
+            return;
+        }
+        for error in self.errors.drain(..) {
             cli::warn(format_args!("daxmf: {error}"));
         }
-        if let Err(error) = wait(&log) {
-            return Ok(vec![format!("{}: {error}", crate::events::LOG)]);
+    }
+
+    /// Waits for the next event. If there are metrics, waits at most until they must be written
+    /// again.
+    fn wait(&self, log: &Log) -> io::Result<()> {
+        let mut log = [PollFd::new(log.as_fd(), PollFlags::POLLIN)];
+        let timeout = match self.metrics {
+            Some(_) => PollTimeout::from(PERIOD),
+            None => PollTimeout::NONE,
+        };
+
+        match poll(&mut log, timeout) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-    }
-}
-
-/// Reports an event: to the journal, or to standard output if there is no journal; to XFS; and to
-/// the command.
-fn report(
-    record: &Record,
-    journal: Option<&Journal>,
-    options: &Options,
-    errors: &mut Vec<String>,
-) -> Result<(), Unwritten> {
-    let sent = journal.map(|journal| journal.send(record));
-
-    match sent {
-        Some(Ok(())) => {}
-        Some(Err(error)) => {
-            errors.push(error);
-            cli::print(record)?;
-        }
-        None => cli::print(record)?,
-    }
-    errors.extend(xfs::verify(record));
-    if let Some(command) = &options.exec {
-        errors.extend(command::run(command, record).err());
-    }
-    Ok(())
-}
-
-/// Waits for the next event.
-fn wait(log: &Log) -> io::Result<()> {
-    let mut log = [PollFd::new(log.as_fd(), PollFlags::POLLIN)];
-
-    match poll(&mut log, PollTimeout::NONE) {
-        Ok(_) | Err(Errno::EINTR) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }

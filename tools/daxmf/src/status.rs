@@ -80,17 +80,24 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     Ok(errors)
 }
 
-/// The number of bad bytes of each disk with DAX. It is 0 if the list of the disk cannot be read.
-pub fn bad_bytes() -> Vec<(String, u64)> {
-    let names = all().unwrap_or_default().into_iter();
+/// The number of bad bytes of each disk with DAX. Leaves out a disk whose list cannot be read,
+/// because 0 bytes would mean good memory. Adds a line to `errors` for each of these.
+pub fn bad_bytes(errors: &mut Vec<String>) -> Vec<(String, u64)> {
+    let names = all().unwrap_or_else(|error| {
+        errors.push(error);
+        Vec::new()
+    });
+    let mut bytes = Vec::new();
 
-    names
-        .filter_map(|name| {
-            let bad = BadRanges::of_device(block::number_of(&name).ok()?).unwrap_or_default();
-
-            Some((name, bad::length(&bad.ranges)))
-        })
-        .collect()
+    for name in names {
+        match block::number_of(&name).and_then(BadRanges::of_device) {
+            Ok(bad) => bytes.push((name, bad::length(&bad.ranges))),
+            Err(error) if block::has_dax(&name) => errors.push(format!("{name}: {error}")),
+            // The disk is gone.
+            Err(_) => {}
+        }
+    }
+    bytes
 }
 
 /// The names of all disks with DAX, mapped devices last.

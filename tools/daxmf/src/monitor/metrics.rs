@@ -5,11 +5,15 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::events::Record;
 use crate::status;
 
 use super::replace::replace;
+
+/// How long the metrics can be out of date while one event follows another.
+const PERIOD: Duration = Duration::from_secs(1);
 
 /// Numbers of events, by event, disk and outcome.
 type Events = BTreeMap<[String; 3], u64>;
@@ -18,6 +22,10 @@ pub struct Metrics {
     file: PathBuf,
     events: Events,
     missed: u64,
+    /// When the file was written last.
+    written: Option<Instant>,
+    /// The errors of the last write.
+    errors: Vec<String>,
 }
 
 impl Metrics {
@@ -26,6 +34,8 @@ impl Metrics {
             file: file.into(),
             events: Events::new(),
             missed: 0,
+            written: None,
+            errors: Vec::new(),
         }
     }
 
@@ -40,11 +50,24 @@ impl Metrics {
         *count = count.saturating_add(1);
     }
 
-    /// Replaces the file.
-    pub fn write(&self) -> Result<(), String> {
-        let bad: Vec<_> = status::bad_bytes();
+    /// Whether it is time to write the file again.
+    pub fn is_due(&self) -> bool {
+        self.written
+            .is_none_or(|written| written.elapsed() >= PERIOD)
+    }
 
-        replace(&self.file, &text(&self.events, self.missed, &bad))
+    /// Replaces the file. Returns a line for each error that the last write did not have.
+    pub fn write(&mut self) -> Vec<String> {
+        let mut errors = Vec::new();
+        let bad = status::bad_bytes(&mut errors);
+
+        errors.extend(replace(&self.file, &text(&self.events, self.missed, &bad)).err());
+        self.written = Some(Instant::now());
+        let new = errors.iter().filter(|error| !self.errors.contains(error));
+        let new = new.cloned().collect();
+
+        self.errors = errors;
+        new
     }
 }
 
@@ -123,5 +146,18 @@ mod tests {
         ] {
             assert!(text.lines().any(|it| it == line), "{text}");
         }
+    }
+
+    #[test]
+    fn an_error_is_reported_once() {
+        let mut metrics = Metrics::new(Path::new("/proc/self/none/file"));
+
+        assert!(metrics.is_due());
+        assert_eq!(
+            metrics.write().last().map(String::as_str),
+            Some("/proc/self/none/file: no such directory")
+        );
+        assert!(!metrics.is_due());
+        assert_eq!(metrics.write(), Vec::<String>::new());
     }
 }

@@ -110,6 +110,17 @@ runs_until_stopped() {
 		wait_for grep -q "cleared .* 0xf000 " "$TMP/lines"
 }
 
+# The command kills the monitor at the second event. Only this event is reported again.
+killed() {
+	local append="echo \$DAXMF_EVENT >>$TMP/killed"
+
+	new_events >/dev/null && bad 17 && settled notified || return
+	new_events --exec "$append; [ \$DAXMF_EVENT = found ] || kill -9 \$PPID" >/dev/null && return 1
+	new_events --exec "$append" >/dev/null && is cat "$TMP/killed" "found
+notified
+notified" && good 17
+}
+
 # reported_for FILE -- the listener gets an error of this file.
 reported_for() {
 	cat "$TMP/errors"
@@ -129,7 +140,7 @@ xfs_verifies() {
 	! grep inode "$TMP/errors" && new_events && wait_for reported_for $MNT/file && good $((sector / 8))
 }
 
-begin 12
+begin 13
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require make_page_data
@@ -143,6 +154,7 @@ check "metrics on a full disk" with_undo full_disk
 check "a link in place of the new metrics is not followed" linked
 check "messages in the journal" with_undo records_in_journal
 check "the monitor reports events until it is stopped" with_undo runs_until_stopped
+check "a monitor that is killed repeats only the event that it was reporting" killed
 check "XFS reports the file with the error" with_undo xfs_verifies
 check "an ordinary user is refused" fails_with "needs root" setpriv --reuid=1000 --clear-groups daxmf monitor
 finish
