@@ -10,6 +10,9 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
+use crate::mounts::{self, Mount};
+use crate::text::readable;
+
 /// The kernel's name of a disk: of `device` itself, or of the disk that `device` is a partition of.
 /// `device` is a path to a block device, or a name in the kernel.
 pub fn disk_of(device: &str) -> Result<String, String> {
@@ -157,17 +160,25 @@ pub fn is_mapped(disk: &str) -> bool {
 }
 
 /// What is mounted from a disk or a partition of it, as "TYPE on MOUNT-POINT".
-pub fn mount_of(disk: &str) -> Option<String> {
-    let table = fs::read_to_string("/proc/self/mountinfo").ok()?;
+///
+/// Compares device numbers, because any user who can mount FUSE chooses the source of that mount.
+/// A filesystem with a device number of its own, such as btrfs, is not found.
+pub fn mount_of(disk: &str) -> Result<Option<String>, String> {
+    let number = number_of(disk)?;
 
-    table.lines().find_map(|line| {
-        let (mount, filesystem) = line.split_once(" - ")?;
-        let (kind, rest) = filesystem.split_once(' ')?;
-        let source = rest.split(' ').next()?;
+    for mount in mounts::all()? {
+        if mount.device == number || disk_of_partition(mount.device)? == Some(number) {
+            return Ok(Some(description(&mount)));
+        }
+    }
+    Ok(None)
+}
 
-        (disk_of(source).ok()? == disk).then_some(())?;
-        Some(format!("{kind} on {}", mount.split(' ').nth(4)?))
-    })
+/// A mount as one line of text, without control characters.
+fn description(mount: &Mount) -> String {
+    let kind = readable(Path::new(&mount.kind));
+
+    format!("{kind} on {}", readable(&mount.point))
 }
 
 /// The names in a directory, sorted. A directory that does not exist has no names, because its
@@ -194,7 +205,33 @@ fn text(name: Option<&OsStr>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
+
+    #[test]
+    fn a_hostile_mount_point_is_one_line() {
+        let mount = Mount {
+            device: (0, 1),
+            top: "/".into(),
+            point: OsStr::from_bytes(b"/mnt/a\x1b[2J\n\xff").into(),
+            is_read_only: false,
+            kind: "fuse.\x1b[2J".into(),
+            source: "/dev/pmem0".into(),
+            options: "rw".into(),
+        };
+
+        assert_eq!(
+            description(&mount),
+            "fuse.\\u{1b}[2J on /mnt/a\\u{1b}[2J\\n\\xff"
+        );
+    }
+
+    #[test]
+    fn a_device_number_without_a_disk_has_no_disk() {
+        // Filesystems without a block device have the major number 0.
+        assert_eq!(disk_of_partition((0, 1)), Ok(None));
+    }
 
     #[test]
     fn directories_that_cannot_be_read() {

@@ -207,12 +207,15 @@ fn make_folder(path: &str) -> io::Result<()> {
 
 fn describe_attach_error(pair: &Pair, error: &io::Error) -> String {
     let Pair { lower, upper } = pair;
+    let mount = match error.kind() {
+        ErrorKind::ResourceBusy => block::mount_of(lower),
+        _ => Ok(None),
+    };
 
-    match (error.raw_os_error(), block::mount_of(lower)) {
-        (Some(16), Some(mount)) => {
-            format!("{upper}: {lower} below it is in use: {mount}")
-        }
-        _ => format!("{upper} above {lower}: {error} (see the kernel log)"),
+    match mount {
+        Ok(Some(mount)) => format!("{upper}: {lower} below it is in use: {mount}"),
+        Ok(None) => format!("{upper} above {lower}: {error} (see the kernel log)"),
+        Err(why) => format!("{upper} above {lower}: {error}; its mount is unknown: {why}"),
     }
 }
 

@@ -116,6 +116,7 @@ impl Disk {
         let bad = block::number_of(&name).and_then(BadRanges::of_device);
         let above = block::names(&format!("/sys/block/{name}/holders"));
         let below = block::slaves(&name);
+        let mount = block::mount_of(&name);
         let counts = counts_of(&name, below.as_deref().unwrap_or_default());
 
         if !block::has_dax(&name) {
@@ -123,7 +124,7 @@ impl Disk {
         }
         Some(Self {
             driver: driver_of(&name),
-            mount: block::mount_of(&name),
+            mount: mount.map_err(&mut report).unwrap_or_default(),
             attached: stack::above(&name),
             bad: bad.map_err(&mut report).unwrap_or_default(),
             above: above.map_err(&mut report).unwrap_or_default(),

@@ -24,6 +24,20 @@ nothing() {
 	shows "$DISK" daxmf_pmem - - 0 0 0 0 && is next ''
 }
 
+# An ordinary user chooses the source of a mount of FUSE. Only the device number counts.
+other_source() {
+	mkdir "$TMP/other" && mount -t tmpfs "/dev/$DISK" "$TMP/other" && on_exit umount "$TMP/other" || return
+	shows "$DISK" daxmf_pmem - - 0 0 0 0
+}
+
+# The name of the mount point has an escape sequence, a space and a byte that is not UTF-8.
+hostile_mount_point() {
+	local point=$TMP/$'a\e[2J \xff'
+
+	mkdir "$point" && make_xfs "/dev/$DISK" && mount "/dev/$DISK" "$point" && on_exit umount "$point" || return
+	shows "$DISK" daxmf_pmem "xfs on $TMP/a\\u{1b}[2J \\xff" - 0 0 0 0
+}
+
 mounted() {
 	make_xfs "/dev/$DISK" && mount_dax "/dev/$DISK" && fill $MNT/file 16 || return
 	shows "$DISK" daxmf_pmem "xfs on $MNT" - 0 0 0 0 && is next ''
@@ -86,13 +100,15 @@ refused() {
 		fails_with "unexpected argument" daxmf status pmem0
 }
 
-begin 10
+begin 12
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_ns "$KIND"
 require make_page_data
 check "another driver" with_undo other_driver
 require_disk "$KIND"
 check "a disk without a holder" nothing
+check "another filesystem with the disk as its source" with_undo other_source
+check "a mount point with a hostile name" with_undo hostile_mount_point
 check "a filesystem" mounted
 check "bad memory until it is written" failed
 check "a filesystem on a partition" partition
