@@ -159,6 +159,18 @@ pub fn is_mapped(disk: &str) -> bool {
     Path::new(&format!("/sys/class/block/{disk}/dm")).exists()
 }
 
+/// The mapped devices directly above a disk, or above a partition of it.
+pub fn above(disk: &str) -> Result<Vec<String>, String> {
+    let mut above = Vec::new();
+
+    for mapped in mapped()? {
+        if slaves(&mapped)?.iter().any(|slave| slave == disk) {
+            above.push(mapped);
+        }
+    }
+    Ok(above)
+}
+
 /// What is mounted from a disk or a partition of it, as "TYPE on MOUNT-POINT".
 ///
 /// Compares device numbers, because any user who can mount FUSE chooses the source of that mount.

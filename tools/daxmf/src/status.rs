@@ -32,7 +32,7 @@ struct Disk {
     driver: Option<String>,
     /// What is mounted from it or from a partition of it, as "TYPE on MOUNT-POINT".
     mount: Option<String>,
-    /// Names of the mapped devices directly above it.
+    /// Names of the mapped devices directly above it or a partition of it.
     above: Vec<String>,
     /// The devices of `above` that are attached: `daxmf_stack` notifies their holders.
     attached: Vec<String>,
@@ -114,7 +114,7 @@ impl Disk {
     fn new(name: String, errors: &mut Vec<String>) -> Option<Self> {
         let mut report = |error: String| errors.push(format!("{name}: {error}"));
         let bad = block::number_of(&name).and_then(BadRanges::of_device);
-        let above = block::names(&format!("/sys/block/{name}/holders"));
+        let above = block::above(&name);
         let below = block::slaves(&name);
         let mount = block::mount_of(&name);
         let counts = counts_of(&name, below.as_deref().unwrap_or_default());

@@ -55,11 +55,22 @@ partition() {
 		shows "$DISK" daxmf_pmem "xfs on $MNT" - 1 1 0 0
 }
 
+# advice -- print how "daxmf status" advises to attach DM.
+advice() {
+	echo "$DM is not attached to $DISK, so its holder is not notified of failures: 'daxmf stack attach $DM' attaches it"
+}
+
+mapped_partition() {
+	cd / && unmount && map part <<<"$(linear 0 100 "${DISK}p1" 0)" || return
+	shows "$DISK" daxmf_pmem "$DM (not attached)" - 1 1 0 0 && shows "$DM" on "$DISK" - - - - - - &&
+		is next "$(advice)"
+}
+
 mapped() {
 	cd / && unmount && map one <<<"$(linear 0 400 "$DISK" 16)" && make_xfs "/dev/$DM" &&
 		mount_dax "/dev/$DM" || return
 	shows "$DISK" daxmf_pmem "$DM (not attached)" - 1 1 0 0 && shows "$DM" on "$DISK" "xfs on $MNT" - - - - - &&
-		is next "$DM is not attached to $DISK, so its holder is not notified of failures: 'daxmf stack attach $DM' attaches it"
+		is next "$(advice)"
 }
 
 # A bad page of the disk is a bad page of the attached device.
@@ -100,7 +111,7 @@ refused() {
 		fails_with "unexpected argument" daxmf status pmem0
 }
 
-begin 12
+begin 13
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_ns "$KIND"
 require make_page_data
@@ -112,6 +123,7 @@ check "a mount point with a hostile name" with_undo hostile_mount_point
 check "a filesystem" mounted
 check "bad memory until it is written" failed
 check "a filesystem on a partition" partition
+check "a mapped device on a partition that is not attached" with_undo mapped_partition
 check "a mapped device that is not attached" mapped
 check "a mapped device that is attached" attached
 check "failures that were declined" declined
