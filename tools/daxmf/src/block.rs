@@ -40,6 +40,18 @@ pub fn disk_of(device: &str) -> Result<String, String> {
     }
 }
 
+/// The kernel's name of a disk, which `device` must be, and not a partition.
+pub fn whole_disk(device: &str) -> Result<String, String> {
+    let disk = disk_of(device)?;
+
+    match number_of(device)? == number_of(&disk)? {
+        true => Ok(disk),
+        false => Err(format!(
+            "{device}: this is a partition: name the disk: {disk}"
+        )),
+    }
+}
+
 /// The major and minor number of a block device, from a path to it or its name in the kernel.
 pub fn number_of(device: &str) -> Result<(u64, u64), String> {
     if device.contains('/') {

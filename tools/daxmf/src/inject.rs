@@ -53,8 +53,10 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
         Err(error) => return Ok(vec![error]),
     };
 
-    if !options.yes && !confirm(options, &target)? {
-        return Ok(vec!["nothing was injected".into()]);
+    if !options.yes {
+        if let Err(error) = confirm(options, &target) {
+            return Ok(vec![error, "nothing was injected".into()]);
+        }
     }
     let injected = match options.error {
         true => target.list_as_bad(),
@@ -81,31 +83,47 @@ pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
     Ok(vec![])
 }
 
-/// Asks the user for confirmation.
-fn confirm(options: &Options, target: &Target) -> Result<bool, Unwritten> {
+/// Asks the user for confirmation. Afterwards checks that the target is still the same, because the
+/// disk can have gone while the user thought, and another one can have its name or its memory.
+fn confirm(options: &Options, target: &Target) -> Result<(), String> {
     if !io::stdin().is_terminal() {
-        cli::warn("daxmf: standard input is not a terminal: use --yes");
-        return Ok(false);
+        return Err("standard input is not a terminal: use --yes".into());
     }
+    let Target { disk, range, .. } = target;
     let effect = match options.error {
         true => "will read as an error until it is written",
         false => "will fail: processes that map it get SIGBUS, and its holder is notified",
     };
     let mut answer = String::new();
 
-    cli::print(format_args!(
-        "{}: memory from {:#x} to {:#x} {effect}. Type 'yes' to continue:",
-        target.disk, target.range.start, target.range.end
-    ))?;
-    Ok(io::stdin().read_line(&mut answer).is_ok() && answer.trim() == "yes")
+    // Standard output is for the result, which can be JSON.
+    cli::warn(format_args!(
+        "{disk}: memory from {:#x} to {:#x} {effect}. Type 'yes' to continue:",
+        range.start, range.end
+    ));
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|error| format!("standard input: {error}"))?;
+    if answer.trim() != "yes" {
+        return Err("the answer was not 'yes'".into());
+    }
+    match Target::new(options)? == *target {
+        true => Ok(()),
+        false => Err(format!(
+            "{disk}: this is another disk than before the question: run the command again"
+        )),
+    }
 }
 
 /// A range of a disk.
+#[derive(PartialEq, Eq)]
 struct Target {
     disk: String,
     range: Range<u64>,
     /// Physical address of the first byte of the disk.
     address: u64,
+    /// The number of the disk, which the kernel gives to no other disk.
+    sequence: u64,
 }
 
 impl Target {
@@ -114,15 +132,10 @@ impl Target {
         privilege::check("it can kill processes and make data unreadable")?;
 
         let device = &options.device;
-        let disk = block::disk_of(device)?;
+        let disk = block::whole_disk(device)?;
+        let sequence = bad::number(&format!("/sys/block/{disk}/diskseq"))?;
         let address = physical::start(&disk)
             .ok_or_else(|| format!("{device}: not a persistent-memory disk with DAX"))?;
-
-        if block::number_of(device)? != block::number_of(&disk)? {
-            return Err(format!(
-                "{device}: this is a partition: name the disk: {disk}"
-            ));
-        }
         let (offset, length) = (options.offset, options.length);
         let range = bad::range_of(&disk, &format!("/sys/block/{disk}"), offset, length)?;
         let unit = match options.error {
@@ -139,6 +152,7 @@ impl Target {
             disk,
             range,
             address,
+            sequence,
         })
     }
 

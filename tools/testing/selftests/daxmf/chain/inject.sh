@@ -46,8 +46,26 @@ asks() {
 		script -qec "daxmf inject $DISK 0" /dev/null <<<no >"$TMP/no" && return 1
 	grep "Type 'yes' to continue" "$TMP/no" && grep "nothing was injected" "$TMP/no" &&
 		is eval "daxmf events $DISK | wc -l" "$events" || return
-	script -qec "daxmf inject --error $DISK 0x300000" /dev/null <<<yes && is bad_blocks "6144 8" &&
+	script -qec "daxmf inject --json --error $DISK 0x300000 >$TMP/said" /dev/null <<<yes &&
+		json_is inject <"$TMP/said" && is bad_blocks "6144 8" &&
 		write_page "/dev/$DISK" 768 oflag=direct
+}
+
+# The disk is removed while the command waits for the answer, and another one gets its name.
+asks_again() {
+	local asked=$TMP/asked status=0
+
+	# shellcheck disable=SC2094 # it waits for what the command writes
+	{ wait_for grep -q "Type 'yes'" "$asked" && ns_unbind "$NS" >&2 && ns_bind "$NS" >&2 && echo yes; } |
+		script -qfec "daxmf inject --error $DISK 0x400000" /dev/null >"$asked" || status=$?
+	cat "$asked"
+	is ns_disk "$NS" "$DISK" && [ $status != 0 ] && grep -q "another disk than before" "$asked" &&
+		is bad_blocks '' && use_default
+}
+
+# use_default -- daxmf_pmem does with a simulated failure what it does by default.
+use_default() {
+	echo tell >"/sys/block/$DISK/memory_failure/simulated"
 }
 
 refuses() {
@@ -61,15 +79,15 @@ refuses() {
 		fails_with "name the disk: $DISK" daxmf inject -y "${DISK}p1" 0
 }
 
-begin 6
+begin 7
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require make_page_data
-# The default of the driver.
-echo tell >"/sys/block/$DISK/memory_failure/simulated"
+use_default
 check "invalid arguments are refused" with_undo refuses
 check "--error adds a bad block" error
 check "the command asks for a confirmation" asks
+check "a confirmation is only for the disk that it names" asks_again
 require make_xfs "/dev/$DISK"
 require mount_dax "/dev/$DISK"
 require cd $MNT
