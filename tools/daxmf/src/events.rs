@@ -13,6 +13,8 @@ use std::path::Path;
 use clap::Args;
 use cli::Unwritten;
 
+use crate::block;
+
 pub use record::Record;
 
 /// The event log. Each read returns one record.
@@ -36,9 +38,12 @@ pub struct Options {
 
 /// Lists the events. Returns a line for each error.
 pub fn act(options: &Options) -> Result<Vec<String>, Unwritten> {
-    let device = options.device.as_deref().map(kernel_name);
     let mut log = match Log::open(options.follow) {
         Ok(log) => log,
+        Err(error) => return Ok(vec![error]),
+    };
+    let device = match options.device.as_deref().map(disk_of).transpose() {
+        Ok(device) => device,
         Err(error) => return Ok(vec![error]),
     };
 
@@ -113,11 +118,41 @@ fn explain(error: &io::Error) -> String {
     }
 }
 
-/// The name of a device in the kernel. Resolves links, such as those in `/dev/mapper`.
-fn kernel_name(device: &str) -> String {
-    let path = Path::new("/dev").join(device);
-    let path = path.canonicalize().unwrap_or(path);
+/// The kernel's name of the disk whose events the user wants. A disk that is gone can have events,
+/// but its name can also be wrong, so this warns.
+fn disk_of(device: &str) -> Result<String, String> {
+    let class = Path::new("/sys/class/block");
+    let path = match device.contains('/') {
+        true => Path::new(device).into(),
+        false => class.join(device),
+    };
 
-    path.file_name()
-        .map_or_else(|| device.into(), |name| name.to_string_lossy().into())
+    if path.exists() {
+        return block::whole_disk(device);
+    }
+    cli::warn(format_args!(
+        "daxmf: {device}: there is no such device now: its old events are listed"
+    ));
+    Ok(path
+        .file_name()
+        .map_or_else(|| device.into(), |name| name.to_string_lossy().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_is_gone_has_its_name() {
+        assert_eq!(disk_of("pmem987654"), Ok("pmem987654".into()));
+        assert_eq!(disk_of("/dev/pmem987654"), Ok("pmem987654".into()));
+    }
+
+    #[test]
+    fn a_file_is_not_a_device() {
+        assert_eq!(
+            disk_of("/proc/self/stat"),
+            Err("/proc/self/stat: not a block device".into())
+        );
+    }
 }

@@ -213,6 +213,15 @@ follows() {
 	write 19 && wait_for grep -q "\"event\":\"cleared\".*\"offset\":$((19 * PAGE))" "$TMP/followed"
 }
 
+# A device that is gone can have events, but a partition has none.
+other_names() {
+	daxmf events --json none0 >"$TMP/none" 2>"$TMP/error" || return
+	is cat "$TMP/error" "daxmf: none0: there is no such device now: its old events are listed" &&
+		! grep -q '"disk"' "$TMP/none" && fails_with "/dev: not a block device" daxmf events /dev || return
+	make_partition && fails_with "name the disk: $DISK" daxmf events "${DISK}p1" &&
+		fails_with "name the disk: $DISK" daxmf events "/dev/${DISK}p1"
+}
+
 closed_pipe() {
 	daxmf events 2>"$TMP/error" | head -n 1 >/dev/null && is cat "$TMP/error" ''
 }
@@ -263,7 +272,7 @@ no_log() {
 		is events '' && ns_bind "$NS" >/dev/null
 }
 
-begin 16
+begin 17
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require_disk "$KIND"
 require make_page_data
@@ -277,6 +286,7 @@ check "events as a table" table
 check "one record per read" reader
 check "a read waits for an event" waits
 check "--follow prints new events" with_undo follows
+check "a partition, and the name of no device" with_undo other_names
 check "a closed pipe ends the list without a message" closed_pipe
 check "events match the JSON schema" eval "daxmf events --json | json_is events"
 check "a slow reader gets the number of missed events" missed
