@@ -240,7 +240,9 @@ impl<T: FileSystem> LockedInode<T> {
         self.unmap(all_from(blocks.start())?, Dirty::WriteBack, invalidate_lock)?;
         self.punch_blocks(blocks, now, invalidate_lock)?;
         self.fs()
-            .move_contents(self, blocks.end(), blocks.start(), size, now)?;
+            .move_contents(self, blocks.end(), blocks.start(), size, now)
+            // A part of it can have been done, and set the size.
+            .inspect_err(|_| self.refresh())?;
 
         // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
         // holds its lock. `invalidate_lock` blocks its page faults.
@@ -270,7 +272,8 @@ impl<T: FileSystem> LockedInode<T> {
         }
         self.unmap(all_from(blocks.start())?, Dirty::WriteBack, invalidate_lock)?;
         self.fs()
-            .move_contents(self, blocks.start(), blocks.end(), size, now)?;
+            .move_contents(self, blocks.start(), blocks.end(), size, now)
+            .inspect_err(|_| self.refresh())?;
 
         // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
         // holds its lock.

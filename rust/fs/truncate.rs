@@ -143,7 +143,10 @@ impl<T: FileSystem> LockedInode<T> {
                 _ => break,
             }
         }
-        self.fs().resize(self, size, now)?;
+        // A part of it can have been done, and set the size.
+        self.fs()
+            .resize(self, size, now)
+            .inspect_err(|_| self.refresh())?;
 
         // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
         // holds its lock. `invalidate_lock` blocks its page faults.
