@@ -218,7 +218,8 @@ other_names() {
 	daxmf events --json none0 >"$TMP/none" 2>"$TMP/error" || return
 	is cat "$TMP/error" "daxmf: none0: there is no such device now: its old events are listed" &&
 		! grep -q '"disk"' "$TMP/none" && fails_with "/dev: not a block device" daxmf events /dev || return
-	make_partition && fails_with "name the disk: $DISK" daxmf events "${DISK}p1" &&
+	clear_bad_blocks "$DISK" && make_partition &&
+		fails_with "name the disk: $DISK" daxmf events "${DISK}p1" &&
 		fails_with "name the disk: $DISK" daxmf events "/dev/${DISK}p1"
 }
 
