@@ -314,6 +314,7 @@ many_attributes() {
 		import ctypes, errno
 		c = ctypes.CDLL(None, use_errno=True)
 		assert c.listxattr(b"long", None, 0) == -1 and ctypes.get_errno() == errno.E2BIG
+		os.unlink("long")
 	END
 }
 
@@ -414,7 +415,7 @@ leases() {
 }
 
 all_free() {
-	rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
+	cd $MNT && rm -rf ./* && sync && is stat -f -c %f . "$(stat -f -c %b .)"
 }
 
 begin 20
