@@ -372,12 +372,12 @@ impl<T: Operations> VTable<T> {
             .and_then(|page| page.start().checked_add(in_page))
             .and_then(|start| ByteRange::new(start, bytes as u64));
 
+        // SAFETY: `iter` is a valid source iterator by the safety requirements, and
+        // `dax_recovery_write()` does not use it during the call.
+        let iter = unsafe { IovIterSource::from_raw(iter) };
+
         match range {
-            // SAFETY: `iter` is a valid source iterator by the safety requirements, and
-            // `dax_recovery_write()` does not use it during the call.
-            Some(range) => data
-                .recovery_write(range, unsafe { IovIterSource::from_raw(iter) })
-                .min(bytes),
+            Some(range) => data.recovery_write(range, iter).min(bytes),
             None => 0,
         }
     }

@@ -284,7 +284,7 @@ mod tests {
             parse("36 35 259:1 / /mnt/x rw - xfs /dev/a rw"),
             parse("37 35 259:2 / /mnt rw - xfs /dev/b rw"),
             parse("38 35 259:3 / /mnt rw - xfs /dev/c rw"),
-            parse("39 35 0:40 / /tmp rw - tmpfs tmpfs rw"),
+            parse("39 35 0:40 / /tmp rw - tmpfs none rw"),
         ];
         let at = |path: &str, device| {
             mounted_at(&mounts, Path::new(path), device).map(|mount| mount.device)

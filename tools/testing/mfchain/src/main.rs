@@ -3,10 +3,10 @@
 //! Injects one memory failure and checks which signal each process with the page receives.
 //!
 //! `mfchain run --source mce /mnt/a /mnt/b,offset=64K /mnt/c,quiet` starts one process for each
-//! file. The process maps and touches the page. `mfchain` injects a failure into the page of
-//! the first process, waits until the kernel has handled it, and prints the signal of each process. The
-//! exit code is 0 if each process got exactly the expected signal, 1 if not, and 2 if the run was not
-//! possible.
+//! file. The process maps and touches the page. `mfchain` injects a failure into the page of the
+//! first process, waits until the kernel has handled it, and prints the signal of each process. The
+//! exit code is 0 if each process got exactly the expected signal, 1 if not, and 2 if the run was
+//! not possible.
 
 use std::convert::Infallible;
 use std::error::Error;
