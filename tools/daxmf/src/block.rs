@@ -173,13 +173,16 @@ pub fn is_mapped(disk: &str) -> bool {
 
 /// The mapped devices directly above a disk, or above a partition of it.
 pub fn above(disk: &str) -> Result<Vec<String>, String> {
-    let mut above = Vec::new();
+    let folder = format!("/sys/block/{disk}");
+    let mut above = names(&format!("{folder}/holders"))?;
 
-    for mapped in mapped()? {
-        if slaves(&mapped)?.iter().any(|slave| slave == disk) {
-            above.push(mapped);
-        }
+    // The name of a partition begins with the name of its disk.
+    for partition in names(&folder)?.iter().filter(|it| it.starts_with(disk)) {
+        above.extend(names(&format!("{folder}/{partition}/holders"))?);
     }
+    above.retain(|name| is_mapped(name));
+    above.sort();
+    above.dedup();
     Ok(above)
 }
 
