@@ -287,7 +287,7 @@ impl<T: FileSystem> LockedInode<T> {
     ///
     /// - `EIO` if a block that `range` touches is bad.
     /// - The errors of [`for_each_piece()`](Self::for_each_piece).
-    fn check_good(&self, range: ByteRange<space::File>) -> Result {
+    pub(super) fn check_good(&self, range: ByteRange<space::File>) -> Result {
         self.for_each_piece(range, |_, place| match place {
             Place::Bad { .. } => Err(EIO),
             _ => Ok(()),

@@ -10,10 +10,7 @@ use core::{
 };
 
 use kernel::{
-    error::{
-        from_result,
-        to_result, //
-    },
+    error::from_result,
     prelude::*, //
 };
 
@@ -288,8 +285,15 @@ impl<T: FileSystem> VTable<T> {
             if u32::from(unsafe { (*iomap).flags }) & bindings::IOMAP_F_SHARED == 0 {
                 return Ok(0);
             }
-            // SAFETY: The inode is valid and of type `T`, and `begin_at()` has filled the map.
-            to_result(unsafe { Self::end(inode, pos, length, 0, flags, iomap) })?;
+            if Self::purpose(flags) == Purpose::WriteFault {
+                // SAFETY: `iomap_iter()` passes a valid inode of type `T`.
+                let inode = unsafe { Inode::<T>::from_raw(inode) };
+
+                // Nothing was copied.
+                inode
+                    .fs()
+                    .end_copy(inode, range(pos, length).ok_or(EINVAL)?, false)?;
+            }
             Err(EDEADLK)
         })
     }
@@ -358,9 +362,19 @@ impl<T: FileSystem> VTable<T> {
             let range = range(pos, length).ok_or(EINVAL)?;
 
             // If the request did not write the whole block, the file stays at its old place.
-            inode
-                .end_copy(range, iomap, written as bindings::loff_t == length)
-                .map(|()| 0)
+            let is_done = written as bindings::loff_t == length;
+            let result = inode.end_copy(range, iomap, is_done);
+            let shared_pages = inode.super_block().shared_pages();
+
+            match Self::purpose(flags) {
+                Purpose::WriteFault if !is_done || result.is_err() => shared_pages.lose_copy(),
+                Purpose::Write if written != 0 && (!is_done || result.is_err()) => {
+                    inode.set_write_error();
+                    shared_pages.count_lost_write();
+                }
+                _ => (),
+            }
+            result.map(|()| 0)
         })
     }
 
@@ -404,6 +418,20 @@ impl<T: FileSystem> Inode<T> {
             self.write_back_copy(range, iomap)?;
         }
         self.fs().end_copy(self, range, is_done)
+    }
+
+    /// Makes the next `fsync()` of each open file, and the next `syncfs()`, return `EIO`, because
+    /// data that were written or stored are lost. Unlike `mapping_set_error()`, this does not make
+    /// the next writeback fail.
+    pub(super) fn set_write_error(&self) {
+        let error = EIO.to_errno();
+
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so its mapping and its
+        // superblock are valid. Both functions change the error atomically.
+        unsafe {
+            bindings::__filemap_set_wb_err(self.mapping(), error);
+            bindings::errseq_set(&raw mut (*(*self.as_raw()).i_sb).s_wb_err, error);
+        }
     }
 
     /// Writes back the copy at the new place, before the filesystem moves the file there. The old

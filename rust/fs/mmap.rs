@@ -109,30 +109,53 @@ impl<T: FileSystem> Fault<T> {
         PageRange::new(index & !count.checked_sub(1)?, count)?.bytes()
     }
 
-    /// Maps the page. Takes the lock of shared pages only if the page is shared.
-    fn map(&self, invalidate_lock: &SharedInvalidateLock<'_>) -> bindings::vm_fault_t {
-        let (answer, errno) = self.map_by(&iomap::VTable::<T>::UNSHARED_OPS, invalidate_lock);
+    /// Maps the page. Takes the lock of shared pages only if the page is shared. Also returns
+    /// whether a copy of the page was lost: it can be mapped, but the file is at its old place.
+    fn map(&self, invalidate_lock: &SharedInvalidateLock<'_>) -> (bindings::vm_fault_t, bool) {
+        let mut pfn = MaybeUninit::uninit();
+        let (answer, errno) =
+            self.map_by(&iomap::VTable::<T>::UNSHARED_OPS, &mut pfn, invalidate_lock);
+        let (answer, is_copy_lost) = match errno == EDEADLK.to_errno() {
+            true => self.map_shared(&mut pfn, invalidate_lock),
+            false => (answer, false),
+        };
 
-        if errno != EDEADLK.to_errno() {
-            return answer;
+        if is_copy_lost || answer & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC == 0 {
+            return (answer, is_copy_lost);
         }
+        // SAFETY: `vmf` is valid by the type invariants. `dax_iomap_fault()` has set `pfn`, because
+        // it returned `VM_FAULT_NEEDDSYNC`.
+        let answer =
+            unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) };
 
-        let map_shared = || self.map_by(&iomap::VTable::<T>::OPS, invalidate_lock).0;
-
-        self.inode()
-            .super_block()
-            .shared_pages()
-            .with_lock(map_shared)
+        (answer, false)
     }
 
-    /// Maps the page by `operations`. Also returns the errno of `operations`.
+    /// Maps a page that several files share. For a write, the page is copied. Also returns whether
+    /// the copy was lost.
+    #[cold]
+    fn map_shared(
+        &self,
+        pfn: &mut MaybeUninit<c_ulong>,
+        invalidate_lock: &SharedInvalidateLock<'_>,
+    ) -> (bindings::vm_fault_t, bool) {
+        let map = || {
+            self.map_by(&iomap::VTable::<T>::OPS, pfn, invalidate_lock)
+                .0
+        };
+
+        self.inode().super_block().shared_pages().with_fault(map)
+    }
+
+    /// Maps the page by `operations`. Also returns the errno of `operations`. If the result is
+    /// `VM_FAULT_NEEDDSYNC`, sets `pfn`, and the caller maps the page.
     #[inline(always)]
     fn map_by(
         &self,
         operations: &'static bindings::iomap_ops,
+        pfn: &mut MaybeUninit<c_ulong>,
         _invalidate_lock: &SharedInvalidateLock<'_>,
     ) -> (bindings::vm_fault_t, c_int) {
-        let mut pfn = MaybeUninit::uninit();
         let mut errno = 0;
 
         // SAFETY: `vmf` is valid by the type invariants.
@@ -146,18 +169,11 @@ impl<T: FileSystem> Fault<T> {
             )
         };
 
-        if answer & bindings::vm_fault_reason_VM_FAULT_NEEDDSYNC == 0 {
-            return (answer, errno);
-        }
-        // SAFETY: `dax_iomap_fault()` has set `pfn`, because it returned `VM_FAULT_NEEDDSYNC`.
-        let answer =
-            unsafe { bindings::dax_finish_sync_fault(self.vmf, self.order, pfn.assume_init()) };
-
         (answer, errno)
     }
 
     fn read(&self) -> bindings::vm_fault_t {
-        self.map(&SharedInvalidateLock::new(self.inode()))
+        self.map(&SharedInvalidateLock::new(self.inode())).0
     }
 
     fn write(&self) -> bindings::vm_fault_t {
@@ -173,27 +189,49 @@ impl<T: FileSystem> Fault<T> {
         // SAFETY: The file is open while it is mapped.
         unsafe { bindings::file_update_time(self.file()) };
 
-        let answer = self.map(&SharedInvalidateLock::new(self.inode()));
+        let (answer, is_copy_lost) = self.map(&SharedInvalidateLock::new(self.inode()));
 
+        if is_copy_lost {
+            return self.discard_copy(answer);
+        }
         if answer & FAULT_ERRORS != 0 {
-            self.invalidate();
+            self.invalidate(Dirty::WriteBack);
         }
         answer
     }
 
+    /// Unmaps a copy of a page that was lost. Returns the error of the page fault.
+    #[cold]
+    fn discard_copy(&self, answer: bindings::vm_fault_t) -> bindings::vm_fault_t {
+        if answer & FAULT_ERRORS != 0 {
+            self.invalidate(Dirty::Discard);
+            return answer;
+        }
+
+        // The copy was mapped, and another thread can have stored to it. So `fsync()` returns an
+        // error both before the copy is unmapped and afterwards.
+        self.inode().set_write_error();
+        self.invalidate(Dirty::Discard);
+        self.inode().set_write_error();
+        bindings::vm_fault_reason_VM_FAULT_SIGBUS
+    }
+
     /// Removes the entry of the page from the mapping. After a failed copy, the entry has the new
     /// place, but the file is still at the old place.
-    fn invalidate(&self) {
+    fn invalidate(&self, dirty: Dirty) {
         let Some(range) = self.range() else {
             return;
         };
         let invalidate_lock = InvalidateLock::new(self.inode());
 
-        // No process could map the page at the new place, so a page that is in use is the page at
-        // the old place. Its entry can stay.
-        let _ = self
-            .inode()
-            .try_unmap(range, Dirty::WriteBack, &invalidate_lock);
+        // A page that is in use is the page at the old place, whose entry can stay: only between
+        // the copy and its end could another user find the page at the new place.
+        let _ = self.inode().try_unmap(range, dirty, &invalidate_lock);
+
+        // Another page fault can have copied the page meanwhile. Its entry was discarded, too.
+        if dirty == Dirty::Discard {
+            self.inode().write_back_unmapped(range, &invalidate_lock);
+        }
     }
 }
 

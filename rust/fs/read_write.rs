@@ -136,6 +136,12 @@ impl<T: FileSystem> Request<T> {
     }
 
     /// Writes to the file, whose inode is `inode`.
+    ///
+    /// # Errors
+    ///
+    /// - `EIO` if a bad block could not be replaced.
+    /// - The errors of `generic_write_checks()`, `kiocb_modified()`, `dax_iomap_rw()`,
+    ///   [`zero_up_to()`](Self::zero_up_to) and [`LockedInode::grow()`].
     fn write_locked(&self, inode: &LockedInode<T>) -> Result<u64> {
         // SAFETY: `iocb` and `iter` are valid by the type invariants.
         let len = to_count(unsafe { bindings::generic_write_checks(self.iocb, self.iter) })?;
@@ -147,8 +153,13 @@ impl<T: FileSystem> Request<T> {
         to_result(unsafe { bindings::kiocb_modified(self.iocb) })?;
         self.zero_up_to(inode, range.start())?;
 
+        let lost_writes = || inode.super_block().shared_pages().lost_writes();
+        let lost_before = lost_writes();
         let written = to_count(self.run(inode))?;
 
+        if lost_writes() != lost_before {
+            inode.check_good(ByteRange::new(range.start(), written).ok_or(EIO)?)?;
+        }
         inode.grow(self.position(), inode.changed())?;
         Ok(written)
     }

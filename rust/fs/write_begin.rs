@@ -46,7 +46,20 @@ impl<T: FileSystem> Inode<T> {
 
         // SAFETY: The caller holds the inode's lock by the safety requirements.
         let inode = unsafe { LockedInode::assume(self) };
-        let found = inode.find(range, Purpose::Read)?;
+        let find = || inode.find(range, Purpose::Read);
+
+        // A page fault can have begun to copy the page when it was still shared. The file will move
+        // to the copy, and the copy would not have what is written to the old place now.
+        let found = match self.super_block().shared_pages().find_undisturbed(find) {
+            Some(found) => found?,
+            None if !may_wait => return Err(EAGAIN),
+            None => {
+                // While this thread holds the lock, no page fault is running.
+                let _invalidate_lock = InvalidateLock::new(self);
+
+                find()?
+            }
+        };
 
         match (found.place, found.range.clip(range)) {
             (
@@ -145,13 +158,17 @@ impl<T: FileSystem> LockedInode<T> {
         let invalidate_lock = InvalidateLock::new(self);
         let mut mapping = self.find(hole, Purpose::Write)?;
 
-        if let Place::Mapped { is_new, .. } = &mut mapping.place {
-            *is_new = false;
-        }
-        // Direct I/O does not pin the zero page, so `try_unmap()` finds no page in use.
         let hole = mapping.range.clip(hole).ok_or(EUCLEAN)?;
 
-        self.try_unmap(hole, Dirty::WriteBack, &invalidate_lock)?;
+        if let Place::Mapped { is_new, .. } = &mut mapping.place {
+            // If a page fault has filled the hole meanwhile, it has replaced the zero page, and the
+            // page can be dirty.
+            if *is_new {
+                // Direct I/O does not pin the zero page, so `try_unmap()` finds no page in use.
+                self.try_unmap(hole, Dirty::Discard, &invalidate_lock)?;
+            }
+            *is_new = false;
+        }
         Ok(mapping)
     }
 }

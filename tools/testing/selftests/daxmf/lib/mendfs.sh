@@ -52,3 +52,20 @@ dirty_fails() {
 		has_page dirty 3 && xfs_io -c fsync dirty &&
 		is sh -c "dd if=dirty bs=$PAGE skip=2 count=1 status=none | tr -d '\\5' | wc -c" 0
 }
+
+# until_full CALL -- evaluate a Python call with n = 0, 1, ... until it fails with ENOSPC.
+until_full() {
+	python3 - "$1" <<-'END'
+		import errno, os, sys
+		call = compile(sys.argv[1], "call", "eval")
+		for n in range(10000):
+		    try:
+		        eval(call)
+		    except OSError as error:
+		        assert error.errno == errno.ENOSPC, error
+		        assert n > 0, "the first call failed"
+		        break
+		else:
+		    sys.exit(f"'{sys.argv[1]}' never fails")
+	END
+}

@@ -84,6 +84,29 @@ written_in_part() {
 		write_page part 4 && write_page part 5 && has_page part 5
 }
 
+# A write of a whole bad page fails if the buffer ends early.
+cut_short() {
+	fill cut 16 && poison_page cut 5 && python3 - <<-END && cannot_read cut 5 &&
+		import ctypes, mmap, os
+		c = ctypes.CDLL(None, use_errno=True)
+		c.mmap.restype = ctypes.c_void_p
+		c.pwrite.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_long, ctypes.c_long]
+		flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+		area = c.mmap(None, 2 * $PAGE, mmap.PROT_READ, flags, -1, 0)
+		c.munmap(ctypes.c_void_p(area + $PAGE), $PAGE)
+		f = os.open("cut", os.O_RDWR)
+		assert c.pwrite(f, area + $PAGE - 2000, $PAGE, 5 * $PAGE) == -1, "the write succeeded"
+		assert ctypes.get_errno() == 5, os.strerror(ctypes.get_errno())
+		try:
+		    os.fsync(f)
+		except OSError:
+		    pass
+		else:
+		    raise AssertionError("fsync() returned no error")
+	END
+		write_page cut 5 && has_page cut 5
+}
+
 # A write of the last page up to the end of the file repairs it.
 end_of_file() {
 	fill end 3 && truncate -s 9000 end && poison_page end 2 && cannot_read end 2 &&
@@ -264,6 +287,16 @@ target_is_bad() {
 		same_except new -1 && wait_repaired
 }
 
+# A write of a bad page needs metadata for the new block. If there is no space, the write fails.
+written_without_room() {
+	fill full 4 && poison_page full 1 && touch file &&
+		fallocate -l $((($(stat -f -c %f .) - 47) * PAGE)) space &&
+		until_full "os.link('file', f'name.{n}')" && [ "$(stat -f -c %f .)" -gt 0 ] &&
+		fails_with "Input/output error" xfs_io -c "pwrite $PAGE $PAGE" full &&
+		cannot_read full 1 && rm file name.* space && write_page full 1 && has_page full 1 &&
+		wait_repaired
+}
+
 # --- Machine checks ---
 
 dirty_huge_fails() {
@@ -273,7 +306,7 @@ dirty_huge_fails() {
 		has_page dirty 777
 }
 
-begin 28
+begin 30
 [ "$DRIVER" = daxmf_pmem ] || skip_all "needs daxmf_pmem"
 require modprobe hwpoison-inject
 require_ns "$KIND"
@@ -288,6 +321,7 @@ check "a bad page stays bad when the device does not list it" stays_bad_elsewher
 check "a write of the whole page repairs it" written_whole
 check "a store to the repaired page is written back" stored_after_it_was_written
 check "a write of a part of a bad page fails" written_in_part
+check "a write of a whole bad page whose buffer ends early" cut_short
 check "a write up to the end of the file repairs the last page" end_of_file
 check "punching a bad page makes a hole" punched
 check "zeroing a bad page repairs it" zeroed
@@ -304,6 +338,7 @@ check "contents that cannot be compared are not shared" not_compared
 check "a bad shared page is written whole" copy_is_written
 check "new pages are good" target_is_bad
 check "a free page that fails is used again after its repair" free_fails
+check "a write of a bad page fails without space for metadata" written_without_room
 check "a dirty page fails by a machine check" dirty_fails
 check "a page of a dirty huge page fails" dirty_huge_fails
 check "fsck finds no damage" remount
