@@ -76,16 +76,31 @@ impl<T: FileSystem> Inode<T> {
         while let Some(range) = rest {
             check_killed()?;
 
-            let mapping = self.find(range, Purpose::Read)?;
-            let piece = mapping.range.clip(range).ok_or(EUCLEAN)?;
-            let piece = match mapping.place {
-                Place::Hole => piece,
-                _ => piece.pieces(MAX_PIECE).next().ok_or(EUCLEAN)?,
-            };
+            let (piece, place) = self.first_piece(range)?;
 
-            f(piece, mapping.place)?;
+            f(piece, place)?;
             rest = ByteRange::between(piece.end(), range.end());
         }
         Ok(())
+    }
+
+    /// The first piece of `range`, and its place. If it is not a hole, it is at most [`MAX_PIECE`]
+    /// bytes long.
+    ///
+    /// # Errors
+    ///
+    /// - The errors of [`find()`](Self::find).
+    pub(super) fn first_piece(
+        &self,
+        range: ByteRange<space::File>,
+    ) -> Result<(ByteRange<space::File>, Place)> {
+        let mapping = self.find(range, Purpose::Read)?;
+        let piece = mapping.range.clip(range).ok_or(EUCLEAN)?;
+        let piece = match mapping.place {
+            Place::Hole => piece,
+            _ => piece.pieces(MAX_PIECE).next().ok_or(EUCLEAN)?,
+        };
+
+        Ok((piece, mapping.place))
     }
 }

@@ -216,6 +216,8 @@ impl<T: FileSystem> LockedInode<T> {
             Some(blocks) => {
                 self.unmap(blocks, Dirty::Discard, invalidate_lock)?;
                 self.punch_blocks(blocks, now, invalidate_lock)
+                    // Blocks that stay in the file are not recorded as dirty any more.
+                    .inspect_err(|_| self.write_back_unmapped(blocks, invalidate_lock))
             }
             None => Ok(()),
         }

@@ -24,11 +24,9 @@ use super::{
     blocks::MAX_SIZE,
     lock::InvalidateLock,
     shared_pages::SharedPages,
-    volume::HUGE,
     FileSystem,
     Inode,
-    Place,
-    Purpose, //
+    Place, //
 };
 
 /// The treatment of data that was written through a mapping, and was not written back yet.
@@ -40,33 +38,48 @@ pub(super) enum Dirty {
     Discard,
 }
 
-/// Unmaps the pages of a file from byte `start` to byte `last`, and removes them from its mapping.
+/// Unmaps the pages of a file from byte `start` to byte `last`. Returns false if a page has users
+/// other than mappings, such as direct I/O.
 ///
 /// Does not wait, unlike `dax_break_layout()` with a callback and `dax_break_layout_final()`. These
 /// wait until no process maps a page, and a process can map the page for ever through another file
 /// that shares the page.
 ///
-/// # Errors
-///
-/// - `ERESTARTSYS` if a page has users other than mappings, such as direct I/O.
-///
 /// # Safety
 ///
 /// `inode` must be valid. No page fault of it may be running or begin.
-pub(super) unsafe fn break_layout(
+pub(super) unsafe fn unmap_idle(
+    inode: *mut bindings::inode,
+    start: bindings::loff_t,
+    last: bindings::loff_t,
+) -> bool {
+    // SAFETY: `inode` is valid, and no page fault of it is running, by the safety requirements.
+    unsafe { bindings::dax_layout_busy_page_range((*inode).i_mapping, start, last) }.is_null()
+}
+
+/// Removes the entries of pages from the mapping of a file, from byte `start` to byte `last`. The
+/// kernel no longer records then which of the pages are dirty.
+///
+/// # Safety
+///
+/// `inode` must be valid. [`unmap_idle()`] must have returned true for all bytes of the entries, and
+/// no page fault may have run since.
+pub(super) unsafe fn remove_entries(
     inode: *mut bindings::inode,
     start: bindings::loff_t,
     last: bindings::loff_t,
     shared_pages: &SharedPages,
-) -> Result {
-    // SAFETY: `inode` is valid, and no page fault of it is running, by the safety requirements.
-    let remove = || to_result(unsafe { bindings::dax_break_layout(inode, start, last, None) });
-
+) {
     // SAFETY: `inode` is valid by the safety requirements. Only page faults add pages, and none is
     // running.
-    match unsafe { (*(*inode).i_mapping).nrpages } {
-        0 => remove(),
-        _ => shared_pages.with_lock(remove),
+    let (mapping, count) = unsafe { ((*inode).i_mapping, (*(*inode).i_mapping).nrpages) };
+
+    if count != 0 {
+        shared_pages.with_lock(|| {
+            // SAFETY: The mapping is valid, and its pages are not in use, by the safety
+            // requirements.
+            unsafe { bindings::dax_delete_mapping_range(mapping, start, last) };
+        });
     }
 }
 
@@ -103,31 +116,42 @@ impl<T: FileSystem> Inode<T> {
         dirty: Dirty,
         invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<bool> {
-        let (start, last) = raw(range);
+        let whole = self.whole_entries(range, invalidate_lock);
+        let (start, last) = raw(whole);
 
-        if dirty == Dirty::WriteBack {
-            if !self.invalidate_failed(invalidate_lock) {
-                return Ok(false);
-            }
-            // The writeback also write-protects the pages. While this thread holds
-            // `invalidate_lock`, no page fault makes them writable again.
-            //
+        if dirty == Dirty::WriteBack && !self.invalidate_failed(invalidate_lock) {
+            return Ok(false);
+        }
+
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, and `invalidate_lock`
+        // blocks its page faults.
+        if !unsafe { unmap_idle(self.as_raw(), start, last) } {
+            return Ok(false);
+        }
+
+        // From here on, neither processes nor devices write to the pages.
+        match dirty {
             // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so its mapping is
             // valid.
-            to_result(unsafe {
+            Dirty::WriteBack => to_result(unsafe {
                 bindings::filemap_write_and_wait_range(self.mapping(), start, last)
-            })?;
+            })?,
+            Dirty::Discard => {
+                let before = ByteRange::between(whole.start(), range.start());
+                let after = ByteRange::between(range.end(), whole.end());
+
+                for rest in [before, after].into_iter().flatten() {
+                    self.write_back_unmapped(rest, invalidate_lock);
+                }
+            }
         }
 
         let shared_pages = self.super_block().shared_pages();
 
-        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, and `invalidate_lock`
-        // blocks its page faults.
-        match unsafe { break_layout(self.as_raw(), start, last, shared_pages) } {
-            Ok(()) => Ok(true),
-            Err(ERESTARTSYS) => Ok(false),
-            Err(error) => Err(error),
-        }
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`. `unmap_idle()` has
+        // returned true, and `invalidate_lock` blocks page faults.
+        unsafe { remove_entries(self.as_raw(), start, last, shared_pages) };
+        Ok(true)
     }
 
     /// Whether the file has failed pages for which the kernel can have entries.
@@ -168,7 +192,7 @@ impl<T: FileSystem> Inode<T> {
         let mut is_done = true;
         let found = self.for_each_piece(range, |piece, place| {
             if let Place::Bad { .. } = place {
-                is_done &= self.invalidate_pages(piece.pages(), invalidate_lock);
+                is_done &= self.try_unmap(piece, Dirty::Discard, invalidate_lock) == Ok(true);
             }
             Ok(())
         });
@@ -177,78 +201,91 @@ impl<T: FileSystem> Inode<T> {
             Ok(()) => is_done,
             Err(EINTR) => false,
             // `map()` fails, for example after a shutdown. So invalidate all of `pages`.
-            Err(_) => self.invalidate_pages(pages, invalidate_lock),
+            Err(_) => self.try_unmap(range, Dirty::Discard, invalidate_lock) == Ok(true),
         }
     }
 
-    /// Unmaps and invalidates bad pages, see [`invalidate_bad()`](Self::invalidate_bad).
-    fn invalidate_pages(
+    /// `range` and the rest of the huge pages at its ends, which the kernel can only remove as a
+    /// whole.
+    fn whole_entries(
         &self,
-        pages: PageRange<space::File>,
-        invalidate_lock: &InvalidateLock<'_>,
-    ) -> bool {
-        let (Some(range), Some(huge)) = (pages.bytes(), huge_pages_of(pages)) else {
-            return true;
+        range: ByteRange<space::File>,
+        _invalidate_lock: &InvalidateLock<'_>,
+    ) -> ByteRange<space::File> {
+        let pages = range.pages();
+        let first = pages.start();
+        let start = first & !self.entry_mask(first);
+        let start = start.saturating_mul(PAGE_SIZE).min(range.start());
+
+        // No page is beyond the largest file offset.
+        let end = match pages.end().saturating_sub(1) {
+            last if range.end() < MAX_SIZE => (last | self.entry_mask(last))
+                .saturating_add(1)
+                .saturating_mul(PAGE_SIZE),
+            _ => range.end(),
         };
 
-        if !self.may_be_huge(range, huge) {
-            return self.try_unmap(range, Dirty::Discard, invalidate_lock) == Ok(true);
-        }
-
-        // The kernel removes the entry of a huge page as a whole. It then no longer records that
-        // good pages of the huge page are dirty, so write these back here.
-        self.write_back_good(huge);
-        let is_done = self.try_unmap(huge, Dirty::Discard, invalidate_lock) == Ok(true);
-        self.write_back_good(huge);
-        is_done
+        ByteRange::between(start, end).unwrap_or(range)
     }
 
-    /// Whether there can be an entry of a huge page that includes a part of `range`. `huge` is the
-    /// range of all such huge pages.
-    fn may_be_huge(&self, range: ByteRange<space::File>, huge: ByteRange<space::File>) -> bool {
-        // `dax_fault_check_fallback()` refuses a huge page that ends after the end of the file.
-        if huge.end() > self.size().saturating_add(PAGE_SIZE - 1) {
-            return false;
-        }
+    /// The number of pages, less 1, of the entry that the mapping has for the page `index`.
+    fn entry_mask(&self, index: u64) -> u64 {
+        // CAST: A `usize` is a `u64` here.
+        let index = index as usize;
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, so its mapping is
+        // valid. `xa_get_order()` takes the RCU lock.
+        let order = unsafe { bindings::xa_get_order(&raw mut (*self.mapping()).i_pages, index) };
 
-        let volume = self.super_block().volume();
-        let frames = match self.find(range, Purpose::Read) {
-            Ok(found) => match found.window() {
-                Some(window) => window
-                    .clip_outward(range)
-                    .and_then(|range| volume.frames(range)),
-                None => return false,
-            },
-            Err(_) => None,
-        };
-
-        // The offset of the page in its huge page must be the same in the file and in memory.
-        frames.is_none_or(|frames| frames.start() % HUGE == range.pages().start() % HUGE)
+        u32::try_from(order)
+            .ok()
+            .and_then(|order| 1_u64.checked_shl(order))
+            .map_or(0, |count| count.saturating_sub(1))
     }
 
-    /// Writes back the CPU caches for those blocks of `range` that are good.
-    fn write_back_good(&self, range: ByteRange<space::File>) {
-        let volume = self.super_block().volume();
+    /// Writes back the CPU caches for the good blocks of `range`, which no process has mapped.
+    ///
+    /// The kernel's writeback writes back whole huge pages, and the kernel must have an entry that
+    /// says that they are dirty. This function is for the other cases.
+    pub(super) fn write_back_unmapped(
+        &self,
+        range: ByteRange<space::File>,
+        _invalidate_lock: &InvalidateLock<'_>,
+    ) {
+        let mut rest = range.blocks();
 
-        // A page that cannot be written back is bad, so errors are ignored.
-        let _ = self.for_each_piece(range, |piece, place| {
+        while let Some(range) = rest {
+            // SAFETY: `cond_resched()` requires only a context that may sleep, and the lock sleeps,
+            // too.
+            unsafe { bindings::cond_resched() };
+
+            // After a shutdown, nothing becomes durable.
+            let Ok((piece, place)) = self.first_piece(range) else {
+                break;
+            };
+
             if let Place::Mapped { start, .. } = place {
-                if let Some(range) = ByteRange::new(start, piece.len()) {
-                    let _ = volume.write_back(range);
+                self.write_back_piece(start, piece.len());
+            }
+            rest = ByteRange::between(piece.end(), range.end());
+        }
+        let _ = self.super_block().volume().fence();
+    }
+
+    /// Writes back the CPU caches for `len` bytes of the volume from `start` on. Skips pages that
+    /// the driver reports as bad.
+    fn write_back_piece(&self, start: u64, len: u64) {
+        let volume = self.super_block().volume();
+        let piece = ByteRange::<space::Volume>::new(start, len);
+
+        if piece.is_some_and(|piece| volume.write_back(piece).is_err()) {
+            for page in (0..len).step_by(PAGE_SIZE as usize) {
+                // A page that cannot be written back is bad.
+                if let Some(page) = ByteRange::new(start.saturating_add(page), PAGE_SIZE) {
+                    let _ = volume.write_back(page);
                 }
             }
-            Ok(())
-        });
-        let _ = volume.fence();
+        }
     }
-}
-
-/// The bytes of all huge pages that include a part of `pages`.
-fn huge_pages_of(pages: PageRange<space::File>) -> Option<ByteRange<space::File>> {
-    let first = pages.start() / HUGE * HUGE;
-    let end = pages.end().checked_next_multiple_of(HUGE)?;
-
-    PageRange::between(first, end)?.bytes()
 }
 
 /// The first and last byte of a range, as C takes them, limited to the largest file offset.
@@ -267,21 +304,6 @@ fn raw(range: ByteRange<space::File>) -> (bindings::loff_t, bindings::loff_t) {
 #[kunit_tests(daxmf_fs_invalidate)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn huge_pages_around() {
-        let bytes = |first, count| {
-            PageRange::new(first, count)
-                .and_then(huge_pages_of)
-                .map(|range| (range.start() >> 21, range.end() >> 21))
-        };
-
-        assert_eq!(bytes(0, 1), Some((0, 1)));
-        assert_eq!(bytes(511, 1), Some((0, 1)));
-        assert_eq!(bytes(511, 2), Some((0, 2)));
-        assert_eq!(bytes(512, 512), Some((1, 2)));
-        assert_eq!(bytes(u64::MAX >> 12, 1), None);
-    }
 
     #[test]
     fn last_byte_of_all() -> Result {

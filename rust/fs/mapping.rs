@@ -5,7 +5,6 @@
 use crate::range::{
     space,
     ByteRange,
-    Window,
     PAGE_SIZE, //
 };
 
@@ -86,16 +85,6 @@ pub struct Mapping {
 }
 
 impl Mapping {
-    /// The place of a good or bad piece in the volume. Returns [`None`] for a hole, and for a piece
-    /// that is about to be copied or moved.
-    pub(super) fn window(&self) -> Option<Window<space::Volume, space::File>> {
-        let (Place::Mapped { start, .. } | Place::Bad { start }) = self.place else {
-            return None;
-        };
-
-        Window::new(ByteRange::new(start, self.range.len())?, self.range)
-    }
-
     /// Whether this is a valid result of `FileSystem::map()` for `range`. `fs/dax.c` does not check
     /// the result.
     pub(super) fn is_sound(

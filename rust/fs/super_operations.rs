@@ -23,7 +23,10 @@ use crate::{
 };
 
 use super::{
-    invalidate::break_layout,
+    invalidate::{
+        remove_entries,
+        unmap_idle, //
+    },
     lock::InternalWrite,
     shared_pages::SharedPages,
     FileSystem,
@@ -206,11 +209,15 @@ fn fsid(uuid: [u8; 16]) -> [c_int; 2] {
 ///
 /// Called by `evict_inode()` only, with its inode.
 unsafe fn evict(inode: *mut bindings::inode, shared_pages: &SharedPages) {
+    const LAST: bindings::loff_t = bindings::loff_t::MAX;
+
     // SAFETY: By the safety requirements, the inode is valid and has no user, so no page fault of
     // it can begin.
-    while unsafe { break_layout(inode, 0, bindings::loff_t::MAX, shared_pages) }.is_err() {
+    while !unsafe { unmap_idle(inode, 0, LAST) } {
         fsleep(Delta::from_millis(1));
     }
+    // SAFETY: By the safety requirements, the inode is valid, and no page is mapped any more.
+    unsafe { remove_entries(inode, 0, LAST, shared_pages) };
 
     // SAFETY: By the safety requirements, the inode is valid and is being evicted.
     unsafe {

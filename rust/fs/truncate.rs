@@ -143,10 +143,14 @@ impl<T: FileSystem> LockedInode<T> {
                 _ => break,
             }
         }
-        // A part of it can have been done, and set the size.
-        self.fs()
-            .resize(self, size, now)
-            .inspect_err(|_| self.refresh())?;
+        self.fs().resize(self, size, now).inspect_err(|_| {
+            // Blocks that stay in the file are not recorded as dirty any more.
+            if let Some(after_end) = after_end {
+                self.write_back_unmapped(after_end, &invalidate_lock);
+            }
+            // A part of it can have been done, and set the size.
+            self.refresh();
+        })?;
 
         // SAFETY: By the type invariants of `LockedInode`, the inode is valid, and this thread
         // holds its lock. `invalidate_lock` blocks its page faults.

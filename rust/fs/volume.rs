@@ -9,8 +9,7 @@ mod writer;
 
 pub(super) use self::{
     devices::Devices,
-    mounted::Mounted,
-    poison::HUGE, //
+    mounted::Mounted, //
 };
 
 pub use self::writer::Writer;

@@ -21,23 +21,9 @@ use crate::{
 use super::Volume;
 
 /// Number of pages in a huge page.
-pub(in crate::fs) const HUGE: u64 = 512;
+const HUGE: u64 = 512;
 
 impl Volume {
-    /// The page frame of the first page of `range`, and as many frames after it as are contiguous.
-    /// Returns [`None`] if the memory has no page frames.
-    pub(in crate::fs) fn frames(
-        &self,
-        range: ByteRange<space::Volume>,
-    ) -> Option<PageRange<space::Physical>> {
-        let pages = self.locate(range).ok()?.pages();
-
-        let devices = self.devices().ok()?;
-        let place = devices.dax().locate(pages, &ReadLock::new()).ok()?;
-
-        Some(place.outer())
-    }
-
     /// Sets the poison mark of the page frames of `range`, which have failed. Stops at memory
     /// without page frames.
     ///

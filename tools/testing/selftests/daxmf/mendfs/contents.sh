@@ -168,6 +168,25 @@ mapped_huge() {
 		map_huge
 }
 
+# written_back COMMAND... -- print how many bytes of the volume the command writes back.
+written_back() {
+	local tracing=/sys/kernel/tracing
+
+	echo 'p:daxmf/written_back dax_flush size=%dx:u64' >$tracing/kprobe_events &&
+		echo >$tracing/trace && echo 1 >$tracing/events/daxmf/written_back/enable && "$@" >/dev/null
+	echo 0 >$tracing/events/daxmf/written_back/enable
+	sed -n 's/.* written_back: .*size=//p' $tracing/trace | awk '{ sum += $1 } END { print sum + 0 }'
+	echo >$tracing/kprobe_events
+}
+
+# The kernel removes the record that a huge page is dirty as a whole. So a punch and a truncation write
+# back the rest of the huge page first.
+cut_huge_page() {
+	fallocate -l 4M dirty && xfs_io -c 'mmap 0 4m' -c 'mwrite 0 4m' dirty &&
+		is written_back xfs_io -c 'fpunch 8k 4k' dirty $(((2 << 20) - PAGE)) &&
+		is written_back truncate -s 3M dirty $((1 << 20)) && rm dirty
+}
+
 fio_runs() {
 	fio --name=verify --directory=. --size=16M --rw=randwrite --bs=4k --verify=crc32c \
 		--ioengine="$1" --direct="$2" --end_fsync=1 --minimal &&
@@ -249,7 +268,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 20
+begin 21
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -269,6 +288,7 @@ check "a copy with a hole at its end" cut_by_copy
 check "truncation waits for pages in use" truncated_in_use
 check "RWF_NOWAIT allocates nothing" nowait
 check "huge pages" mapped_huge
+check "a cut into a dirty huge page writes back the rest" cut_huge_page
 check "fio, write()" fio_runs psync 0
 check "fio, O_DIRECT" fio_runs psync 1
 check "fio, mappings" fio_runs mmap 0
