@@ -410,7 +410,7 @@ impl FileSystem for Mendfs {
         &self,
         inode: &Inode<Self>,
         range: ByteRange<range::space::File>,
-        now: Time,
+        now: Option<Time>,
     ) -> Result {
         while self.change(|state| state.punch(inode.number(), range, now))? {}
         Ok(())
@@ -455,7 +455,7 @@ impl FileSystem for Mendfs {
         range: ByteRange<range::space::File>,
         to: &Inode<Self>,
         start: u64,
-        now: Time,
+        now: Option<Time>,
     ) -> Result<u64> {
         self.change(|state| state.share(from.number(), range, to.number(), start, now))
     }

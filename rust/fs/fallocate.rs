@@ -215,7 +215,7 @@ impl<T: FileSystem> LockedInode<T> {
         match range.whole_blocks() {
             Some(blocks) => {
                 self.unmap(blocks, Dirty::Discard, invalidate_lock)?;
-                self.punch_blocks(blocks, now, invalidate_lock)
+                self.punch_blocks(blocks, Some(now), invalidate_lock)
                     // Blocks that stay in the file are not recorded as dirty any more.
                     .inspect_err(|_| self.write_back_unmapped(blocks, invalidate_lock))
             }
@@ -240,7 +240,7 @@ impl<T: FileSystem> LockedInode<T> {
         let raw_size = loff(size)?;
 
         self.unmap(all_from(blocks.start())?, Dirty::WriteBack, invalidate_lock)?;
-        self.punch_blocks(blocks, now, invalidate_lock)?;
+        self.punch_blocks(blocks, Some(now), invalidate_lock)?;
         self.fs()
             .move_contents(self, blocks.end(), blocks.start(), size, now)
             // A part of it can have been done, and set the size.
@@ -304,7 +304,7 @@ impl<T: FileSystem> LockedInode<T> {
     pub(super) fn punch_blocks(
         &self,
         blocks: ByteRange<space::File>,
-        now: Time,
+        now: Option<Time>,
         _invalidate_lock: &InvalidateLock<'_>,
     ) -> Result {
         self.for_each_piece(blocks, |piece, place| match place {

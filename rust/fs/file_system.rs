@@ -408,12 +408,18 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if the filesystem is shut down.
     fn resize(&self, inode: &Inode<Self>, size: u64, now: Time) -> Result;
 
-    /// Makes `range`, whole blocks, a hole. The caller has unmapped it.
+    /// Makes `range`, whole blocks, a hole. The caller has unmapped it. The times of the file become
+    /// `now`, if there is one.
     ///
     /// # Errors
     ///
     /// - `ENOSPC` if there is no space for the metadata of the two remaining parts.
-    fn punch(&self, inode: &Inode<Self>, range: ByteRange<space::File>, now: Time) -> Result;
+    fn punch(
+        &self,
+        inode: &Inode<Self>,
+        range: ByteRange<space::File>,
+        now: Option<Time>,
+    ) -> Result;
 
     /// Allocates blocks that hold zeroes for the holes in `range`, which is whole blocks.
     ///
@@ -444,7 +450,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
 
     /// Shares blocks `range` of `from` with `to`, from byte `start` of `to` on: as many as possible
     /// at once, and at least one. Returns the number of bytes shared. The blocks replace the former
-    /// ones of `to`. The caller has locked both inodes, and has unmapped both ranges.
+    /// ones of `to`. The times of `to` become `now`, if there is one. The caller has locked both
+    /// inodes, and has unmapped both ranges.
     ///
     /// # Errors
     ///
@@ -455,6 +462,6 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
         range: ByteRange<space::File>,
         to: &Inode<Self>,
         start: u64,
-        now: Time,
+        now: Option<Time>,
     ) -> Result<u64>;
 }

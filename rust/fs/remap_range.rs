@@ -168,7 +168,9 @@ impl Remap {
         to_start: u64,
         invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<u64> {
-        let now = to.changed();
+        // Deduplication replaces contents by equal contents, so it changes neither size nor times.
+        let is_changed = self.flags & Self::IS_COMPARED == 0;
+        let now = is_changed.then(|| to.changed());
         let blocks = range.blocks().ok_or(EINVAL)?;
         let mut done = 0_u64;
         let mut share_all = || -> Result {
@@ -185,8 +187,7 @@ impl Remap {
         let result = share_all();
         let done = done.min(range.len());
 
-        // Deduplication replaces contents by equal contents, so it changes neither size nor times.
-        if self.flags & Self::IS_COMPARED == 0 && done != 0 {
+        if let (Some(now), 1..) = (now, done) {
             to.grow(to_start.checked_add(done).ok_or(EINVAL)?, now)?;
         }
         match result {
@@ -210,7 +211,7 @@ impl Remap {
         blocks: ByteRange<space::File>,
         to: &LockedInode<T>,
         start: u64,
-        now: Time,
+        now: Option<Time>,
         invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<u64> {
         let found = from.find(blocks, Purpose::Read)?;

@@ -55,11 +55,11 @@ impl State {
         &mut self,
         number: u64,
         range: ByteRange<space::File>,
-        now: Time,
+        now: Option<Time>,
     ) -> Result<bool> {
         let file = blocks(range);
 
-        if self.cut(number, file.clone(), Some(now))? < file.end {
+        if self.cut(number, file.clone(), now)? < file.end {
             return Ok(true);
         }
         self.drop_cow_blocks(number, &file)?;

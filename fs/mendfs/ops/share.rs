@@ -47,7 +47,7 @@ impl State {
         range: ByteRange<space::File>,
         to: u64,
         start: u64,
-        now: Time,
+        now: Option<Time>,
     ) -> Result<u64> {
         let (pieces, mut source) = self.pieces_in(from, blocks(range))?;
         let target = start >> BLOCK_SHIFT;
@@ -79,7 +79,7 @@ impl State {
 
         self.view.change().note_sharers([from, to])?;
         self.begin_change()?;
-        self.replace(to, target..end, &new, Some(now))?;
+        self.replace(to, target..end, &new, now)?;
         self.drop_cow_blocks(to, &(target..end))?;
         Ok(count(&source) << BLOCK_SHIFT)
     }

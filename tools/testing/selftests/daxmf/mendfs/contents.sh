@@ -250,6 +250,16 @@ truncated_in_use() {
 	END
 }
 
+# Deduplication changes no times, not even those that a mount reads.
+deduplicated() {
+	local times
+
+	fill one 4 && cp --reflink=never one two && touch -d '2001-02-03 04:05:06' two && sync two &&
+		times=$(stat -c '%y %z' two) &&
+		xfs_io -c "dedupe one 0 0 $((4 * PAGE))" two | grep -q deduped &&
+		is stat -c '%y %z' two "$times" && remount && is stat -c '%y %z' two "$times"
+}
+
 # A mount finds shared blocks: ranges that overlap, and a range within one file.
 shared_before() {
 	local file page
@@ -268,7 +278,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 21
+begin 22
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -289,6 +299,7 @@ check "truncation waits for pages in use" truncated_in_use
 check "RWF_NOWAIT allocates nothing" nowait
 check "huge pages" mapped_huge
 check "a cut into a dirty huge page writes back the rest" cut_huge_page
+check "deduplication changes no times" deduplicated
 check "fio, write()" fio_runs psync 0
 check "fio, O_DIRECT" fio_runs psync 1
 check "fio, mappings" fio_runs mmap 0
