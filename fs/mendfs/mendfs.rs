@@ -80,16 +80,14 @@ module! {
     alias: ["fs-mendfs"],
 }
 
-#[pin_data]
 struct Module {
-    #[pin]
     _registration: fs::Registration<Mendfs>,
 }
 
-impl kernel::InPlaceModule for Module {
-    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
-        try_pin_init!(Self {
-            _registration <- fs::Registration::new(),
+impl kernel::Module for Module {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        Ok(Self {
+            _registration: fs::Registration::new()?,
         })
     }
 }
