@@ -16,7 +16,6 @@ pub(crate) mod test_disk;
 
 pub use self::registration::Registration;
 
-pub(crate) use self::entries::init;
 pub(super) use self::entries::{
     is_registered,
     notify_found, //
@@ -32,6 +31,19 @@ use crate::{
         ByteRange, //
     },
 };
+
+/// Initializes the locks of this module.
+///
+/// # Safety
+///
+/// Must be called once, before any other function of this module.
+pub(crate) unsafe fn init() {
+    // SAFETY: This function is called once, before any other, by the safety requirements.
+    unsafe {
+        entries::init();
+        registration::init();
+    }
+}
 
 /// A consumer that is notified of memory failures.
 ///

@@ -128,7 +128,7 @@ global_lock! {
 /// # Safety
 ///
 /// Must be called once, before any other function of this module.
-pub(crate) unsafe fn init() {
+pub(super) unsafe fn init() {
     // SAFETY: `init()` is called once, before `CHANGE` is used, by the safety requirements.
     unsafe { CHANGE.init() };
 }

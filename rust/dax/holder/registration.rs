@@ -6,6 +6,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        global_lock,
         Arc, //
     },
 };
@@ -49,12 +50,6 @@ impl<H: Holder> Registration<H> {
     /// - `ENXIO` if the device is empty or being removed.
     /// - `ENOMEM` if memory is short.
     pub fn new(device: &OpenDevice, holder: Arc<H>) -> Result<Self> {
-        // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so check
-        // first. Two claims at the same time can still leak one.
-        if Device::of(device)?.is_held() {
-            return Err(EBUSY);
-        }
-
         Ok(Self {
             claim: Claim::new(device, holder.clone())?,
             holder,
@@ -70,6 +65,23 @@ impl<H: Holder> Registration<H> {
     pub fn holder(&self) -> &Arc<H> {
         &self.holder
     }
+}
+
+global_lock! {
+    // Held between the check of a slot and the claim, so that no other holder in Rust claims the slot
+    // in between. A filesystem in C still can, and then a reference to the device leaks.
+    // SAFETY: `Daxmf::init()` calls `init()` before another module can register a holder.
+    unsafe(uninit) static CLAIMS: Mutex<()> = ();
+}
+
+/// Initializes the lock of the claims.
+///
+/// # Safety
+///
+/// Must be called once, before any other function of this module.
+pub(super) unsafe fn init() {
+    // SAFETY: `init()` is called once, before `CLAIMS` is used, by the safety requirements.
+    unsafe { CLAIMS.init() };
 }
 
 /// A claimed holder slot of a device. The drop releases it.
@@ -95,6 +107,14 @@ impl Claim {
     /// - `ENOMEM` if memory is short.
     fn new(device: &OpenDevice, holder: Arc<dyn Holder>) -> Result<Self> {
         let entry = ListedEntry::new(Place::new(device)?, holder)?;
+        // The guard is dropped before `entry`, whose drop waits for callbacks.
+        let _guard = CLAIMS.lock();
+
+        // `fs_dax_get_by_bdev()` leaks a reference to the device if the slot is taken, so check
+        // first.
+        if Device::of(device)?.is_held() {
+            return Err(EBUSY);
+        }
 
         // SAFETY: The callback of `OPS` accepts the address of an entry in the table. The drop of
         // `Claim` calls `fs_put_dax()`; then the drop of `entry` waits for the readers of
