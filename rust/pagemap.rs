@@ -36,6 +36,12 @@ use kernel::{
         new_mutex,
         Mutex, //
     },
+    time::{
+        delay::fsleep,
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     types::Opaque, //
 };
 
@@ -91,6 +97,11 @@ impl Frames<'_> {
     }
 
     /// Marks each frame as poisoned (`PG_hwpoison`).
+    ///
+    /// The page map marks the frames of each failure that is not simulated before it calls
+    /// [`Operations::memory_failure()`]: the machine check handler can remove them from the linear
+    /// map afterwards, and the drop of the page map makes marked frames present again. A driver
+    /// whose repair can clear the mark at the same time sets it again under the lock of the repair.
     pub fn set_poisoned(&self) {
         for pfn in frame_numbers(self.range) {
             // SAFETY: The frame has a `struct page` by the type invariants. `SetPageHWPoison()`
@@ -179,12 +190,22 @@ pub struct PageMap<T: Operations> {
     _claim: Claim,
 }
 
+/// The time from the end of a callback until the machine check handler has removed the frames from
+/// the linear map. Nothing tells when the handler has done so. It waits for no lock of the driver or
+/// the holder after the callback.
+///
+/// A driver that makes frames present again by [`PageMap::make_present()`] waits as long.
+pub const REMOVAL_TIME: Delta = Delta::from_secs(1);
+
 /// The state of a page map for memory failures. Its lock is held while a failure is handled.
 struct FailureState {
     /// Whether the page map is being removed.
     is_removing: bool,
     /// Whether there was a failure, so that frames may be marked as poisoned.
     had_failure: bool,
+    /// When the last callback returned whose frames the machine check handler removes from the
+    /// linear map.
+    last_removed: Option<Instant<Monotonic>>,
 }
 
 // SAFETY: `memunmap_pages()` may be called on any thread. `ops` is `Send` by the bounds of
@@ -217,6 +238,7 @@ impl<T: Operations> PageMap<T> {
             failures <- new_mutex!(FailureState {
                 is_removing: false,
                 had_failure: false,
+                last_removed: None,
             }),
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
                 if layout.is_padded() || !layout.mapped.is_aligned(alignment()) {
@@ -375,15 +397,22 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
         // these data keep the map, and they are dropped after `kill_dax()`.
         unsafe { users::revoke(self.frames) };
 
-        let had_failure = {
+        let (had_failure, last_removed) = {
             let mut failures = self.failures.lock();
 
             failures.is_removing = true;
-            failures.had_failure
+            (failures.had_failure, failures.last_removed)
         };
 
         // No callback is running, and later callbacks decline. So no callback marks a frame after
         // this.
+        if let Some(last) = last_removed {
+            let rest = REMOVAL_TIME - last.elapsed();
+
+            if rest > Delta::ZERO {
+                fsleep(rest);
+            }
+        }
         if had_failure {
             self.restore_linear_map();
         }
@@ -457,8 +486,20 @@ impl<T: Operations> VTable<T> {
             let outcome = if failures.is_removing {
                 Outcome::Declined(Reason::Removed)
             } else {
+                let flags = Flags::from_raw(mf_flags);
+                let is_removed = !flags.contains(Flags::SW_SIMULATED);
+
                 failures.had_failure = true;
-                ops.memory_failure(frames, Flags::from_raw(mf_flags))
+                if is_removed {
+                    frames.set_poisoned();
+                }
+
+                let outcome = ops.memory_failure(frames, flags);
+
+                if is_removed {
+                    failures.last_removed = Some(Instant::now());
+                }
+                outcome
             };
 
             outcome.into_result().map(|()| 0)
