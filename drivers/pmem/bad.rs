@@ -3,6 +3,7 @@
 //! The bad ranges of a namespace.
 
 mod platform;
+mod removals;
 mod repair;
 
 use daxmf::{
@@ -24,6 +25,7 @@ use kernel::{
     },
 };
 
+use self::removals::Removals;
 use crate::page_set::PageSet;
 
 /// The bad ranges of a namespace.
@@ -42,6 +44,8 @@ pub(crate) struct BadMemory {
     /// The running repair. Its lock is held during each change of the bad ranges.
     #[pin]
     running: Mutex<Option<RunningRepair>>,
+    #[pin]
+    removals: Mutex<Removals>,
     /// The number of finished repairs. It changes under the lock of `running`.
     finished: Atomic<u64>,
 }
@@ -81,6 +85,7 @@ impl BadMemory {
                 unlisted,
                 repair <- new_mutex!(()),
                 running <- new_mutex!(None),
+                removals <- new_mutex!(Removals::new()),
                 finished: Atomic::new(0),
             }),
             GFP_KERNEL,
@@ -148,11 +153,22 @@ impl BadMemory {
     }
 
     /// Adds `range`, which failed, and calls `mark`, both under the lock that a repair takes to
-    /// finish.
+    /// finish. `is_removed` says whether the machine check handler removes the memory from the
+    /// linear map after the notification. If so, the caller calls
+    /// [`end_notification()`](Self::end_notification) afterwards.
     ///
     /// Returns whether the list has the range.
-    pub(crate) fn add_failed(&self, range: ByteRange<space::Device>, mark: impl FnOnce()) -> bool {
+    pub(crate) fn add_failed(
+        &self,
+        range: ByteRange<space::Device>,
+        is_removed: bool,
+        mark: impl FnOnce(),
+    ) -> bool {
         let mut running = self.running.lock();
+
+        if is_removed {
+            self.removals.lock().start(range);
+        }
 
         RunningRepair::note_failure(&mut running, range);
         mark();
@@ -278,7 +294,7 @@ mod tests {
         let mut number = 1000;
 
         while !bad.list.is_full() {
-            assert!(bad.add_failed(page(number)?, || {}));
+            assert!(bad.add_failed(page(number)?, false, || {}));
             number += 2;
         }
         Ok(())
@@ -295,8 +311,8 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
-        assert!(!bad.add_failed(page(7)?, || {}));
-        assert!(!bad.add_failed(page(9)?, || {}));
+        assert!(!bad.add_failed(page(7)?, false, || {}));
+        assert!(!bad.add_failed(page(9)?, false, || {}));
         assert_eq!(bad.first_in(page(7)?), Some(7 * PAGE_SIZE));
         assert_eq!(bad.first_in(page(8)?), None);
         assert_eq!(
@@ -319,7 +335,7 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
 
         fill(&bad)?;
-        assert!(!bad.add_failed(page(7)?, || {}));
+        assert!(!bad.add_failed(page(7)?, false, || {}));
         assert_eq!(bad.list.first_in(page(7)?), None);
 
         write(&bad, page(1000)?)?;
@@ -333,7 +349,7 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
         let three = ByteRange::new(0, 3 * PAGE_SIZE).ok_or(EINVAL)?;
 
-        assert!(bad.add_failed(three, || {}));
+        assert!(bad.add_failed(three, false, || {}));
         fill(&bad)?;
         write(&bad, page(1)?)?;
 
@@ -370,7 +386,7 @@ mod tests {
         assert_eq!(newly_bad(&bad, 79, 10)?, [(9, 1), (11, 1)]);
 
         // A page that failed is bad already.
-        assert!(bad.add_failed(page(20)?, || {}));
+        assert!(bad.add_failed(page(20)?, false, || {}));
         assert_eq!(newly_bad(&bad, 18 * 8, 40)?, [(18, 2), (21, 2)]);
 
         // A part of the page is repaired, then all of it.

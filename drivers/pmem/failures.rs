@@ -101,13 +101,14 @@ impl Failures {
 
     /// Adds `range`, which failed, to the bad ranges, then notifies the holder.
     fn handle(&self, frames: Frames<'_>, range: ByteRange<space::Device>, flags: Flags) -> Outcome {
-        if !flags.contains(Flags::SW_SIMULATED) || self.lists_simulated() {
-            // The machine check handler removes the frame from the linear map after this method has
-            // returned. So mark the frame: if the driver is unbound before a repair, the page map
-            // puts the marked frames back.
-            //
-            // Do not wait for the platform, which can report the same failure only later.
-            let is_listed = self.bad.add_failed(range, || {
+        // The machine check handler removes the frame from the linear map after this method has
+        // returned.
+        let is_removed = !flags.contains(Flags::SW_SIMULATED);
+
+        if is_removed || self.lists_simulated() {
+            // Do not wait for the platform, which can report the same failure only later. A repair
+            // can have cleared the mark of the frame since the page map has set it.
+            let is_listed = self.bad.add_failed(range, is_removed, || {
                 frames.set_poisoned();
                 self.found.remove_pending(range.pages());
             });
@@ -115,7 +116,12 @@ impl Failures {
             found::warn_if_unlisted(&self.namespace, is_listed, range);
         }
 
-        self.control.notify_failure(range, flags)
+        let outcome = self.control.notify_failure(range, flags);
+
+        if is_removed {
+            self.bad.end_notification();
+        }
+        outcome
     }
 }
 

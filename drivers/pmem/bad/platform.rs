@@ -134,7 +134,7 @@ mod tests {
         };
 
         // The first query returns an error in page 0, which can be older than the repair.
-        assert!(bad.add_failed(page(0)?, || {}));
+        assert!(bad.add_failed(page(0)?, false, || {}));
         assert!(bad.repair(page(0)?, || scrub(written.get()), |_| {})?);
         assert_eq!(written.get(), 2);
         assert_eq!(bad.first_in(page(0)?), None);
@@ -147,7 +147,7 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
         let queries = core::cell::Cell::new(0);
 
-        assert!(bad.add_failed(page(0)?, || {}));
+        assert!(bad.add_failed(page(0)?, false, || {}));
         bad.populate(
             |range, list| {
                 queries.set(queries.get() + 1);

@@ -36,6 +36,7 @@ impl BadMemory {
     ///
     /// # Errors
     ///
+    /// - `EIO` if the holder is being notified of a failure of a part of the range.
     /// - `EIO` if a part of the range fails during each of the [`ATTEMPTS`] attempts, or if the
     ///   range has only a part of an unlisted page, of which the bad sectors are not known. The
     ///   range stays bad.
@@ -65,6 +66,7 @@ impl BadMemory {
     /// # Errors
     ///
     /// - `EIO` if the range has only a part of an unlisted page.
+    /// - The errors of [`wait_for_removals()`](Self::wait_for_removals).
     fn start_repair(&self, range: ByteRange<space::Device>) -> Result<Option<Repair<'_>>> {
         let lock = self.repair.lock();
 
@@ -84,10 +86,14 @@ impl BadMemory {
             range,
             has_failed: false,
         });
-        Ok(Some(Repair {
+
+        let repair = Repair {
             bad: self,
             _lock: lock,
-        }))
+        };
+
+        self.wait_for_removals(range)?;
+        Ok(Some(repair))
     }
 }
 
@@ -137,7 +143,14 @@ impl Drop for Repair<'_> {
 mod tests {
     use core::cell::Cell;
 
-    use daxmf::range::PAGE_SIZE;
+    use daxmf::{
+        pagemap::REMOVAL_TIME,
+        range::PAGE_SIZE, //
+    };
+    use kernel::time::{
+        Instant,
+        Monotonic, //
+    };
 
     use super::*;
 
@@ -153,7 +166,7 @@ mod tests {
         let first = ByteRange::new(0, 512).ok_or(EINVAL)?;
         let second = ByteRange::new(1024, 512).ok_or(EINVAL)?;
 
-        assert!(bad.add_failed(first, || {}) && bad.add_failed(second, || {}));
+        assert!(bad.add_failed(first, false, || {}) && bad.add_failed(second, false, || {}));
         assert!(bad.repair(first, || Ok(()), |_| assert!(false))?);
 
         let unmarked = Cell::new(0);
@@ -169,14 +182,14 @@ mod tests {
         // Page 0 fails the first `count` times that it is written, and page 1 each time.
         let fail = |count| {
             written.set(written.get() + 1);
-            bad.add_failed(page(1)?, || {});
+            bad.add_failed(page(1)?, false, || {});
             if written.get() <= count {
-                bad.add_failed(page(0)?, || {});
+                bad.add_failed(page(0)?, false, || {});
             }
             Ok(())
         };
 
-        assert!(bad.add_failed(page(0)?, || {}));
+        assert!(bad.add_failed(page(0)?, false, || {}));
         assert!(bad.repair(page(0)?, || fail(ATTEMPTS - 1), |_| {})?);
         assert_eq!(written.get(), ATTEMPTS);
         assert_eq!(bad.first_in(page(0)?), None);
@@ -185,7 +198,7 @@ mod tests {
 
         // Page 0 fails in each attempt.
         written.set(0);
-        assert!(bad.add_failed(page(0)?, || {}));
+        assert!(bad.add_failed(page(0)?, false, || {}));
         let repaired = bad.repair(page(0)?, || fail(usize::MAX), |_| assert!(false));
         assert_eq!(repaired, Err(EIO));
         assert_eq!(written.get(), ATTEMPTS);
@@ -194,10 +207,39 @@ mod tests {
     }
 
     #[test]
+    fn repair_waits_for_the_machine_check_handler() -> Result {
+        let bad = BadMemory::new(LEN)?;
+        let failed = Instant::<Monotonic>::now();
+        let write = || {
+            assert!(failed.elapsed() >= REMOVAL_TIME);
+            Ok(())
+        };
+
+        assert!(bad.add_failed(page(0)?, true, || {}));
+        bad.end_notification();
+        assert!(bad.repair(page(0)?, write, |_| {})?);
+        Ok(())
+    }
+
+    #[test]
+    fn repair_fails_during_the_notification() -> Result {
+        let bad = BadMemory::new(LEN)?;
+
+        assert!(bad.add_failed(page(0)?, true, || {}));
+        assert!(bad.add_failed(page(1)?, false, || {}));
+        let repaired = bad.repair(page(0)?, || Ok(()), |_| assert!(false));
+        assert_eq!(repaired, Err(EIO));
+        assert!(bad.repair(page(1)?, || Ok(()), |_| {})?);
+        bad.end_notification();
+        assert!(bad.repair(page(0)?, || Ok(()), |_| {})?);
+        Ok(())
+    }
+
+    #[test]
     fn range_stays_bad_when_the_write_fails() -> Result {
         let bad = BadMemory::new(LEN)?;
 
-        assert!(bad.add_failed(page(0)?, || {}));
+        assert!(bad.add_failed(page(0)?, false, || {}));
         let repaired = bad.repair(page(0)?, || Err(ENXIO), |_| assert!(false));
         assert_eq!(repaired, Err(ENXIO));
         assert_eq!(bad.first_in(page(0)?), Some(0));
