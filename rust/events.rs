@@ -49,6 +49,8 @@ static LOG: SetOnce<Arc<Log>> = SetOnce::new();
 
 /// Records an event of `range` of the disk with the kernel's name `disk`.
 ///
+/// Call this in process context only: the lock of the log does not disable interrupts.
+///
 /// # Examples
 ///
 /// ```

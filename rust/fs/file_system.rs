@@ -342,6 +342,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// of a huge page passes the range of the whole huge page. The kernel maps a huge page only if
     /// the piece contains it, is aligned in memory as in the file, and is not shared.
     ///
+    /// Two files, or two parts of a file, may have the same place only if it is shared. The crate
+    /// does not check this. If it is wrong, the kernel warns, and a write to one file changes the
+    /// other, but no memory outside the volume.
+    ///
     /// Bad blocks are [`Place::Bad`](super::Place::Bad) for every purpose but [`Purpose::Rewrite`],
     /// which is passed for bad blocks only.
     ///

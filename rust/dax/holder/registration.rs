@@ -39,6 +39,9 @@ pub struct Registration<H: Holder> {
 impl<H: Holder> Registration<H> {
     /// Registers `holder` with the DAX device of the disk that `device` is, or is a partition of.
     ///
+    /// Do not call this in a callback of a holder, or with a [`ReadLock`](crate::dax::ReadLock): if
+    /// it fails, it waits for all readers of `dax_srcu`, as the drop does.
+    ///
     /// The block device need not stay open. A partition that is not open can be deleted; the holder
     /// is then still notified of failures of that part of the DAX device.
     ///
