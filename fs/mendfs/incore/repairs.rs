@@ -17,7 +17,7 @@ use crate::{
 
 /// Maximum number of blocks that are repaired before the lock is released, so that changes do not
 /// wait for all repairs.
-const MAX_REPAIRED: u64 = 64;
+pub(crate) const MAX_REPAIRED: u64 = 64;
 
 struct Repair {
     blocks: Range<u64>,

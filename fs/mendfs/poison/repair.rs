@@ -16,7 +16,10 @@ use crate::{
         BLOCK_SHIFT,
         BLOCK_SIZE, //
     },
-    incore::bad_blocks::BadRange,
+    incore::{
+        bad_blocks::BadRange,
+        repairs::MAX_REPAIRED, //
+    },
     mounted::Mendfs, //
 };
 
@@ -25,16 +28,25 @@ static ZEROES: Block = [0; BLOCK_SIZE];
 impl Mendfs {
     /// Repairs the blocks whose delay is over.
     pub(crate) fn repair_all(&self) {
-        // Stop at an error, because the work has no caller to return it to.
-        while let Ok(true) = self.change_any(|state| {
+        let repair = |state: &mut State| {
             // The waiting changes continue when the lock is released.
             self.repaired.notify_all();
             state.view.check()?;
-            match state.repair_next() {
+            match state.repair_next()? {
                 true => Ok(true),
                 false => state.finish_repairs(),
             }
-        }) {}
+        };
+
+        // Stop at an error, because the work has no caller to return it to. If memory is short, try
+        // again later.
+        loop {
+            match self.change_any(repair) {
+                Ok(true) => (),
+                Err(ENOMEM) => return self.repair_work.schedule(),
+                _ => return,
+            }
+        }
     }
 }
 
@@ -43,17 +55,24 @@ impl State {
     ///
     /// A block that cannot be repaired stays bad. If it is a copy, the other copy is used. If it is
     /// data, it stays unused. [`check_copies()`](Self::check_copies) shuts the filesystem down if
-    /// both copies stay bad.
-    fn repair_next(&mut self) -> bool {
+    /// both copies stay bad. Blocks whose repair fails because memory is short are queued again.
+    ///
+    /// # Errors
+    ///
+    /// - `ENOMEM` if memory is short. The queue has not changed then.
+    fn repair_next(&mut self) -> Result<bool> {
+        // Memory to queue each block again.
+        self.repairs.reserve(MAX_REPAIRED as usize)?;
+
         // To free a repaired block of data is a change, and changes must wait for bad pairs.
         let only_copies = self.must_repair_first();
         let Some(blocks) = self.repairs.take(&self.metadata.bad, only_copies) else {
-            return false;
+            return Ok(false);
         };
 
         // A read-only volume cannot be repaired, and no change will use its bad blocks.
         if self.volume.is_read_only() {
-            return true;
+            return Ok(true);
         }
 
         let failed = match self.metadata.bad.contains(blocks.start) {
@@ -69,7 +88,7 @@ impl State {
                 blocks.end
             );
         }
-        true
+        Ok(true)
     }
 
     /// Finishes a run of the repair work, after the last block whose delay is over: records bad
@@ -132,10 +151,16 @@ impl State {
 
     /// Repairs blocks that have another copy. Returns how many cannot be repaired.
     fn repair_copies(&mut self, blocks: &Range<u64>) -> usize {
-        blocks
-            .clone()
-            .filter(|block| self.repair_copy(*block).is_err())
-            .count()
+        let mut failed = 0_usize;
+
+        for block in blocks.clone() {
+            match self.repair_copy(block) {
+                Ok(()) => (),
+                Err(ENOMEM) => self.repairs.add(block..block.saturating_add(1)),
+                Err(_) => failed = failed.saturating_add(1),
+            }
+        }
+        failed
     }
 
     /// Rewrites a block that has another copy.
@@ -189,7 +214,10 @@ impl State {
             let part = intersection(&range.blocks, &rest);
 
             rest.start = part.end;
-            if let Err(error) = self.free_repaired_part(range, part) {
+            if let Err(error) = self.free_repaired_part(range, part.clone()) {
+                if error == ENOMEM {
+                    return self.repairs.add(part.start..rest.end);
+                }
                 pr_warn!(
                     "{}: repaired blocks stay unused until the next mount: {error:?}\n",
                     self.volume
