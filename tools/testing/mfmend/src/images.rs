@@ -213,7 +213,10 @@ impl<'a> Images<'a> {
         };
 
         self.write_image(&image.media)?;
-        match (self.mount(is_read_only)?, expected) {
+        match (
+            self.mount(is_read_only, has_bad_ranges(&checked))?,
+            expected,
+        ) {
             (true, Expected::Refused) => Err(format!("it was mounted, but {}", describe(&checked))),
             (false, Expected::Mounted) => {
                 Err(format!("it was refused, but {}", describe(&checked)))
@@ -232,8 +235,8 @@ impl<'a> Images<'a> {
 
     /// Mounts the device, uses the files and unmounts it. Returns false if the mount was refused,
     /// and the kernel log names the damaged structure.
-    fn mount(&mut self, is_read_only: bool) -> Result<bool, String> {
-        let result = mount_and_use(self.path, self.mount_point, is_read_only);
+    fn mount(&mut self, is_read_only: bool, has_bad_ranges: bool) -> Result<bool, String> {
+        let result = mount_and_use(self.path, self.mount_point, is_read_only, has_bad_ranges);
         let lines = self.log.lines().map_err(|e| format!("/dev/kmsg: {e}"))?;
         let with_lines = |what: &str| Err(format!("{what}\n{}", lines.join("\n")));
 
@@ -273,7 +276,10 @@ impl<'a> Images<'a> {
         }
         repair.write(&mut media).map_err(|e| e.to_string())?;
         self.write_image(&media)?;
-        match self.mount(false) {
+
+        let has_bad_ranges = has_bad_ranges(&check::check(&media, NOW));
+
+        match self.mount(false, has_bad_ranges) {
             Ok(true) => {}
             Ok(false) => return Err("it was refused after a repair".into()),
             Err(what) => return Err(format!("after a repair: {what}")),
@@ -314,14 +320,26 @@ fn parts() -> impl Iterator<Item = Range<u64>> {
         .map(|start| start..BLOCKS.min(start + CHUNK as u64))
 }
 
-fn mount_and_use(device: &Path, at: &Path, is_read_only: bool) -> Result<bool, String> {
+/// Whether the filesystem has bad ranges. A file can have blocks there.
+fn has_bad_ranges(checked: &Result<Checked, String>) -> bool {
+    checked
+        .as_ref()
+        .is_ok_and(|checked| checked.report.statistics.bad_ranges > 0)
+}
+
+fn mount_and_use(
+    device: &Path,
+    at: &Path,
+    is_read_only: bool,
+    has_bad_ranges: bool,
+) -> Result<bool, String> {
     let mounted = match Mounted::new(device, at, is_read_only) {
         Ok(mounted) => mounted,
         Err(Errno::EUCLEAN | Errno::EINVAL) => return Ok(false),
         Err(error) => return Err(format!("mount: {error}")),
     };
     let describe = |(path, error): walk::Failure| format!("{}: {error}", path.display());
-    let found = walk::read_all(at).map_err(describe)?;
+    let found = walk::read_all(at, has_bad_ranges).map_err(describe)?;
 
     if !is_read_only {
         walk::change(at, &found).map_err(describe)?;

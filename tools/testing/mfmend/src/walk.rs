@@ -33,6 +33,8 @@ fn at<T>(path: &Path, result: io::Result<T>) -> Result<T, Failure> {
 /// The files that can be changed.
 #[derive(Default)]
 pub struct Found {
+    /// Whether `EIO` is not a failure.
+    has_bad_ranges: bool,
     /// Whether the top directory can be changed.
     pub is_changeable: bool,
     /// Regular files that can be changed.
@@ -41,9 +43,20 @@ pub struct Found {
     pub directories: Vec<PathBuf>,
 }
 
-/// Reads all files below a directory.
-pub fn read_all(path: &Path) -> Result<Found, Failure> {
-    let mut found = Found::default();
+impl Found {
+    /// Whether an access to contents can fail in this way.
+    fn is_expected(&self, (_, error): &Failure) -> bool {
+        self.has_bad_ranges && error.raw_os_error() == Some(libc::EIO)
+    }
+}
+
+/// Reads all files below a directory. If `has_bad_ranges` is set, contents can be in bad blocks, and
+/// `EIO` is not a failure.
+pub fn read_all(path: &Path, has_bad_ranges: bool) -> Result<Found, Failure> {
+    let mut found = Found {
+        has_bad_ranges,
+        ..Found::default()
+    };
 
     at(path, statvfs(path).map_err(Into::into))?;
     found.is_changeable = at(path, is_changeable(path))?;
@@ -112,7 +125,10 @@ fn read_directory(path: &Path, is_changeable: bool, found: &mut Found) -> Result
         } else if kind.is_symlink() {
             at(&path, fs::read_link(&path))?;
         } else if kind.is_file() {
-            at(&path, read_file(&path, metadata.size()))?;
+            match at(&path, read_file(&path, metadata.size())) {
+                Err(failure) if found.is_expected(&failure) => {}
+                result => result?,
+            }
             if is_changeable {
                 found.files.push(path);
             }
@@ -252,7 +268,10 @@ pub fn change(root: &Path, found: &Found) -> Result<(), Failure> {
 
     changes
         .into_iter()
-        .filter(|result| !matches!(result, Err((_, e)) if e.kind() == ErrorKind::StorageFull))
+        .filter(|result| {
+            !matches!(result, Err(failure)
+                if failure.1.kind() == ErrorKind::StorageFull || found.is_expected(failure))
+        })
         .collect()
 }
 
