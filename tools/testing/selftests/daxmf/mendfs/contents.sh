@@ -187,6 +187,34 @@ cut_huge_page() {
 		is written_back truncate -s 3M dirty $((1 << 20)) && rm dirty
 }
 
+# A clone from the middle of a huge page to the end of the file unmaps the whole huge page, also from a
+# process that maps it by small pages because its address is not aligned.
+cloned_from_huge_page() {
+	fallocate -l 4M huge && xfs_io -c 'mmap 0 4m' -c 'mwrite -S 7 0 4m' huge && python3 - <<-'END' &&
+		import ctypes, fcntl, mmap, os, struct
+		FICLONERANGE = 0x4020940d
+		c = ctypes.CDLL(None)
+		c.mmap.restype = ctypes.c_void_p
+		c.mmap.argtypes = [ctypes.c_void_p] + 4 * [ctypes.c_long] + [ctypes.c_long]
+		f, copy = os.open("huge", os.O_RDWR), os.open("copy", os.O_RDWR | os.O_CREAT)
+		area = c.mmap(None, 8 << 20, mmap.PROT_READ, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
+		address = ((area + (2 << 20)) & ~((2 << 20) - 1)) + 4096
+		at = c.mmap(address, 2 << 20, mmap.PROT_READ | mmap.PROT_WRITE, mmap.MAP_SHARED | 0x10, f, 0)
+		assert at == address
+		assert ctypes.string_at(at, 1) == b"\7"
+		with open("/proc/self/pagemap", "rb", buffering=0) as pagemap:
+		    def is_mapped():
+		        pagemap.seek(at // 4096 * 8)
+		        return struct.unpack("Q", pagemap.read(8))[0] >> 63
+		    assert is_mapped()
+		    fcntl.ioctl(copy, FICLONERANGE, struct.pack("qQQQ", f, 1 << 20, 0, 0))
+		    assert not is_mapped(), "the first page is still mapped"
+		assert ctypes.string_at(at, 1) == b"\7"
+		os._exit(0)
+	END
+		rm huge copy
+}
+
 fio_runs() {
 	fio --name=verify --directory=. --size=16M --rw=randwrite --bs=4k --verify=crc32c \
 		--ioengine="$1" --direct="$2" --end_fsync=1 --minimal &&
@@ -278,7 +306,7 @@ shared_before() {
 	cmp v "$TMP/v" && cmp w "$TMP/w" && cmp x "$TMP/x"
 }
 
-begin 22
+begin 23
 require_ns "$KIND"
 require mendfs_on "$NS"
 cd $MNT || exit
@@ -299,6 +327,7 @@ check "truncation waits for pages in use" truncated_in_use
 check "RWF_NOWAIT allocates nothing" nowait
 check "huge pages" mapped_huge
 check "a cut into a dirty huge page writes back the rest" cut_huge_page
+check "a clone from the middle of a huge page unmaps all of it" cloned_from_huge_page
 check "deduplication changes no times" deduplicated
 check "fio, write()" fio_runs psync 0
 check "fio, O_DIRECT" fio_runs psync 1
