@@ -26,7 +26,8 @@ use crate::{
 };
 
 /// The maximum length in bytes of a range for the C functions: 2^30 sectors. These functions count
-/// the sectors of a range in an `int`, and loop for ever if the `int` overflows.
+/// the sectors of a range in an `int`, and loop for ever if the `int` overflows. 2^30 leaves room
+/// for the sectors that rounding adds.
 const MAX_LEN: u64 = 1 << 39;
 
 /// The capacity of a list: the number of 8-byte entries in a page.
@@ -34,9 +35,9 @@ const CAPACITY: usize = PAGE_SIZE as usize / size_of::<u64>();
 
 /// A list of the known bad ranges of a device, or of another space.
 ///
-/// Ranges are in bytes. The list stores whole sectors, and rounds outwards. The list has room for
-/// 512 ranges that do not touch, each of at most 512 sectors. Each change of a disk's list wakes up
-/// the processes that poll the disk's `badblocks` file in sysfs.
+/// Ranges are in bytes. The list stores whole sectors, and rounds outwards. The list has 512
+/// entries of at most 512 sectors. A longer bad range takes several entries. Each change of a
+/// disk's list wakes up the processes that poll the disk's `badblocks` file in sysfs.
 ///
 /// # Examples
 ///
@@ -86,7 +87,7 @@ impl<S: Space> Badblocks<S> {
         try_pin_init!(Self {
             // INVARIANT: `badblocks_init()` initializes the list, or fails.
             list <- Opaque::try_ffi_init(|list| {
-                // SAFETY: `list` is valid for writes.
+                // SAFETY: `Opaque::try_ffi_init()` passes a pointer that is valid for writes.
                 to_result(unsafe { bindings::badblocks_init(list, 1) })
             }),
             file: SetOnce::new(),
@@ -98,8 +99,8 @@ impl<S: Space> Badblocks<S> {
         self.list.get()
     }
 
-    /// Sets the file whose pollers each change of the list wakes up. Only the first call has an
-    /// effect.
+    /// Sets the sysfs file of the list. Each change of the list wakes up the processes that poll
+    /// the file. Only the first call has an effect.
     pub(crate) fn show_in(&self, file: SysfsFile) {
         self.file.populate(file);
     }
@@ -120,7 +121,7 @@ impl<S: Space> Badblocks<S> {
     }
 
     /// Whether the list is full, at this moment. [`mark()`](Self::mark) then fails, also for a
-    /// range that touches a listed one.
+    /// range that is adjacent to a listed one or overlaps it.
     pub fn is_full(&self) -> bool {
         // SAFETY: `badblocks_init()` has initialized the list by the type invariants. Other threads
         // may change the count, so this is a volatile read.
@@ -129,8 +130,8 @@ impl<S: Space> Badblocks<S> {
         usize::try_from(count).is_ok_and(|count| count >= CAPACITY)
     }
 
-    /// Returns the part of the first bad range that lies in `range`, or [`None`] if no part of
-    /// `range` is listed.
+    /// Returns the part in `range` of the first entry that overlaps `range`, or [`None`] if no part
+    /// of `range` is listed. A longer bad range can continue in the next entry.
     #[inline]
     pub fn first_in(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         if self.is_empty() {
@@ -140,8 +141,8 @@ impl<S: Space> Badblocks<S> {
         self.lookup(range)
     }
 
-    /// Searches a list that is not empty, as [`first_in()`](Self::first_in) does, in parts of at
-    /// most [`MAX_LEN`] bytes.
+    /// Does the search of [`first_in()`](Self::first_in). Passes `range` to C in parts of at most
+    /// [`MAX_LEN`] bytes.
     fn lookup(&self, range: ByteRange<S>) -> Option<ByteRange<S>> {
         let mut start = range.start();
 
@@ -156,7 +157,7 @@ impl<S: Space> Badblocks<S> {
         }
     }
 
-    /// Returns the first bad range that touches `part`, which must not be longer than [`MAX_LEN`].
+    /// Returns the first entry that overlaps `part`, which must not be longer than [`MAX_LEN`].
     fn lookup_part(&self, part: ByteRange<S>) -> Option<ByteRange<S>> {
         let (sector, count) = part.sectors();
         let (mut first, mut bad) = (0, 0);
@@ -196,7 +197,7 @@ impl<S: Space> Badblocks<S> {
         is_set.then_some(()).ok_or(ENOSPC)
     }
 
-    /// Removes `range` from the list.
+    /// Removes each sector that overlaps `range` from the list.
     ///
     /// # Errors
     ///

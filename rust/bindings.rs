@@ -2,8 +2,8 @@
 
 //! Bindings to the C interfaces that the kernel crate's own bindings lack.
 //!
-//! Only this crate may use the module, because it is the raw C interface. It re-exports the kernel
-//! crate's bindings, so that the rest of the crate uses one module for all bindings.
+//! Only this crate uses these bindings, because they are the raw C interface. This file re-exports
+//! the kernel crate's bindings, so that the rest of the crate uses one module for all bindings.
 
 #![allow(
     clippy::all,

@@ -14,7 +14,7 @@ pub const BLOCK_SHIFT: u32 = 12;
 /// Size of a block in bytes.
 pub const BLOCK_SIZE: usize = 1 << BLOCK_SHIFT;
 
-/// Size of a unit in bytes: a cache line, and the least that is written.
+/// Size of a unit in bytes: a cache line, and the smallest amount of metadata that is written.
 pub const UNIT_SIZE: usize = 64;
 
 /// Number of units in a metadata block, including the header, which is unit 0.
