@@ -36,7 +36,8 @@ impl Disk {
         })
     }
 
-    /// Renames a file. Uses `RENAME_NOREPLACE` if the new name does not exist.
+    /// Renames a file, directory or link. If the new name does not exist, uses `RENAME_NOREPLACE`,
+    /// so that the load covers this flag, too.
     fn rename(&self, from: Name, to: Name) -> Result<(), Wrong> {
         match self.path(to).symlink_metadata() {
             Ok(_) => fs::rename(self.path(from), self.path(to)).map_err(wrong),

@@ -1,11 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# A driver that keeps the memory of a namespace is unbound: unbind waits until the driver releases
-# the memory.
+# `unbind` waits while a driver still has a claim of the memory of its namespace.
 #
-# The test does not run on the debug kernel by default, because kmemleak reports the allocation of
-# the driver's static, which the driver never frees.
+# The test does not run on the debug kernel by default, because daxmf_keep stores a KBox in a
+# static, and the kernel does not drop statics. kmemleak reports this box.
 
 KIND=${KIND:-memmap}
 # shellcheck source=../lib.sh
@@ -30,7 +29,7 @@ is_claimed() {
 	grep -q " : $NS\$" /proc/iomem
 }
 
-# The module releases the memory when it is unloaded.
+# `rmmod` drops the claim.
 ends_when_released() {
 	rmmod daxmf_keep && wait $UNBIND && fails_with "" is_claimed
 }
