@@ -191,8 +191,8 @@ pub struct PageMap<T: Operations> {
 }
 
 /// The time from the end of a callback until the machine check handler has removed the frames from
-/// the linear map. Nothing tells when the handler has done so. It waits for no lock of the driver or
-/// the holder after the callback.
+/// the linear map. Nothing tells when the handler has done so. It waits for no lock of the driver
+/// or the holder after the callback.
 ///
 /// A driver that makes frames present again by [`PageMap::make_present()`] waits as long.
 pub const REMOVAL_TIME: Delta = Delta::from_secs(1);

@@ -412,8 +412,8 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `EIO` if the filesystem is shut down.
     fn resize(&self, inode: &Inode<Self>, size: u64, now: Time) -> Result;
 
-    /// Makes `range`, whole blocks, a hole. The caller has unmapped it. The times of the file become
-    /// `now`, if there is one.
+    /// Makes `range`, whole blocks, a hole. The caller has unmapped it. The times of the file
+    /// become `now`, if there is one.
     ///
     /// # Errors
     ///

@@ -62,8 +62,8 @@ pub(super) unsafe fn unmap_idle(
 ///
 /// # Safety
 ///
-/// `inode` must be valid. [`unmap_idle()`] must have returned true for all bytes of the entries, and
-/// no page fault may have run since.
+/// `inode` must be valid. [`unmap_idle()`] must have returned true for all bytes of the entries,
+/// and no page fault may have run since.
 pub(super) unsafe fn remove_entries(
     inode: *mut bindings::inode,
     start: bindings::loff_t,

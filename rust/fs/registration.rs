@@ -26,8 +26,8 @@ use super::{
 ///
 /// The registration should be part of the data of the module, so that it is dropped when the module
 /// is unloaded. If it is dropped while a filesystem of this type is mounted, the filesystem stays
-/// mounted, and the module can never be unloaded. Create it last in `init()`: if `init()` fails, the
-/// kernel frees the module even if a user has mounted a filesystem meanwhile.
+/// mounted, and the module can never be unloaded. Create it last in `init()`: if `init()` fails,
+/// the kernel frees the module even if a user has mounted a filesystem meanwhile.
 ///
 /// # Invariants
 ///
@@ -144,8 +144,8 @@ impl<T: FileSystem> Drop for Registration<T> {
         // a grace period. `unregister_filesystem()` waits for readers of RCU only, not for its
         // callbacks.
         rcu_barrier();
-        // SAFETY: `new()` has registered the keys, and their locks are gone with the superblocks and
-        // inodes. `inner` is not used after this.
+        // SAFETY: `new()` has registered the keys, and their locks are gone with the superblocks
+        // and inodes. `inner` is not used after this.
         unsafe {
             for_each_key(self.inner.get(), |key| {
                 bindings::lockdep_unregister_key(key)

@@ -82,9 +82,9 @@ impl SharedPages {
         self.is_copy_lost.store(true, Relaxed);
     }
 
-    /// Calls `find`, which finds the place of a page. Returns [`None`] if a page fault could copy the
-    /// page meanwhile: it can have found the page shared, and `find` can have found it not shared
-    /// before the page fault gives it another place.
+    /// Calls `find`, which finds the place of a page. Returns [`None`] if a page fault could copy
+    /// the page meanwhile: it can have found the page shared, and `find` can have found it not
+    /// shared before the page fault gives it another place.
     pub(super) fn find_undisturbed<R>(&self, find: impl FnOnce() -> R) -> Option<R> {
         // If a page fault found the page shared before `find` found it not shared, the locks of
         // `FileSystem::map()` order the start of the page fault before the second load.

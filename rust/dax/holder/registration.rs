@@ -71,8 +71,8 @@ impl<H: Holder> Registration<H> {
 }
 
 global_lock! {
-    // Held between the check of a slot and the claim, so that no other holder in Rust claims the slot
-    // in between. A filesystem in C still can, and then a reference to the device leaks.
+    // Held between the check of a slot and the claim, so that no other holder in Rust claims the
+    // slot in between. A filesystem in C still can, and then a reference to the device leaks.
     // SAFETY: `Daxmf::init()` calls `init()` before another module can register a holder.
     unsafe(uninit) static CLAIMS: Mutex<()> = ();
 }

@@ -50,8 +50,8 @@ impl Found {
     }
 }
 
-/// Reads all files below a directory. If `has_bad_ranges` is set, contents can be in bad blocks, and
-/// `EIO` is not a failure.
+/// Reads all files below a directory. If `has_bad_ranges` is set, contents can be in bad blocks,
+/// and `EIO` is not a failure.
 pub fn read_all(path: &Path, has_bad_ranges: bool) -> Result<Found, Failure> {
     let mut found = Found {
         has_bad_ranges,

@@ -28,7 +28,7 @@ no_room() {
 mounted_again() {
 	local DISK=$DM
 
-	cd / && check_and_mount && cd $MNT
+	cd / && check_and_mount && cd $MNT || return
 }
 
 # checked -- the same, and check that the free space does not change.
