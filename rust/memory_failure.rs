@@ -145,8 +145,8 @@ impl BitAnd for Flags {
 
 /// The reason why no consumer handled a memory failure.
 ///
-/// The kernel continues with its generic path: it finds and signals the processes that map the page
-/// without the help of a filesystem.
+/// The kernel continues with its generic path, which needs no filesystem. It finds and signals the
+/// processes that map the page, if exactly one file has the page mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The device has no holder.

@@ -111,7 +111,8 @@ impl Filesystem {
         })
     }
 
-    /// Opens a file by its inode, so renaming or removing the file makes no difference.
+    /// Opens a file by its inode, also if it was renamed, or removed while it is open. Fails with
+    /// `ESTALE` if it was removed and is not open.
     pub fn open(&self, inode: Inode, is_writable: bool) -> io::Result<File> {
         let access = match is_writable {
             true => OFlag::O_RDWR,
