@@ -47,7 +47,7 @@ impl<T: FileSystem> Inode<T> {
         }
     }
 
-    /// Writes the mode, owners and times of the VFS inode to the filesystem.
+    /// Writes the mode, user, group and times of the VFS inode to the filesystem.
     ///
     /// # Errors
     ///
@@ -57,7 +57,7 @@ impl<T: FileSystem> Inode<T> {
     }
 
     /// Marks the inode dirty after a failed write, so that the kernel writes the inode again. Does
-    /// nothing if the filesystem is shut down.
+    /// nothing if the attributes cannot be read, as after a shutdown of the filesystem.
     pub(super) fn write_later(&self) {
         if self.read().is_ok() {
             self.mark_dirty();
@@ -91,8 +91,9 @@ impl<T: FileSystem> LockedInode<T> {
         self.refresh_version(attributes.version);
     }
 
-    /// Counts a change of the VFS inode. Then sets the smaller one of its change counter and of
-    /// `version`, the change counter in the filesystem, to the greater one.
+    /// Counts a change of the VFS inode. Then compares its change counter with `version`, the
+    /// change counter in the filesystem. If `version` is greater, the VFS inode gets it. If
+    /// `version` is smaller, marks the inode dirty, so that the kernel writes the counter.
     fn refresh_version(&self, version: u64) {
         self.count_change();
         match self.version() {
@@ -105,7 +106,7 @@ impl<T: FileSystem> LockedInode<T> {
         }
     }
 
-    /// Changes mode, owners and times as `attr` says, in the VFS inode and in the filesystem.
+    /// Changes mode, user, group and times as `attr` says, in the VFS inode and in the filesystem.
     ///
     /// # Errors
     ///
@@ -131,7 +132,7 @@ impl<T: FileSystem> LockedInode<T> {
 
         self.write().inspect_err(|_| {
             // SAFETY: This thread holds the inode's lock by the type invariants.
-            unsafe { self.set_owners_and_times(&before) }
+            unsafe { self.set_ids_and_times(&before) }
         })?;
 
         // SAFETY: `idmap`, `dentry` and `attr` are valid by the safety requirements. The ACL must
@@ -160,7 +161,7 @@ impl<T: FileSystem> LockedInode<T> {
 
         self.write().inspect_err(|_| {
             // SAFETY: This thread holds the inode's lock by the type invariants.
-            unsafe { self.set_owners_and_times(&before) }
+            unsafe { self.set_ids_and_times(&before) }
         })
     }
 }
@@ -271,9 +272,9 @@ impl<T: FileSystem> VTable<T> {
         })
     }
 
-    /// Calls `generic_update_time()` without `IOCB_NOWAIT`. With the flag and a change counter,
-    /// `generic_update_time()` assumes that marking the inode dirty can block, and makes writes
-    /// with `RWF_NOWAIT` fail. Without a `dirty_inode()` operation, marking does not block.
+    /// Calls `generic_update_time()` without `IOCB_NOWAIT`. With the flag, `generic_update_time()`
+    /// assumes that an update of the change counter can block, and makes writes with `RWF_NOWAIT`
+    /// fail. Here the update does not block, because there is no `dirty_inode()` operation.
     ///
     /// # Safety
     ///

@@ -195,10 +195,10 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// - `ESTALE` if there is no such inode.
     fn read_inode(&self, number: u64) -> Result<Attributes>;
 
-    /// Writes mode, owners and times of the VFS inode to the filesystem, and its change counter if
-    /// that is greater than the stored one. Other calls for the inode can run at the same time. So
-    /// the implementation gets the [attributes](Inode::attributes) under its lock for changes:
-    /// otherwise it could overwrite newer ones.
+    /// Writes mode, user, group and times of the VFS inode to the filesystem, and its change
+    /// counter if that is greater than the stored one. Other calls for the inode can run at the
+    /// same time. So the implementation gets the [attributes](Inode::attributes) under its lock for
+    /// changes: otherwise it could overwrite newer ones.
     ///
     /// # Errors
     ///
@@ -249,7 +249,7 @@ pub trait FileSystem: Send + Sync + Sized + 'static {
     /// Creates an inode with a name, or without one (`O_TMPFILE`), and with `labels`, in one
     /// transaction. Returns its number.
     ///
-    /// Mode, owners, device and times are those of `attributes`. The filesystem chooses links,
+    /// Mode, user, group, device and times are those of `attributes`. The filesystem chooses links,
     /// size, flags, generation and change counter. `target` is the target of a symbolic link.
     ///
     /// # Errors

@@ -130,7 +130,7 @@ impl<T: FileSystem> Inode<T> {
             (*self.as_raw()).i_generation = attributes.generation;
             bindings::inode_set_iversion_queried(self.as_raw(), attributes.version);
             self.set_size(&attributes);
-            self.set_owners_and_times(&attributes);
+            self.set_ids_and_times(&attributes);
             self.set_vfs_flags(attributes.flags);
             self.set_operations(&attributes, link);
         }

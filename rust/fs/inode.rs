@@ -254,7 +254,7 @@ impl<T> Inode<T> {
     /// # Safety
     ///
     /// The caller must hold the inode's lock, or the inode must have no other user.
-    pub(super) unsafe fn set_owners_and_times(&self, attributes: &Attributes) {
+    pub(super) unsafe fn set_ids_and_times(&self, attributes: &Attributes) {
         // SAFETY: The caller holds the inode's lock, or is the only user, by the safety
         // requirements.
         unsafe {

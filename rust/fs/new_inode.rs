@@ -32,8 +32,8 @@ use super::{
 pub(super) struct NewInode<T: FileSystem>(NonNull<bindings::inode>, PhantomData<T>);
 
 impl<T: FileSystem> NewInode<T> {
-    /// Allocates an inode. Its mode and owners are those of an inode that is created in `directory`
-    /// through a mount with the ID mapping `idmap`.
+    /// Allocates an inode. Its mode, user and group are those of an inode that is created in
+    /// `directory` through a mount with the ID mapping `idmap`.
     ///
     /// # Errors
     ///

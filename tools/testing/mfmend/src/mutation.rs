@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Random damage to a populated image.
+//! Random changes of a populated image.
 
 use mendfs::checksum;
 use mendfs::format::{Block, BLOCK_SIZE, CHUNK_BLOCKS, COPIES, ROOT, UNITS, UNIT_SIZE};
@@ -11,7 +11,8 @@ use crate::image::{
 };
 use crate::random::Random;
 
-/// The first units of a block, most of which contain records.
+/// The number of units after unit 0 of a block from which `Change::new()` mostly picks. Most of
+/// them contain records in block 0.
 const USED: u64 = 30;
 
 /// A change to a metadata block.
