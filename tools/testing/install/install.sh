@@ -127,7 +127,10 @@ refuses_without_build()
 {
 	mkdir "$work/tree" && cp -r "$top/scripts" "$work/tree" &&
 		fails_with "run 'make tools' first" in_root "$work/tree/scripts/install" programs &&
-		fails_with "run 'make modules' first" in_root "$work/tree/scripts/install" modules stock
+		fails_with "run 'make modules' first" in_root "$work/tree/scripts/install" modules stock &&
+		fails_with "run 'make modules KERNEL=debug' first" in_root "$work/tree/scripts/install" modules debug &&
+		fails_with "run 'make modules KDIR=/none' first" \
+			in_root env KDIR=/none "$work/tree/scripts/install" modules own
 }
 
 # With a kernel in the folder modprobe finds the modules. Modules for tests are not installed.
