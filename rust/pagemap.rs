@@ -13,9 +13,13 @@
 
 mod claim;
 mod layout;
+mod removal;
 mod users;
 
-pub use self::claim::Claim;
+pub use self::{
+    claim::Claim,
+    removal::Removal, //
+};
 
 pub(crate) use self::layout::Layout;
 
@@ -35,12 +39,6 @@ use kernel::{
     sync::{
         new_mutex,
         Mutex, //
-    },
-    time::{
-        delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
     },
     types::Opaque, //
 };
@@ -190,22 +188,13 @@ pub struct PageMap<T: Operations> {
     _claim: Claim,
 }
 
-/// The time from the end of a callback until the machine check handler has removed the frames from
-/// the linear map. Nothing tells when the handler has done so. It waits for no lock of the driver
-/// or the holder after the callback.
-///
-/// A driver that makes frames present again by [`PageMap::make_present()`] waits as long.
-pub const REMOVAL_TIME: Delta = Delta::from_secs(1);
-
 /// The state of a page map for memory failures. Its lock is held while a failure is handled.
 struct FailureState {
     /// Whether the page map is being removed.
     is_removing: bool,
     /// Whether there was a failure, so that frames may be marked as poisoned.
     had_failure: bool,
-    /// When the last callback returned whose frames the machine check handler removes from the
-    /// linear map.
-    last_removed: Option<Instant<Monotonic>>,
+    last_removal: Option<Removal>,
 }
 
 // SAFETY: `memunmap_pages()` may be called on any thread. `ops` is `Send` by the bounds of
@@ -238,7 +227,7 @@ impl<T: Operations> PageMap<T> {
             failures <- new_mutex!(FailureState {
                 is_removing: false,
                 had_failure: false,
-                last_removed: None,
+                last_removal: None,
             }),
             pgmap <- Opaque::try_ffi_init(|pgmap: *mut bindings::dev_pagemap| {
                 if layout.is_padded() || !layout.mapped.is_aligned(alignment()) {
@@ -397,21 +386,17 @@ impl<T: Operations> PinnedDrop for PageMap<T> {
         // these data keep the map, and they are dropped after `kill_dax()`.
         unsafe { users::revoke(self.frames) };
 
-        let (had_failure, last_removed) = {
+        let (had_failure, last_removal) = {
             let mut failures = self.failures.lock();
 
             failures.is_removing = true;
-            (failures.had_failure, failures.last_removed)
+            (failures.had_failure, failures.last_removal)
         };
 
         // No callback is running, and later callbacks decline. So no callback marks a frame after
         // this.
-        if let Some(last) = last_removed {
-            let rest = REMOVAL_TIME - last.elapsed();
-
-            if rest > Delta::ZERO {
-                fsleep(rest);
-            }
+        if let Some(removal) = last_removal {
+            removal.wait();
         }
         if had_failure {
             self.restore_linear_map();
@@ -497,7 +482,7 @@ impl<T: Operations> VTable<T> {
                 let outcome = ops.memory_failure(frames, flags);
 
                 if is_removed {
-                    failures.last_removed = Some(Instant::now());
+                    failures.last_removal = Some(Removal::begin());
                 }
                 outcome
             };

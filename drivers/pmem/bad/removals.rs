@@ -3,7 +3,7 @@
 //! Removals of failed memory from the linear map.
 
 use daxmf::{
-    pagemap::REMOVAL_TIME,
+    pagemap::Removal,
     range::{
         space,
         ByteRange, //
@@ -13,9 +13,7 @@ use kernel::{
     prelude::*,
     time::{
         delay::fsleep,
-        Delta,
-        Instant,
-        Monotonic, //
+        Delta, //
     },
 };
 
@@ -33,10 +31,10 @@ pub(super) struct Removals {
     /// The failure whose notification is running. `memory_failure()` handles one failure at a time
     /// (`mf_mutex`).
     notified: Option<ByteRange<space::Device>>,
-    /// The last failures, with the ends of their notifications. The last one is first.
-    recent: [Option<(ByteRange<space::Device>, Instant<Monotonic>)>; RECENT],
-    /// The end of the notification of the last failure that is not in `recent` any more.
-    forgotten: Option<Instant<Monotonic>>,
+    /// The last failures, with the removals of their memory. The last one is first.
+    recent: [Option<(ByteRange<space::Device>, Removal)>; RECENT],
+    /// The removal of the last failure that is not in `recent` any more.
+    forgotten: Option<Removal>,
 }
 
 impl Removals {
@@ -58,9 +56,9 @@ impl Removals {
         if let Some(range) = self.notified.take() {
             self.recent.rotate_right(1);
             if let Some(first) = self.recent.first_mut() {
-                let last = first.replace((range, Instant::now()));
+                let last = first.replace((range, Removal::begin()));
 
-                self.forgotten = last.map(|(_, end)| end).or(self.forgotten);
+                self.forgotten = last.map(|(_, removal)| removal).or(self.forgotten);
             }
         }
     }
@@ -80,9 +78,9 @@ impl Removals {
             .iter()
             .flatten()
             .find(|(failed, _)| failed.clip(range).is_some());
-        let end = found.map(|(_, end)| *end).or(self.forgotten);
+        let removal = found.map(|(_, removal)| *removal).or(self.forgotten);
 
-        Ok(end.map_or(Delta::ZERO, |end| REMOVAL_TIME - end.elapsed()))
+        Ok(removal.map_or(Delta::ZERO, Removal::time_left))
     }
 }
 

@@ -144,7 +144,7 @@ mod tests {
     use core::cell::Cell;
 
     use daxmf::{
-        pagemap::REMOVAL_TIME,
+        pagemap::Removal,
         range::PAGE_SIZE, //
     };
     use kernel::time::{
@@ -211,7 +211,7 @@ mod tests {
         let bad = BadMemory::new(LEN)?;
         let failed = Instant::<Monotonic>::now();
         let write = || {
-            assert!(failed.elapsed() >= REMOVAL_TIME);
+            assert!(failed.elapsed() >= Removal::TIME);
             Ok(())
         };
 
