@@ -38,6 +38,18 @@ pub(super) enum Dirty {
     Discard,
 }
 
+/// Whether the mapping of a file has entries. If it has none, no page of the file is mapped or
+/// dirty.
+///
+/// # Safety
+///
+/// `inode` must be valid. No page fault of it may be running.
+pub(super) unsafe fn has_entries(inode: *mut bindings::inode) -> bool {
+    // SAFETY: `inode` is valid by the safety requirements. Only page faults add entries, and none
+    // is running.
+    unsafe { (*(*inode).i_mapping).nrpages != 0 }
+}
+
 /// Unmaps the pages of a file from byte `start` to byte `last`. Returns false if a page has users
 /// other than mappings, such as direct I/O.
 ///
@@ -70,17 +82,10 @@ pub(super) unsafe fn remove_entries(
     last: bindings::loff_t,
     shared_pages: &SharedPages,
 ) {
-    // SAFETY: `inode` is valid by the safety requirements. Only page faults add pages, and none is
-    // running.
-    let (mapping, count) = unsafe { ((*inode).i_mapping, (*(*inode).i_mapping).nrpages) };
-
-    if count != 0 {
-        shared_pages.with_lock(|| {
-            // SAFETY: The mapping is valid, and its pages are not in use, by the safety
-            // requirements.
-            unsafe { bindings::dax_delete_mapping_range(mapping, start, last) };
-        });
-    }
+    shared_pages.with_lock(|| {
+        // SAFETY: The inode is valid, and its pages are not in use, by the safety requirements.
+        unsafe { bindings::dax_delete_mapping_range((*inode).i_mapping, start, last) };
+    });
 }
 
 impl<T: FileSystem> Inode<T> {
@@ -116,12 +121,18 @@ impl<T: FileSystem> Inode<T> {
         dirty: Dirty,
         invalidate_lock: &InvalidateLock<'_>,
     ) -> Result<bool> {
-        let whole = self.whole_entries(range, invalidate_lock);
-        let (start, last) = raw(whole);
-
         if dirty == Dirty::WriteBack && !self.invalidate_failed(invalidate_lock) {
             return Ok(false);
         }
+
+        // SAFETY: `self` is a valid inode by the type invariants of `Inode`, and `invalidate_lock`
+        // blocks its page faults.
+        if !unsafe { has_entries(self.as_raw()) } {
+            return Ok(true);
+        }
+
+        let whole = self.whole_entries(range, invalidate_lock);
+        let (start, last) = raw(whole);
 
         // SAFETY: `self` is a valid inode by the type invariants of `Inode`, and `invalidate_lock`
         // blocks its page faults.

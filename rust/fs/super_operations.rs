@@ -24,6 +24,7 @@ use crate::{
 
 use super::{
     invalidate::{
+        has_entries,
         remove_entries,
         unmap_idle, //
     },
@@ -213,11 +214,14 @@ unsafe fn evict(inode: *mut bindings::inode, shared_pages: &SharedPages) {
 
     // SAFETY: By the safety requirements, the inode is valid and has no user, so no page fault of
     // it can begin.
-    while !unsafe { unmap_idle(inode, 0, LAST) } {
-        fsleep(Delta::from_millis(1));
+    if unsafe { has_entries(inode) } {
+        // SAFETY: As above.
+        while !unsafe { unmap_idle(inode, 0, LAST) } {
+            fsleep(Delta::from_millis(1));
+        }
+        // SAFETY: By the safety requirements, the inode is valid, and no page is mapped any more.
+        unsafe { remove_entries(inode, 0, LAST, shared_pages) };
     }
-    // SAFETY: By the safety requirements, the inode is valid, and no page is mapped any more.
-    unsafe { remove_entries(inode, 0, LAST, shared_pages) };
 
     // SAFETY: By the safety requirements, the inode is valid and is being evicted.
     unsafe {
